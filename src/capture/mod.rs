@@ -1,0 +1,9 @@
+//! Sources: where frames come from.
+//!
+//! A [`Source`] gives one frame at a time, in presentation order, with its media time, in the
+//! pixel format that its decoder or camera has. It knows neither threads nor pace: when a frame is
+//! due, and what happens when nobody is ready for it, is decided by the flow.
+
+mod source;
+
+pub use source::{CaptureError, Captured, Source, SourceInfo};

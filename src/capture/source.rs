@@ -1,0 +1,97 @@
+//! What every source promises.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::flow::StopSignal;
+use crate::frame::{Image, MediaTime, SizePx};
+
+/// What is known of a source once it is open.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceInfo {
+    /// `camera`, `video` or `images`.
+    pub kind: &'static str,
+    /// The file's or device's name, without secrets and without folders.
+    pub uri: String,
+    /// Size of the frames, where all have one.
+    pub size: Option<SizePx>,
+    /// Nominal frames a second.
+    pub fps: Option<f64>,
+    /// Number of frames, where it is known beforehand.
+    pub frames: Option<u64>,
+    /// Whether frames come by themselves (a camera) instead of when asked for.
+    pub live: bool,
+}
+
+/// The next thing that a source has to say.
+#[derive(Debug)]
+pub enum Captured {
+    /// A frame.
+    Frame {
+        /// Its picture.
+        image: Image,
+        /// Its presentation time.
+        pts: MediaTime,
+        /// Its own name (file name), where it has one.
+        name: Option<Arc<str>>,
+    },
+    /// A frame that was there but could not be decoded; the source goes on after it.
+    Undecodable {
+        /// Presentation time, as far as known.
+        pts: MediaTime,
+        /// What was wrong, in one line.
+        why: String,
+    },
+    /// No more frames, or the stop was asked for.
+    End,
+}
+
+/// Where frames come from.
+///
+/// Sources are opened on the thread that reads them, and closed by dropping.
+pub trait Source: Send {
+    /// What is known of it.
+    fn info(&self) -> &SourceInfo;
+
+    /// Waits for the next frame. Sources that wait for a device look at `stop` at least every
+    /// 100 ms and answer it with [`Captured::End`].
+    ///
+    /// # Errors
+    /// When the source is lost for good; a single bad frame is [`Captured::Undecodable`].
+    fn next(&mut self, stop: &StopSignal) -> Result<Captured, CaptureError>;
+
+    /// Goes back to the first frame.
+    ///
+    /// # Errors
+    /// When the source cannot be read again.
+    fn rewind(&mut self) -> Result<(), CaptureError>;
+}
+
+/// Why a source cannot be opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The file or folder cannot be read.
+    #[error("cannot read {path}: {why}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        why: String,
+    },
+    /// The file is not what it should be, or is damaged.
+    #[error("{path}: {why}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// The device is missing, busy, stalled or was unplugged.
+    #[error("camera {device}: {why}")]
+    Device {
+        /// The device's name.
+        device: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+}

@@ -1,0 +1,133 @@
+//! Sizes, rectangles and the one transform between model and picture.
+
+use serde::{Deserialize, Serialize};
+
+/// A size in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SizePx {
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+}
+
+/// A rectangle in pixels of the original frame: `x` and `y` are its left and upper edge.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RectPx {
+    /// Left edge.
+    pub x: f32,
+    /// Upper edge.
+    pub y: f32,
+    /// Columns covered.
+    pub width: f32,
+    /// Rows covered.
+    pub height: f32,
+}
+
+impl RectPx {
+    /// Area in square pixels.
+    pub fn area(&self) -> f32 {
+        self.width * self.height
+    }
+
+    /// Intersection over union with `other`, 0 where both are empty.
+    pub fn iou(&self, other: &Self) -> f32 {
+        let w = (self.x + self.width).min(other.x + other.width) - self.x.max(other.x);
+        let h = (self.y + self.height).min(other.y + other.height) - self.y.max(other.y);
+        if w <= 0.0 || h <= 0.0 {
+            return 0.0;
+        }
+        let both = w * h;
+        both / (self.area() + other.area() - both)
+    }
+
+    /// The part of the rectangle inside a picture of `size`; may be empty.
+    pub fn clipped(&self, size: SizePx) -> Self {
+        let (w, h) = (size.width as f32, size.height as f32);
+        let (x0, y0) = (self.x.clamp(0.0, w), self.y.clamp(0.0, h));
+        let (x1, y1) = (
+            (self.x + self.width).clamp(0.0, w),
+            (self.y + self.height).clamp(0.0, h),
+        );
+        Self {
+            x: x0,
+            y: y0,
+            width: x1 - x0,
+            height: y1 - y0,
+        }
+    }
+}
+
+/// Takes coordinates of the model's input (0 to 1 on both axes) to pixels of the original frame.
+///
+/// Written down by preprocessing, the only place that knows how the picture was fitted; used by
+/// postprocessing, where model space ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ImageFromModel {
+    /// Frame pixels from the model's left to its right edge.
+    pub scale_x_px: f32,
+    /// Frame pixels from the model's upper to its lower edge.
+    pub scale_y_px: f32,
+    /// Frame column at the model's left edge; negative under letterbox padding.
+    pub offset_x_px: f32,
+    /// Frame row at the model's upper edge.
+    pub offset_y_px: f32,
+}
+
+impl ImageFromModel {
+    /// The transform of a picture that was stretched over all of the input.
+    pub fn stretch(image: SizePx) -> Self {
+        Self {
+            scale_x_px: image.width as f32,
+            scale_y_px: image.height as f32,
+            offset_x_px: 0.0,
+            offset_y_px: 0.0,
+        }
+    }
+
+    /// A box from its edges in model space (0 to 1) to frame pixels.
+    pub fn rect(&self, x0: f32, y0: f32, x1: f32, y1: f32) -> RectPx {
+        RectPx {
+            x: x0 * self.scale_x_px + self.offset_x_px,
+            y: y0 * self.scale_y_px + self.offset_y_px,
+            width: (x1 - x0) * self.scale_x_px,
+            height: (y1 - y0) * self.scale_y_px,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rect(x: f32, y: f32, width: f32, height: f32) -> RectPx {
+        RectPx {
+            x,
+            y,
+            width,
+            height,
+        }
+    }
+
+    #[test]
+    fn iou_of_half_overlapping_squares_is_a_third() {
+        let a = rect(0.0, 0.0, 2.0, 2.0);
+        let b = rect(1.0, 0.0, 2.0, 2.0);
+        assert!((a.iou(&b) - 1.0 / 3.0).abs() < 1e-6);
+        assert_eq!(a.iou(&rect(5.0, 5.0, 1.0, 1.0)), 0.0);
+        assert_eq!(rect(0.0, 0.0, 0.0, 0.0).iou(&rect(0.0, 0.0, 0.0, 0.0)), 0.0);
+    }
+
+    #[test]
+    fn clipping_leaves_only_what_is_in_the_picture() {
+        let size = SizePx {
+            width: 10,
+            height: 8,
+        };
+        assert_eq!(
+            rect(-2.0, 3.0, 20.0, 20.0).clipped(size),
+            rect(0.0, 3.0, 10.0, 5.0)
+        );
+        assert_eq!(rect(20.0, 3.0, 5.0, 5.0).clipped(size).area(), 0.0);
+    }
+}

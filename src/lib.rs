@@ -1,0 +1,5 @@
+//! MobiLens: real-time detection and segmentation for security cameras and drones.
+
+pub mod capture;
+pub mod flow;
+pub mod frame;
