@@ -4,3 +4,4 @@ pub mod capture;
 pub mod flow;
 pub mod frame;
 pub mod postprocess;
+pub mod records;
