@@ -5,3 +5,4 @@ pub mod flow;
 pub mod frame;
 pub mod postprocess;
 pub mod records;
+pub mod sink;
