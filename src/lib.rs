@@ -3,6 +3,7 @@
 pub mod capture;
 pub mod flow;
 pub mod frame;
+pub mod nn;
 pub mod postprocess;
 pub mod records;
 pub mod sink;
