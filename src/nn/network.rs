@@ -101,16 +101,13 @@ impl Network {
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let one_line = |e: TractError| format!("{e:#}").replace('\n', " ");
-        let model = onnx()
-            .model_for_read(&mut &*bytes)
-            .map_err(one_line)?;
+        let model = onnx().model_for_read(&mut &*bytes).map_err(one_line)?;
         let typed = model.into_typed().map_err(one_line)?;
         let info = |outlet: &OutletId, typed: &TypedModel| -> Result<TensorInfo, String> {
             let fact = typed.outlet_fact(*outlet).map_err(one_line)?;
-            let name = typed.outlet_label(*outlet).map_or_else(
-                || typed.node(outlet.node).name.clone(),
-                ToOwned::to_owned,
-            );
+            let name = typed
+                .outlet_label(*outlet)
+                .map_or_else(|| typed.node(outlet.node).name.clone(), ToOwned::to_owned);
             let shape = fact
                 .shape
                 .as_concrete()
