@@ -5,5 +5,7 @@
 //! due, and what happens when nobody is ready for it, is decided by the flow.
 
 mod source;
+mod video;
 
 pub use source::{CaptureError, Captured, Source, SourceInfo};
+pub use video::VideoSource;
