@@ -17,6 +17,10 @@ use super::picture::image_from_yuv;
 /// Why nothing is decoded at the beginning.
 const NO_KEYFRAME: &str = "the stream does not begin with a keyframe";
 
+/// Frames that are skipped at most: a stream without further keyframes (it refreshes its pictures
+/// bit by bit) is clean again by then.
+const MAX_SKIPPED: u32 = 1500;
+
 /// What became of a coded frame.
 #[derive(Debug)]
 pub(super) enum Decoded {
@@ -40,6 +44,7 @@ pub(super) struct AvcDecoder {
     pps: BTreeMap<u32, Pps>,
     /// Why nothing is shown before the next frame that needs no other.
     waits: Option<&'static str>,
+    skipped: u32,
     /// `frame_num` of the last reference frame.
     last_frame_num: Option<u32>,
     scratch: Vec<u8>,
@@ -68,6 +73,7 @@ impl AvcDecoder {
             sps: BTreeMap::new(),
             pps: BTreeMap::new(),
             waits: Some(NO_KEYFRAME),
+            skipped: 0,
             last_frame_num: None,
             scratch: Vec::new(),
         }
@@ -120,6 +126,7 @@ impl AvcDecoder {
     /// Forgets all pictures, not the parameter sets: the next frame begins anew.
     fn restart(&mut self) {
         self.decoder = Decoder::new();
+        self.skipped = 0;
         self.last_frame_num = None;
         self.scratch.clear();
         for nal in self.sets.values() {
@@ -162,17 +169,23 @@ impl AvcDecoder {
             .ok_or("a parameter set is missing")?
             .clone();
         if let Some(why) = self.waits {
-            if !(head.idr || sync && head.intra) {
+            if head.idr || sync && head.intra {
+                self.restart();
+                self.waits = None;
+            } else if self.skipped < MAX_SKIPPED {
+                self.skipped += 1;
+                self.last_frame_num = None;
                 return Err(why.to_owned());
             }
-            self.restart();
-            self.waits = None;
         }
-        self.check_frame_num(&head, slice.frame_num(&sps), &sps)?;
+        if self.waits.is_none() {
+            self.check_frame_num(&head, slice.frame_num(&sps), &sps)?;
+        }
 
-        let decoded = guarded(&mut self.decoder, sample);
-        match decoded {
+        match guarded(&mut self.decoder, sample) {
             Ok(Some(yuv)) => {
+                self.waits = None;
+                self.skipped = 0;
                 let colour = sps.colour.or(self.container_colour);
                 let colour = colour.unwrap_or(YuvColour::DEFAULT);
                 image_from_yuv(yuv, &sps, colour, self.rotation).map(Some)

@@ -40,6 +40,14 @@ pub(super) enum VideoError {
         /// What the stream uses.
         what: String,
     },
+    /// Many frames, and not one picture.
+    #[error(
+        "no frame can be decoded ({why}); if other players show it, convert it with `ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p OUT.mp4`"
+    )]
+    NoPicture {
+        /// What was wrong with the first.
+        why: String,
+    },
     /// A box that contradicts itself or ends too early.
     #[error("damaged index: box `{kind}` {why}")]
     Box {

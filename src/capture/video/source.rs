@@ -14,6 +14,9 @@ use super::movie::Rotation;
 use super::order::PresentationQueue;
 use super::params::ParamError;
 
+/// Frames that are tried before a file without a single picture is given up.
+const TRIES: u32 = 250;
+
 /// A recording, frame by frame, in presentation order.
 ///
 /// A frame that is damaged, or that refers to one that was, is [`Captured::Undecodable`]: after a
@@ -31,6 +34,8 @@ pub struct VideoSource {
     description: Option<u32>,
     /// Frames shown before this time refer to what was before the place where decoding began.
     not_before: i64,
+    /// Frames lost before the first picture, and why the first of them was; none after it.
+    fruitless: Option<(u32, String)>,
     /// How reading ended; the queue may still hold frames.
     ended: Option<Result<(), VideoError>>,
 }
@@ -88,6 +93,7 @@ impl VideoSource {
             sample: Vec::new(),
             description: Some(0),
             not_before: i64::MIN,
+            fruitless: Some((0, String::new())),
             ended: None,
         })
     }
@@ -105,7 +111,12 @@ impl VideoSource {
     }
 
     fn end(&mut self, how: Result<(), VideoError>) {
-        self.ended = Some(how);
+        self.ended = Some(match (&mut self.fruitless, how) {
+            (Some((1.., why)), Ok(())) => Err(VideoError::NoPicture {
+                why: std::mem::take(why),
+            }),
+            (_, how) => how,
+        });
         self.queue.raise_floor(i64::MAX);
     }
 
@@ -124,6 +135,19 @@ impl VideoSource {
         let decoded = self.decoder.decode(&mut self.sample, frame.sync);
         if waited && !self.decoder.waits() {
             self.not_before = frame.pts;
+        }
+        match (&decoded, &mut self.fruitless) {
+            (Decoded::Picture(_), fruitless) => *fruitless = None,
+            (Decoded::Lost(why), Some((tries, first))) => {
+                if *tries == 0 {
+                    why.clone_into(first);
+                }
+                *tries += 1;
+                if *tries == TRIES {
+                    self.end(Ok(()));
+                }
+            }
+            _ => {}
         }
         match decoded {
             Decoded::Picture(_) if frame.pts < self.not_before => {
