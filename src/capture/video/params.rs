@@ -1,0 +1,394 @@
+//! Parameter sets of H.264: what of them the source itself must know.
+//!
+//! The decoder reads them again for its own needs. Stops at the slice's `frame_num`. ITU-T H.264,
+//! sections 7.3.2.1, 7.3.2.2, 7.3.3 and annexes A and E.
+
+use crate::frame::{SizePx, YuvColour, YuvRange};
+
+use super::movie::matrix_from_code;
+
+/// Largest picture in macroblocks: 8192x4320.
+const MAX_PICTURE_MBS: u64 = 138_240;
+/// Most macroblocks in all reference pictures together (16 of 3840x2160), about 200 MB.
+const MAX_REFERENCE_MBS: u64 = 520_000;
+
+/// Why a parameter set is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ParamError {
+    /// Ends too early or has a value that the standard forbids.
+    #[error("damaged parameter set")]
+    Damaged,
+    /// Uses what the decoder lacks.
+    #[error("the video is H.264 with {0}, which is not decoded")]
+    Unsupported(&'static str),
+    /// Too large to be decoded in sane memory.
+    #[error("the video is {width}x{height} with {references} reference pictures, above the limit")]
+    TooLarge {
+        /// Columns.
+        width: u64,
+        /// Rows.
+        height: u64,
+        /// Reference pictures.
+        references: u32,
+    },
+}
+
+/// Bits of a NAL unit's payload, without emulation prevention bytes.
+struct Bits {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Bits {
+    /// The first `most` bytes of the payload of `nal` (header byte left out).
+    fn new(nal: &[u8], most: usize) -> Self {
+        let mut bytes = Vec::with_capacity(nal.len().min(most));
+        let mut zeros = 0;
+        for &b in nal.iter().skip(1).take(most) {
+            if zeros >= 2 && b == 3 {
+                zeros = 0;
+                continue;
+            }
+            zeros = if b == 0 { zeros + 1 } else { 0 };
+            bytes.push(b);
+        }
+        Self { bytes, at: 0 }
+    }
+
+    fn bit(&mut self) -> Result<bool, ParamError> {
+        let byte = *self.bytes.get(self.at / 8).ok_or(ParamError::Damaged)?;
+        let bit = byte >> (7 - self.at % 8) & 1;
+        self.at += 1;
+        Ok(bit == 1)
+    }
+
+    fn bits(&mut self, n: u32) -> Result<u32, ParamError> {
+        (0..n).try_fold(0u32, |v, _| Ok(v << 1 | u32::from(self.bit()?)))
+    }
+
+    /// ue(v).
+    fn ue(&mut self) -> Result<u32, ParamError> {
+        let mut zeros = 0;
+        while !self.bit()? {
+            zeros += 1;
+            if zeros == 32 {
+                return Err(ParamError::Damaged);
+            }
+        }
+        Ok((1u32 << zeros) - 1 + self.bits(zeros)?)
+    }
+
+    /// se(v).
+    fn se(&mut self) -> Result<i32, ParamError> {
+        let k = i64::from(self.ue()?);
+        let v = if k % 2 == 0 { -k / 2 } else { (k + 1) / 2 };
+        i32::try_from(v).map_err(|_| ParamError::Damaged)
+    }
+}
+
+/// What the source takes from a sequence parameter set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sps {
+    /// Its id.
+    pub id: u32,
+    /// Size of the decoded picture after cropping.
+    pub size: SizePx,
+    /// Columns and rows cut at the left and at the top; even.
+    pub crop_left_top: (u32, u32),
+    /// Colours, if the stream says.
+    pub colour: Option<YuvColour>,
+    /// `frame_num` counts modulo two to this power.
+    pub log2_max_frame_num: u32,
+    /// Whether `frame_num` may jump without a loss.
+    pub gaps_allowed: bool,
+    /// Pictures that may be held back for reordering.
+    pub max_dpb_frames: usize,
+}
+
+impl Sps {
+    /// Reads a NAL unit of type 7.
+    pub(super) fn parse(nal: &[u8]) -> Result<Self, ParamError> {
+        let mut r = Bits::new(nal, usize::MAX);
+        let profile = r.bits(8)?;
+        let constraints = r.bits(8)?;
+        let level = r.bits(8)?;
+        let id = r.ue()?;
+        if id > 31 {
+            return Err(ParamError::Damaged);
+        }
+        if matches!(
+            profile,
+            100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 134 | 135 | 138 | 139
+        ) {
+            high_profile_fields(&mut r)?;
+        }
+        let log2_max_frame_num = r.ue()?.saturating_add(4);
+        if log2_max_frame_num > 16 {
+            return Err(ParamError::Damaged);
+        }
+        picture_order_fields(&mut r)?;
+        let references = r.ue()?;
+        if references > 16 {
+            return Err(ParamError::Damaged);
+        }
+        let gaps_allowed = r.bit()?;
+        let width_mbs = u64::from(r.ue()?) + 1;
+        let map_units = u64::from(r.ue()?) + 1;
+        let frame_mbs_only = r.bit()?;
+        if !frame_mbs_only && r.bit()? {
+            return Err(ParamError::Unsupported("interlaced macroblocks (MBAFF)"));
+        }
+        let height_mbs = map_units * if frame_mbs_only { 1 } else { 2 };
+        let too_large = ParamError::TooLarge {
+            width: width_mbs.saturating_mul(16),
+            height: height_mbs.saturating_mul(16),
+            references,
+        };
+        let mbs = width_mbs
+            .checked_mul(height_mbs)
+            .filter(|&mbs| mbs <= MAX_PICTURE_MBS);
+        let Some(mbs) = mbs else {
+            return Err(too_large);
+        };
+        if mbs * u64::from(references) > MAX_REFERENCE_MBS {
+            return Err(too_large);
+        }
+        r.bit()?; // direct_8x8_inference_flag
+        let mut crop = [0; 4];
+        if r.bit()? {
+            for side in &mut crop {
+                *side = u64::from(r.ue()?);
+            }
+        }
+        let unit_y = if frame_mbs_only { 2 } else { 4 };
+        let [left, right, top, bottom] = crop;
+        let (cut_x, cut_y) = (2 * (left + right), unit_y * (top + bottom));
+        let (coded_x, coded_y) = (16 * width_mbs, 16 * height_mbs);
+        if cut_x >= coded_x || cut_y >= coded_y {
+            return Err(ParamError::Damaged);
+        }
+        // A damaged VUI takes away the colours, not the video.
+        let colour = vui_colour(&mut r).unwrap_or(None);
+        Ok(Self {
+            id,
+            size: SizePx {
+                width: (coded_x - cut_x) as u32,
+                height: (coded_y - cut_y) as u32,
+            },
+            crop_left_top: ((2 * left) as u32, (unit_y * top) as u32),
+            colour,
+            log2_max_frame_num,
+            gaps_allowed,
+            max_dpb_frames: max_dpb_frames(level, constraints, mbs).max(references as usize),
+        })
+    }
+}
+
+/// Chroma format to scaling lists (7.3.2.1.1).
+fn high_profile_fields(r: &mut Bits) -> Result<(), ParamError> {
+    match r.ue()? {
+        1 => {}
+        0 => return Err(ParamError::Unsupported("grey pictures (4:0:0)")),
+        2 => return Err(ParamError::Unsupported("4:2:2 colour")),
+        3 => return Err(ParamError::Unsupported("4:4:4 colour")),
+        _ => return Err(ParamError::Damaged),
+    }
+    if r.ue()? != 0 || r.ue()? != 0 {
+        return Err(ParamError::Unsupported("more than 8 bits a sample"));
+    }
+    r.bit()?; // qpprime_y_zero_transform_bypass_flag
+    if r.bit()? {
+        for list in 0..8 {
+            if r.bit()? {
+                scaling_list(r, if list < 6 { 16 } else { 64 })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn scaling_list(r: &mut Bits, length: usize) -> Result<(), ParamError> {
+    let (mut last, mut next) = (8i64, 8i64);
+    for _ in 0..length {
+        if next != 0 {
+            next = (last + i64::from(r.se()?)).rem_euclid(256);
+        }
+        if next != 0 {
+            last = next;
+        }
+    }
+    Ok(())
+}
+
+fn picture_order_fields(r: &mut Bits) -> Result<(), ParamError> {
+    match r.ue()? {
+        0 => {
+            r.ue()?;
+        }
+        1 => {
+            r.bit()?;
+            r.se()?;
+            r.se()?;
+            let cycle = r.ue()?;
+            if cycle > 255 {
+                return Err(ParamError::Damaged);
+            }
+            for _ in 0..cycle {
+                r.se()?;
+            }
+        }
+        2 => {}
+        _ => return Err(ParamError::Damaged),
+    }
+    Ok(())
+}
+
+/// Colours from the VUI (E.1.1); none where it does not say.
+fn vui_colour(r: &mut Bits) -> Result<Option<YuvColour>, ParamError> {
+    if !r.bit()? {
+        return Ok(None);
+    }
+    if r.bit()? && r.bits(8)? == 255 {
+        r.bits(32)?; // sample aspect ratio
+    }
+    if r.bit()? {
+        r.bit()?; // overscan
+    }
+    if !r.bit()? {
+        return Ok(None);
+    }
+    r.bits(3)?; // video_format
+    let range = if r.bit()? {
+        YuvRange::Full
+    } else {
+        YuvRange::Limited
+    };
+    let matrix = if r.bit()? {
+        r.bits(16)?; // primaries, transfer
+        matrix_from_code(r.bits(8)?)
+    } else {
+        None
+    };
+    Ok(Some(YuvColour {
+        matrix: matrix.unwrap_or(YuvColour::DEFAULT.matrix),
+        range,
+    }))
+}
+
+/// `MaxDpbFrames` of A.3.1 (table A-1).
+fn max_dpb_frames(level: u32, constraints: u32, picture_mbs: u64) -> usize {
+    let mbs = match level {
+        11 if constraints & 0x10 != 0 => 396, // level 1b
+        9 | 10 => 396,
+        11 => 900,
+        12 | 13 | 20 => 2376,
+        21 => 4752,
+        22 | 30 => 8100,
+        31 => 18_000,
+        32 => 20_480,
+        40 | 41 => 32_768,
+        42 => 34_816,
+        50 => 110_400,
+        51 | 52 => 184_320,
+        _ => 696_320,
+    };
+    (mbs / picture_mbs).clamp(1, 16) as usize
+}
+
+/// What the source takes from a picture parameter set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pps {
+    /// Its id.
+    pub id: u32,
+    /// The sequence parameter set that it builds on.
+    pub sps: u32,
+}
+
+impl Pps {
+    /// Reads a NAL unit of type 8.
+    pub(super) fn parse(nal: &[u8]) -> Result<Self, ParamError> {
+        let mut r = Bits::new(nal, 16);
+        let (id, sps) = (r.ue()?, r.ue()?);
+        if id > 255 || sps > 31 {
+            return Err(ParamError::Damaged);
+        }
+        Ok(Self { id, sps })
+    }
+}
+
+/// The head of a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SliceHead {
+    /// Whether all its macroblocks are intra.
+    pub intra: bool,
+    /// Its picture parameter set.
+    pub pps: u32,
+    /// The bits after, from which `frame_num` is taken once its length is known.
+    frame_num_bits: u32,
+}
+
+impl SliceHead {
+    /// Reads a NAL unit of type 1 or 5.
+    pub(super) fn parse(nal: &[u8]) -> Result<Self, ParamError> {
+        let mut r = Bits::new(nal, 24);
+        r.ue()?; // first_mb_in_slice
+        let kind = r.ue()?;
+        Ok(Self {
+            intra: matches!(kind, 2 | 7),
+            pps: r.ue()?,
+            frame_num_bits: r.bits(16)?,
+        })
+    }
+
+    /// `frame_num`.
+    pub(super) fn frame_num(&self, sps: &Sps) -> u32 {
+        self.frame_num_bits >> (16 - sps.log2_max_frame_num)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::YuvMatrix;
+
+    /// x264, High, 640x360, level 3.0 (`ffmpeg -f lavfi -i testsrc=s=640x360`).
+    const SPS_360: &[u8] = &[
+        0x67, 0x64, 0x00, 0x1e, 0xac, 0xd9, 0x40, 0xa0, 0x2f, 0xf9, 0x70, 0x11, 0x00, 0x00, 0x03,
+        0x00, 0x01, 0x00, 0x00, 0x03, 0x00, 0x32, 0x0f, 0x16, 0x2d, 0x96,
+    ];
+
+    #[test]
+    fn size_is_after_cropping() {
+        let sps = Sps::parse(SPS_360).expect("sound");
+        assert_eq!((sps.size.width, sps.size.height), (640, 360));
+        assert_eq!(sps.crop_left_top, (0, 0));
+        assert_eq!(sps.colour, None);
+        assert_eq!(sps.max_dpb_frames, 8);
+        assert!(!sps.gaps_allowed);
+    }
+
+    #[test]
+    fn any_cut_is_an_error_or_loses_only_the_vui() {
+        for length in 0..SPS_360.len() {
+            if let Ok(sps) = Sps::parse(&SPS_360[..length]) {
+                assert_eq!(sps.size.width, 640);
+            }
+        }
+        assert_eq!(Sps::parse(&[0x67]), Err(ParamError::Damaged));
+        assert_eq!(Sps::parse(&[0; 64]), Err(ParamError::Damaged));
+    }
+
+    #[test]
+    fn levels_bound_the_reordering() {
+        assert_eq!(max_dpb_frames(31, 0, 3600), 5);
+        assert_eq!(max_dpb_frames(11, 0x10, 99), 4);
+        assert_eq!(max_dpb_frames(10, 0, 138_240), 1);
+    }
+
+    #[test]
+    fn matrix_codes() {
+        assert_eq!(matrix_from_code(1), Some(YuvMatrix::Bt709));
+        assert_eq!(matrix_from_code(6), Some(YuvMatrix::Bt601));
+        assert_eq!(matrix_from_code(2), None);
+    }
+}

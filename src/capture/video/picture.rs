@@ -1,0 +1,123 @@
+//! From the decoder's planes to one tight picture: cropped and upright.
+
+use rusty_h264::YuvFrame;
+
+use crate::frame::{Image, PixelFormat, SizePx, YuvColour};
+
+use super::movie::Rotation;
+use super::params::Sps;
+
+/// A plane with the part of it that is wanted.
+struct Window<'a> {
+    samples: &'a [u8],
+    stride: usize,
+    left: usize,
+    top: usize,
+    width: usize,
+    height: usize,
+}
+
+/// One copy brings the planes together, leaves out what the stream crops at the left and at the
+/// top (the decoder does right and bottom), and turns the picture.
+pub(super) fn image_from_yuv(
+    yuv: YuvFrame,
+    sps: &Sps,
+    colour: YuvColour,
+    rotation: Rotation,
+) -> Result<Image, String> {
+    let SizePx { width, height } = sps.size;
+    let (left, top) = sps.crop_left_top;
+    let (w, h) = (width as usize, height as usize);
+    if yuv.width != w + left as usize || yuv.height != h + top as usize || !yuv.is_valid() {
+        return Err("the decoder gave a picture of another size".to_owned());
+    }
+    let size = match rotation {
+        Rotation::None | Rotation::Half => sps.size,
+        Rotation::Cw90 | Rotation::Cw270 => SizePx {
+            width: height,
+            height: width,
+        },
+    };
+    let data = if rotation == Rotation::None && (left, top) == (0, 0) {
+        joined(yuv)
+    } else {
+        let mut data = Vec::with_capacity(PixelFormat::I420.bytes(size));
+        for (samples, shift) in [(&yuv.y, 0), (&yuv.u, 1), (&yuv.v, 1)] {
+            let window = Window {
+                samples,
+                stride: yuv.width >> shift,
+                left: left as usize >> shift,
+                top: top as usize >> shift,
+                width: w >> shift,
+                height: h >> shift,
+            };
+            append_turned(&window, rotation, &mut data);
+        }
+        data
+    };
+    Image::new(size, PixelFormat::I420, colour, data).map_err(|e| e.to_string())
+}
+
+/// The planes behind each other, in the buffer of the first where it can grow.
+fn joined(yuv: YuvFrame) -> Vec<u8> {
+    let mut data = yuv.y;
+    data.reserve_exact(yuv.u.len() + yuv.v.len());
+    data.extend_from_slice(&yuv.u);
+    data.extend_from_slice(&yuv.v);
+    data
+}
+
+/// Appends the window, turned, row after row.
+fn append_turned(window: &Window<'_>, rotation: Rotation, out: &mut Vec<u8>) {
+    let row = |y: usize| {
+        let start = (window.top + y) * window.stride + window.left;
+        &window.samples[start..start + window.width]
+    };
+    match rotation {
+        Rotation::None => (0..window.height).for_each(|y| out.extend_from_slice(row(y))),
+        Rotation::Half => {
+            for y in (0..window.height).rev() {
+                out.extend(row(y).iter().rev());
+            }
+        }
+        Rotation::Cw90 => {
+            for x in 0..window.width {
+                out.extend((0..window.height).rev().map(|y| row(y)[x]));
+            }
+        }
+        Rotation::Cw270 => {
+            for x in (0..window.width).rev() {
+                out.extend((0..window.height).map(|y| row(y)[x]));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of 4x3 samples the inner 3x2: `5 6 7 / 9 10 11`.
+    fn turned(rotation: Rotation) -> Vec<u8> {
+        let samples: Vec<u8> = (0..12).collect();
+        let window = Window {
+            samples: &samples,
+            stride: 4,
+            left: 1,
+            top: 1,
+            width: 3,
+            height: 2,
+        };
+        let mut out = Vec::new();
+        append_turned(&window, rotation, &mut out);
+        out
+    }
+
+    #[test]
+    fn turns_are_clockwise() {
+        assert_eq!(turned(Rotation::None), [5, 6, 7, 9, 10, 11]);
+        assert_eq!(turned(Rotation::Cw90), [9, 5, 10, 6, 11, 7]);
+        assert_eq!(turned(Rotation::Half), [11, 10, 9, 7, 6, 5]);
+        assert_eq!(turned(Rotation::Cw270), [7, 11, 6, 10, 5, 9]);
+    }
+}
