@@ -6,5 +6,6 @@ pub mod flow;
 pub mod frame;
 pub mod nn;
 pub mod postprocess;
+pub mod preprocess;
 pub mod records;
 pub mod sink;

@@ -4,10 +4,12 @@
 //! once, at capture, and stay with the frame in its [`FrameMeta`]. A [`Packet`] carries them, the
 //! [`Image`] as it was captured, and what the last stage made of it.
 
+mod colour;
 mod geometry;
 mod image;
 mod meta;
 
+pub use colour::{RgbFromYuv, YuvRow, i420_row, nv12_row, rgb_from_image, yuyv_row};
 pub use geometry::{ImageFromModel, RectPx, SizePx};
 pub use image::{Image, ImageError, PixelFormat, PlaneRef, YuvColour, YuvMatrix, YuvRange};
 pub use meta::{FrameMeta, MediaTime, Packet};
