@@ -17,6 +17,9 @@ use super::picture::image_from_yuv;
 /// Why nothing is decoded at the beginning.
 const NO_KEYFRAME: &str = "the stream does not begin with a keyframe";
 
+/// The header of a NAL unit that decoders pass over (type 12).
+const FILLER: u8 = 12;
+
 /// Frames that are skipped at most: a stream without further keyframes (it refreshes its pictures
 /// bit by bit) is clean again by then.
 const MAX_SKIPPED: u32 = 1500;
@@ -100,7 +103,9 @@ impl AvcDecoder {
                 Err(ParamError::Damaged) => {
                     tracing::debug!("damaged parameter set in the index");
                 }
-                taken => taken?,
+                taken => {
+                    taken?;
+                }
             }
         }
         self.begin();
@@ -128,6 +133,10 @@ impl AvcDecoder {
         self.decoder = Decoder::new();
         self.skipped = 0;
         self.last_frame_num = None;
+        self.feed_parameter_sets();
+    }
+
+    fn feed_parameter_sets(&mut self) {
         self.scratch.clear();
         for nal in self.sets.values() {
             self.scratch.extend([0, 0, 0, 1]);
@@ -230,7 +239,7 @@ impl AvcDecoder {
                 .ok_or("damaged: its parts do not fill it")?;
             let length = prefix.iter().fold(0, |n, &b| n << 8 | usize::from(b));
             let nal = rest
-                .get(..length)
+                .get_mut(..length)
                 .ok_or("damaged: its parts are longer than it is")?;
             prefix.fill(0);
             if let Some(last) = prefix.last_mut() {
@@ -242,7 +251,7 @@ impl AvcDecoder {
         Ok(head)
     }
 
-    fn read_nal(&mut self, nal: &[u8], head: &mut FrameHead) -> Result<(), String> {
+    fn read_nal(&mut self, nal: &mut [u8], head: &mut FrameHead) -> Result<(), String> {
         let Some(&first) = nal.first() else {
             return Ok(());
         };
@@ -255,33 +264,42 @@ impl AvcDecoder {
                 head.intra &= slice.intra;
                 head.slice.get_or_insert(slice);
             }
-            7 | 8 => self.take_parameter_set(nal).map_err(|e| e.to_string())?,
+            7 => {
+                if self.take_parameter_set(nal).map_err(|e| e.to_string())? {
+                    self.feed_parameter_sets();
+                }
+                // The decoder has its own version of it: this one becomes filler.
+                if let Some(first) = nal.first_mut() {
+                    *first = FILLER;
+                }
+            }
+            8 => {
+                self.take_parameter_set(nal).map_err(|e| e.to_string())?;
+            }
             _ => {}
         }
         Ok(())
     }
 
-    fn take_parameter_set(&mut self, nal: &[u8]) -> Result<(), ParamError> {
+    /// Keeps a parameter set; tells whether it is another than was kept.
+    fn take_parameter_set(&mut self, nal: &[u8]) -> Result<bool, ParamError> {
         let kind = nal.first().map_or(0, |b| b & 0x1f);
-        let id = match kind {
+        let (id, for_decoder) = match kind {
             7 => {
                 let sps = Sps::parse(nal)?;
-                let id = sps.id;
-                self.sps.insert(id, sps);
-                id
+                let kept = (sps.id, sps.uncropped.clone());
+                self.sps.insert(sps.id, sps);
+                kept
             }
             8 => {
                 let pps = Pps::parse(nal)?;
                 self.pps.insert(pps.id, pps);
-                pps.id
+                (pps.id, nal.to_vec())
             }
-            _ => return Ok(()),
+            _ => return Ok(false),
         };
-        let kept = self.sets.entry((kind, id)).or_default();
-        if kept.as_slice() != nal {
-            nal.clone_into(kept);
-        }
-        Ok(())
+        let before = self.sets.insert((kind, id), for_decoder);
+        Ok(before.as_ref() != self.sets.get(&(kind, id)))
     }
 
     /// Rewrites lengths of 1 or 2 bytes as 4, so that a start code fits in their place.
