@@ -31,8 +31,10 @@ pub(super) enum Decoded {
     Picture(Image),
     /// The frame holds no picture (parameter sets or messages only).
     Nothing,
-    /// The frame is damaged or lacks a reference.
+    /// The frame is damaged or uses what the decoder lacks.
     Lost(String),
+    /// The frame was not tried, since what it refers to is lost.
+    Skipped(&'static str),
 }
 
 /// Decodes the frames of one track.
@@ -156,8 +158,7 @@ impl AvcDecoder {
     /// Decodes one frame of the file. `sync` says that the file calls it a keyframe.
     pub(super) fn decode(&mut self, sample: &mut Vec<u8>, sync: bool) -> Decoded {
         match self.try_decode(sample, sync) {
-            Ok(Some(image)) => Decoded::Picture(image),
-            Ok(None) => Decoded::Nothing,
+            Ok(decoded) => decoded,
             Err(why) => {
                 self.waits
                     .get_or_insert("a frame that this one refers to is lost");
@@ -166,10 +167,10 @@ impl AvcDecoder {
         }
     }
 
-    fn try_decode(&mut self, sample: &mut Vec<u8>, sync: bool) -> Result<Option<Image>, String> {
+    fn try_decode(&mut self, sample: &mut Vec<u8>, sync: bool) -> Result<Decoded, String> {
         let head = self.read_head(sample)?;
         if !head.has_slices {
-            return Ok(None);
+            return Ok(Decoded::Nothing);
         }
         let slice = head.slice.ok_or("damaged slice")?;
         let sps_id = self.pps.get(&slice.pps).map(|pps| pps.sps);
@@ -184,7 +185,7 @@ impl AvcDecoder {
             } else if self.skipped < MAX_SKIPPED {
                 self.skipped += 1;
                 self.last_frame_num = None;
-                return Err(why.to_owned());
+                return Ok(Decoded::Skipped(why));
             }
         }
         if self.waits.is_none() {
@@ -197,7 +198,7 @@ impl AvcDecoder {
                 self.skipped = 0;
                 let colour = sps.colour.or(self.container_colour);
                 let colour = colour.unwrap_or(YuvColour::DEFAULT);
-                image_from_yuv(yuv, &sps, colour, self.rotation).map(Some)
+                image_from_yuv(yuv, &sps, colour, self.rotation).map(Decoded::Picture)
             }
             Ok(None) => Err("parts of the picture are missing".to_owned()),
             Err(why) => Err(why),
