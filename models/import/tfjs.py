@@ -1,0 +1,140 @@
+"""Reads TensorFlow.js graph models: a GraphDef as JSON beside shards of weights."""
+import base64
+import json
+from pathlib import Path
+
+import numpy as np
+
+from graph import Graph, Node
+
+
+class TfjsModel:
+    """Nodes by name, and the constants' values."""
+
+    def __init__(self, folder):
+        folder = Path(folder)
+        model = json.loads((folder / "model.json").read_text())
+        self.nodes = {n["name"]: n for n in model["modelTopology"]["node"]}
+        self.constants = {}
+        for group in model["weightsManifest"]:
+            data = b"".join((folder / p).read_bytes() for p in group["paths"])
+            at = 0
+            for w in group["weights"]:
+                dtype = {"float32": np.float32, "int32": np.int32, "bool": np.bool_}[w["dtype"]]
+                count = int(np.prod(w["shape"], dtype=np.int64))
+                array = np.frombuffer(data, dtype, count, at)
+                self.constants[w["name"]] = array.reshape(w["shape"])
+                at += array.nbytes
+
+    def attribute(self, node, key):
+        value = node["attr"][key]
+        if "list" in value:
+            return [int(i) for i in value["list"]["i"]]
+        if "s" in value:
+            s = value["s"]
+            return (bytes(s) if isinstance(s, list) else base64.b64decode(s)).decode()
+        return next(iter(value.values()))
+
+
+class Reader:
+    """Walks back from an output to the network's input and builds a Graph on the way."""
+
+    def __init__(self, model, input_name, size, stride_of=None, dilation_of=None):
+        self.model, self.input_name = model, input_name
+        self.graph = Graph(size)
+        self.names = {input_name: "input"}
+        # Overrides by layer name, for another output stride of the same weights.
+        self.stride_of, self.dilation_of = stride_of or {}, dilation_of or {}
+
+    def constant(self, name):
+        return self.model.constants.get(name)
+
+    def read(self, name):
+        """The Graph's name of the tensor `name`."""
+        if name not in self.names:
+            node = self.model.nodes[name]
+            self.names[name] = getattr(self, "op_" + node["op"])(node)
+        return self.names[name]
+
+    def conv(self, node, weight, groups):
+        strides = self.model.attribute(node, "strides")
+        source, dilation = node["input"][0], self.model.attribute(node, "dilations")[1]
+        before = self.model.nodes.get(source)
+        if before is not None and before["op"] == "SpaceToBatchND":
+            # An atrous convolution, as TensorFlow used to write it.
+            dilation, source = int(self.constant(before["input"][1])[0]), before["input"][0]
+        x = self.read(source)
+        stride = self.stride_of.get(node["name"], strides[1])
+        dilation = self.dilation_of.get(node["name"], dilation)
+        bias = np.zeros(weight.shape[0], np.float64)
+        return self.graph.conv(node["name"], x, weight.astype(np.float64), bias, stride, dilation, groups)
+
+    def op_Conv2D(self, node):
+        weight = self.constant(node["input"][1]).transpose(3, 2, 0, 1)
+        return self.conv(node, weight, 1)
+
+    def op_DepthwiseConv2dNative(self, node):
+        weight = self.constant(node["input"][1])
+        assert weight.shape[3] == 1, "a depth multiplier"
+        return self.conv(node, weight.transpose(2, 3, 0, 1), weight.shape[2])
+
+    def op_BatchToSpaceND(self, node):
+        return self.read(node["input"][0])
+
+    def fold(self, node, scale, shift, source=0):
+        """Scale and shift after a convolution become part of it."""
+        name = self.read(node["input"][source])
+        conv = self.graph.nodes[name]
+        if conv.op == "add" and np.all(scale == 1):
+            # The shift of a projection, moved behind its residual addition by TensorFlow's optimiser.
+            order = list(self.graph.nodes)
+            conv = self.graph.nodes[max(conv.inputs, key=order.index)]
+        assert conv.op == "conv", f"{node['name']} does not follow a convolution"
+        conv.weight = conv.weight * np.reshape(scale, (-1, 1, 1, 1))
+        conv.bias = conv.bias * scale + shift
+        return name
+
+    def op_Mul(self, node):
+        return self.fold(node, self.constant(node["input"][1]).ravel(), 0)
+
+    def op_BiasAdd(self, node):
+        return self.fold(node, 1, self.constant(node["input"][1]).ravel())
+
+    def op_FusedBatchNorm(self, node):
+        gamma, beta, mean, var = (self.constant(i).astype(np.float64) for i in node["input"][1:])
+        scale = gamma / np.sqrt(var + self.model.attribute(node, "epsilon"))
+        return self.fold(node, scale, beta - mean * scale)
+
+    def op_Add(self, node):
+        for source in (0, 1):
+            shift = self.constant(node["input"][1 - source])
+            if shift is not None:
+                return self.fold(node, 1, shift.ravel(), source)
+        return self.graph.simple("add", node["name"], *map(self.read, node["input"]))
+
+    op_AddN = op_Add
+
+    def op_Relu6(self, node):
+        return self.graph.simple("relu6", node["name"], self.read(node["input"][0]))
+
+    def op_Relu(self, node):
+        return self.graph.simple("relu", node["name"], self.read(node["input"][0]))
+
+    def op_AvgPool(self, node):
+        """Only over all of the feature map."""
+        x = self.read(node["input"][0])
+        return self.graph.add(Node("pool", node["name"], [x], (self.graph.shape(x)[0], 1, 1)))
+
+    def op_ResizeBilinear(self, node):
+        """Only of one pixel, which is a broadcast; to the size of the tensor it is joined with."""
+        x = self.read(node["input"][0])
+        c, h, w = self.graph.shape(x)
+        assert (h, w) == (1, 1)
+        return self.graph.add(Node("broadcast", node["name"], [x], (c, *self.joined_size)))
+
+    def op_ConcatV2(self, node):
+        a, b = node["input"][:2]
+        self.joined_size = self.graph.shape(self.read(b))[1:]
+        inputs = [self.read(a), self.read(b)]
+        channels = sum(self.graph.shape(i)[0] for i in inputs)
+        return self.graph.add(Node("concat", node["name"], inputs, (channels, *self.joined_size)))

@@ -1,0 +1,83 @@
+//! The chain that an inference worker runs: preprocess, infer, postprocess.
+
+use std::sync::Arc;
+
+use crate::flow::Latency;
+use crate::frame::Packet;
+use crate::nn::{NnError, Session};
+use crate::postprocess::{Prediction, SsdDecoder};
+use crate::preprocess::Preprocessor;
+
+use super::model::DetectorModel;
+
+/// Latencies of the chain's stages, shared by all workers.
+#[derive(Clone, Debug)]
+pub struct DetectorLatency {
+    /// Picture to tensor.
+    pub preprocess: Latency,
+    /// Tensor to raw heads.
+    pub infer: Latency,
+    /// Raw heads to detections.
+    pub postprocess: Latency,
+}
+
+impl Default for DetectorLatency {
+    fn default() -> Self {
+        Self {
+            preprocess: Latency::new("preprocess"),
+            infer: Latency::new("infer"),
+            postprocess: Latency::new("postprocess"),
+        }
+    }
+}
+
+/// One worker's chain; owns all its scratch memory.
+pub struct Detector {
+    model: Arc<DetectorModel>,
+    preprocessor: Preprocessor,
+    session: Session,
+    decoder: SsdDecoder,
+    latency: DetectorLatency,
+}
+
+impl Detector {
+    /// A chain over `model` that uses `threads` threads inside one inference.
+    ///
+    /// # Errors
+    /// When the network cannot be made ready to run.
+    pub fn new(
+        model: &Arc<DetectorModel>,
+        threads: usize,
+        latency: &DetectorLatency,
+    ) -> Result<Self, NnError> {
+        Ok(Self {
+            preprocessor: Preprocessor::new(&model.preprocess),
+            session: model.network.session(threads)?,
+            decoder: SsdDecoder::new(model.ssd.clone()),
+            model: Arc::clone(model),
+            latency: latency.clone(),
+        })
+    }
+
+    /// Looks at one frame.
+    ///
+    /// # Errors
+    /// When the network fails to run; the frame is lost.
+    pub fn run<T>(&mut self, packet: Packet<T>) -> Result<Packet<Prediction>, NnError> {
+        let layout = self.session.input_layout();
+        let image_from_model = self.latency.preprocess.time(|| {
+            self.preprocessor
+                .run(&packet.image, layout, self.session.input_mut())
+        });
+        self.latency.infer.time(|| self.session.run())?;
+        let detections = self.latency.postprocess.time(|| {
+            self.decoder.decode(
+                self.session.output(self.model.boxes_output),
+                self.session.output(self.model.scores_output),
+                &image_from_model,
+                packet.image.size(),
+            )
+        });
+        Ok(packet.with(Prediction { detections }))
+    }
+}

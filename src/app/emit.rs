@@ -1,0 +1,54 @@
+//! Where frames leave the trunk: back in order, each becomes a record for the sinks and, if
+//! somebody draws, goes on to the overlay.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::progress::Progress;
+use crate::flow::{Latency, Ordered, Sender};
+use crate::frame::Packet;
+use crate::postprocess::{Labels, Prediction};
+use crate::records::{FrameRecord, TimingsRecord};
+
+/// Makes records and hands them round.
+pub struct Emitter {
+    /// Names of the categories.
+    pub labels: Arc<Labels>,
+    /// Edges to the record sinks. One that closes has failed by itself and is passed over.
+    pub records: Vec<Sender<Arc<FrameRecord>>>,
+    /// Edge to the overlay.
+    pub pictures: Option<Sender<Packet<Prediction>>>,
+    /// Frames that got a record.
+    pub emitted: Arc<AtomicU64>,
+    /// From capture until the record was handed round.
+    pub end_to_end: Latency,
+    /// Told of each frame.
+    pub progress: Progress,
+}
+
+impl Emitter {
+    /// Works until all workers are gone.
+    pub fn run(self, mut frames: Ordered<Packet<Prediction>>) {
+        let mut next_frame = 0;
+        while let Some(packet) = frames.recv() {
+            let frame = packet.meta.frame;
+            let mut record =
+                FrameRecord::new(&packet.meta, frame - next_frame, &packet.payload, &self.labels);
+            next_frame = frame + 1;
+            let age = packet.meta.captured_at.elapsed();
+            record.timings = Some(TimingsRecord {
+                end_to_end_ms: (age.as_secs_f64() * 1e6).round() / 1e3,
+            });
+            let record = Arc::new(record);
+            for sink in &self.records {
+                let _ = sink.send(Arc::clone(&record));
+            }
+            self.end_to_end.record(packet.meta.captured_at.elapsed());
+            self.emitted.fetch_add(1, Ordering::SeqCst);
+            if let Some(pictures) = &self.pictures {
+                let _ = pictures.send(packet);
+            }
+            self.progress.frame_done();
+        }
+    }
+}

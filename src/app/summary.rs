@@ -1,0 +1,75 @@
+//! What a run comes to, and how it is told at the end.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::flow::{Failure, Latency};
+use crate::records::EndRecord;
+
+/// What a run comes to.
+#[derive(Debug)]
+pub struct RunReport {
+    /// The last record.
+    pub end: EndRecord,
+    /// What went wrong, first things first; empty for a run that succeeded.
+    pub failures: Vec<Failure>,
+    /// Time of each stage and from end to end, in the order of the flow.
+    pub latencies: Vec<Latency>,
+    /// From the first thread's start to the last one's end.
+    pub elapsed: Duration,
+}
+
+impl RunReport {
+    /// Frames with a record, a second.
+    pub fn frames_per_second(&self) -> f64 {
+        self.end.frames.emitted as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+}
+
+impl fmt::Display for RunReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let EndRecord {
+            stream,
+            reason,
+            frames,
+        } = &self.end;
+        let dropped = &frames.dropped;
+        writeln!(
+            f,
+            "{stream}: {} frames captured, {} emitted, {} dropped \
+             (queue {}, stale {}, decode_error {}, shutdown {}); ended: {reason}",
+            frames.captured,
+            frames.emitted,
+            dropped.total(),
+            dropped.queue,
+            dropped.stale,
+            dropped.decode_error,
+            dropped.shutdown
+        )?;
+        writeln!(
+            f,
+            "{:.1} frames/s over {:.2} s",
+            self.frames_per_second(),
+            self.elapsed.as_secs_f64()
+        )?;
+        writeln!(
+            f,
+            "{:<12} {:>8} {:>8} {:>8} {:>8}",
+            "ms", "mean", "p50", "p95", "p99"
+        )?;
+        for latency in &self.latencies {
+            if let Some(p) = latency.percentiles() {
+                writeln!(
+                    f,
+                    "{:<12} {:>8.2} {:>8.2} {:>8.2} {:>8.2}",
+                    latency.name(),
+                    p.mean_ms,
+                    p.p50_ms,
+                    p.p95_ms,
+                    p.p99_ms
+                )?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! The command line: what was typed, as it was typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Real-time detection for security cameras and drones, described by one YAML file.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mobilens",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Exit status: 0 done, 1 the run failed, 2 usage or configuration."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The pipeline to run.
+    #[arg(value_name = "PIPELINE.yaml", required = true)]
+    pub pipeline: Option<PathBuf>,
+    /// Replace the source: a clip, a picture, or a folder of pictures.
+    #[arg(long, value_name = "PATH")]
+    pub input: Option<String>,
+    /// No window; JSON lines to standard output unless a sink says otherwise.
+    #[arg(long)]
+    pub headless: bool,
+    /// Where the JSON goes, instead of the pipeline's own JSON sinks.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// What the JSON is: a line for each record, or one COCO results array.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// Stop after N frames.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub frames: Option<u64>,
+    /// When recorded frames are due: as fast as possible, or at their own time.
+    #[arg(long, value_enum, value_name = "PACE")]
+    pub pace: Option<CliPace>,
+    /// Override a key of the pipeline, e.g. `--set detect.score_threshold=0.3`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Jsonl,
+    Coco,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CliPace {
+    Fast,
+    Realtime,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Find every fault of pipelines without running them.
+    Check {
+        /// The pipelines.
+        #[arg(required = true, value_name = "PIPELINE.yaml")]
+        pipelines: Vec<PathBuf>,
+    },
+    /// Print the JSON Schema of the pipeline's YAML.
+    Schema {
+        /// Of the JSON lines instead.
+        #[arg(long, conflicts_with = "card")]
+        records: bool,
+        /// Of the model cards instead.
+        #[arg(long)]
+        card: bool,
+    },
+    /// List cameras, their formats and rates.
+    Devices,
+    /// Measure the latency of a model, or the cost of each stage of a pipeline.
+    Bench {
+        /// An ONNX model, or a pipeline's YAML.
+        #[arg(value_name = "MODEL.onnx|PIPELINE.yaml")]
+        target: PathBuf,
+        /// Threads inside one inference.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+        threads: Option<u16>,
+        /// Measured runs of a model (default 50), or frames of a pipeline (default: all).
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        iters: Option<u32>,
+        /// One JSON line instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a model's layers: what runs where, and what it costs.
+    Inspect {
+        /// An ONNX model.
+        #[arg(value_name = "MODEL.onnx")]
+        model: PathBuf,
+    },
+}

@@ -1,0 +1,304 @@
+//! Holds a tree of values against a JSON Schema and collects all faults.
+//!
+//! Knows the part of JSON Schema that the types of this crate come to: `$ref`, nullable `anyOf`,
+//! `const` alternatives, types, ranges, lengths, patterns, closed objects, and "exactly one key"
+//! as `minProperties` = `maxProperties` = 1.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value};
+
+use super::locate::Step;
+
+/// What is wrong at a path.
+#[derive(Debug, PartialEq)]
+pub struct Wrong {
+    /// The value, or the key if `at_key`.
+    pub path: Vec<Step>,
+    /// The key itself is wrong, not its value.
+    pub at_key: bool,
+    /// What was got and what is allowed.
+    pub what: String,
+}
+
+/// All faults of `value`.
+pub fn check(schema: &Value, value: &Value) -> Vec<Wrong> {
+    let mut checker = Checker {
+        root: schema,
+        path: Vec::new(),
+        wrong: Vec::new(),
+    };
+    checker.value(schema, value);
+    checker.wrong
+}
+
+struct Checker<'a> {
+    root: &'a Value,
+    path: Vec<Step>,
+    wrong: Vec<Wrong>,
+}
+
+impl<'a> Checker<'a> {
+    fn wrong(&mut self, what: String) {
+        self.wrong.push(Wrong {
+            path: self.path.clone(),
+            at_key: false,
+            what,
+        });
+    }
+
+    /// The schema that a `$ref` names.
+    fn resolve(&self, schema: &'a Value) -> &'a Value {
+        schema
+            .get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|r| r.strip_prefix('#'))
+            .and_then(|pointer| self.root.pointer(pointer))
+            .unwrap_or(schema)
+    }
+
+    fn value(&mut self, schema: &'a Value, value: &Value) {
+        if let Some(variants) = schema.get("anyOf").and_then(Value::as_array) {
+            // Optional: the thing itself, or nothing.
+            if !value.is_null()
+                && let Some(thing) = variants
+                    .iter()
+                    .find(|v| v.get("type") != Some(&"null".into()))
+            {
+                self.value(thing, value);
+            }
+            return;
+        }
+        let schema = self.resolve(schema);
+        if let Some(words) = words(schema) {
+            if !value.as_str().is_some_and(|got| words.contains(&got)) {
+                let hint = did_you_mean(value.as_str().unwrap_or(""), &words);
+                let words = words.join(", ");
+                self.wrong(format!(
+                    "got {}; expected one of {words}{hint}",
+                    show(value)
+                ));
+            }
+            return;
+        }
+        if !self.has_type(schema, value) {
+            return;
+        }
+        match value {
+            Value::Object(map) => self.object(schema, map),
+            Value::Array(items) => self.array(schema, items),
+            Value::Number(number) => self.number(schema, number.as_f64().unwrap_or(f64::NAN)),
+            Value::String(text) => self.text(schema, text),
+            Value::Null | Value::Bool(_) => {}
+        }
+    }
+
+    fn has_type(&mut self, schema: &Value, value: &Value) -> bool {
+        let types: Vec<&str> = match schema.get("type") {
+            Some(Value::String(one)) => vec![one],
+            Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
+            _ => return true,
+        };
+        let fits = types.iter().any(|t| match *t {
+            "null" => value.is_null(),
+            "boolean" => value.is_boolean(),
+            "integer" => value.is_i64() || value.is_u64(),
+            "number" => value.is_number(),
+            "string" => value.is_string(),
+            "array" => value.is_array(),
+            "object" => value.is_object(),
+            _ => false,
+        });
+        if !fits {
+            let expected = types
+                .iter()
+                .find(|t| **t != "null")
+                .map_or("nothing", |t| match *t {
+                    "boolean" => "true or false",
+                    "integer" => "a whole number",
+                    "number" => "a number",
+                    "string" => "a text",
+                    "array" => "a list",
+                    _ => "keys with values",
+                });
+            let range = range_of(schema);
+            self.wrong(format!("got {}; expected {expected}{range}", show(value)));
+        }
+        fits
+    }
+
+    fn object(&mut self, schema: &'a Value, map: &Map<String, Value>) {
+        let empty = Map::new();
+        let properties = schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .unwrap_or(&empty);
+        let known: Vec<&str> = properties.keys().map(String::as_str).collect();
+        let one_of = schema.get("maxProperties") == Some(&1.into());
+        let mut unknown = false;
+        for (key, value) in map {
+            self.path.push(Step::Key(key.clone()));
+            // The borrow of `properties` may be of `empty`, which has nothing to give.
+            let property = schema.get("properties").and_then(|p| p.get(key));
+            match (property, schema.get("additionalProperties")) {
+                (Some(property), _) => self.value(property, value),
+                (None, Some(any @ Value::Object(_))) => self.value(any, value),
+                (None, _) => {
+                    unknown = true;
+                    let hint = did_you_mean(key, &known);
+                    let allowed = known.join(", ");
+                    self.wrong.push(Wrong {
+                        path: self.path.clone(),
+                        at_key: true,
+                        what: format!("unknown key{hint} (allowed: {allowed})"),
+                    });
+                }
+            }
+            self.path.pop();
+        }
+        if one_of {
+            let given: Vec<&str> = map
+                .iter()
+                .filter(|(_, v)| !v.is_null())
+                .map(|(k, _)| k.as_str())
+                .collect();
+            if given.len() != 1 && !unknown {
+                let got = if given.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    given.join(" and ")
+                };
+                self.wrong(format!(
+                    "got {got}; give exactly one of {}",
+                    known.join(", ")
+                ));
+            }
+        }
+        for key in schema
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .filter(|key| !map.contains_key(*key))
+        {
+            let about = properties
+                .get(key)
+                .and_then(|p| p.get("description"))
+                .and_then(Value::as_str)
+                .map(|d| format!(" ({})", d.trim_end_matches('.')))
+                .unwrap_or_default();
+            self.wrong(format!("the key \"{key}\" is missing{about}"));
+        }
+    }
+
+    fn array(&mut self, schema: &'a Value, items: &[Value]) {
+        let bound = |key| schema.get(key).and_then(Value::as_u64);
+        let (min, max) = (bound("minItems"), bound("maxItems"));
+        let n = items.len() as u64;
+        if min.is_some_and(|min| n < min) || max.is_some_and(|max| n > max) {
+            let expected = match (min, max) {
+                (Some(min), Some(max)) if min == max => format!("{min}"),
+                (Some(min), Some(max)) => format!("{min} to {max}"),
+                (Some(min), None) => format!("at least {min}"),
+                (_, max) => format!("at most {}", max.unwrap_or(u64::MAX)),
+            };
+            self.wrong(format!("got a list of {n}; expected {expected}"));
+        }
+        if let Some(of_item) = schema.get("items") {
+            for (i, item) in items.iter().enumerate() {
+                self.path.push(Step::Index(i));
+                self.value(of_item, item);
+                self.path.pop();
+            }
+        }
+    }
+
+    fn number(&mut self, schema: &Value, number: f64) {
+        let bound = |key| schema.get(key).and_then(Value::as_f64);
+        let low = bound("minimum").is_some_and(|min| number < min);
+        let high = bound("maximum").is_some_and(|max| number > max);
+        if low || high || !number.is_finite() {
+            let range = range_of(schema);
+            self.wrong(format!("got {number}; expected a number{range}"));
+        }
+    }
+
+    fn text(&mut self, schema: &Value, text: &str) {
+        if let Some(pattern) = schema.get("pattern").and_then(Value::as_str)
+            && !regex_lite::Regex::new(pattern).is_ok_and(|re| re.is_match(text))
+        {
+            self.wrong(format!("got \"{text}\"; expected a text like {pattern}"));
+        }
+    }
+}
+
+/// The words of an enumeration.
+fn words(schema: &Value) -> Option<Vec<&str>> {
+    if let Some(values) = schema.get("enum").and_then(Value::as_array) {
+        return values.iter().map(Value::as_str).collect();
+    }
+    let variants = schema.get("oneOf").and_then(Value::as_array)?;
+    let mut all = Vec::new();
+    for variant in variants {
+        match (variant.get("const"), variant.get("enum")) {
+            (Some(word), _) => all.push(word.as_str()?),
+            (None, Some(Value::Array(words))) => {
+                for word in words {
+                    all.push(word.as_str()?);
+                }
+            }
+            _ => return None,
+        }
+    }
+    Some(all)
+}
+
+fn range_of(schema: &Value) -> String {
+    let bound = |key| schema.get(key).and_then(Value::as_f64);
+    match (bound("minimum"), bound("maximum")) {
+        (Some(min), Some(max)) => format!(" from {min} to {max}"),
+        (Some(min), None) => format!(" from {min} up"),
+        (None, Some(max)) => format!(" up to {max}"),
+        (None, None) => String::new(),
+    }
+}
+
+/// A value as a person would name it; long ones are cut.
+fn show(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Object(map) if map.is_empty() => "{}".to_owned(),
+        Value::Object(map) => {
+            let keys: Vec<&str> = map.keys().take(3).map(String::as_str).collect();
+            format!(
+                "keys ({}{})",
+                keys.join(", "),
+                if map.len() > 3 { ", ..." } else { "" }
+            )
+        }
+        Value::Array(items) => format!("a list of {}", items.len()),
+        Value::String(text) => {
+            let mut short: String = text.chars().take(40).collect();
+            if short.len() < text.len() {
+                short.push_str("...");
+            }
+            format!("\"{}\"", short.escape_debug())
+        }
+        other => other.to_string(),
+    }
+}
+
+/// `; did you mean "x"?` if a known word is near enough to be meant, else nothing.
+pub fn did_you_mean(got: &str, known: &[&str]) -> String {
+    let mut hint = String::new();
+    let nearest = known
+        .iter()
+        .map(|word| (strsim::damerau_levenshtein(got, word), word))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, word)| *distance <= 1.max(word.chars().count() / 3));
+    if let Some((_, word)) = nearest {
+        let _ = write!(hint, "; did you mean \"{word}\"?");
+    }
+    hint
+}

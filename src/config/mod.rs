@@ -1,0 +1,29 @@
+//! The pipeline's YAML and the model's card: load, check all of it, describe it.
+//!
+//! The types in `spec` and `card` are one to one with the YAML, and their JSON Schema is derived
+//! from them; the same schema that `mobilens schema` prints is what a file is checked against, so
+//! that all faults are found at once, each with its line and column. What a schema cannot say
+//! (does the file exist, has the model such a label) is checked in `load`.
+
+mod arguments;
+mod card;
+mod check;
+mod fault;
+mod load;
+mod locate;
+mod spec;
+mod yaml;
+
+pub use arguments::{JsonFormat, RunArguments, ensure_json};
+pub use card::{
+    ActivationSpec, AnchorsSpec, BoxCodingSpec, CardSpec, ChannelOrder, DeeplabHeadSpec, HeadSpec,
+    InputSpec, LabelSpec, LetterboxAnchor, ResizeSpec, SsdHeadSpec,
+};
+pub use fault::{ConfigFaults, Fault, Place};
+pub use load::{PipelineConfig, load, load_card};
+pub use spec::{
+    CameraSpec, ClassSpec, CocoSpec, ColourSpec, DetectSpec, ImagesSinkSpec, ImagesSpec,
+    InferenceSpec, JsonlSpec, OverlaySpec, PaceSpec, PictureFormat, PipelineSpec, SinkSpec,
+    SourceSpec, VideoSpec, WindowSpec,
+};
+pub use yaml::{Override, schema_of};

@@ -1,0 +1,273 @@
+//! The pipeline's YAML, one to one. The doc comments are the schema's descriptions.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A pipeline: where frames come from, what looks at them, where results go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineSpec {
+    /// Name of the stream in every record; default: the YAML file's name without its ending.
+    #[schemars(regex(pattern = "^[A-Za-z0-9_.-]+$"))]
+    pub stream: Option<String>,
+    /// Where frames come from.
+    pub source: SourceSpec,
+    /// What to replay when the camera is not there.
+    pub fallback: Option<SourceSpec>,
+    /// Path of the model's card.
+    pub model: PathBuf,
+    /// What to look for.
+    #[serde(default)]
+    pub detect: DetectSpec,
+    /// How much of the machine to use.
+    #[serde(default)]
+    pub inference: InferenceSpec,
+    /// How results are drawn.
+    #[serde(default)]
+    pub overlay: OverlaySpec,
+    /// Where results go.
+    #[serde(default)]
+    pub sinks: Vec<SinkSpec>,
+}
+
+/// Exactly one kind of source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct SourceSpec {
+    /// A camera of this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub camera: Option<CameraSpec>,
+    /// A recorded clip.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video: Option<VideoSpec>,
+    /// A picture or a folder of pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<ImagesSpec>,
+}
+
+/// A camera of this machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CameraSpec {
+    /// Number of the camera, from 0 (the default); not together with `device`.
+    #[schemars(range(max = 255))]
+    pub index: Option<u32>,
+    /// Path of the device, for instance `/dev/video2`; not together with `index`.
+    pub device: Option<String>,
+    /// Wanted columns (default 640); the camera's nearest usual size is taken.
+    #[schemars(range(min = 16, max = 7680))]
+    pub width_px: Option<u32>,
+    /// Wanted rows (default 480).
+    #[schemars(range(min = 16, max = 4320))]
+    pub height_px: Option<u32>,
+    /// Wanted frames a second (default 30).
+    #[schemars(range(min = 1, max = 240))]
+    pub fps: Option<u32>,
+    /// A camera that gives no frame for so long has failed (default 5000).
+    #[schemars(range(min = 500, max = 600_000))]
+    pub stall_ms: Option<u64>,
+}
+
+/// A recorded clip.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VideoSpec {
+    /// MP4 or MOV with H.264, relative to this YAML file.
+    pub path: PathBuf,
+    /// Begin again at the end.
+    #[serde(default, rename = "loop")]
+    pub looping: bool,
+    /// When frames are due.
+    #[serde(default)]
+    pub pace: PaceSpec,
+}
+
+/// A picture or a folder of pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImagesSpec {
+    /// A picture, or a folder (natural order, not its subfolders), relative to this YAML file.
+    pub path: PathBuf,
+    /// Begin again at the end.
+    #[serde(default, rename = "loop")]
+    pub looping: bool,
+    /// Pictures a second of media time (default 1).
+    #[schemars(range(min = 0.001, max = 1000.0))]
+    pub fps: Option<f64>,
+    /// When pictures are due.
+    #[serde(default)]
+    pub pace: PaceSpec,
+}
+
+/// When recorded frames are due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PaceSpec {
+    /// As soon as somebody is ready; nothing is lost.
+    #[default]
+    Fast,
+    /// At their own time, if the machine keeps up; nothing is lost.
+    Realtime,
+    /// At their own time, as from a camera: what nobody is ready for is dropped and counted.
+    Live,
+}
+
+/// What to look for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DetectSpec {
+    /// Detections below are dropped (default 0.4).
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub score_threshold: Option<f32>,
+    /// Boxes of one class that overlap more than this are one object; default: the card's.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub nms_iou: Option<f32>,
+    /// Most detections of a frame; default: the card's.
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_detections: Option<u32>,
+    /// The classes to look for, by label; empty means every class of the model.
+    #[serde(default)]
+    pub classes: BTreeMap<String, ClassSpec>,
+}
+
+/// One class to look for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClassSpec {
+    /// Detections of this class below are dropped; default: `detect.score_threshold`.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub score_threshold: Option<f32>,
+}
+
+/// How much of the machine to use.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InferenceSpec {
+    /// Frames in the network at once; default: from the machine's cores.
+    #[schemars(range(min = 1, max = 64))]
+    pub workers: Option<usize>,
+    /// Threads inside one inference; default: from the machine's cores.
+    #[schemars(range(min = 1, max = 64))]
+    pub threads: Option<usize>,
+    /// Live frames that waited longer are dropped (default 500).
+    #[schemars(range(min = 1, max = 60_000))]
+    pub max_age_ms: Option<u64>,
+}
+
+/// How results are drawn.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OverlaySpec {
+    /// Write the label beside each box (default true).
+    pub labels: Option<bool>,
+    /// Write the score behind the label (default true).
+    pub scores: Option<bool>,
+    /// Width of the boxes' lines; default: from the picture's size.
+    #[schemars(range(min = 1, max = 64))]
+    pub line_px: Option<u32>,
+    /// Height of the text; default: from the picture's size.
+    #[schemars(range(min = 6, max = 200))]
+    pub text_px: Option<u32>,
+    /// Colours by label, as `"#rrggbb"`; default: a fixed palette.
+    #[serde(default)]
+    pub colours: BTreeMap<String, ColourSpec>,
+}
+
+/// A colour as `"#rrggbb"`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ColourSpec(#[schemars(regex(pattern = "^#[0-9a-fA-F]{6}$"))] pub String);
+
+impl ColourSpec {
+    /// Red, green, blue; black if the text is no colour (which the schema excludes).
+    pub fn rgb(&self) -> [u8; 3] {
+        let part = |i: usize| {
+            self.0
+                .get(i..i + 2)
+                .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+                .unwrap_or(0)
+        };
+        [part(1), part(3), part(5)]
+    }
+}
+
+/// Exactly one kind of sink.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct SinkSpec {
+    /// A window with the live picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowSpec>,
+    /// Records as JSON lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jsonl: Option<JsonlSpec>,
+    /// Detections as one COCO results file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coco: Option<CocoSpec>,
+    /// Annotated pictures, a file a frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<ImagesSinkSpec>,
+}
+
+/// A window with the live picture.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WindowSpec {
+    /// Title; default: the stream's name.
+    pub title: Option<String>,
+    /// Columns at the beginning (default 960).
+    #[schemars(range(min = 64, max = 7680))]
+    pub width_px: Option<u32>,
+    /// Rows at the beginning (default 540).
+    #[schemars(range(min = 64, max = 4320))]
+    pub height_px: Option<u32>,
+}
+
+/// Records as JSON lines.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JsonlSpec {
+    /// File, relative to this YAML file, or `-` for standard output.
+    pub path: PathBuf,
+    /// Add latencies to each frame; such files do not compare.
+    #[serde(default)]
+    pub timings: bool,
+}
+
+/// Detections as one COCO results file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CocoSpec {
+    /// File, relative to this YAML file, or `-` for standard output.
+    pub path: PathBuf,
+}
+
+/// Annotated pictures, a file a frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImagesSinkSpec {
+    /// Folder, relative to this YAML file; made if it is not there.
+    pub dir: PathBuf,
+    /// File format (default png).
+    #[serde(default)]
+    pub format: PictureFormat,
+    /// Quality of JPEG files (default 90).
+    #[schemars(range(min = 1, max = 100))]
+    pub quality: Option<u8>,
+}
+
+/// A picture file's format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PictureFormat {
+    /// Without loss.
+    #[default]
+    Png,
+    /// Small.
+    Jpeg,
+}

@@ -1,0 +1,289 @@
+//! A bounded channel with a name, a policy and a count of what it dropped.
+//!
+//! The only user of crossbeam. crossbeam-channel has no drop-oldest, so a newest-wins sender keeps
+//! a receiver of its own to evict with; that receiver would hide that the readers went away,
+//! hence the count of readers beside it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
+
+/// How long a send may block before the log says so, once.
+const BLOCKED_WARNING: Duration = Duration::from_secs(5);
+
+/// What happens when the edge is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// The sender waits: nothing is lost.
+    Block,
+    /// The oldest item is dropped and counted: the reader gets the newest.
+    NewestWins,
+}
+
+/// The readers of an edge are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("edge closed: its readers are gone")]
+pub struct Closed;
+
+/// Something that was captured at a moment and grows old.
+pub trait Aged {
+    /// When it reached this process.
+    fn captured_at(&self) -> Instant;
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    readers: AtomicUsize,
+    evicted: AtomicU64,
+    stale: AtomicU64,
+}
+
+/// The counts of an edge, readable after its ends are gone.
+#[derive(Clone, Debug)]
+pub struct EdgeCounts(Arc<Shared>);
+
+impl EdgeCounts {
+    /// Items that a newer one pushed out.
+    pub fn evicted(&self) -> u64 {
+        self.0.evicted.load(Ordering::SeqCst)
+    }
+
+    /// Items that were too old when a reader was ready for them.
+    pub fn stale(&self) -> u64 {
+        self.0.stale.load(Ordering::SeqCst)
+    }
+}
+
+/// The writing end of an edge.
+#[derive(Debug)]
+pub struct Sender<T> {
+    tx: crossbeam_channel::Sender<T>,
+    evict: Option<crossbeam_channel::Receiver<T>>,
+    shared: Arc<Shared>,
+}
+
+/// The reading end of an edge; clones share the work.
+#[derive(Debug)]
+pub struct Receiver<T> {
+    rx: crossbeam_channel::Receiver<T>,
+    shared: Arc<Shared>,
+}
+
+/// Makes an edge that holds `capacity` items (at least 1).
+pub fn edge<T>(name: &str, capacity: usize, policy: Policy) -> (Sender<T>, Receiver<T>) {
+    let (tx, rx) = crossbeam_channel::bounded(capacity.max(1));
+    let shared = Arc::new(Shared {
+        name: name.to_owned(),
+        readers: AtomicUsize::new(1),
+        evicted: AtomicU64::new(0),
+        stale: AtomicU64::new(0),
+    });
+    let evict = (policy == Policy::NewestWins).then(|| rx.clone());
+    let sender = Sender {
+        tx,
+        evict,
+        shared: Arc::clone(&shared),
+    };
+    (sender, Receiver { rx, shared })
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self {
+            tx: self.tx.clone(),
+            evict: self.evict.clone(),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<T> Clone for Receiver<T> {
+    fn clone(&self) -> Self {
+        self.shared.readers.fetch_add(1, Ordering::SeqCst);
+        Self {
+            rx: self.rx.clone(),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.shared.readers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl<T> Sender<T> {
+    /// Hands `item` on under the edge's policy.
+    ///
+    /// # Errors
+    /// [`Closed`] when no reader is left; the item is lost.
+    pub fn send(&self, item: T) -> Result<(), Closed> {
+        match &self.evict {
+            None => self.send_blocking(item),
+            Some(evict) => self.send_evicting(item, evict),
+        }
+    }
+
+    /// The counts, to be kept beyond the edge's life.
+    pub fn counts(&self) -> EdgeCounts {
+        EdgeCounts(Arc::clone(&self.shared))
+    }
+
+    fn send_blocking(&self, item: T) -> Result<(), Closed> {
+        match self.tx.send_timeout(item, BLOCKED_WARNING) {
+            Ok(()) => Ok(()),
+            Err(SendTimeoutError::Disconnected(_)) => Err(Closed),
+            Err(SendTimeoutError::Timeout(item)) => {
+                tracing::warn!(
+                    edge = self.shared.name,
+                    "nothing was taken from this edge for 5 s; waiting"
+                );
+                self.tx.send(item).map_err(|_| Closed)
+            }
+        }
+    }
+
+    fn send_evicting(
+        &self,
+        mut item: T,
+        evict: &crossbeam_channel::Receiver<T>,
+    ) -> Result<(), Closed> {
+        loop {
+            if self.shared.readers.load(Ordering::SeqCst) == 0 {
+                return Err(Closed);
+            }
+            match self.tx.try_send(item) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Disconnected(_)) => return Err(Closed),
+                Err(TrySendError::Full(back)) => {
+                    item = back;
+                    if evict.try_recv().is_ok() {
+                        self.shared.evicted.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Waits for the next item; `None` when the senders are gone and the edge is empty.
+    pub fn recv(&self) -> Option<T> {
+        self.rx.recv().ok()
+    }
+
+    /// The next item, if one is there.
+    pub fn try_recv(&self) -> Received<T> {
+        match self.rx.try_recv() {
+            Ok(item) => Received::Item(item),
+            Err(TryRecvError::Empty) => Received::Nothing,
+            Err(TryRecvError::Disconnected) => Received::Closed,
+        }
+    }
+
+    /// Waits for the next item until `timeout` has passed.
+    pub fn recv_timeout(&self, timeout: Duration) -> Received<T> {
+        match self.rx.recv_timeout(timeout) {
+            Ok(item) => Received::Item(item),
+            Err(RecvTimeoutError::Timeout) => Received::Nothing,
+            Err(RecvTimeoutError::Disconnected) => Received::Closed,
+        }
+    }
+}
+
+impl<T: Aged> Receiver<T> {
+    /// Like [`recv`](Self::recv), but counts and drops what is older than `max_age`.
+    pub fn recv_fresh(&self, max_age: Option<Duration>) -> Option<T> {
+        loop {
+            let item = self.recv()?;
+            if max_age.is_none_or(|limit| item.captured_at().elapsed() <= limit) {
+                return Some(item);
+            }
+            self.shared.stale.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// The answer of a reader that does not wait for ever.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received<T> {
+    /// An item.
+    Item(T),
+    /// Nothing yet.
+    Nothing,
+    /// Nothing any more.
+    Closed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Item(Instant);
+    impl Aged for Item {
+        fn captured_at(&self) -> Instant {
+            self.0
+        }
+    }
+
+    #[test]
+    fn newest_wins_evicts_the_oldest_and_counts() {
+        let (tx, rx) = edge("t", 2, Policy::NewestWins);
+        for i in 0..10 {
+            tx.send(i).expect("open");
+        }
+        assert_eq!(tx.counts().evicted(), 8);
+        assert_eq!((rx.recv(), rx.recv()), (Some(8), Some(9)));
+        assert_eq!(rx.try_recv(), Received::Nothing);
+    }
+
+    #[test]
+    fn a_newest_wins_sender_sees_its_reader_go() {
+        let (tx, rx) = edge("t", 1, Policy::NewestWins);
+        let second = rx.clone();
+        drop(rx);
+        assert_eq!(tx.send(1), Ok(()));
+        drop(second);
+        assert_eq!(tx.send(2), Err(Closed));
+    }
+
+    #[test]
+    fn a_blocked_sender_sees_its_reader_go() {
+        let (tx, rx) = edge("t", 1, Policy::Block);
+        tx.send(1).expect("room for one");
+        let sender = std::thread::spawn(move || tx.send(2));
+        drop(rx);
+        assert_eq!(sender.join().expect("no panic"), Err(Closed));
+    }
+
+    #[test]
+    fn blocking_loses_nothing_and_keeps_order() {
+        let (tx, rx) = edge("t", 1, Policy::Block);
+        let counts = tx.counts();
+        let sender = std::thread::spawn(move || (0..1000).try_for_each(|i| tx.send(i)));
+        let got: Vec<i32> = std::iter::from_fn(|| rx.recv()).collect();
+        sender.join().expect("no panic").expect("open");
+        assert_eq!(got, (0..1000).collect::<Vec<_>>());
+        assert_eq!(counts.evicted(), 0);
+    }
+
+    #[test]
+    fn what_is_too_old_is_dropped_as_stale() {
+        let (tx, rx) = edge("t", 3, Policy::Block);
+        let now = Instant::now();
+        let old = now.checked_sub(Duration::from_secs(60)).expect("uptime");
+        tx.send(Item(old)).expect("open");
+        tx.send(Item(old)).expect("open");
+        tx.send(Item(now)).expect("open");
+        let counts = tx.counts();
+        drop(tx);
+        let fresh = rx.recv_fresh(Some(Duration::from_secs(30)));
+        assert!(fresh.is_some_and(|item| item.0 == now));
+        assert_eq!(counts.stale(), 2);
+        assert!(rx.recv_fresh(None).is_none());
+    }
+}

@@ -1,0 +1,99 @@
+//! Latencies in constant memory.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+/// A minute: nothing in the pipeline takes longer and still counts.
+const MAX_US: u64 = 60_000_000;
+
+/// The latencies of one stage, shared by the threads that run it.
+#[derive(Clone, Debug)]
+pub struct Latency {
+    name: &'static str,
+    histogram: Arc<Mutex<Histogram<u64>>>,
+}
+
+/// Percentiles in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Percentiles {
+    /// Measurements.
+    pub count: u64,
+    /// Arithmetic mean.
+    pub mean_ms: f64,
+    /// Median.
+    pub p50_ms: f64,
+    /// 95th percentile.
+    pub p95_ms: f64,
+    /// 99th percentile.
+    pub p99_ms: f64,
+}
+
+impl Latency {
+    /// No measurements yet.
+    pub fn new(name: &'static str) -> Self {
+        let histogram =
+            Histogram::new_with_bounds(1, MAX_US, 3).expect("constant bounds are valid");
+        Self {
+            name,
+            histogram: Arc::new(Mutex::new(histogram)),
+        }
+    }
+
+    /// The stage's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Adds one measurement.
+    pub fn record(&self, duration: Duration) {
+        let us = u64::try_from(duration.as_micros()).unwrap_or(MAX_US);
+        self.histogram
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .saturating_record(us);
+    }
+
+    /// Measures `work`.
+    pub fn time<R>(&self, work: impl FnOnce() -> R) -> R {
+        let start = Instant::now();
+        let result = work();
+        self.record(start.elapsed());
+        result
+    }
+
+    /// The percentiles so far; `None` without measurements.
+    pub fn percentiles(&self) -> Option<Percentiles> {
+        let histogram = self
+            .histogram
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let at = |q| histogram.value_at_quantile(q) as f64 / 1000.0;
+        (!histogram.is_empty()).then(|| Percentiles {
+            count: histogram.len(),
+            mean_ms: histogram.mean() / 1000.0,
+            p50_ms: at(0.50),
+            p95_ms: at(0.95),
+            p99_ms: at(0.99),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_of_a_hundred_latencies() {
+        let latency = Latency::new("test");
+        assert_eq!(latency.percentiles(), None);
+        for ms in 1..=100 {
+            latency.record(Duration::from_millis(ms));
+        }
+        let got = latency.percentiles().expect("has measurements");
+        assert_eq!(got.count, 100);
+        assert!((got.p50_ms - 50.0).abs() < 0.1, "{got:?}");
+        assert!((got.p99_ms - 99.0).abs() < 0.1, "{got:?}");
+    }
+}

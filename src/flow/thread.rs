@@ -1,0 +1,123 @@
+//! Named threads whose failure, also by panic, has a name and ends the run.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use super::{StopReason, StopSignal};
+
+/// What went wrong on which thread.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{thread}: {why}")]
+pub struct Failure {
+    /// The thread's name.
+    pub thread: String,
+    /// What went wrong, in one line.
+    pub why: String,
+}
+
+/// The failures of a run, in the order in which they happened. The first ends the run.
+#[derive(Clone, Debug)]
+pub struct Failures {
+    all: Arc<Mutex<Vec<Failure>>>,
+    stop: StopSignal,
+}
+
+impl Failures {
+    /// None yet; the first will give `stop`.
+    pub fn new(stop: StopSignal) -> Self {
+        Self {
+            all: Arc::default(),
+            stop,
+        }
+    }
+
+    /// Writes a failure down and asks for the end of the run.
+    pub fn add(&self, thread: &str, why: impl ToString) {
+        let failure = Failure {
+            thread: thread.to_owned(),
+            why: why.to_string(),
+        };
+        tracing::debug!(thread = failure.thread, why = failure.why, "failed");
+        self.all
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(failure);
+        self.stop.stop(StopReason::Failed);
+    }
+
+    /// The failures so far.
+    pub fn all(&self) -> Vec<Failure> {
+        self.all
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Runs `body`; an error or a panic becomes a failure of `thread`.
+    pub fn watch<T, E: ToString>(
+        &self,
+        thread: &str,
+        body: impl FnOnce() -> Result<T, E>,
+    ) -> Option<T> {
+        // Whatever the closure owned is dropped by the unwinding; nothing of it is used after.
+        match catch_unwind(AssertUnwindSafe(body)) {
+            Ok(Ok(value)) => Some(value),
+            Ok(Err(error)) => {
+                self.add(thread, error);
+                None
+            }
+            Err(panic) => {
+                self.add(thread, format!("panicked: {}", panic_message(&*panic)));
+                None
+            }
+        }
+    }
+
+    /// Starts a thread under [`watch`](Self::watch). Linux shows 15 bytes of the name.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn spawn<T, E, F>(&self, name: &str, body: F) -> std::io::Result<JoinHandle<Option<T>>>
+    where
+        T: Send + 'static,
+        E: ToString,
+        F: FnOnce() -> Result<T, E> + Send + 'static,
+    {
+        debug_assert!(name.len() <= 15, "{name} is cut by the system");
+        let (failures, thread) = (self.clone(), name.to_owned());
+        Builder::new()
+            .name(name.to_owned())
+            .spawn(move || failures.watch(&thread, body))
+    }
+}
+
+/// What a panic said.
+pub fn panic_message(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_has_a_name_and_stops_the_run() {
+        let stop = StopSignal::new();
+        let failures = Failures::new(stop.clone());
+        let thread = failures
+            .spawn("2-broken", || -> Result<(), String> {
+                panic!("lost my head")
+            })
+            .expect("a thread");
+        assert_eq!(thread.join().expect("caught"), None);
+        assert_eq!(stop.reason(), Some(StopReason::Failed));
+        let all = failures.all();
+        assert_eq!(all[0].to_string(), "2-broken: panicked: lost my head");
+    }
+}

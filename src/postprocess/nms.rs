@@ -1,0 +1,92 @@
+//! Non-maximum suppression of one class.
+
+use crate::frame::RectPx;
+
+/// A box that competes within its class.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// Confidence, 0 to 1.
+    pub score: f32,
+    /// Where it is.
+    pub rect: RectPx,
+    /// Its place among the anchors; decides between equal scores.
+    pub anchor: u32,
+}
+
+/// Keeps the best candidates, greedily: each one kept suppresses those after it that overlap it by
+/// more than `iou_threshold`. At most `limit` are kept; they end up at the front of `candidates`,
+/// best first, and the rest is cut off.
+pub fn nms_mut(candidates: &mut Vec<Candidate>, iou_threshold: f32, limit: usize) {
+    candidates.sort_unstable_by(|a, b| {
+        b.score
+            .total_cmp(&a.score)
+            .then_with(|| a.anchor.cmp(&b.anchor))
+    });
+    let mut kept = 0;
+    for i in 0..candidates.len() {
+        if kept == limit {
+            break;
+        }
+        let candidate = candidates[i];
+        let overlaps = |better: &Candidate| better.rect.iou(&candidate.rect) > iou_threshold;
+        if !candidates[..kept].iter().any(overlaps) {
+            candidates[kept] = candidate;
+            kept += 1;
+        }
+    }
+    candidates.truncate(kept);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The definition, with no thought of speed: the best of what is left, again and again.
+    fn reference(mut left: Vec<Candidate>, iou_threshold: f32, limit: usize) -> Vec<Candidate> {
+        let mut kept = Vec::new();
+        while kept.len() < limit && !left.is_empty() {
+            let best = left
+                .iter()
+                .copied()
+                .reduce(|a, b| {
+                    if (b.score, std::cmp::Reverse(b.anchor))
+                        > (a.score, std::cmp::Reverse(a.anchor))
+                    {
+                        b
+                    } else {
+                        a
+                    }
+                })
+                .expect("not empty");
+            left.retain(|c| c.anchor != best.anchor && best.rect.iou(&c.rect) <= iou_threshold);
+            kept.push(best);
+        }
+        kept
+    }
+
+    prop_compose! {
+        fn candidates()(raw in prop::collection::vec((0u8..20, 0u8..20, 1u8..12, 1u8..12, 0u8..10), 0..60))
+            -> Vec<Candidate>
+        {
+            raw.into_iter().enumerate().map(|(i, (x, y, w, h, s))| Candidate {
+                score: f32::from(s) / 10.0,
+                rect: RectPx {
+                    x: x.into(), y: y.into(), width: w.into(), height: h.into(),
+                },
+                anchor: i as u32,
+            }).collect()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn equals_the_definition(all in candidates(), iou in 0.0f32..1.0, limit in 0usize..70) {
+            let expected = reference(all.clone(), iou, limit);
+            let mut got = all;
+            nms_mut(&mut got, iou, limit);
+            prop_assert_eq!(got, expected);
+        }
+    }
+}

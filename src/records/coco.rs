@@ -1,0 +1,79 @@
+//! The COCO results format (cocodataset.org, "Results Format"): one JSON array for a whole run,
+//! as pycocotools' `loadRes` reads it.
+
+use serde::{Deserialize, Serialize};
+
+use super::FrameRecord;
+
+/// One detection as the COCO tools know it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CocoResult {
+    /// Id of the picture, from its file name.
+    pub image_id: u64,
+    /// COCO category.
+    pub category_id: u32,
+    /// `[x, y, width, height]` in pixels.
+    pub bbox: [f64; 4],
+    /// Confidence, 0 to 1.
+    pub score: f64,
+}
+
+/// Why a frame has no place in COCO results.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CocoError {
+    /// The name does not end in digits.
+    #[error("COCO results need pictures named after their image id; \"{name}\" has no number")]
+    NoImageId {
+        /// File name.
+        name: String,
+    },
+}
+
+impl CocoResult {
+    /// The results of one frame. Frames of a video take their number as `image_id`.
+    ///
+    /// # Errors
+    /// When a picture's name holds no id.
+    pub fn from_frame(record: &FrameRecord) -> Result<Vec<Self>, CocoError> {
+        let image_id = match &record.name {
+            None => record.frame,
+            Some(name) => image_id_from_name(name)
+                .ok_or_else(|| CocoError::NoImageId { name: name.clone() })?,
+        };
+        Ok(record
+            .detections
+            .iter()
+            .map(|d| Self {
+                image_id,
+                category_id: d.category_id,
+                bbox: d.bbox,
+                score: d.score,
+            })
+            .collect())
+    }
+}
+
+/// The id in a COCO file name: its last run of digits (`COCO_val2014_000000000042.jpg`: 42).
+pub fn image_id_from_name(name: &str) -> Option<u64> {
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    stem.rsplit(|c: char| !c.is_ascii_digit())
+        .find(|digits| !digits.is_empty())?
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_both_years_names() {
+        assert_eq!(image_id_from_name("000000000785.jpg"), Some(785));
+        assert_eq!(
+            image_id_from_name("COCO_val2014_000000000042.jpg"),
+            Some(42)
+        );
+        assert_eq!(image_id_from_name("street.jpg"), None);
+        assert_eq!(image_id_from_name("99999999999999999999999.jpg"), None);
+    }
+}

@@ -1,0 +1,14 @@
+//! What a run says: JSON lines, one record a line.
+//!
+//! A run begins with a `run` record and ends with an `end` record; between them each frame has
+//! one `frame` record, also when nothing was seen in it: "nothing seen" differs from "not looked
+//! at". No wall-clock time stands in them, so that two runs over the same clip compare.
+
+mod coco;
+mod record;
+
+pub use coco::{CocoError, CocoResult, image_id_from_name};
+pub use record::{
+    DetectionRecord, DroppedFrames, EndRecord, FrameCounts, FrameRecord, LabelRecord, ModelRecord,
+    Record, RunRecord, SCHEMA_VERSION, SourceRecord, TimingsRecord,
+};

@@ -1,0 +1,30 @@
+//! Where results go.
+//!
+//! A [`RecordSink`] takes records and needs no picture. Sinks know no threads; each is given one
+//! of its own, behind an edge, by the application.
+
+mod coco;
+mod error;
+mod jsonl;
+mod output;
+
+pub use coco::CocoSink;
+pub use error::SinkError;
+pub use jsonl::JsonlSink;
+
+use crate::records::{EndRecord, FrameRecord};
+
+/// Takes the records of a stream.
+pub trait RecordSink: Send {
+    /// Takes one frame's record.
+    ///
+    /// # Errors
+    /// When it cannot be kept; the sink is then not used again.
+    fn frame(&mut self, record: &FrameRecord) -> Result<(), SinkError>;
+
+    /// Takes the last record and puts everything in its place.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    fn finish(&mut self, record: &EndRecord) -> Result<(), SinkError>;
+}
