@@ -116,6 +116,73 @@ fn the_bundled_clip_equals_ffmpeg() {
     equals_ffmpeg("street.mp4");
 }
 
+/// `bframes.mp4` with another edit list: (duration in ms, beginning in ticks or -1 for nothing).
+fn with_edits(edits: &[(u32, i32)]) -> Vec<u8> {
+    let mut bytes = fs::read(clip("bframes.mp4")).expect("read");
+    let find = |bytes: &[u8], kind| bytes.windows(4).position(|w| w == kind).expect("box") - 4;
+    let size = |bytes: &[u8], at: usize| {
+        u32::from_be_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
+    };
+    let mut elst = (16 + 12 * edits.len() as u32).to_be_bytes().to_vec();
+    elst.extend(b"elst\0\0\0\0");
+    elst.extend((edits.len() as u32).to_be_bytes());
+    for (duration, from) in edits {
+        elst.extend(duration.to_be_bytes());
+        elst.extend(from.to_be_bytes());
+        elst.extend([0, 1, 0, 0]);
+    }
+    let at = find(&bytes, b"elst");
+    let old = size(&bytes, at);
+    for kind in [b"moov", b"trak", b"edts"] {
+        let at = find(&bytes, kind);
+        let size = size(&bytes, at) + elst.len() as u32 - old;
+        bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
+    }
+    bytes.splice(at..at + old as usize, elst);
+    bytes
+}
+
+/// The numbers are ffmpeg's for the same files.
+#[test]
+fn edits_are_applied_as_ffmpeg_does() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("edited.mp4");
+    let (all, _) = watch(&mut VideoSource::open(&clip("bframes.mp4")).expect("opens"));
+    let first = 1024; // time of the first picture, in ticks of 1/12800 s
+    for (edits, shown, starts_ms) in [
+        (
+            vec![(200, first + 5120), (240, first)],
+            [10..15, 0..6],
+            [0.0, 200.0],
+        ),
+        (
+            vec![(120, -1), (200, first), (80, -1), (200, first + 5120)],
+            [0..5, 10..15],
+            [120.0, 400.0],
+        ),
+        (vec![(200, first + 3584)], [7..12, 0..0], [0.0, 0.0]),
+        // Between two pictures: the later one is the first, and moves to the beginning.
+        (vec![(200, first + 3684)], [8..13, 0..0], [0.0, 0.0]),
+        (vec![(390, first)], [0..10, 0..0], [0.0, 0.0]),
+    ] {
+        fs::write(&path, with_edits(&edits)).expect("written");
+        let mut source = VideoSource::open(&path).expect("opens");
+        let (got, end) = watch(&mut source);
+        assert_eq!(end, Ok(()));
+        let want: Vec<_> = shown
+            .into_iter()
+            .zip(starts_ms)
+            .flat_map(|(pictures, start)| {
+                let times = (0..).map(move |n| start + 40.0 * f64::from(n));
+                times.zip(pictures).collect::<Vec<_>>()
+            })
+            .map(|(ms, picture)| (ms, all[picture].1.clone()))
+            .collect();
+        assert_eq!(got, want, "{edits:?}");
+        assert_eq!(source.info().frames, Some(want.len() as u64));
+    }
+}
+
 #[test]
 fn what_the_file_says_of_itself() {
     let source = VideoSource::open(&clip("turned_90.mp4")).expect("opens");

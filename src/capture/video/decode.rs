@@ -17,6 +17,9 @@ use super::picture::image_from_yuv;
 /// Why nothing is decoded at the beginning.
 const NO_KEYFRAME: &str = "the stream does not begin with a keyframe";
 
+/// The header of a NAL unit that decoders pass over (type 12).
+const FILLER: u8 = 12;
+
 /// Frames that are skipped at most: a stream without further keyframes (it refreshes its pictures
 /// bit by bit) is clean again by then.
 const MAX_SKIPPED: u32 = 1500;
@@ -28,8 +31,10 @@ pub(super) enum Decoded {
     Picture(Image),
     /// The frame holds no picture (parameter sets or messages only).
     Nothing,
-    /// The frame is damaged or lacks a reference.
+    /// The frame is damaged or uses what the decoder lacks.
     Lost(String),
+    /// The frame was not tried, since what it refers to is lost.
+    Skipped(&'static str),
 }
 
 /// Decodes the frames of one track.
@@ -100,7 +105,9 @@ impl AvcDecoder {
                 Err(ParamError::Damaged) => {
                     tracing::debug!("damaged parameter set in the index");
                 }
-                taken => taken?,
+                taken => {
+                    taken?;
+                }
             }
         }
         self.begin();
@@ -128,6 +135,10 @@ impl AvcDecoder {
         self.decoder = Decoder::new();
         self.skipped = 0;
         self.last_frame_num = None;
+        self.feed_parameter_sets();
+    }
+
+    fn feed_parameter_sets(&mut self) {
         self.scratch.clear();
         for nal in self.sets.values() {
             self.scratch.extend([0, 0, 0, 1]);
@@ -147,8 +158,7 @@ impl AvcDecoder {
     /// Decodes one frame of the file. `sync` says that the file calls it a keyframe.
     pub(super) fn decode(&mut self, sample: &mut Vec<u8>, sync: bool) -> Decoded {
         match self.try_decode(sample, sync) {
-            Ok(Some(image)) => Decoded::Picture(image),
-            Ok(None) => Decoded::Nothing,
+            Ok(decoded) => decoded,
             Err(why) => {
                 self.waits
                     .get_or_insert("a frame that this one refers to is lost");
@@ -157,10 +167,10 @@ impl AvcDecoder {
         }
     }
 
-    fn try_decode(&mut self, sample: &mut Vec<u8>, sync: bool) -> Result<Option<Image>, String> {
+    fn try_decode(&mut self, sample: &mut Vec<u8>, sync: bool) -> Result<Decoded, String> {
         let head = self.read_head(sample)?;
         if !head.has_slices {
-            return Ok(None);
+            return Ok(Decoded::Nothing);
         }
         let slice = head.slice.ok_or("damaged slice")?;
         let sps_id = self.pps.get(&slice.pps).map(|pps| pps.sps);
@@ -175,7 +185,7 @@ impl AvcDecoder {
             } else if self.skipped < MAX_SKIPPED {
                 self.skipped += 1;
                 self.last_frame_num = None;
-                return Err(why.to_owned());
+                return Ok(Decoded::Skipped(why));
             }
         }
         if self.waits.is_none() {
@@ -188,7 +198,7 @@ impl AvcDecoder {
                 self.skipped = 0;
                 let colour = sps.colour.or(self.container_colour);
                 let colour = colour.unwrap_or(YuvColour::DEFAULT);
-                image_from_yuv(yuv, &sps, colour, self.rotation).map(Some)
+                image_from_yuv(yuv, &sps, colour, self.rotation).map(Decoded::Picture)
             }
             Ok(None) => Err("parts of the picture are missing".to_owned()),
             Err(why) => Err(why),
@@ -230,7 +240,7 @@ impl AvcDecoder {
                 .ok_or("damaged: its parts do not fill it")?;
             let length = prefix.iter().fold(0, |n, &b| n << 8 | usize::from(b));
             let nal = rest
-                .get(..length)
+                .get_mut(..length)
                 .ok_or("damaged: its parts are longer than it is")?;
             prefix.fill(0);
             if let Some(last) = prefix.last_mut() {
@@ -242,7 +252,7 @@ impl AvcDecoder {
         Ok(head)
     }
 
-    fn read_nal(&mut self, nal: &[u8], head: &mut FrameHead) -> Result<(), String> {
+    fn read_nal(&mut self, nal: &mut [u8], head: &mut FrameHead) -> Result<(), String> {
         let Some(&first) = nal.first() else {
             return Ok(());
         };
@@ -255,33 +265,42 @@ impl AvcDecoder {
                 head.intra &= slice.intra;
                 head.slice.get_or_insert(slice);
             }
-            7 | 8 => self.take_parameter_set(nal).map_err(|e| e.to_string())?,
+            7 => {
+                if self.take_parameter_set(nal).map_err(|e| e.to_string())? {
+                    self.feed_parameter_sets();
+                }
+                // The decoder has its own version of it: this one becomes filler.
+                if let Some(first) = nal.first_mut() {
+                    *first = FILLER;
+                }
+            }
+            8 => {
+                self.take_parameter_set(nal).map_err(|e| e.to_string())?;
+            }
             _ => {}
         }
         Ok(())
     }
 
-    fn take_parameter_set(&mut self, nal: &[u8]) -> Result<(), ParamError> {
+    /// Keeps a parameter set; tells whether it is another than was kept.
+    fn take_parameter_set(&mut self, nal: &[u8]) -> Result<bool, ParamError> {
         let kind = nal.first().map_or(0, |b| b & 0x1f);
-        let id = match kind {
+        let (id, for_decoder) = match kind {
             7 => {
                 let sps = Sps::parse(nal)?;
-                let id = sps.id;
-                self.sps.insert(id, sps);
-                id
+                let kept = (sps.id, sps.uncropped.clone());
+                self.sps.insert(sps.id, sps);
+                kept
             }
             8 => {
                 let pps = Pps::parse(nal)?;
                 self.pps.insert(pps.id, pps);
-                pps.id
+                (pps.id, nal.to_vec())
             }
-            _ => return Ok(()),
+            _ => return Ok(false),
         };
-        let kept = self.sets.entry((kind, id)).or_default();
-        if kept.as_slice() != nal {
-            nal.clone_into(kept);
-        }
-        Ok(())
+        let before = self.sets.insert((kind, id), for_decoder);
+        Ok(before.as_ref() != self.sets.get(&(kind, id)))
     }
 
     /// Rewrites lengths of 1 or 2 bytes as 4, so that a start code fits in their place.

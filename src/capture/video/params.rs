@@ -66,6 +66,30 @@ impl Bits {
         (0..n).try_fold(0u32, |v, _| Ok(v << 1 | u32::from(self.bit()?)))
     }
 
+    /// A NAL unit with the header of `nal`, the bits read so far, and the `count` bits of `tail`.
+    fn nal_of_read_bits(&self, nal: &[u8], tail: u16, count: usize) -> Vec<u8> {
+        let (whole, partial) = (self.at / 8, self.at % 8);
+        let kept = self
+            .bytes
+            .get(whole)
+            .map_or(0, |b| u16::from(*b) >> (8 - partial));
+        let last = (kept << count | tail) << (16 - partial - count);
+        let mut out: Vec<u8> = nal.first().copied().into_iter().collect();
+        let mut zeros = 0;
+        for &b in self.bytes.iter().take(whole).chain(&last.to_be_bytes()) {
+            if zeros >= 2 && b <= 3 {
+                out.push(3);
+                zeros = 0;
+            }
+            zeros = if b == 0 { zeros + 1 } else { 0 };
+            out.push(b);
+        }
+        if partial + count <= 8 {
+            out.pop(); // the second byte of `last` is unused
+        }
+        out
+    }
+
     /// ue(v).
     fn ue(&mut self) -> Result<u32, ParamError> {
         let mut zeros = 0;
@@ -93,6 +117,8 @@ pub(super) struct Sps {
     pub id: u32,
     /// Size of the decoded picture after cropping.
     pub size: SizePx,
+    /// Size of the decoded picture before cropping.
+    pub coded_size: SizePx,
     /// Columns and rows cut at the left and at the top; even.
     pub crop_left_top: (u32, u32),
     /// Colours, if the stream says.
@@ -103,6 +129,9 @@ pub(super) struct Sps {
     pub gaps_allowed: bool,
     /// Pictures that may be held back for reordering.
     pub max_dpb_frames: usize,
+    /// The NAL unit for the decoder: the same without cropping and VUI, so that it gives its planes
+    /// away instead of cropping them into new ones.
+    pub uncropped: Vec<u8>,
 }
 
 impl Sps {
@@ -154,6 +183,7 @@ impl Sps {
             return Err(too_large);
         }
         r.bit()?; // direct_8x8_inference_flag
+        let uncropped = r.nal_of_read_bits(nal, 0b001, 3); // no cropping, no VUI, stop bit
         let mut crop = [0; 4];
         if r.bit()? {
             for side in &mut crop {
@@ -175,11 +205,16 @@ impl Sps {
                 width: (coded_x - cut_x) as u32,
                 height: (coded_y - cut_y) as u32,
             },
+            coded_size: SizePx {
+                width: coded_x as u32,
+                height: coded_y as u32,
+            },
             crop_left_top: ((2 * left) as u32, (unit_y * top) as u32),
             colour,
             log2_max_frame_num,
             gaps_allowed,
             max_dpb_frames: max_dpb_frames(level, constraints, mbs).max(references as usize),
+            uncropped,
         })
     }
 }
@@ -361,6 +396,7 @@ mod tests {
     fn size_is_after_cropping() {
         let sps = Sps::parse(SPS_360).expect("sound");
         assert_eq!((sps.size.width, sps.size.height), (640, 360));
+        assert_eq!((sps.coded_size.width, sps.coded_size.height), (640, 368));
         assert_eq!(sps.crop_left_top, (0, 0));
         assert_eq!(sps.colour, None);
         assert_eq!(sps.max_dpb_frames, 8);
@@ -376,6 +412,19 @@ mod tests {
         }
         assert_eq!(Sps::parse(&[0x67]), Err(ParamError::Damaged));
         assert_eq!(Sps::parse(&[0; 64]), Err(ParamError::Damaged));
+    }
+
+    #[test]
+    fn without_cropping_all_else_is_the_same() {
+        let sps = Sps::parse(SPS_360).expect("sound");
+        let uncropped = Sps::parse(&sps.uncropped).expect("sound");
+        assert_eq!(uncropped.size, sps.coded_size);
+        assert_eq!(uncropped.uncropped, sps.uncropped);
+        let same = Sps {
+            size: sps.size,
+            ..uncropped
+        };
+        assert_eq!(same, sps);
     }
 
     #[test]

@@ -17,8 +17,8 @@ struct Window<'a> {
     height: usize,
 }
 
-/// One copy brings the planes together, leaves out what the stream crops at the left and at the
-/// top (the decoder does right and bottom), and turns the picture.
+/// Cuts out what the stream shows, turns it upright, and puts the planes behind each other: with
+/// one copy, of the chroma planes only where whole rows are kept.
 pub(super) fn image_from_yuv(
     yuv: YuvFrame,
     sps: &Sps,
@@ -27,8 +27,14 @@ pub(super) fn image_from_yuv(
 ) -> Result<Image, String> {
     let SizePx { width, height } = sps.size;
     let (left, top) = sps.crop_left_top;
-    let (w, h) = (width as usize, height as usize);
-    if yuv.width != w + left as usize || yuv.height != h + top as usize || !yuv.is_valid() {
+    let coded = (yuv.width as u64, yuv.height as u64);
+    if coded
+        != (
+            u64::from(sps.coded_size.width),
+            u64::from(sps.coded_size.height),
+        )
+        || !yuv.is_valid()
+    {
         return Err("the decoder gave a picture of another size".to_owned());
     }
     let size = match rotation {
@@ -38,8 +44,9 @@ pub(super) fn image_from_yuv(
             height: width,
         },
     };
-    let data = if rotation == Rotation::None && (left, top) == (0, 0) {
-        joined(yuv)
+    let (w, h) = (width as usize, height as usize);
+    let data = if rotation == Rotation::None && (left, top, w) == (0, 0, yuv.width) {
+        joined(yuv, h)
     } else {
         let mut data = Vec::with_capacity(PixelFormat::I420.bytes(size));
         for (samples, shift) in [(&yuv.y, 0), (&yuv.u, 1), (&yuv.v, 1)] {
@@ -58,12 +65,14 @@ pub(super) fn image_from_yuv(
     Image::new(size, PixelFormat::I420, colour, data).map_err(|e| e.to_string())
 }
 
-/// The planes behind each other, in the buffer of the first where it can grow.
-fn joined(yuv: YuvFrame) -> Vec<u8> {
+/// The first `rows` rows of the picture, in the buffer of its first plane.
+fn joined(yuv: YuvFrame, rows: usize) -> Vec<u8> {
+    let chroma = (yuv.width / 2) * (rows / 2);
     let mut data = yuv.y;
-    data.reserve_exact(yuv.u.len() + yuv.v.len());
-    data.extend_from_slice(&yuv.u);
-    data.extend_from_slice(&yuv.v);
+    data.truncate(yuv.width * rows);
+    data.reserve_exact(2 * chroma);
+    data.extend_from_slice(&yuv.u[..chroma]);
+    data.extend_from_slice(&yuv.v[..chroma]);
     data
 }
 

@@ -15,7 +15,7 @@ use super::order::PresentationQueue;
 use super::params::ParamError;
 
 /// Frames that are tried before a file without a single picture is given up.
-const TRIES: u32 = 250;
+const TRIES: u32 = 25;
 
 /// A recording, frame by frame, in presentation order.
 ///
@@ -136,7 +136,21 @@ impl VideoSource {
         if waited && !self.decoder.waits() {
             self.not_before = frame.pts;
         }
-        match (&decoded, &mut self.fruitless) {
+        self.count_fruitless(&decoded);
+        match decoded {
+            Decoded::Picture(_) if frame.pts < self.not_before => {
+                self.push(frame, Err("a frame that it refers to is lost".to_owned()));
+            }
+            Decoded::Picture(image) => self.push(frame, Ok(image)),
+            Decoded::Lost(why) => self.push(frame, Err(why)),
+            Decoded::Skipped(why) => self.push(frame, Err(why.to_owned())),
+            Decoded::Nothing => {}
+        }
+    }
+
+    /// Gives a file up that has many frames and no picture.
+    fn count_fruitless(&mut self, decoded: &Decoded) {
+        match (decoded, &mut self.fruitless) {
             (Decoded::Picture(_), fruitless) => *fruitless = None,
             (Decoded::Lost(why), Some((tries, first))) => {
                 if *tries == 0 {
@@ -148,14 +162,6 @@ impl VideoSource {
                 }
             }
             _ => {}
-        }
-        match decoded {
-            Decoded::Picture(_) if frame.pts < self.not_before => {
-                self.push(frame, Err("a frame that it refers to is lost".to_owned()));
-            }
-            Decoded::Picture(image) => self.push(frame, Ok(image)),
-            Decoded::Lost(why) => self.push(frame, Err(why)),
-            Decoded::Nothing => {}
         }
     }
 
