@@ -5,6 +5,7 @@ pub mod config;
 pub mod flow;
 pub mod frame;
 pub mod nn;
+pub mod overlay;
 pub mod postprocess;
 pub mod preprocess;
 pub mod records;

@@ -1,16 +1,21 @@
 //! Where results go.
 //!
-//! A [`RecordSink`] takes records and needs no picture. Sinks know no threads; each is given one
+//! A [`RecordSink`] takes records and needs no picture; [`ImagesSink`] and [`Window`] take annotated
+//! pictures. Sinks know no threads; each is given one
 //! of its own, behind an edge, by the application.
 
 mod coco;
 mod error;
+mod images;
 mod jsonl;
 mod output;
+mod window;
 
 pub use coco::CocoSink;
 pub use error::SinkError;
+pub use images::{ImagesSink, PictureEncoding};
 pub use jsonl::JsonlSink;
+pub use window::{Window, WindowError};
 
 use crate::records::{EndRecord, FrameRecord};
 

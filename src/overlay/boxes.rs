@@ -1,0 +1,194 @@
+//! Boxes with labels.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use image::{Rgb, RgbImage};
+use imageproc::drawing::draw_hollow_rect_mut;
+use imageproc::rect::Rect;
+
+use super::palette::colour_of;
+use super::text::Text;
+use crate::postprocess::{Detection, Labels, Prediction};
+
+/// How boxes are drawn.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OverlayStyle {
+    /// Width of the lines; from the picture's size if `None`.
+    pub line_px: Option<u32>,
+    /// Height of the letters; from the picture's size if `None`.
+    pub text_px: Option<u32>,
+    /// Leave the label out.
+    pub hide_labels: bool,
+    /// Leave the score out.
+    pub hide_scores: bool,
+    /// Colours by category id, before the palette's.
+    pub colours: HashMap<u32, [u8; 3]>,
+}
+
+/// Draws detections.
+pub struct Overlay {
+    style: OverlayStyle,
+    labels: Arc<Labels>,
+    text: Text,
+}
+
+impl Overlay {
+    /// Draws in `style`, with the names of `labels`.
+    pub fn new(style: OverlayStyle, labels: Arc<Labels>) -> Self {
+        Self {
+            style,
+            labels,
+            text: Text::default(),
+        }
+    }
+
+    /// Draws `prediction` on the picture it was made from. Nothing is drawn outside the picture;
+    /// labels are moved so that they can be read in it. The best detection is drawn last, on top.
+    pub fn draw_mut(&mut self, picture: &mut RgbImage, prediction: &Prediction) {
+        let rows = picture.height();
+        let line = self.style.line_px.unwrap_or(rows.div_ceil(360)).max(1);
+        let letters = self.style.text_px.unwrap_or(rows / 40).max(12);
+        for detection in prediction.detections.iter().rev() {
+            let colour = self
+                .style
+                .colours
+                .get(&detection.category_id)
+                .copied()
+                .unwrap_or_else(|| colour_of(detection.category_id));
+            draw_box(picture, detection, line, colour);
+            self.draw_label(picture, detection, letters, colour);
+        }
+    }
+
+    fn draw_label(
+        &mut self,
+        picture: &mut RgbImage,
+        detection: &Detection,
+        letters: u32,
+        colour: [u8; 3],
+    ) {
+        let percent = (detection.score * 100.0).round();
+        let label = self.labels.name(detection.category_id);
+        let text = match (self.style.hide_labels, self.style.hide_scores) {
+            (true, true) => return,
+            (true, false) => format!("{percent} %"),
+            (false, true) => label.to_owned(),
+            (false, false) => format!("{label} {percent} %"),
+        };
+        let (width, height) = self.text.plate_size(&text, letters);
+        let rect = detection.rect;
+        let room_x = (picture.width() as i32 - width as i32).max(0);
+        let room_y = (picture.height() as i32 - height as i32).max(0);
+        let above = rect.y as i32 - height as i32;
+        // Above the box, or inside it where there is no room above.
+        let y = if above >= 0 { above } else { rect.y as i32 };
+        let at = ((rect.x as i32).clamp(0, room_x), y.clamp(0, room_y));
+        self.text
+            .draw_plate_mut(picture, &text, letters, at, colour);
+    }
+}
+
+/// A coloured line with a dark one on both sides, so that it shows on any background.
+fn draw_box(picture: &mut RgbImage, detection: &Detection, line: u32, colour: [u8; 3]) {
+    let rect = detection.rect;
+    let (x0, y0) = (rect.x.round() as i32, rect.y.round() as i32);
+    let (x1, y1) = (
+        (rect.x + rect.width).round() as i32,
+        (rect.y + rect.height).round() as i32,
+    );
+    for ring in -1..=line as i32 {
+        let (width, height) = (x1 - x0 - 2 * ring, y1 - y0 - 2 * ring);
+        if width < 1 || height < 1 {
+            break;
+        }
+        let is_edge = ring == -1 || ring == line as i32;
+        let colour = if is_edge { [0, 0, 0] } else { colour };
+        let at = Rect::at(x0 + ring, y0 + ring).of_size(width as u32, height as u32);
+        draw_hollow_rect_mut(picture, at, Rgb(colour));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::frame::RectPx;
+
+    fn detection(category_id: u32, score: f32, [x, y, width, height]: [f32; 4]) -> Detection {
+        let rect = RectPx {
+            x,
+            y,
+            width,
+            height,
+        };
+        Detection {
+            category_id,
+            score,
+            rect,
+        }
+    }
+
+    fn overlay() -> Overlay {
+        let labels = [(1, "person"), (3, "car")].map(|(id, name)| (id, name.to_owned()));
+        Overlay::new(
+            OverlayStyle::default(),
+            Arc::new(Labels::new(labels.to_vec())),
+        )
+    }
+
+    /// Codes of 255 that a glyph's edge may differ by.
+    const TOLERANCE: u8 = 8;
+
+    #[test]
+    fn boxes_and_labels_look_as_before() {
+        let mut picture = RgbImage::from_fn(320, 200, |x, y| {
+            Rgb([(x / 2) as u8, (y / 2 + 60) as u8, 255 - (x / 2) as u8])
+        });
+        let prediction = Prediction {
+            detections: vec![
+                detection(1, 0.91, [20.0, 40.0, 60.0, 120.0]),
+                detection(3, 0.5, [250.0, 2.0, 70.0, 60.0]),
+                detection(3, 1.0, [100.0, 190.0, 220.0, 10.0]),
+            ],
+        };
+        overlay().draw_mut(&mut picture, &prediction);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/overlay");
+        let golden = folder.join("boxes.png");
+        if std::env::var_os("UPDATE_GOLDENS").is_some() {
+            picture.save(&golden).expect("writable checkout");
+        }
+        let expected = image::open(&golden)
+            .expect("run once with UPDATE_GOLDENS=1")
+            .into_rgb8();
+        let far = |(a, b): (&u8, &u8)| a.abs_diff(*b) > TOLERANCE;
+        let differ = picture
+            .as_raw()
+            .iter()
+            .zip(expected.as_raw())
+            .filter(|p| far(*p));
+        let differ = differ.count();
+        if differ > 0 {
+            let actual = std::env::temp_dir().join("mobilens-boxes-actual.png");
+            picture.save(&actual).expect("a temporary folder");
+            panic!("{differ} samples differ; see {}", actual.display());
+        }
+    }
+
+    #[test]
+    fn nothing_is_drawn_outside_and_nothing_panics() {
+        for (width, height) in [(1, 1), (3, 200), (200, 3), (40, 40)] {
+            let mut picture = RgbImage::new(width, height);
+            let (w, h) = (width as f32, height as f32);
+            let prediction = Prediction {
+                detections: vec![
+                    detection(1, 0.5, [0.0, 0.0, w, h]),
+                    detection(77, 0.999, [w - 0.5, h - 0.5, 0.5, 0.5]),
+                    detection(3, 0.1, [0.0, h / 2.0, 0.1, 0.1]),
+                ],
+            };
+            overlay().draw_mut(&mut picture, &prediction);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Text on a plate.
+
+use std::collections::HashMap;
+
+use ab_glyph::FontRef;
+use image::{GrayImage, Luma, Rgb, RgbImage};
+use imageproc::drawing::{draw_filled_rect_mut, draw_text_mut, text_size};
+use imageproc::rect::Rect;
+
+use super::palette::ink_on;
+
+const FONT: &[u8] = include_bytes!("../../assets/font.ttf");
+
+/// Plates kept; scores make many texts, and each is used for a while.
+const KEPT: usize = 512;
+
+/// Draws text; rasters are kept, since a label is drawn again and again.
+pub struct Text {
+    font: FontRef<'static>,
+    rasters: HashMap<(String, u32), GrayImage>,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self {
+            font: FontRef::try_from_slice(FONT).expect("the font that is built in is whole"),
+            rasters: HashMap::new(),
+        }
+    }
+}
+
+impl Text {
+    /// Columns and rows of the plate of `text` in letters of `height_px`.
+    pub fn plate_size(&mut self, text: &str, height_px: u32) -> (u32, u32) {
+        self.raster(text, height_px).dimensions()
+    }
+
+    /// Draws `text` on a plate of `plate` colour whose upper left corner is at `(x, y)`, in black
+    /// or white. What lies outside the picture is cut off.
+    pub fn draw_plate_mut(
+        &mut self,
+        picture: &mut RgbImage,
+        text: &str,
+        height_px: u32,
+        (x, y): (i32, i32),
+        plate: [u8; 3],
+    ) {
+        let ink = ink_on(plate);
+        let raster = self.raster(text, height_px);
+        let (width, height) = raster.dimensions();
+        draw_filled_rect_mut(picture, Rect::at(x, y).of_size(width, height), Rgb(plate));
+        for (column, row, &Luma([coverage])) in raster.enumerate_pixels() {
+            let (Ok(at_x), Ok(at_y)) = (
+                u32::try_from(x + column as i32),
+                u32::try_from(y + row as i32),
+            ) else {
+                continue;
+            };
+            if coverage > 0
+                && let Some(pixel) = picture.get_pixel_mut_checked(at_x, at_y)
+            {
+                let share = u32::from(coverage);
+                for (channel, ink) in pixel.0.iter_mut().zip(ink) {
+                    let mixed = u32::from(*channel) * (255 - share) + u32::from(ink) * share;
+                    *channel = (mixed / 255) as u8;
+                }
+            }
+        }
+    }
+
+    /// Coverage of each pixel of the plate.
+    fn raster(&mut self, text: &str, height_px: u32) -> &GrayImage {
+        if self.rasters.len() >= KEPT {
+            self.rasters.clear();
+        }
+        let font = &self.font;
+        self.rasters
+            .entry((text.to_owned(), height_px))
+            .or_insert_with(|| {
+                let margin = (height_px / 5).max(1);
+                let (width, _) = text_size(height_px as f32, font, text);
+                let mut raster = GrayImage::new(width + 2 * margin, height_px + margin);
+                let at = (margin as i32, margin as i32 / 2);
+                draw_text_mut(
+                    &mut raster,
+                    Luma([255]),
+                    at.0,
+                    at.1,
+                    height_px as f32,
+                    font,
+                    text,
+                );
+                raster
+            })
+    }
+}
