@@ -1,32 +1,44 @@
-//! What each command does; errors end here, as one line and an exit code.
+//! What each command does; errors end here, as one line each and an exit code.
 
-use std::path::Path;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mobilens::app::{self, RunError, RunOptions};
+use mobilens::app::{self, DetectorModel, RunError, RunOptions};
 use mobilens::capture::list_cameras;
-use mobilens::config::{self, Override, RunOverrides};
-use mobilens::flow::{StopReason, StopSignal};
+use mobilens::config::{self, CardSpec, ConfigFaults, Override, PipelineConfig, RunArguments};
+use mobilens::flow::{StopReason, StopSignal, panic_message};
+use mobilens::records::Record;
 
 use crate::cli::{Cli, CliPace, Command, Format, RunArgs};
 
 mod bench;
-mod inspect;
 
 /// Done.
-const DONE: u8 = 0;
+pub const DONE: u8 = 0;
 /// The run failed.
-const FAILED: u8 = 1;
+pub const FAILED: u8 = 1;
 /// Usage or configuration.
-const USAGE: u8 = 2;
-/// A second Ctrl-C.
+pub const USAGE: u8 = 2;
+/// A second Ctrl-C, as shells count signals.
 const INTERRUPTED_TWICE: i32 = 130;
 
 /// Runs the command and says how it went.
 pub fn dispatch(cli: Cli) -> ExitCode {
-    let code = match cli.command {
-        None => run(&cli.run),
+    // Threads report panics of their own as failures; what a hook would print is for developers.
+    std::panic::set_hook(Box::new(|info| tracing::debug!("{info}")));
+    let code = catch_unwind(AssertUnwindSafe(|| command(cli))).unwrap_or_else(|panic| {
+        say(&format!("internal error: {}", panic_message(&*panic)));
+        FAILED
+    });
+    ExitCode::from(code)
+}
+
+fn command(cli: Cli) -> u8 {
+    match cli.command {
+        None => run(cli.run),
         Some(Command::Check { pipelines }) => check(&pipelines),
         Some(Command::Schema { records, card }) => print_schema(records, card),
         Some(Command::Devices) => devices(),
@@ -36,7 +48,148 @@ pub fn dispatch(cli: Cli) -> ExitCode {
             iters,
             json,
         }) => bench::bench(&target, threads.map(usize::from), iters, json),
-        Some(Command::Inspect { model }) => inspect::inspect(&model),
+    }
+}
+
+/// One line, or several, on standard error.
+pub fn say(text: &str) {
+    for line in text.lines() {
+        let _ = writeln!(std::io::stderr(), "mobilens: {line}");
+    }
+}
+
+/// Text on standard output; a reader that went away has had enough.
+pub fn print(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// 2 for what the configuration is to blame for, 1 for what the machine or the files are.
+pub fn exit_code_of(error: &RunError) -> u8 {
+    match error {
+        RunError::Model(_) | RunError::Network(_) => USAGE,
+        RunError::Capture(_) | RunError::Sink(_) | RunError::Thread(_) => FAILED,
+    }
+}
+
+fn run(args: RunArgs) -> u8 {
+    let options = RunOptions {
+        frames: args.frames,
+        progress: true,
+        discard: false,
     };
-    ExitCode::from(code)
+    let config = match configure(args) {
+        Ok(config) => config,
+        Err(faults) => {
+            say(&faults.to_string());
+            return USAGE;
+        }
+    };
+    let stop = StopSignal::new();
+    stop_on_signals(&stop);
+    match app::run(config, &options, &stop) {
+        Ok(report) => {
+            let _ = write!(std::io::stderr(), "{report}");
+            for failure in &report.failures {
+                say(&format!("failed: {failure}"));
+            }
+            if report.failures.is_empty() {
+                DONE
+            } else {
+                FAILED
+            }
+        }
+        Err(error) => {
+            say(&error.to_string());
+            exit_code_of(&error)
+        }
+    }
+}
+
+/// The pipeline under everything that the command line says.
+fn configure(args: RunArgs) -> Result<PipelineConfig, ConfigFaults> {
+    let overrides = args
+        .overrides
+        .iter()
+        .map(|text| Override::parse(text))
+        .collect::<Result<Vec<_>, _>>()?;
+    let pipeline = args.pipeline.unwrap_or_default();
+    let mut arguments = RunArguments {
+        input: args.input,
+        headless: args.headless,
+        output: args.output,
+        format: args.format.map(|format| match format {
+            Format::Jsonl => config::JsonFormat::Jsonl,
+            Format::Coco => config::JsonFormat::Coco,
+        }),
+        pace: args.pace.map(|pace| match pace {
+            CliPace::Fast => config::PaceSpec::Fast,
+            CliPace::Realtime => config::PaceSpec::Realtime,
+        }),
+    };
+    if arguments.output.as_deref() == Some("".as_ref()) {
+        arguments.output = None;
+    }
+    let mut config = config::load(&pipeline, &overrides)?;
+    arguments.apply(&mut config)?;
+    Ok(config)
+}
+
+/// The first Ctrl-C or SIGTERM asks for the end, a second one leaves at once.
+fn stop_on_signals(stop: &StopSignal) {
+    let (stop, asked) = (stop.clone(), AtomicBool::new(false));
+    let handler = move || {
+        if asked.swap(true, Ordering::SeqCst) {
+            std::process::exit(INTERRUPTED_TWICE);
+        }
+        stop.stop(StopReason::Interrupted);
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        tracing::warn!("signals are not caught: {error}");
+    }
+}
+
+fn check(pipelines: &[PathBuf]) -> u8 {
+    let mut code = DONE;
+    for pipeline in pipelines {
+        let checked = config::load(pipeline, &[])
+            .map_err(|faults| faults.to_string())
+            .and_then(|config| {
+                DetectorModel::load(&config)
+                    .map_err(|error| format!("{}: {error}", pipeline.display()))
+            });
+        match checked {
+            Ok(_) => print(&format!("{}: ok", pipeline.display())),
+            Err(faults) => {
+                say(&faults);
+                code = USAGE;
+            }
+        }
+    }
+    code
+}
+
+fn print_schema(records: bool, card: bool) -> u8 {
+    let schema = match (records, card) {
+        (true, _) => config::schema_of::<Record>(),
+        (_, true) => config::schema_of::<CardSpec>(),
+        _ => config::schema_of::<config::PipelineSpec>(),
+    };
+    match serde_json::to_string_pretty(&schema) {
+        Ok(text) => {
+            print(&text);
+            DONE
+        }
+        Err(error) => {
+            say(&error.to_string());
+            FAILED
+        }
+    }
+}
+
+fn devices() -> u8 {
+    let cameras = list_cameras();
+    if cameras.is_empty() {
+        say("no cameras");
+    }
+    DONE
 }

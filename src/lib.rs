@@ -1,5 +1,6 @@
 //! MobiLens: real-time detection and segmentation for security cameras and drones.
 
+pub mod app;
 pub mod capture;
 pub mod config;
 pub mod flow;

@@ -1,2 +1,25 @@
-//! bin
-fn main() {}
+//! The thin binary: what was typed goes in, an exit code comes out.
+
+mod cli;
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use cli::Cli;
+
+fn main() -> ExitCode {
+    // clap prints usage errors itself, and ends with 2.
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("MOBILENS_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,mobilens=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
+    commands::dispatch(cli)
+}

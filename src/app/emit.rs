@@ -32,8 +32,12 @@ impl Emitter {
         let mut next_frame = 0;
         while let Some(packet) = frames.recv() {
             let frame = packet.meta.frame;
-            let mut record =
-                FrameRecord::new(&packet.meta, frame - next_frame, &packet.payload, &self.labels);
+            let mut record = FrameRecord::new(
+                &packet.meta,
+                frame - next_frame,
+                &packet.payload,
+                &self.labels,
+            );
             next_frame = frame + 1;
             let age = packet.meta.captured_at.elapsed();
             record.timings = Some(TimingsRecord {

@@ -23,10 +23,8 @@ impl Progress {
         };
         let bar = ProgressBar::with_draw_target(Some(frames), ProgressDrawTarget::stderr());
         bar.set_style(
-            ProgressStyle::with_template(
-                "{bar:30} {pos}/{len} frames  {per_sec}  {eta} left",
-            )
-            .expect("constant template"),
+            ProgressStyle::with_template("{bar:30} {pos}/{len} frames  {per_sec}  {eta} left")
+                .expect("constant template"),
         );
         bar.enable_steady_tick(Duration::from_millis(500));
         Self(Some(bar))

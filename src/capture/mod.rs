@@ -4,10 +4,12 @@
 //! pixel format that its decoder or camera has. It knows neither threads nor pace: when a frame is
 //! due, and what happens when nobody is ready for it, is decided by the flow.
 
+mod camera;
 mod images;
 mod source;
 mod video;
 
+pub use camera::{CameraInfo, CameraMode, CameraRequest, CameraSource, list_cameras};
 pub use images::{DEFAULT_IMAGES_FPS, ImagesSource};
 pub use source::{CaptureError, Captured, Source, SourceInfo};
 pub use video::VideoSource;

@@ -11,6 +11,15 @@ pub struct SizePx {
     pub height: u32,
 }
 
+/// Order of a tensor's dimensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TensorLayout {
+    /// `[1, channels, rows, columns]`.
+    Nchw,
+    /// `[1, rows, columns, channels]`.
+    Nhwc,
+}
+
 /// A rectangle in pixels of the original frame: `x` and `y` are its left and upper edge.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RectPx {

@@ -10,6 +10,6 @@ mod image;
 mod meta;
 
 pub use colour::{RgbFromYuv, YuvRow, i420_row, nv12_row, rgb_from_image, yuyv_row};
-pub use geometry::{ImageFromModel, RectPx, SizePx};
+pub use geometry::{ImageFromModel, RectPx, SizePx, TensorLayout};
 pub use image::{Image, ImageError, PixelFormat, PlaneRef, YuvColour, YuvMatrix, YuvRange};
 pub use meta::{FrameMeta, MediaTime, Packet};

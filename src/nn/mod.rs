@@ -2,4 +2,4 @@
 
 mod network;
 
-pub use network::{KernelChoice, Layout, LoadOptions, Network, NnError, Session, TensorInfo};
+pub use network::{KernelChoice, LoadOptions, Network, NnError, Session, TensorInfo};

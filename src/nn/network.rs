@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tract_onnx::prelude::*;
 
 use crate::flow::panic_message;
+use crate::frame::TensorLayout;
 
 /// Why a network cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -59,15 +60,6 @@ pub struct TensorInfo {
     pub name: String,
     /// Dimensions.
     pub shape: Vec<usize>,
-}
-
-/// Order of an input's dimensions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// `[1, channels, rows, columns]`.
-    Nchw,
-    /// `[1, rows, columns, channels]`.
-    Nhwc,
 }
 
 /// A network that is loaded, checked and optimised. Clones share it.
@@ -172,8 +164,8 @@ pub struct Session {
 
 impl Session {
     /// Order of the input's dimensions.
-    pub fn input_layout(&self) -> Layout {
-        Layout::Nchw
+    pub fn input_layout(&self) -> TensorLayout {
+        TensorLayout::Nchw
     }
 
     /// The input, to be filled before [`run`](Self::run).

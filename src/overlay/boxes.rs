@@ -47,7 +47,7 @@ impl Overlay {
     /// labels are moved so that they can be read in it. The best detection is drawn last, on top.
     pub fn draw_mut(&mut self, picture: &mut RgbImage, prediction: &Prediction) {
         let rows = picture.height();
-        let line = self.style.line_px.unwrap_or(rows.div_ceil(360)).max(1);
+        let line = self.style.line_px.unwrap_or((rows / 240).max(2));
         let letters = self.style.text_px.unwrap_or(rows / 40).max(12);
         for detection in prediction.detections.iter().rev() {
             let colour = self

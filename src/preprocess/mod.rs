@@ -30,12 +30,3 @@ pub struct PreprocessSpec {
     /// Whether pixel centres lie at half coordinates.
     pub half_pixel: bool,
 }
-
-/// Order of a tensor's dimensions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TensorLayout {
-    /// `[1, channels, rows, columns]`.
-    Nchw,
-    /// `[1, rows, columns, channels]`.
-    Nhwc,
-}

@@ -5,10 +5,11 @@
 //! YUV codes (a pixel's chroma is that of its 2x2 or 2x1 block), colours are converted after:
 //! both are linear, so this equals converting every pixel first, up to colours out of gamut.
 
+use super::PreprocessSpec;
 use super::fit::{Fit, Resize};
-use super::{PreprocessSpec, TensorLayout};
 use crate::frame::{
-    Image, ImageFromModel, PixelFormat, RgbFromYuv, SizePx, YuvRow, i420_row, nv12_row, yuyv_row,
+    Image, ImageFromModel, PixelFormat, RgbFromYuv, SizePx, TensorLayout, YuvRow, i420_row,
+    nv12_row, yuyv_row,
 };
 
 /// Turns pictures into input tensors; keeps what it learned of the last picture's size.

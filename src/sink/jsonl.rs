@@ -13,14 +13,16 @@ use crate::records::{EndRecord, FrameRecord, Record, RunRecord};
 pub struct JsonlSink {
     output: Output,
     line: Vec<u8>,
+    timings: bool,
 }
 
 impl JsonlSink {
-    /// Opens `path`, or standard output for `-`, and writes the `run` record.
+    /// Opens `path`, or standard output for `-`, and writes the `run` record. Latencies are left
+    /// out of the frames' records unless `timings` are asked for, so that runs compare.
     ///
     /// # Errors
     /// When the file cannot be made or written.
-    pub fn open(path: &Path, run: &RunRecord) -> Result<Self, SinkError> {
+    pub fn open(path: &Path, run: &RunRecord, timings: bool) -> Result<Self, SinkError> {
         let output = if path == Path::new("-") {
             Output::stdout()
         } else {
@@ -29,6 +31,7 @@ impl JsonlSink {
         let mut sink = Self {
             output,
             line: Vec::new(),
+            timings,
         };
         sink.write(&Record::Run(run.clone()))?;
         Ok(sink)
@@ -45,7 +48,11 @@ impl JsonlSink {
 
 impl RecordSink for JsonlSink {
     fn frame(&mut self, record: &FrameRecord) -> Result<(), SinkError> {
-        self.write(&Record::Frame(record.clone()))
+        let mut record = record.clone();
+        if !self.timings {
+            record.timings = None;
+        }
+        self.write(&Record::Frame(record))
     }
 
     fn finish(&mut self, record: &EndRecord) -> Result<(), SinkError> {
@@ -64,6 +71,7 @@ mod tests {
         let mut sink = JsonlSink {
             output: Output::create(Path::new("/dev/full")).expect("opens"),
             line: Vec::new(),
+            timings: false,
         };
         let end = EndRecord::new("s", None, FrameCounts::default());
         let error = sink.finish(&end).expect_err("no space");
