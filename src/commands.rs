@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mobilens::app::{self, DetectorModel, RunError, RunOptions};
-use mobilens::capture::list_cameras;
+use mobilens::capture::{CameraMode, list_cameras};
 use mobilens::config::{self, CardSpec, ConfigFaults, Override, PipelineConfig, RunArguments};
 use mobilens::flow::{StopReason, StopSignal, panic_message};
 use mobilens::records::Record;
@@ -189,7 +189,33 @@ fn print_schema(records: bool, card: bool) -> u8 {
 fn devices() -> u8 {
     let cameras = list_cameras();
     if cameras.is_empty() {
-        say("no cameras");
+        say("there is no camera");
+    }
+    for camera in cameras {
+        print(&format!("{}  {}", camera.device, camera.name));
+        let mut modes = camera.modes;
+        modes.sort_by(|a, b| {
+            let key = |m: &CameraMode| (m.fourcc.clone(), m.width, m.height);
+            key(a).cmp(&key(b)).then(b.fps.total_cmp(&a.fps))
+        });
+        for of_size in
+            modes.chunk_by(|a, b| (&a.fourcc, a.width, a.height) == (&b.fourcc, b.width, b.height))
+        {
+            let rates: Vec<String> = of_size
+                .iter()
+                .map(|m| format!("{}", (m.fps * 100.0).round() / 100.0))
+                .collect();
+            let CameraMode {
+                fourcc,
+                width,
+                height,
+                ..
+            } = &of_size[0];
+            print(&format!(
+                "  {fourcc} {width}x{height}  {} fps",
+                rates.join(" ")
+            ));
+        }
     }
     DONE
 }

@@ -1,0 +1,135 @@
+//! From a camera's raw bytes to an [`Image`].
+
+use image::codecs::jpeg::JpegDecoder;
+use image::{DynamicImage, ImageDecoder};
+
+use super::device::{RawFormat, RawFrame};
+use crate::frame::{Image, PixelFormat, SizePx, YuvColour};
+
+/// The picture of a frame. Raw planes stay as they are; JPEG is decoded.
+///
+/// # Errors
+/// In one line, when the frame is damaged.
+pub fn picture_of(mut frame: RawFrame) -> Result<Image, String> {
+    let size = SizePx {
+        width: frame.width,
+        height: frame.height,
+    };
+    let format = match frame.format {
+        RawFormat::Yuyv => PixelFormat::Yuyv,
+        RawFormat::Nv12 => PixelFormat::Nv12,
+        RawFormat::Mjpeg => return decode_jpeg(&frame.bytes, size),
+    };
+    let expected = format.bytes(size);
+    if frame.bytes.len() < expected {
+        return Err(format!(
+            "the frame has {} of {expected} bytes",
+            frame.bytes.len()
+        ));
+    }
+    // The driver's buffer is rounded up to whole pages.
+    frame.bytes.truncate(expected);
+    Image::new(size, format, YuvColour::DEFAULT, frame.bytes).map_err(|e| e.to_string())
+}
+
+fn decode_jpeg(buffer: &[u8], size: SizePx) -> Result<Image, String> {
+    let jpeg = whole_jpeg(buffer).ok_or("the JPEG is cut off")?;
+    let decoder = JpegDecoder::new(std::io::Cursor::new(jpeg)).map_err(|e| e.to_string())?;
+    let (width, height) = decoder.dimensions();
+    if (width, height) != (size.width, size.height) {
+        return Err(format!(
+            "the JPEG is {width}x{height}, the camera was set to {}x{}",
+            size.width, size.height
+        ));
+    }
+    let rgb = DynamicImage::from_decoder(decoder)
+        .map_err(|e| e.to_string())?
+        .into_rgb8();
+    Image::new(size, PixelFormat::Rgb8, YuvColour::DEFAULT, rgb.into_raw())
+        .map_err(|e| e.to_string())
+}
+
+/// The JPEG at the beginning of `buffer`, from its start to its end marker (ITU-T T.81, annex B).
+/// Decoders take one that is cut off for whole, and grey for what is missing.
+fn whole_jpeg(buffer: &[u8]) -> Option<&[u8]> {
+    const SOI: u8 = 0xd8;
+    const EOI: u8 = 0xd9;
+    const SOS: u8 = 0xda;
+    let marker_at = |at: usize| match buffer.get(at..at + 2)? {
+        &[0xff, marker] => Some(marker),
+        _ => None,
+    };
+    if marker_at(0)? != SOI {
+        return None;
+    }
+    let mut at = 2;
+    loop {
+        let marker = marker_at(at)?;
+        if marker == EOI {
+            return Some(&buffer[..at + 2]);
+        }
+        let length = buffer.get(at + 2..at + 4)?;
+        at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]]));
+        if marker == SOS {
+            // Entropy-coded data: FF is followed by 00, or by a restart marker, until it ends.
+            while !matches!(marker_at(at), Some(m) if m != 0 && !(0xd0..=0xd7).contains(&m)) {
+                at += 1;
+                if at >= buffer.len() {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::RgbImage;
+    use image::codecs::jpeg::JpegEncoder;
+
+    use super::*;
+
+    fn jpeg() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let picture = RgbImage::from_fn(32, 16, |x, y| image::Rgb([x as u8 * 8, y as u8 * 16, 99]));
+        JpegEncoder::new(&mut bytes)
+            .encode_image(&picture)
+            .expect("room");
+        bytes
+    }
+
+    fn frame(format: RawFormat, bytes: Vec<u8>) -> RawFrame {
+        RawFrame {
+            format,
+            width: 32,
+            height: 16,
+            bytes,
+            taken_at: None,
+        }
+    }
+
+    #[test]
+    fn page_padding_is_cut_off() {
+        let image = picture_of(frame(RawFormat::Yuyv, vec![0; 4096])).expect("enough bytes");
+        assert_eq!(image.data().len(), 2 * 32 * 16);
+        let image = picture_of(frame(RawFormat::Nv12, vec![0; 4096])).expect("enough bytes");
+        assert_eq!(image.data().len(), 32 * 16 * 3 / 2);
+        let mut padded = jpeg();
+        padded.extend([0xab; 100]);
+        assert!(picture_of(frame(RawFormat::Mjpeg, padded)).is_ok());
+    }
+
+    #[test]
+    fn cut_off_and_garbage_are_errors() {
+        let whole = jpeg();
+        for length in 0..whole.len() - 1 {
+            let cut = whole[..length].to_vec();
+            assert!(
+                picture_of(frame(RawFormat::Mjpeg, cut)).is_err(),
+                "{length}"
+            );
+        }
+        assert!(picture_of(frame(RawFormat::Mjpeg, vec![0xff; 5000])).is_err());
+        assert!(picture_of(frame(RawFormat::Yuyv, vec![0; 100])).is_err());
+    }
+}
