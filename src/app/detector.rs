@@ -9,6 +9,7 @@ use crate::postprocess::{Prediction, SsdDecoder};
 use crate::preprocess::Preprocessor;
 
 use super::model::DetectorModel;
+use super::pipeline::Chain;
 
 /// Latencies of the chain's stages, shared by all workers.
 #[derive(Clone, Debug)]
@@ -19,6 +20,13 @@ pub struct DetectorLatency {
     pub infer: Latency,
     /// Raw heads to detections.
     pub postprocess: Latency,
+}
+
+impl DetectorLatency {
+    /// The stages as a frame passes them.
+    pub fn in_order(self) -> [Latency; 3] {
+        [self.preprocess, self.infer, self.postprocess]
+    }
 }
 
 impl Default for DetectorLatency {
@@ -58,18 +66,19 @@ impl Detector {
             latency: latency.clone(),
         })
     }
+}
 
-    /// Looks at one frame.
-    ///
-    /// # Errors
-    /// When the network fails to run; the frame is lost.
-    pub fn run<T>(&mut self, packet: Packet<T>) -> Result<Packet<Prediction>, NnError> {
+impl Chain for Detector {
+    fn run(&mut self, packet: Packet<()>) -> Result<Packet<Prediction>, String> {
         let layout = self.session.input_layout();
         let image_from_model = self.latency.preprocess.time(|| {
             self.preprocessor
                 .run(&packet.image, layout, self.session.input_mut())
         });
-        self.latency.infer.time(|| self.session.run())?;
+        self.latency
+            .infer
+            .time(|| self.session.run())
+            .map_err(|e| e.to_string())?;
         let detections = self.latency.postprocess.time(|| {
             self.decoder.decode(
                 self.session.output(self.model.boxes_output),

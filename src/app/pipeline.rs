@@ -1,0 +1,275 @@
+//! The threads of a run, and the edges between them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::emit::Emitter;
+use super::feed::{Feed, FeedCounts};
+use super::progress::Progress;
+use super::show::{Artist, Drawn};
+use super::source::OpenSource;
+use super::summary::RunReport;
+use super::watch::watch_window;
+use crate::flow::{
+    EdgeCounts, Failures, Latency, Policy, Receiver, StopReason, StopSignal, SystemClock, edge,
+    workshop,
+};
+use crate::frame::Packet;
+use crate::overlay::Overlay;
+use crate::postprocess::{Labels, Prediction};
+use crate::records::{DroppedFrames, EndRecord, FrameCounts, FrameRecord};
+use crate::sink::{ImagesSink, RecordSink, SinkError, Window};
+
+/// What an inference worker does with a frame.
+pub trait Chain: Send {
+    /// Looks at one frame.
+    ///
+    /// # Errors
+    /// When no more frames can be looked at; the run ends.
+    fn run(&mut self, packet: Packet<()>) -> Result<Packet<Prediction>, String>;
+}
+
+/// Everything that a run consists of, opened and ready.
+pub struct Pipeline {
+    /// Name of the stream.
+    pub stream: Arc<str>,
+    /// Where frames come from.
+    pub source: OpenSource,
+    /// Stop after so many frames.
+    pub frame_limit: Option<u64>,
+    /// What looks at them: one for each worker.
+    pub chains: Vec<Box<dyn Chain>>,
+    /// Live frames that waited longer are dropped.
+    pub max_age: Duration,
+    /// Where records go, each with the name of its thread.
+    pub records: Vec<(String, Box<dyn RecordSink>)>,
+    /// Where annotated pictures are kept.
+    pub images: Vec<ImagesSink>,
+    /// Where they are shown.
+    pub window: Option<Window>,
+    /// How they are drawn.
+    pub overlay: Overlay,
+    /// Names of the categories.
+    pub labels: Arc<Labels>,
+    /// Told of each frame.
+    pub progress: Progress,
+}
+
+impl Pipeline {
+    /// Runs until the source ends or `stop` is given. Latencies of the chains' own stages are not
+    /// in the report.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn run(self, stop: &StopSignal) -> std::io::Result<RunReport> {
+        let started = Instant::now();
+        let failures = Failures::new(stop.clone());
+        let info = self.source.source.info().clone();
+        let drops = self.source.drops;
+
+        // Who takes records, and who takes pictures.
+        let mut record_sinks = Threads::default();
+        let mut picture_sinks = Threads::default();
+        let (mut records, mut viewers) = (Vec::new(), Vec::new());
+        for (name, sink) in self.records {
+            let (tx, rx) = edge(&name, 4, Policy::Block);
+            records.push(tx);
+            record_sinks.push(spawn_record_sink(&failures, stop, &name, sink, rx)?);
+        }
+        let pictures_are_kept = !self.images.is_empty();
+        for sink in self.images {
+            let (tx, rx) = edge("images", 4, Policy::Block);
+            viewers.push(tx);
+            picture_sinks.push(spawn_images_sink(&failures, sink, rx)?);
+        }
+        let shown = self.window.map(|window| {
+            let (tx, rx) = edge("window", 1, Policy::NewestWins);
+            viewers.push(tx);
+            (window, rx)
+        });
+
+        // 0-capture
+        let (policy, capacity) = if drops {
+            (Policy::NewestWins, 1)
+        } else {
+            (Policy::Block, 2)
+        };
+        let (captured_tx, captured_rx) = edge("capture", capacity, policy);
+        let capture_counts = captured_tx.counts();
+        let feed_counts = Arc::<FeedCounts>::default();
+        let decode = Latency::new("decode");
+        let feed = Feed {
+            source: self.source.source,
+            stream: Arc::clone(&self.stream),
+            pace: self.source.pace,
+            looping: self.source.looping,
+            frame_limit: self.frame_limit,
+            counts: Arc::clone(&feed_counts),
+            latency: decode.clone(),
+        };
+        let mut trunk = Threads::default();
+        trunk.push({
+            let stop = stop.clone();
+            failures.spawn("0-capture", move || {
+                feed.run(&captured_tx, &SystemClock, &stop)
+            })?
+        });
+
+        // 1-infer-N
+        let max_age = drops.then_some(self.max_age);
+        let (shop, ordered) = workshop(captured_rx, self.chains.len(), max_age);
+        for (i, mut chain) in self.chains.into_iter().enumerate() {
+            let shop = shop.clone();
+            trunk.push(failures.spawn(&format!("1-infer-{i}"), move || {
+                while let Some((packet, ticket)) = shop.take() {
+                    ticket.finish(chain.run(packet)?);
+                }
+                Ok::<(), String>(())
+            })?);
+        }
+        drop(shop);
+
+        // 3-overlay, before 2-emit has anything to give it.
+        let overlay = Latency::new("overlay");
+        let pictures = if viewers.is_empty() {
+            None
+        } else {
+            let policy = if pictures_are_kept {
+                Policy::Block
+            } else {
+                Policy::NewestWins
+            };
+            let (tx, rx) = edge("overlay", 2, policy);
+            let artist = Artist {
+                overlay: self.overlay,
+                viewers,
+                latency: overlay.clone(),
+            };
+            picture_sinks.push(failures.spawn("3-overlay", move || {
+                artist.run(&rx);
+                Ok::<(), String>(())
+            })?);
+            Some(tx)
+        };
+
+        // 2-emit
+        let emitted = Arc::<AtomicU64>::default();
+        let end_to_end = Latency::new("end to end");
+        let emitter = Emitter {
+            labels: self.labels,
+            records,
+            pictures,
+            emitted: Arc::clone(&emitted),
+            end_to_end: end_to_end.clone(),
+            progress: self.progress,
+        };
+        trunk.push(failures.spawn("2-emit", move || {
+            emitter.run(ordered);
+            Ok::<(), String>(())
+        })?);
+
+        // The window lives on this thread; some systems want it on the main one.
+        if let Some((mut window, shown)) = shown {
+            let hold = info.kind == "images";
+            failures.watch("window", || watch_window(&mut window, shown, hold, stop));
+        }
+        trunk.join();
+        let frames = frame_counts(&feed_counts, &capture_counts, &emitted);
+        let end = EndRecord::new(&self.stream, stop.reason(), frames);
+        for mut sink in record_sinks.join().into_iter().flatten() {
+            failures.watch("sink", || sink.finish(&end));
+        }
+        picture_sinks.join();
+        Ok(RunReport {
+            end,
+            failures: failures.all(),
+            latencies: vec![decode, overlay, end_to_end],
+            elapsed: started.elapsed(),
+        })
+    }
+}
+
+/// Threads that are waited for together.
+struct Threads<T>(Vec<JoinHandle<Option<T>>>);
+
+impl<T> Default for Threads<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Threads<T> {
+    fn push(&mut self, thread: JoinHandle<Option<T>>) {
+        self.0.push(thread);
+    }
+
+    /// What those that succeeded left. Panics were caught on the threads themselves.
+    fn join(self) -> Vec<T> {
+        self.0
+            .into_iter()
+            .filter_map(|thread| thread.join().ok().flatten())
+            .collect()
+    }
+}
+
+/// Leaves the sink behind, to be finished; `None` if its reader went away.
+type SinkThread = JoinHandle<Option<Option<Box<dyn RecordSink>>>>;
+
+/// A sink that fails ends the run; one whose reader went away asks for its end.
+fn spawn_record_sink(
+    failures: &Failures,
+    stop: &StopSignal,
+    name: &str,
+    mut sink: Box<dyn RecordSink>,
+    records: Receiver<Arc<FrameRecord>>,
+) -> std::io::Result<SinkThread> {
+    let stop = stop.clone();
+    failures.spawn(name, move || {
+        while let Some(record) = records.recv() {
+            match sink.frame(&record) {
+                Ok(()) => {}
+                Err(SinkError::ReaderGone { target }) => {
+                    tracing::info!("{target} was closed by its reader; stopping");
+                    stop.stop(StopReason::ReaderGone);
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(sink))
+    })
+}
+
+fn spawn_images_sink(
+    failures: &Failures,
+    mut sink: ImagesSink,
+    pictures: Receiver<Drawn>,
+) -> std::io::Result<JoinHandle<Option<()>>> {
+    failures.spawn("4-images", move || {
+        while let Some(drawn) = pictures.recv() {
+            sink.write(&drawn.meta, &drawn.picture)?;
+        }
+        Ok::<(), SinkError>(())
+    })
+}
+
+/// Final once the trunk's threads have ended: what was captured and is nowhere else was under way
+/// when a stage failed.
+fn frame_counts(feed: &FeedCounts, edge: &EdgeCounts, emitted: &AtomicU64) -> FrameCounts {
+    let captured = feed.captured.load(Ordering::SeqCst);
+    let emitted = emitted.load(Ordering::SeqCst);
+    let mut dropped = DroppedFrames {
+        queue: edge.evicted() + feed.source_dropped.load(Ordering::SeqCst),
+        stale: edge.stale(),
+        decode_error: feed.decode_error.load(Ordering::SeqCst),
+        shutdown: 0,
+    };
+    dropped.shutdown = captured.saturating_sub(emitted + dropped.total());
+    FrameCounts {
+        captured,
+        emitted,
+        dropped,
+    }
+}
