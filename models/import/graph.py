@@ -105,11 +105,6 @@ class Writer:
                 self.op("Add", name, n.inputs)
             elif n.op == "pool":
                 self.op("GlobalAveragePool", name, n.inputs)
-            elif n.op == "broadcast":
-                shape = self.constant(name + ".shape", np.array((1,) + n.shape, np.int64))
-                self.op("Expand", name, [n.inputs[0], shape])
-            elif n.op == "concat":
-                self.op("Concat", name, n.inputs, axis=1)
 
     def ssd_head(self, graph, output, layers, depth):
         """[1, A * depth, h, w] of each layer to one [1, anchors, depth]."""

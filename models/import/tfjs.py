@@ -71,6 +71,9 @@ class Reader:
 
     def op_Conv2D(self, node):
         weight = self.constant(node["input"][1]).transpose(3, 2, 0, 1)
+        joined = self.joined_with_pool(node)
+        if joined is not None:
+            return self.project_joined(node, weight.astype(np.float64), *joined)
         return self.conv(node, weight, 1)
 
     def op_DepthwiseConv2dNative(self, node):
@@ -125,16 +128,23 @@ class Reader:
         x = self.read(node["input"][0])
         return self.graph.add(Node("pool", node["name"], [x], (self.graph.shape(x)[0], 1, 1)))
 
-    def op_ResizeBilinear(self, node):
-        """Only of one pixel, which is a broadcast; to the size of the tensor it is joined with."""
-        x = self.read(node["input"][0])
-        c, h, w = self.graph.shape(x)
+    def joined_with_pool(self, node):
+        """(pooled, map, channels of pooled) if `node` reads one pixel that was spread over a map and
+        joined with that map; else None."""
+        concat = self.model.nodes.get(node["input"][0], {})
+        if concat.get("op") != "ConcatV2":
+            return None
+        spread, beside = concat["input"][:2]
+        assert self.model.nodes[spread]["op"] == "ResizeBilinear"
+        pooled = self.read(self.model.nodes[spread]["input"][0])
+        channels, h, w = self.graph.shape(pooled)
         assert (h, w) == (1, 1)
-        return self.graph.add(Node("broadcast", node["name"], [x], (c, *self.joined_size)))
+        return pooled, self.read(beside), channels
 
-    def op_ConcatV2(self, node):
-        a, b = node["input"][:2]
-        self.joined_size = self.graph.shape(self.read(b))[1:]
-        inputs = [self.read(a), self.read(b)]
-        channels = sum(self.graph.shape(i)[0] for i in inputs)
-        return self.graph.add(Node("concat", node["name"], inputs, (channels, *self.joined_size)))
+    def project_joined(self, node, weight, pooled, beside, channels):
+        """A 1x1 convolution of a joined map is the sum of one over each part; that of the single
+        pixel is done once and added everywhere, at any size of the map."""
+        zero = np.zeros(weight.shape[0])
+        one = self.graph.conv(node["name"] + "/pooled", pooled, weight[:, :channels], zero)
+        every = self.graph.conv(node["name"] + "/map", beside, weight[:, channels:], zero)
+        return self.graph.add(Node("add", node["name"], [one, every], self.graph.shape(every)))

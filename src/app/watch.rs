@@ -28,8 +28,10 @@ pub fn watch_window(
         };
         match received {
             Received::Item(drawn) => {
-                let fps = rate.tick(Instant::now());
-                window.show(&drawn.picture, &format!("{fps:.1} frames/s"))?;
+                let status = rate
+                    .tick(Instant::now())
+                    .map_or_else(String::new, |fps| format!("{fps:.1} frames/s"));
+                window.show(&drawn.picture, &status)?;
             }
             Received::Nothing => window.poll()?,
             Received::Closed => ended = true,
@@ -52,22 +54,16 @@ struct FrameRate {
 }
 
 impl FrameRate {
-    fn tick(&mut self, now: Instant) -> f64 {
-        if let Some(last) = self.last.replace(now) {
-            let seconds = (now - last).as_secs_f64();
-            // An exponential average that forgets within about a second.
-            let share = seconds.min(1.0).max(0.02);
-            self.seconds_a_frame += (seconds - self.seconds_a_frame)
-                * if self.seconds_a_frame == 0.0 {
-                    1.0
-                } else {
-                    share
-                };
-        }
-        if self.seconds_a_frame > 0.0 {
-            1.0 / self.seconds_a_frame
+    /// `None` before the second frame.
+    fn tick(&mut self, now: Instant) -> Option<f64> {
+        let seconds = (now - self.last.replace(now)?).as_secs_f64();
+        // An exponential average that forgets within about a second.
+        let share = if self.seconds_a_frame == 0.0 {
+            1.0
         } else {
-            0.0
-        }
+            seconds.clamp(0.02, 1.0)
+        };
+        self.seconds_a_frame += (seconds - self.seconds_a_frame) * share;
+        Some(1.0 / self.seconds_a_frame.max(1e-6))
     }
 }

@@ -56,6 +56,16 @@ impl ConfigFaults {
         }])
     }
 
+    /// Several faults, file by file in the order of their lines; the command line's come last.
+    pub fn in_order(mut faults: Vec<Fault>) -> Self {
+        faults.sort_by_cached_key(|fault| match fault.place {
+            Place::File => (0, fault.file.clone(), 0, 0),
+            Place::At(line, column) => (0, fault.file.clone(), line, column),
+            Place::Argument(_) => (1, PathBuf::new(), 0, 0),
+        });
+        Self(faults)
+    }
+
     /// A single fault of the command line.
     pub fn of_argument(argument: &str, what: impl Into<String>) -> Self {
         Self(vec![Fault {

@@ -84,7 +84,7 @@ pub fn load(file: &Path, overrides: &[Override]) -> Result<PipelineConfig, Confi
             card,
             model_sha256,
         }),
-        _ => Err(ConfigFaults(faults)),
+        _ => Err(ConfigFaults::in_order(faults)),
     }
 }
 
@@ -156,7 +156,7 @@ pub fn load_card(file: &Path) -> Result<(CardSpec, String), ConfigFaults> {
     if faults.is_empty() {
         Ok((card, sha256))
     } else {
-        Err(ConfigFaults(faults))
+        Err(ConfigFaults::in_order(faults))
     }
 }
 

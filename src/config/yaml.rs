@@ -141,13 +141,7 @@ impl<'a> Document<'a> {
             });
         }
         if !faults.is_empty() {
-            // In the order of the file; the command line comes last.
-            faults.sort_by_key(|f| match f.place {
-                Place::File => (0, 0, 0),
-                Place::At(line, column) => (1, line, column),
-                Place::Argument(_) => (2, 0, 0),
-            });
-            return Err(ConfigFaults(faults));
+            return Err(ConfigFaults::in_order(faults));
         }
         serde_json::from_value(self.value.clone())
             .map_err(|e| ConfigFaults::of_file(self.file, one_line(&e.to_string())))
