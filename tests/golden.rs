@@ -1,4 +1,5 @@
 //! Raw outputs against the original runtimes' (models/import/golden.py), from the picture on.
+#![allow(clippy::print_stderr, reason = "tests say what they measure and skip")]
 
 mod support;
 

@@ -36,7 +36,7 @@ use std::time::Duration;
 pub use detector::{Detector, DetectorLatency};
 pub use feed::{Feed, FeedCounts, Pace};
 pub use model::{DetectorModel, ModelError};
-pub use pipeline::{Chain, Pipeline};
+pub use pipeline::{Chain, NamedSink, Pipeline};
 pub use progress::Progress;
 pub use source::OpenSource;
 pub use summary::RunReport;
@@ -48,9 +48,7 @@ use crate::nn::NnError;
 use crate::overlay::{Overlay, OverlayStyle};
 use crate::postprocess::Labels;
 use crate::records::{LabelRecord, ModelRecord, RunRecord, SCHEMA_VERSION, SourceRecord};
-use crate::sink::{
-    CocoSink, ImagesSink, JsonlSink, PictureEncoding, RecordSink, SinkError, Window,
-};
+use crate::sink::{CocoSink, ImagesSink, JsonlSink, PictureEncoding, SinkError, Window};
 use source::open_source;
 
 /// A live frame that waited longer is dropped, where the pipeline does not say.
@@ -180,8 +178,8 @@ fn run_record(config: &PipelineConfig, info: &SourceInfo) -> RunRecord {
 fn open_record_sinks(
     config: &PipelineConfig,
     run: &RunRecord,
-) -> Result<Vec<(String, Box<dyn RecordSink>)>, SinkError> {
-    let mut sinks: Vec<(String, Box<dyn RecordSink>)> = Vec::new();
+) -> Result<Vec<NamedSink>, SinkError> {
+    let mut sinks: Vec<NamedSink> = Vec::new();
     for spec in &config.spec.sinks {
         if let Some(jsonl) = &spec.jsonl {
             let sink = JsonlSink::open(&jsonl.path, run, jsonl.timings)?;

@@ -31,6 +31,9 @@ pub trait Chain: Send {
     fn run(&mut self, packet: Packet<()>) -> Result<Packet<Prediction>, String>;
 }
 
+/// A sink and the name of its thread.
+pub type NamedSink = (String, Box<dyn RecordSink>);
+
 /// Everything that a run consists of, opened and ready.
 pub struct Pipeline {
     /// Name of the stream.
@@ -43,8 +46,8 @@ pub struct Pipeline {
     pub chains: Vec<Box<dyn Chain>>,
     /// Live frames that waited longer are dropped.
     pub max_age: Duration,
-    /// Where records go, each with the name of its thread.
-    pub records: Vec<(String, Box<dyn RecordSink>)>,
+    /// Where records go.
+    pub records: Vec<NamedSink>,
     /// Where annotated pictures are kept.
     pub images: Vec<ImagesSink>,
     /// Where they are shown.

@@ -146,8 +146,7 @@ impl SsdDecoder {
                 None => continue,
                 Some((largest, sum)) => (logit - largest).exp() / sum,
             };
-            // Also false for NaN.
-            if !(score >= class.score_threshold) {
+            if score.is_nan() || score < class.score_threshold {
                 continue;
             }
             let rect = *rect.get_or_insert_with(|| {
