@@ -9,7 +9,10 @@ mod geometry;
 mod image;
 mod meta;
 
-pub use colour::{RgbFromYuv, YuvRow, i420_row, nv12_row, rgb_from_image, yuyv_row};
+pub(crate) use colour::RgbFromYuv;
+pub use colour::rgb_from_image;
+#[cfg(test)]
+pub(crate) use colour::tests as colour_tests;
 pub use geometry::{ImageFromModel, RectPx, SizePx, TensorLayout};
 pub use image::{Image, ImageError, PixelFormat, PlaneRef, YuvColour, YuvMatrix, YuvRange};
 pub use meta::{FrameMeta, MediaTime, Packet};
