@@ -12,7 +12,7 @@ use nokhwa::utils::{
 };
 
 use super::list::{modes_of, put_into_readable_mode};
-use super::source::CameraRequest;
+use super::request::CameraRequest;
 
 /// Sizes to ask for after the wanted one.
 const USUAL_SIZES: [(u32, u32); 4] = [(640, 480), (640, 360), (1280, 720), (320, 240)];

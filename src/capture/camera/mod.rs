@@ -11,7 +11,9 @@ mod device;
 mod list;
 mod mailbox;
 mod picture;
+mod request;
 mod source;
 
 pub use list::{CameraInfo, CameraMode, list_cameras};
-pub use source::{CameraRequest, CameraSource};
+pub use request::CameraRequest;
+pub use source::CameraSource;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::device::{self, Device, OpenMode, RawFrame};
 use super::mailbox::{Mail, Mailbox};
 use super::picture::picture_of;
+use super::request::CameraRequest;
 use crate::capture::{CaptureError, Captured, Source, SourceInfo};
 use crate::flow::{StopSignal, panic_message};
 use crate::frame::{MediaTime, SizePx};
@@ -17,33 +18,6 @@ use crate::frame::{MediaTime, SizePx};
 const SLICE: Duration = Duration::from_millis(100);
 /// How long a driver may take to open a device.
 const OPENING: Duration = Duration::from_secs(10);
-
-/// Which camera, and what is wanted of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CameraRequest {
-    /// Path of the device's node, or its number.
-    pub device: String,
-    /// Wanted columns.
-    pub width_px: u32,
-    /// Wanted rows.
-    pub height_px: u32,
-    /// Wanted frames a second.
-    pub fps: u32,
-    /// A camera that gives no frame for so long has failed.
-    pub stall: Duration,
-}
-
-impl Default for CameraRequest {
-    fn default() -> Self {
-        Self {
-            device: "/dev/video0".to_owned(),
-            width_px: 640,
-            height_px: 480,
-            fps: 30,
-            stall: Duration::from_secs(5),
-        }
-    }
-}
 
 /// A camera. Gives the newest frame; older ones that nobody took are counted as dropped.
 pub struct CameraSource {
