@@ -51,10 +51,14 @@ fn decode_jpeg(buffer: &[u8], size: SizePx) -> Result<Image, String> {
 
 /// The JPEG at the beginning of `buffer`, from its start to its end marker (ITU-T T.81, annex B).
 /// Decoders take one that is cut off for whole, and grey for what is missing.
+///
+/// The buffer is longer than the frame and nokhwa does not tell by how much, so a frame that is cut
+/// off over the rest of an older one ends where that one did, and passes.
 fn whole_jpeg(buffer: &[u8]) -> Option<&[u8]> {
     const SOI: u8 = 0xd8;
     const EOI: u8 = 0xd9;
     const SOS: u8 = 0xda;
+    const FILL: u8 = 0xff;
     let marker_at = |at: usize| match buffer.get(at..at + 2)? {
         &[0xff, marker] => Some(marker),
         _ => None,
@@ -65,6 +69,10 @@ fn whole_jpeg(buffer: &[u8]) -> Option<&[u8]> {
     let mut at = 2;
     loop {
         let marker = marker_at(at)?;
+        if marker == FILL {
+            at += 1;
+            continue;
+        }
         if marker == EOI {
             return Some(&buffer[..at + 2]);
         }
@@ -117,6 +125,17 @@ mod tests {
         let mut padded = jpeg();
         padded.extend([0xab; 100]);
         assert!(picture_of(frame(RawFormat::Mjpeg, padded)).is_ok());
+    }
+
+    #[test]
+    fn fill_bytes_before_markers_are_passed_over() {
+        let mut bytes = jpeg();
+        let end = bytes.len() - 2;
+        bytes.splice(end..end, [0xff; 3]);
+        bytes.splice(2..2, [0xff; 2]);
+        let filled = picture_of(frame(RawFormat::Mjpeg, bytes)).expect("allowed");
+        let plain = picture_of(frame(RawFormat::Mjpeg, jpeg())).expect("whole");
+        assert_eq!(filled.data(), plain.data());
     }
 
     #[test]
