@@ -22,8 +22,8 @@ struct State<T> {
 /// What a reader finds.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Mail<T> {
-    /// The newest letter.
-    Letter(T),
+    /// The newest letter, and how many older ones it replaced since the last one was taken.
+    Letter(T, u64),
     /// The writer gave up, for this reason.
     Fault(String),
     /// Nothing came in time.
@@ -76,7 +76,7 @@ impl<T> Mailbox<T> {
         let mut state = self.lock();
         loop {
             if let Some(letter) = state.newest.take() {
-                return Mail::Letter(letter);
+                return Mail::Letter(letter, std::mem::take(&mut state.overwritten));
             }
             if let Some(why) = &state.fault {
                 return Mail::Fault(why.clone());
@@ -92,11 +92,6 @@ impl<T> Mailbox<T> {
                 .0;
         }
     }
-
-    /// Letters that were never taken, since the last call.
-    pub fn overwritten(&self) -> u64 {
-        std::mem::take(&mut self.lock().overwritten)
-    }
 }
 
 #[cfg(test)]
@@ -110,9 +105,7 @@ mod tests {
             assert!(mailbox.put(i));
         }
         mailbox.give_up("unplugged".to_owned());
-        assert_eq!(mailbox.take(Duration::ZERO), Mail::Letter(4));
-        assert_eq!(mailbox.overwritten(), 4);
-        assert_eq!(mailbox.overwritten(), 0);
+        assert_eq!(mailbox.take(Duration::ZERO), Mail::Letter(4, 4));
         assert_eq!(
             mailbox.take(Duration::ZERO),
             Mail::Fault("unplugged".to_owned())
@@ -123,7 +116,9 @@ mod tests {
     fn an_empty_mailbox_does_not_hold_for_ever() {
         let mailbox = Mailbox::<u8>::default();
         assert_eq!(mailbox.take(Duration::from_millis(1)), Mail::Nothing);
+        assert!(mailbox.put(1));
+        assert_eq!(mailbox.take(Duration::ZERO), Mail::Letter(1, 0));
         mailbox.leave();
-        assert!(!mailbox.put(1));
+        assert!(!mailbox.put(2));
     }
 }
