@@ -4,7 +4,7 @@
 //! device is touched, and it wants a size that is in the list; so usual sizes are asked for one by
 //! one, the wanted one first.
 
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use nokhwa::Camera;
 use nokhwa::utils::{
@@ -13,6 +13,9 @@ use nokhwa::utils::{
 
 use super::list::{modes_of, put_into_readable_mode};
 use super::request::CameraRequest;
+
+/// A driver's time of capture that is older is not believed.
+const OLDEST: Duration = Duration::from_secs(10);
 
 /// Sizes to ask for after the wanted one.
 const USUAL_SIZES: [(u32, u32); 4] = [(640, 480), (640, 360), (1280, 720), (320, 240)];
@@ -30,8 +33,8 @@ pub struct RawFrame {
     pub height: u32,
     /// The whole mapped buffer, which may be longer than the picture.
     pub bytes: Vec<u8>,
-    /// When the driver says that it was taken.
-    pub taken_at: Option<Duration>,
+    /// When it was taken, as far as the driver tells, else when it arrived.
+    pub taken_at: Instant,
 }
 
 /// A raw frame's format.
@@ -162,9 +165,22 @@ impl Device for NokhwaDevice {
             width: buffer.resolution().width(),
             height: buffer.resolution().height(),
             bytes: buffer.buffer().to_vec(),
-            taken_at: buffer.capture_timestamp(),
+            taken_at: taken_at(buffer.capture_timestamp(), Instant::now()),
         })
     }
+}
+
+/// When a frame was taken, on the clock that nobody sets. nokhwa tells it by the wall clock, which
+/// jumps (a board without a battery starts in 1970 and hears the time later), so only the frame's
+/// age of this moment is taken from there.
+fn taken_at(wall: Option<Duration>, arrived: Instant) -> Instant {
+    let age = || {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        now.ok()?.checked_sub(wall?).filter(|age| *age < OLDEST)
+    };
+    age()
+        .and_then(|age| arrived.checked_sub(age))
+        .unwrap_or(arrived)
 }
 
 const fn libc_eintr() -> i32 {
@@ -226,5 +242,19 @@ mod tests {
     fn a_missing_device_is_said_to_be_missing() {
         let error = index_of("/dev/video-nowhere").expect_err("is not there");
         assert!(error.starts_with("there is no such device"));
+    }
+
+    #[test]
+    fn the_age_of_a_frame_is_believed_only_while_it_makes_sense() {
+        let arrived = Instant::now() + Duration::from_secs(60);
+        let wall = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .expect("after 1970");
+        let age = |wall| arrived - taken_at(wall, arrived);
+        assert_eq!(age(None), Duration::ZERO);
+        assert_eq!(age(Some(wall + Duration::from_secs(60))), Duration::ZERO);
+        assert_eq!(age(Some(Duration::from_secs(60))), Duration::ZERO);
+        let two = age(Some(wall - Duration::from_secs(2)));
+        assert!((2000..2500).contains(&two.as_millis()), "{two:?}");
     }
 }

@@ -92,6 +92,8 @@ fn whole_jpeg(buffer: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use image::RgbImage;
     use image::codecs::jpeg::JpegEncoder;
 
@@ -112,7 +114,7 @@ mod tests {
             width: 32,
             height: 16,
             bytes,
-            taken_at: None,
+            taken_at: Instant::now(),
         }
     }
 

@@ -24,10 +24,10 @@ pub struct CameraSource {
     info: SourceInfo,
     device: String,
     stall: Duration,
-    mailbox: Arc<Mailbox<(RawFrame, Instant)>>,
+    mailbox: Arc<Mailbox<RawFrame>>,
     last_frame: Instant,
-    /// Of the first frame: the driver's time and the time of its arrival.
-    began: Option<(Option<Duration>, Instant)>,
+    /// When the first frame was taken.
+    began: Option<Instant>,
     last_pts: Duration,
     /// Frames that nobody took, before the one given last.
     dropped: u64,
@@ -70,7 +70,7 @@ impl CameraSource {
             loop {
                 match device.frame() {
                     Ok(frame) => {
-                        if !letters.put((frame, Instant::now())) {
+                        if !letters.put(frame) {
                             return;
                         }
                     }
@@ -129,14 +129,10 @@ impl CameraSource {
         })
     }
 
-    /// Time since the first frame, by the driver's clock or else by arrival; never goes back.
-    fn pts(&mut self, taken_at: Option<Duration>, arrived: Instant) -> MediaTime {
-        let (first_taken, first_arrived) = *self.began.get_or_insert((taken_at, arrived));
-        let since_first = match (taken_at, first_taken) {
-            (Some(now), Some(first)) => now.saturating_sub(first),
-            _ => arrived.saturating_duration_since(first_arrived),
-        };
-        self.last_pts = self.last_pts.max(since_first);
+    /// Time since the first frame; never goes back.
+    fn pts(&mut self, taken_at: Instant) -> MediaTime {
+        let began = *self.began.get_or_insert(taken_at);
+        self.last_pts = self.last_pts.max(taken_at.saturating_duration_since(began));
         MediaTime::from_duration(self.last_pts)
     }
 }
@@ -153,10 +149,10 @@ impl Source for CameraSource {
         };
         while !stop.is_stopped() {
             match self.mailbox.take(SLICE.min(self.stall)) {
-                Mail::Letter((frame, arrived), overwritten) => {
+                Mail::Letter(frame, overwritten) => {
                     self.last_frame = Instant::now();
                     self.dropped += overwritten;
-                    let pts = self.pts(frame.taken_at, arrived);
+                    let pts = self.pts(frame.taken_at);
                     // A decoder that unwinds has met a damaged frame.
                     let picture = catch_unwind(AssertUnwindSafe(|| picture_of(frame)))
                         .unwrap_or_else(|panic| Err(panic_message(&*panic)));
@@ -217,7 +213,7 @@ mod tests {
                 width: 2,
                 height: 1,
                 bytes: vec![value; 64],
-                taken_at: None,
+                taken_at: Instant::now(),
             })
         }
     }
