@@ -1,9 +1,6 @@
-//! One camera through nokhwa: choosing a format that is safe to ask for, and reading raw frames.
-//!
-//! nokhwa's `Closest` is the only request that is checked against the device's list before the
-//! device is touched, and it wants a size that is in the list; so usual sizes are asked for one by
-//! one, the wanted one first.
+//! One camera through nokhwa: opening it, reading raw frames, and saying what is wrong with it.
 
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use nokhwa::Camera;
@@ -11,17 +8,12 @@ use nokhwa::utils::{
     CameraFormat, CameraIndex, FrameFormat, RequestedFormat, RequestedFormatType, Resolution,
 };
 
-use super::list::{modes_of, put_into_readable_mode};
+use super::offer::RawFormat;
 use super::request::CameraRequest;
+use crate::frame::YuvColour;
 
 /// A driver's time of capture that is older is not believed.
 const OLDEST: Duration = Duration::from_secs(10);
-
-/// Sizes to ask for after the wanted one.
-const USUAL_SIZES: [(u32, u32); 4] = [(640, 480), (640, 360), (1280, 720), (320, 240)];
-
-/// Formats that are read, the cheapest first.
-const FORMATS: [FrameFormat; 3] = [FrameFormat::YUYV, FrameFormat::MJPEG, FrameFormat::NV12];
 
 /// What a device gives, undecoded.
 pub struct RawFrame {
@@ -31,21 +23,14 @@ pub struct RawFrame {
     pub width: u32,
     /// Rows.
     pub height: u32,
+    /// Bytes from one row to the next in the raw formats; 0 where rows are tight.
+    pub row_bytes: usize,
+    /// How its YUV is to be read.
+    pub colour: YuvColour,
     /// The whole mapped buffer, which may be longer than the picture.
     pub bytes: Vec<u8>,
     /// When it was taken, as far as the driver tells, else when it arrived.
     pub taken_at: Instant,
-}
-
-/// A raw frame's format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RawFormat {
-    /// Packed 4:2:2.
-    Yuyv,
-    /// Planar 4:2:0.
-    Nv12,
-    /// One JPEG a frame.
-    Mjpeg,
 }
 
 /// What a device is set to.
@@ -74,83 +59,95 @@ pub trait Device {
 /// In one line: what is wrong, and what to do.
 pub fn open(request: &CameraRequest) -> Result<(OpenMode, Box<dyn Device>), String> {
     let index = index_of(&request.device)?;
-    put_into_readable_mode(index).map_err(|e| explain(&e))?;
+    let mut device = open_in_a_mode(index, request)?;
+    let camera = &mut device.camera;
+    camera.open_stream().map_err(|e| explain(&e.to_string()))?;
+    let set = camera.camera_format();
+    let mode = OpenMode {
+        width: set.width(),
+        height: set.height(),
+        fps: set.frame_rate().into(),
+    };
+    Ok((mode, Box::new(device)))
+}
+
+/// The mode is chosen from the device's own list and set before nokhwa sees it: `Exact` then finds
+/// the device as asked for, and touches nothing.
+#[cfg(target_os = "linux")]
+fn open_in_a_mode(index: u32, request: &CameraRequest) -> Result<NokhwaDevice, String> {
+    let settled = super::linux::settle(index, request)?;
+    let choice = settled.choice;
+    let format = match choice.format {
+        RawFormat::Yuyv => FrameFormat::YUYV,
+        RawFormat::Mjpeg => FrameFormat::MJPEG,
+        RawFormat::Nv12 => FrameFormat::NV12,
+    };
+    let size = Resolution::new(choice.width, choice.height);
+    let exact = RequestedFormatType::Exact(CameraFormat::new(size, format, choice.fps));
+    let wanted = RequestedFormat::with_formats(exact, &FORMATS);
+    let camera =
+        Camera::new(CameraIndex::Index(index), wanted).map_err(|e| explain(&e.to_string()))?;
+    Ok(NokhwaDevice {
+        camera,
+        row_bytes: settled.row_bytes,
+        colour: settled.colour,
+    })
+}
+
+/// `Closest` is the only request that nokhwa checks against the device's list before it touches the
+/// device, and it wants a size that is in the list; so sizes are asked for one by one.
+#[cfg(not(target_os = "linux"))]
+fn open_in_a_mode(index: u32, request: &CameraRequest) -> Result<NokhwaDevice, String> {
     let mut refused = None;
-    for format in candidates(request, index) {
-        let wanted = RequestedFormat::with_formats(RequestedFormatType::Closest(format), &FORMATS);
-        match Camera::new(CameraIndex::Index(index), wanted) {
-            Ok(mut camera) => {
-                camera.open_stream().map_err(|e| explain(&e.to_string()))?;
-                let set = camera.camera_format();
-                let mode = OpenMode {
-                    width: set.width(),
-                    height: set.height(),
-                    fps: set.frame_rate().into(),
-                };
-                return Ok((mode, Box::new(NokhwaDevice(camera))));
+    let wanted = (request.width_px, request.height_px);
+    for (width, height) in std::iter::once(wanted).chain(super::offer::USUAL_SIZES) {
+        for format in FORMATS {
+            let size = Resolution::new(width, height);
+            let closest = CameraFormat::new(size, format, request.fps);
+            let wanted =
+                RequestedFormat::with_formats(RequestedFormatType::Closest(closest), &FORMATS);
+            match Camera::new(CameraIndex::Index(index), wanted) {
+                Ok(camera) => {
+                    return Ok(NokhwaDevice {
+                        camera,
+                        row_bytes: 0,
+                        colour: YuvColour::DEFAULT,
+                    });
+                }
+                // nokhwa's word for "not in the device's list"; it spells it so.
+                Err(error) if error.to_string().contains("Fufill") => {}
+                Err(error) => refused = Some(error.to_string()),
             }
-            // nokhwa's word for "not in the device's list"; it spells it so.
-            Err(error) if error.to_string().contains("Fufill") => {}
-            Err(error) => refused = Some(error.to_string()),
         }
     }
     Err(refused.map_or_else(
         || {
-            "it has no mode in YUYV, MJPEG or NV12 of a usual size; \
-             `mobilens devices` lists its modes: set width_px and height_px to one of them"
+            "it has no mode in YUYV, MJPEG or NV12 of a usual size; set width_px and height_px to \
+             one that it has"
                 .to_owned()
         },
         |error| explain(&error),
     ))
 }
 
-/// What to ask for, best first: the wanted size before the usual ones, and at each size the formats
-/// that reach the wanted rate before those that do not.
-fn candidates(request: &CameraRequest, index: u32) -> Vec<CameraFormat> {
-    let modes = modes_of(index).unwrap_or_default();
-    let mut sizes = vec![(request.width_px, request.height_px)];
-    sizes.extend(USUAL_SIZES);
-    let mut all = Vec::new();
-    for (width, height) in sizes {
-        let rate = |format: FrameFormat| {
-            let fourcc = fourcc(format);
-            modes
-                .iter()
-                .filter(|m| (m.width, m.height) == (width, height) && m.fourcc == fourcc)
-                .map(|m| m.fps.min(request.fps.into()))
-                .fold(0.0, f64::max)
-        };
-        let mut formats = FORMATS;
-        // Stable: among equals the cheapest stays first.
-        formats.sort_by(|a, b| rate(*b).total_cmp(&rate(*a)));
-        all.extend(
-            formats.map(|format| {
-                CameraFormat::new(Resolution::new(width, height), format, request.fps)
-            }),
-        );
-    }
-    all
-}
+/// Formats that are read, the cheapest first.
+const FORMATS: [FrameFormat; 3] = [FrameFormat::YUYV, FrameFormat::MJPEG, FrameFormat::NV12];
 
-fn fourcc(format: FrameFormat) -> &'static str {
-    match format {
-        FrameFormat::MJPEG => "MJPG",
-        FrameFormat::NV12 => "NV12",
-        _ => "YUYV",
-    }
+struct NokhwaDevice {
+    camera: Camera,
+    row_bytes: usize,
+    colour: YuvColour,
 }
-
-struct NokhwaDevice(Camera);
 
 impl Device for NokhwaDevice {
     fn frame(&mut self) -> Result<RawFrame, String> {
-        let buffer = match self.0.frame() {
+        let camera = &mut self.camera;
+        let buffer = match camera.frame() {
             // A signal on this thread leaves the stream in a state that only a restart ends.
-            Err(error) if os_error(&error.to_string()) == Some(libc_eintr()) => self
-                .0
+            Err(error) if os_error(&error.to_string()) == Some(EINTR) => camera
                 .stop_stream()
-                .and_then(|()| self.0.open_stream())
-                .and_then(|()| self.0.frame()),
+                .and_then(|()| camera.open_stream())
+                .and_then(|()| camera.frame()),
             other => other,
         }
         .map_err(|e| explain(&e.to_string()))?;
@@ -160,12 +157,19 @@ impl Device for NokhwaDevice {
             FrameFormat::MJPEG => RawFormat::Mjpeg,
             other => return Err(format!("it switched to {other}, which is not read")),
         };
+        let size = buffer.resolution();
+        let taken_at = taken_at(buffer.capture_timestamp(), Instant::now());
+        let bytes = buffer.buffer_bytes();
+        // The last owner of the bytes turns them into a vector without a copy.
+        drop(buffer);
         Ok(RawFrame {
             format,
-            width: buffer.resolution().width(),
-            height: buffer.resolution().height(),
-            bytes: buffer.buffer().to_vec(),
-            taken_at: taken_at(buffer.capture_timestamp(), Instant::now()),
+            width: size.width(),
+            height: size.height(),
+            row_bytes: self.row_bytes,
+            colour: self.colour,
+            bytes: bytes.into(),
+            taken_at,
         })
     }
 }
@@ -183,9 +187,8 @@ fn taken_at(wall: Option<Duration>, arrived: Instant) -> Instant {
         .unwrap_or(arrived)
 }
 
-const fn libc_eintr() -> i32 {
-    4
-}
+/// Interrupted system call.
+const EINTR: i32 = 4;
 
 /// nokhwa's errors carry only text; the system's number in it tells them apart.
 fn os_error(text: &str) -> Option<i32> {
@@ -198,13 +201,18 @@ fn os_error(text: &str) -> Option<i32> {
 }
 
 /// What happened, and what to do, for a person.
-fn explain(text: &str) -> String {
+pub fn explain(text: &str) -> String {
     match os_error(text) {
         Some(2 | 6) => "there is no such device; `mobilens devices` lists what there is".to_owned(),
         Some(13) => "no permission to open it; is this user in the group \"video\"?".to_owned(),
         Some(16) => "another program is using it; close that one first".to_owned(),
-        Some(19) => "it was unplugged".to_owned(),
-        Some(5) => "its stream broke (input/output error); plug it in again".to_owned(),
+        Some(19) => "it was unplugged; plug it in and start again".to_owned(),
+        Some(28) => "its USB bus has no room for its pictures; ask for a smaller size or a lower \
+                     rate, or plug it in elsewhere"
+            .to_owned(),
+        Some(error @ (5 | 32 | 71 | 110)) => {
+            format!("its stream broke (system error {error}); plug it in again")
+        }
         _ => text.split_whitespace().collect::<Vec<_>>().join(" "),
     }
 }
@@ -220,8 +228,11 @@ fn index_of(device: &str) -> Result<u32, String> {
     } else {
         device.into()
     };
+    // A number says nothing of the folder that the node is in.
+    let in_dev = !cfg!(target_os = "linux") || node.parent() == Some(Path::new("/dev"));
     let name = node.file_name().unwrap_or_default().to_string_lossy();
     name.strip_prefix("video")
+        .filter(|_| in_dev)
         .and_then(|digits| digits.parse().ok())
         .ok_or_else(|| "it is not a camera's device; those are called /dev/videoN".to_owned())
 }
@@ -234,7 +245,9 @@ mod tests {
     fn system_errors_are_explained() {
         let busy = "Could not open device stream: Device or resource busy (os error 16)";
         assert!(explain(busy).contains("another program"));
-        assert_eq!(explain("No such device (os error 19)"), "it was unplugged");
+        assert!(explain("No such device (os error 19)").starts_with("it was unplugged"));
+        assert!(explain("x: No space left on device (os error 28)").contains("USB bus"));
+        assert!(explain("Input/output error (os error 5)").contains("system error 5"));
         assert_eq!(explain("something\n  else"), "something else");
     }
 
@@ -242,6 +255,16 @@ mod tests {
     fn a_missing_device_is_said_to_be_missing() {
         let error = index_of("/dev/video-nowhere").expect_err("is not there");
         assert!(error.starts_with("there is no such device"));
+    }
+
+    #[test]
+    fn only_nodes_in_dev_are_devices() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("video3");
+        std::fs::write(&file, "no device").expect("room");
+        let error = index_of(&file.to_string_lossy()).expect_err("is a file");
+        assert!(error.contains("not a camera's device"), "{error}");
+        assert_eq!(index_of("3"), Ok(3));
     }
 
     #[test]

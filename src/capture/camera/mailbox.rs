@@ -65,6 +65,12 @@ impl<T> Mailbox<T> {
         self.changed.notify_one();
     }
 
+    /// Whether the writer has said its last word.
+    #[cfg(test)]
+    pub fn has_fault(&self) -> bool {
+        self.lock().fault.is_some()
+    }
+
     /// The reader's last word.
     pub fn leave(&self) {
         self.lock().reader_gone = true;

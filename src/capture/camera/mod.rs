@@ -8,8 +8,11 @@
 //! [mailbox]: mailbox::Mailbox
 
 mod device;
+#[cfg(target_os = "linux")]
+mod linux;
 mod list;
 mod mailbox;
+mod offer;
 mod picture;
 mod request;
 mod source;

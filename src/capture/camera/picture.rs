@@ -3,14 +3,15 @@
 use image::codecs::jpeg::JpegDecoder;
 use image::{DynamicImage, ImageDecoder};
 
-use super::device::{RawFormat, RawFrame};
+use super::device::RawFrame;
+use super::offer::RawFormat;
 use crate::frame::{Image, PixelFormat, SizePx, YuvColour};
 
 /// The picture of a frame. Raw planes stay as they are; JPEG is decoded.
 ///
 /// # Errors
 /// In one line, when the frame is damaged.
-pub fn picture_of(mut frame: RawFrame) -> Result<Image, String> {
+pub fn picture_of(frame: RawFrame) -> Result<Image, String> {
     let size = SizePx {
         width: frame.width,
         height: frame.height,
@@ -20,16 +21,38 @@ pub fn picture_of(mut frame: RawFrame) -> Result<Image, String> {
         RawFormat::Nv12 => PixelFormat::Nv12,
         RawFormat::Mjpeg => return decode_jpeg(&frame.bytes, size),
     };
-    let expected = format.bytes(size);
-    if frame.bytes.len() < expected {
-        return Err(format!(
-            "the frame has {} of {expected} bytes",
-            frame.bytes.len()
-        ));
+    let bytes = tight_rows(frame.bytes, format, size, frame.row_bytes)?;
+    Image::new(size, format, frame.colour, bytes).map_err(|e| e.to_string())
+}
+
+/// The picture's own bytes: without what drivers add at the end of rows (some want them aligned)
+/// and of the buffer (it is rounded up to whole pages).
+fn tight_rows(
+    mut buffer: Vec<u8>,
+    format: PixelFormat,
+    size: SizePx,
+    row_bytes: usize,
+) -> Result<Vec<u8>, String> {
+    let (width, height) = (size.width as usize, size.height as usize);
+    // Both formats have rows of one length; the chroma of NV12 is rows below those of Y.
+    let (tight, rows) = match format {
+        PixelFormat::Yuyv => (2 * width, height),
+        _ => (2 * width.div_ceil(2), height + height.div_ceil(2)),
+    };
+    let row_bytes = row_bytes.max(tight);
+    let needed = row_bytes * rows;
+    // The last row's filling may be missing.
+    if buffer.len() < needed.saturating_sub(row_bytes - tight) {
+        return Err(format!("the frame has {} of {needed} bytes", buffer.len()));
     }
-    // The driver's buffer is rounded up to whole pages.
-    frame.bytes.truncate(expected);
-    Image::new(size, format, YuvColour::DEFAULT, frame.bytes).map_err(|e| e.to_string())
+    if row_bytes > tight {
+        for row in 1..rows {
+            let from = row * row_bytes;
+            buffer.copy_within(from..from + tight, row * tight);
+        }
+    }
+    buffer.truncate(tight * rows);
+    Ok(buffer)
 }
 
 fn decode_jpeg(buffer: &[u8], size: SizePx) -> Result<Image, String> {
@@ -113,6 +136,8 @@ mod tests {
             format,
             width: 32,
             height: 16,
+            row_bytes: 0,
+            colour: YuvColour::DEFAULT,
             bytes,
             taken_at: Instant::now(),
         }
@@ -138,6 +163,26 @@ mod tests {
         let filled = picture_of(frame(RawFormat::Mjpeg, bytes)).expect("allowed");
         let plain = picture_of(frame(RawFormat::Mjpeg, jpeg())).expect("whole");
         assert_eq!(filled.data(), plain.data());
+    }
+
+    #[test]
+    fn aligned_rows_are_made_tight() {
+        for (format, tight, rows) in [(RawFormat::Yuyv, 64, 16), (RawFormat::Nv12, 32, 24)] {
+            let padded: Vec<u8> = (0..rows)
+                .flat_map(|row| (0..80).map(move |at| if at < tight { row } else { 0xee }))
+                .collect();
+            let mut raw = frame(format, padded.clone());
+            raw.row_bytes = 80;
+            let image = picture_of(raw).expect("enough bytes");
+            let expected: Vec<u8> = (0..rows).flat_map(|row| vec![row; tight]).collect();
+            assert_eq!(image.data(), expected);
+            // Without the last row's filling it is whole, with less it is not.
+            for (missing, whole) in [(80 - tight, true), (81 - tight, false)] {
+                let mut raw = frame(format, padded[..padded.len() - missing].to_vec());
+                raw.row_bytes = 80;
+                assert_eq!(picture_of(raw).is_ok(), whole);
+            }
+        }
     }
 
     #[test]

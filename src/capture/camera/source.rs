@@ -107,6 +107,19 @@ impl CameraSource {
                 _ => return Err(fault("it could not be opened".to_owned())),
             },
         };
+        let wanted = (request.width_px, request.height_px, f64::from(request.fps));
+        if (mode.width, mode.height, mode.fps) != wanted {
+            tracing::warn!(
+                "camera {}: gives {}x{} at {} frames/s, {}x{} at {} were asked for",
+                request.device,
+                mode.width,
+                mode.height,
+                mode.fps,
+                wanted.0,
+                wanted.1,
+                wanted.2
+            );
+        }
         Ok(Self {
             info: SourceInfo {
                 kind: "camera",
@@ -199,27 +212,60 @@ impl Drop for CameraSource {
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    use super::super::device::RawFormat;
+    use super::super::offer::RawFormat;
     use super::*;
+    use crate::frame::YuvColour;
 
-    /// Gives what the test sends; waits for ever, like a driver, while it sends nothing.
-    struct Scripted(Receiver<Result<u8, String>>);
+    /// What a driver does next.
+    enum Act {
+        /// Gives a picture of 2x1 pixels of this value.
+        Frame(u8),
+        /// Gives a picture of 2x1 pixels, taken so long after the first.
+        At(Duration),
+        /// Gives too few bytes.
+        Short,
+        Lose(&'static str),
+        Panic,
+    }
+
+    /// Does what the test sends; waits for ever, like a driver, while it sends nothing.
+    struct Scripted {
+        acts: Receiver<Act>,
+        began: Instant,
+        /// Unwinds when it is dropped, as v4l does.
+        drops_badly: bool,
+    }
 
     impl Device for Scripted {
         fn frame(&mut self) -> Result<RawFrame, String> {
-            let value = self.0.recv().map_err(|_| "script ended".to_owned())??;
+            let act = self.acts.recv().map_err(|_| "script ended".to_owned())?;
+            let (bytes, taken_at) = match act {
+                Act::Frame(value) => (vec![value; 64], self.began),
+                Act::At(since_first) => (vec![0; 64], self.began + since_first),
+                Act::Short => (vec![0; 3], self.began),
+                Act::Lose(why) => return Err(why.to_owned()),
+                Act::Panic => panic!("not of this world"),
+            };
             Ok(RawFrame {
                 format: RawFormat::Yuyv,
                 width: 2,
                 height: 1,
-                bytes: vec![value; 64],
-                taken_at: Instant::now(),
+                row_bytes: 0,
+                colour: YuvColour::DEFAULT,
+                bytes,
+                taken_at,
             })
         }
     }
 
-    fn camera(stall_ms: u64) -> (Sender<Result<u8, String>>, CameraSource) {
-        let (tx, rx) = channel();
+    impl Drop for Scripted {
+        fn drop(&mut self) {
+            assert!(!self.drops_badly, "cannot stop");
+        }
+    }
+
+    fn scripted(stall_ms: u64, drops_badly: bool) -> (Sender<Act>, CameraSource) {
+        let (tx, acts) = channel();
         let request = CameraRequest {
             stall: Duration::from_millis(stall_ms),
             ..CameraRequest::default()
@@ -230,44 +276,125 @@ mod tests {
             fps: 30.0,
         };
         let source = CameraSource::open_with(&request, OPENING, move || {
-            Ok((mode, Box::new(Scripted(rx)) as Box<dyn Device>))
+            let device = Scripted {
+                acts,
+                began: Instant::now(),
+                drops_badly,
+            };
+            Ok((mode, Box::new(device) as Box<dyn Device>))
         });
         (tx, source.expect("opens"))
     }
 
-    #[test]
-    fn the_newest_frame_is_given_and_older_ones_are_counted() {
-        let (tx, mut source) = camera(60_000);
-        for value in 0..10 {
-            tx.send(Ok(value)).expect("the thread reads");
+    fn camera() -> (Sender<Act>, CameraSource) {
+        scripted(60_000, false)
+    }
+
+    /// What the script does is done when the thread has seen its end.
+    fn play(tx: Sender<Act>, source: &CameraSource, acts: impl IntoIterator<Item = Act>) {
+        for act in acts {
+            tx.send(act).expect("the thread reads");
         }
-        // The end of the script tells when all ten have been read.
         drop(tx);
+        while !source.mailbox.has_fault() {
+            thread::yield_now();
+        }
+    }
+
+    fn error_of(source: &mut CameraSource) -> String {
+        source
+            .next(&StopSignal::new())
+            .expect_err("is lost")
+            .to_string()
+    }
+
+    #[test]
+    fn a_flood_leaves_the_newest_frame_and_counts_the_others() {
+        let (tx, mut source) = camera();
+        play(tx, &source, (0..250).map(Act::Frame));
+        let stop = StopSignal::new();
+        match source.next(&stop) {
+            Ok(Captured::Frame { image, .. }) => assert_eq!(image.data(), [249; 4]),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(source.dropped(), 249);
+        assert_eq!(source.dropped(), 0);
+        assert!(error_of(&mut source).ends_with("script ended"));
+        assert_eq!(source.dropped(), 0);
+    }
+
+    #[test]
+    fn a_reader_that_keeps_up_loses_nothing() {
+        let (tx, mut source) = camera();
+        let stop = StopSignal::new();
+        for value in 0..20 {
+            tx.send(Act::Frame(value)).expect("the thread reads");
+            match source.next(&stop) {
+                Ok(Captured::Frame { image, .. }) => assert_eq!(image.data()[0], value),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(source.dropped(), 0);
+        }
+    }
+
+    #[test]
+    fn media_time_counts_from_the_first_frame_and_never_goes_back() {
+        let (tx, mut source) = camera();
         let stop = StopSignal::new();
         let mut seen = Vec::new();
-        let mut dropped = 0;
-        while let Ok(Captured::Frame { image, .. }) = source.next(&stop) {
-            seen.push(image.data()[0]);
-            dropped += source.dropped();
+        for ms in [0, 40, 30, 1000] {
+            tx.send(Act::At(Duration::from_millis(ms)))
+                .expect("the thread reads");
+            match source.next(&stop) {
+                Ok(Captured::Frame { pts, .. }) => seen.push(pts.as_ms()),
+                other => panic!("{other:?}"),
+            }
         }
-        assert_eq!(seen.last(), Some(&9));
-        assert_eq!(seen.len() as u64 + dropped, 10);
+        assert_eq!(seen, [0.0, 40.0, 40.0, 1000.0]);
+    }
+
+    #[test]
+    fn a_damaged_frame_is_skipped_and_the_next_one_read() {
+        let (tx, mut source) = camera();
+        let stop = StopSignal::new();
+        tx.send(Act::Short).expect("the thread reads");
+        assert!(matches!(
+            source.next(&stop),
+            Ok(Captured::Undecodable { .. })
+        ));
+        tx.send(Act::Frame(7)).expect("the thread reads");
+        assert!(matches!(source.next(&stop), Ok(Captured::Frame { .. })));
     }
 
     #[test]
     fn losing_the_device_is_an_error_that_names_it() {
-        let (tx, mut source) = camera(60_000);
-        tx.send(Err("it was unplugged".to_owned()))
-            .expect("the thread reads");
-        let error = source.next(&StopSignal::new()).expect_err("is lost");
-        assert_eq!(error.to_string(), "camera /dev/video0: it was unplugged");
+        for drops_badly in [false, true] {
+            let (tx, mut source) = scripted(60_000, drops_badly);
+            tx.send(Act::Lose("it was unplugged"))
+                .expect("the thread reads");
+            let error = error_of(&mut source);
+            assert_eq!(error, "camera /dev/video0: it was unplugged");
+        }
+    }
+
+    #[test]
+    fn a_driver_that_panics_is_an_error_that_names_the_device() {
+        let (tx, mut source) = camera();
+        tx.send(Act::Panic).expect("the thread reads");
+        assert_eq!(
+            error_of(&mut source),
+            "camera /dev/video0: its driver panicked: not of this world"
+        );
+        let request = CameraRequest::default();
+        let result = CameraSource::open_with(&request, OPENING, || panic!("at once"));
+        let error = result.err().expect("not opened").to_string();
+        assert_eq!(error, "camera /dev/video0: its driver panicked: at once");
     }
 
     #[test]
     fn a_stall_is_an_error_and_not_a_hang() {
-        let (_tx, mut source) = camera(20);
-        let error = source.next(&StopSignal::new()).expect_err("stalls");
-        assert!(error.to_string().contains("gave no frame for 0.02 s"));
+        let (_tx, mut source) = scripted(20, false);
+        assert!(error_of(&mut source).contains("gave no frame for 0.02 s"));
     }
 
     #[test]
@@ -284,9 +411,21 @@ mod tests {
 
     #[test]
     fn the_stop_is_seen_while_nothing_comes() {
-        let (_tx, mut source) = camera(60_000);
+        let (_tx, mut source) = camera();
         let stop = StopSignal::new();
-        stop.stop(crate::flow::StopReason::Interrupted);
+        let other = stop.clone();
+        let stopper = thread::spawn(move || other.stop(crate::flow::StopReason::Interrupted));
         assert!(matches!(source.next(&stop), Ok(Captured::End)));
+        stopper.join().expect("no panic");
+    }
+
+    #[test]
+    fn the_thread_leaves_when_nobody_reads() {
+        let (tx, source) = camera();
+        drop(source);
+        // Its device, and with it the script's reader, goes at the next frame.
+        while tx.send(Act::Frame(0)).is_ok() {
+            thread::yield_now();
+        }
     }
 }
