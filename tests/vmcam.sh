@@ -82,8 +82,18 @@ bars() {
 
 picture_sink=(--set 'sinks.1.images.dir=/out')
 
-run yuyv 0 -- --frames 30 "${picture_sink[@]}"
+# Listed with the rates that are no whole numbers, and formats whose name has a bit too many.
+timeout 240 "$vmcam" --timeout 120 "$binary" devices >"$work/devices" 2>"$work/devices.err"
+check "devices: exit 0" [ $? = 0 ]
+check "devices: the camera" grep -q '^/dev/video0  vivid' "$work/devices"
+check "devices: its rates" grep -qx '  YUYV 640x480  25 15 12.5 10 5 4 2 1 fps' "$work/devices"
+check "devices: each format has a name" [ "$(grep -c '^   ' "$work/devices")" = 0 ]
+
+# At a rate that the slow machine keeps up with: what it is late for, a camera drops.
+slowly=(--set source.camera.fps=5)
+run yuyv 0 -- --frames 30 "${slowly[@]}" "${picture_sink[@]}"
 check "yuyv: 30 frames" [ "$(frames yuyv)" = 30 ]
+check "yuyv: the rate asked for" grep -q '"fps":5.0' "$work/yuyv.jsonl"
 check "yuyv: the size asked for" grep -q '"width":640,"height":480' "$work/yuyv.jsonl"
 bars "$work/yuyv/camera_000029.png" 640 440
 
@@ -105,6 +115,18 @@ PY
 run nv12 0 --feed "NV12 640 480 30 $work/nv12.raw" -- --frames 10 "${picture_sink[@]}"
 check "nv12: red" near "$work/nv12/camera_000009.png" 320 240 254 0 0
 
+# A size that is not asked for by name, and drivers' times while somebody sets the clock.
+python3 - "$work/red.raw" <<'PY'
+import sys
+open(sys.argv[1], "wb").write(bytes([81, 90, 81, 240]) * (352 * 288 // 2))
+PY
+run clock 0 --feed "YUYV 352 288 5 $work/red.raw" \
+    --bg "sleep 4; date -s '2031-01-01 00:00:00'; sleep 2; date -s '2001-01-01 00:00:00'" -- --frames 50 "${slowly[@]}"
+check "unusual size: the nearest there is" grep -q '"width":352,"height":288' "$work/clock.jsonl"
+times=$(grep '"type":"frame"' "$work/clock.jsonl" | grep -o '"pts_ms":[0-9.]*' | cut -d: -f2)
+check "clock: media time goes on and does not jump" \
+    awk 'NR > 1 && ($1 <= last || $1 > last + 2000) { bad = 1 } { last = $1 } END { exit bad || NR < 40 }' <<<"$times"
+
 run unplugged 1 --bg 'sleep 3; echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind' --
 says unplugged "camera /dev/video0: it was unplugged"
 check "unplugged: the records end whole" ended unplugged
@@ -113,8 +135,22 @@ run stalled 1 --with /usr/bin/v4l2-ctl --bg 'sleep 3; v4l2-ctl -c percentage_of_
 says stalled "camera /dev/video0: it gave no frame for 5 s"
 check "stalled: the records end whole" ended stalled
 
+run interrupted 0 --with /usr/bin/v4l2-ctl \
+    --bg 'sleep 3; v4l2-ctl -c percentage_of_dropped_buffers=100; sleep 2; kill -INT $PID' --
+check "interrupted while no frame comes: the records end whole" ended interrupted
+check "interrupted: it says so" grep -q '"reason":"interrupted"' "$work/interrupted.jsonl"
+
 run busy 1 --with /usr/bin/v4l2-ctl --pre 'v4l2-ctl --stream-mmap --stream-count=100000 >/dev/null 2>&1 & sleep 2' --
 says busy "camera /dev/video0: another program is using it"
+
+# In the very mode that would be asked for, which nokhwa opens without a word.
+run busy_same 1 --with /usr/bin/v4l2-ctl --pre 'v4l2-ctl --set-fmt-video=width=640,height=480,pixelformat=YUYV
+v4l2-ctl --set-parm=25; v4l2-ctl --stream-mmap --stream-count=100000 >/dev/null 2>&1 & sleep 2' --
+says busy_same "camera /dev/video0: another program is using it"
+
+head -c 307200 /dev/zero >"$work/grey.raw"
+run unreadable 1 --feed "GREY 640 480 30 $work/grey.raw" --
+says unreadable "camera /dev/video0: it gives GREY, but only"
 
 run missing 1 --no-camera --
 says missing "camera /dev/video0: there is no such device"
@@ -123,6 +159,11 @@ says missing "camera /dev/video0: there is no such device"
 run fractional 0 --with /usr/bin/v4l2-ctl \
     --pre 'v4l2-ctl --set-fmt-video=width=1280,height=720,pixelformat=YUYV; v4l2-ctl --set-parm=12.5' -- --frames 20
 check "fractional rate: frames come" [ "$(frames fractional)" -ge 5 ]
+# The size asked for has the same fractional rate at its head: the best whole one is taken.
+run fractional_here 0 --with /usr/bin/v4l2-ctl \
+    --pre 'v4l2-ctl --set-fmt-video=width=1280,height=720,pixelformat=YUYV; v4l2-ctl --set-parm=12.5' -- \
+    --frames 10 --set source.camera.width_px=1280 --set source.camera.height_px=720
+check "fractional rate: the size asked for" grep -q '"width":1280,"height":720,"fps":10.0' "$work/fractional_here.jsonl"
 run unknown 0 --with /usr/bin/v4l2-ctl \
     --pre 'v4l2-ctl --set-fmt-video=width=640,height=480,pixelformat=UYVY' -- --frames 20
 check "unknown format: frames come" [ "$(frames unknown)" -ge 5 ]
