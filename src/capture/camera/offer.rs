@@ -2,7 +2,9 @@
 //!
 //! Only modes that the device lists are asked for: a refused request can leave a driver in a mode
 //! that locks everybody out. Of those, nokhwa can express the ones with a whole number of frames a
-//! second.
+//! second. (Elsewhere than on Linux, nokhwa itself chooses, from sizes asked for one by one.)
+
+#![cfg_attr(not(target_os = "linux"), allow(dead_code))]
 
 use std::cmp::Reverse;
 
