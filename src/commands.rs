@@ -15,6 +15,7 @@ use mobilens::records::Record;
 use crate::cli::{Cli, CliPace, Command, Format, RunArgs};
 
 mod bench;
+mod inspect;
 
 /// Done.
 pub const DONE: u8 = 0;
@@ -48,6 +49,7 @@ fn command(cli: Cli) -> u8 {
             iters,
             json,
         }) => bench::bench(&target, threads.map(usize::from), iters, json),
+        Some(Command::Inspect { model }) => inspect::inspect(&model),
     }
 }
 
