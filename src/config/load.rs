@@ -9,8 +9,9 @@ use super::card::CardSpec;
 use super::check::did_you_mean;
 use super::fault::{ConfigFaults, Fault};
 use super::locate::Step;
+use super::overrides::Override;
 use super::spec::{PipelineSpec, SourceSpec};
-use super::yaml::{Document, Override};
+use super::yaml::Document;
 
 /// A pipeline and its model card, both without fault. Paths are joined to their files' folders.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,7 +11,9 @@ mod check;
 mod fault;
 mod load;
 mod locate;
+mod overrides;
 mod spec;
+mod values;
 mod yaml;
 
 pub use arguments::{JsonFormat, RunArguments, ensure_json};
@@ -21,9 +23,10 @@ pub use card::{
 };
 pub use fault::{ConfigFaults, Fault, Place};
 pub use load::{PipelineConfig, load, load_card};
+pub use overrides::Override;
 pub use spec::{
     CameraSpec, ClassSpec, CocoSpec, ColourSpec, DetectSpec, ImagesSinkSpec, ImagesSpec,
     InferenceSpec, JsonlSpec, OverlaySpec, PaceSpec, PictureFormat, PipelineSpec, SinkSpec,
     SourceSpec, VideoSpec, WindowSpec,
 };
-pub use yaml::{Override, schema_of};
+pub use yaml::schema_of;
