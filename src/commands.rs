@@ -131,9 +131,7 @@ fn configure(args: RunArgs) -> Result<PipelineConfig, ConfigFaults> {
     if arguments.output.as_deref() == Some("".as_ref()) {
         arguments.output = None;
     }
-    let mut config = config::load(&pipeline, &overrides)?;
-    arguments.apply(&mut config)?;
-    Ok(config)
+    config::load_for_run(&pipeline, &overrides, &arguments)
 }
 
 /// The first Ctrl-C or SIGTERM asks for the end, a second one leaves at once.
