@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::model::TypedModelPatch;
+use tract_onnx::tract_core::ops::cast::Cast;
+use tract_onnx::tract_core::ops::konst::Const;
 
 use crate::flow::panic_message;
 use crate::frame::TensorLayout;
@@ -136,6 +139,7 @@ impl Network {
         let model = onnx().model_for_read(&mut &*bytes).map_err(one_line)?;
         let mut typed = model.into_typed().map_err(one_line)?;
         typed.prop_consts().map_err(one_line)?;
+        fold_casts(&mut typed).map_err(one_line)?;
         let info = |outlet: &OutletId, typed: &TypedModel| -> Result<TensorInfo, String> {
             let fact = typed.outlet_fact(*outlet).map_err(one_line)?;
             let name = typed
@@ -247,6 +251,23 @@ impl TensorInfo {
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
+}
+
+/// Weights that are kept as float16 are cast once, here; tract leaves casts of large constants to
+/// each run.
+fn fold_casts(model: &mut TypedModel) -> TractResult<()> {
+    for id in 0..model.nodes.len() {
+        let node = model.node(id);
+        let Some(cast) = node.op.downcast_ref::<Cast>() else {
+            continue;
+        };
+        let Some(constant) = &model.outlet_fact(node.inputs[0])?.konst else {
+            continue;
+        };
+        let widened = constant.cast_to_dt(cast.to)?.into_owned().into_arc_tensor();
+        TypedModelPatch::replace_single_op(model, node, &[], Const::new(widened)?)?.apply(model)?;
+    }
+    Ok(())
 }
 
 fn failed(error: TractError) -> NnError {

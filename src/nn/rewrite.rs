@@ -65,7 +65,7 @@ pub(super) fn rewrite(
             .unwrap_or(usize::from(!kernels));
         levels.insert(id, level);
         while by_level.len() <= level {
-            by_level.push((by_level.len() % 2 == 0, Vec::new()));
+            by_level.push((by_level.len().is_multiple_of(2), Vec::new()));
         }
         by_level[level].1.push(id);
         if let Some(imported) = imported {

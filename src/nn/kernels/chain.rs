@@ -302,8 +302,8 @@ impl Chain {
             }
             Weights::Dense(packed) => {
                 let (runs, run_len) = &self.runs[index];
-                // SAFETY: the caller's promise.
                 let (input, row_lead) = if link.has_border() {
+                    // SAFETY: the caller's promise.
                     unsafe { (self.with_border(arena, thread, index, input, rows), rows.0) }
                 } else {
                     (input, 0)
@@ -395,10 +395,13 @@ impl Chain {
 }
 
 impl Link {
-    /// Whether a dense kernel needs a copy of its input with zeros around.
+    /// Whether a dense kernel needs a copy of its input with zeros around, also if only behind it.
     fn has_border(&self) -> bool {
+        let (stride, out) = (self.window.stride, self.output);
+        let reaches_past = out.h.saturating_sub(1) * stride.0 >= self.input.h
+            || out.w.saturating_sub(1) * stride.1 >= self.input.w;
         matches!(self.weights, Weights::Dense(_))
-            && (self.window.kernel != (1, 1) || self.window.pad != (0, 0))
+            && (self.window.kernel != (1, 1) || self.window.pad != (0, 0) || reaches_past)
     }
 
     /// Fails where the numbers do not fit each other, so that no tap can lie outside.

@@ -54,11 +54,6 @@ impl Program {
         }
     }
 
-    /// The steps.
-    pub fn steps(&self) -> &[Step] {
-        &self.steps
-    }
-
     /// The instruction set that the program runs on.
     pub fn isa(&self) -> Isa {
         self.isa

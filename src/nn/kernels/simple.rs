@@ -76,7 +76,6 @@ pub enum Unary {
 
 /// Functions of two values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
 pub enum Binary {
     Add,
     Sub,
@@ -149,18 +148,6 @@ impl Operand {
 const ROWS_A_TASK: usize = 4;
 
 impl Simple {
-    /// Its name in reports.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::GlobalSum { .. } => "global sum",
-            Self::Unary { .. } => "unary",
-            Self::Binary { .. } => "binary",
-            Self::Permute { .. } => "permute",
-            Self::Copy { .. } => "copy",
-            Self::Resize(_) => "resize",
-        }
-    }
-
     fn slots(&self) -> (Slot, Slot, Option<Slot>) {
         match self {
             Self::GlobalSum { input, output }

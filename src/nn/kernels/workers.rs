@@ -69,7 +69,7 @@ impl Shared {
             let mut turns = 0_u32;
             while self.round.0.load(Ordering::Acquire) == seen {
                 turns += 1;
-                if turns % 64 == 0 && waiting.elapsed() > SPIN {
+                if turns.is_multiple_of(64) && waiting.elapsed() > SPIN {
                     let mut asleep = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
                     *asleep += 1;
                     while self.round.0.load(Ordering::Acquire) == seen {
@@ -179,7 +179,7 @@ impl Team {
         while shared.busy.0.load(Ordering::Acquire) > 0 {
             turns = turns.wrapping_add(1);
             // With fewer processors than threads the helper may need this one.
-            if turns % 4096 == 0 {
+            if turns.is_multiple_of(4096) {
                 std::thread::yield_now();
             } else {
                 std::hint::spin_loop();
