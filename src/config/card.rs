@@ -14,9 +14,13 @@ pub struct CardSpec {
     /// Name in the records.
     pub name: String,
     /// The ONNX file, relative to the card.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub file: PathBuf,
     /// The ONNX file's fingerprint; a file with another is refused.
-    #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
+    #[schemars(
+        regex(pattern = "^[0-9a-f]{64}$"),
+        extend("x-expected" = "64 hexadecimal digits")
+    )]
     pub sha256: Option<String>,
     /// From a picture to the input tensor.
     pub input: InputSpec,

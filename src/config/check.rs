@@ -1,8 +1,8 @@
 //! Holds a tree of values against a JSON Schema and collects all faults.
 //!
 //! Knows the part of JSON Schema that the types of this crate come to: `$ref`, nullable `anyOf`,
-//! `const` alternatives, types, ranges, lengths, patterns, closed objects, and "exactly one key"
-//! as `minProperties` = `maxProperties` = 1.
+//! `const` alternatives, types, ranges, lengths, patterns (with `x-expected` to put them in words),
+//! closed objects, and "exactly one key" as `minProperties` = `maxProperties` = 1.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::locate::Step;
 
 /// What is wrong at a path.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Wrong {
     /// The value, or the key if `at_key`.
     pub path: Vec<Step>,
@@ -47,29 +47,11 @@ impl<'a> Checker<'a> {
         });
     }
 
-    /// The schema that a `$ref` names.
-    fn resolve(&self, schema: &'a Value) -> &'a Value {
-        schema
-            .get("$ref")
-            .and_then(Value::as_str)
-            .and_then(|r| r.strip_prefix('#'))
-            .and_then(|pointer| self.root.pointer(pointer))
-            .unwrap_or(schema)
-    }
-
     fn value(&mut self, schema: &'a Value, value: &Value) {
-        if let Some(variants) = schema.get("anyOf").and_then(Value::as_array) {
-            // Optional: the thing itself, or nothing.
-            if !value.is_null()
-                && let Some(thing) = variants
-                    .iter()
-                    .find(|v| v.get("type") != Some(&"null".into()))
-            {
-                self.value(thing, value);
-            }
+        if value.is_null() && is_optional(schema) {
             return;
         }
-        let schema = self.resolve(schema);
+        let schema = thing(self.root, schema);
         if let Some(words) = words(schema) {
             if !value.as_str().is_some_and(|got| words.contains(&got)) {
                 let hint = did_you_mean(value.as_str().unwrap_or(""), &words);
@@ -94,35 +76,28 @@ impl<'a> Checker<'a> {
     }
 
     fn has_type(&mut self, schema: &Value, value: &Value) -> bool {
-        let types: Vec<&str> = match schema.get("type") {
-            Some(Value::String(one)) => vec![one],
-            Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
-            _ => return true,
-        };
-        let fits = types.iter().any(|t| match *t {
-            "null" => value.is_null(),
-            "boolean" => value.is_boolean(),
-            "integer" => value.is_i64() || value.is_u64(),
-            "number" => value.is_number(),
-            "string" => value.is_string(),
-            "array" => value.is_array(),
-            "object" => value.is_object(),
-            _ => false,
-        });
+        let types = types_of(schema);
+        let fits = types.is_empty()
+            || types.iter().any(|t| match *t {
+                "null" => value.is_null(),
+                "boolean" => value.is_boolean(),
+                "integer" => value.is_i64() || value.is_u64(),
+                "number" => value.is_number(),
+                "string" => value.is_string(),
+                "array" => value.is_array(),
+                "object" => value.is_object(),
+                _ => false,
+            });
         if !fits {
-            let expected = types
-                .iter()
-                .find(|t| **t != "null")
-                .map_or("nothing", |t| match *t {
-                    "boolean" => "true or false",
-                    "integer" => "a whole number",
-                    "number" => "a number",
-                    "string" => "a text",
-                    "array" => "a list",
-                    _ => "keys with values",
-                });
-            let range = range_of(schema);
-            self.wrong(format!("got {}; expected {expected}{range}", show(value)));
+            let expected = expected(schema);
+            // A text that YAML takes for something else.
+            let hint = match value {
+                Value::Number(_) | Value::Bool(_) if types.contains(&"string") => {
+                    format!("; as a text, write \"{value}\"")
+                }
+                _ => String::new(),
+            };
+            self.wrong(format!("got {}; expected {expected}{hint}", show(value)));
         }
         fits
     }
@@ -145,12 +120,11 @@ impl<'a> Checker<'a> {
                 (None, Some(any @ Value::Object(_))) => self.value(any, value),
                 (None, _) => {
                     unknown = true;
-                    let hint = did_you_mean(key, &known);
-                    let allowed = known.join(", ");
+                    let what = self.unknown_key(key, &known);
                     self.wrong.push(Wrong {
                         path: self.path.clone(),
                         at_key: true,
-                        what: format!("unknown key{hint} (allowed: {allowed})"),
+                        what,
                     });
                 }
             }
@@ -192,6 +166,22 @@ impl<'a> Checker<'a> {
         }
     }
 
+    fn unknown_key(&self, key: &str, known: &[&str]) -> String {
+        let allowed = known.join(", ");
+        if key == "<<" {
+            return format!(
+                "merge keys are not supported; write the keys out (allowed: {allowed})"
+            );
+        }
+        let mut hint = did_you_mean(key, known);
+        if hint.is_empty()
+            && let Some(home) = find_key(self.root, self.root, key)
+        {
+            hint = format!("; did you mean \"{home}\"?");
+        }
+        format!("unknown key{hint} (allowed: {allowed})")
+    }
+
     fn array(&mut self, schema: &'a Value, items: &[Value]) {
         let bound = |key| schema.get(key).and_then(Value::as_u64);
         let (min, max) = (bound("minItems"), bound("maxItems"));
@@ -219,18 +209,122 @@ impl<'a> Checker<'a> {
         let low = bound("minimum").is_some_and(|min| number < min);
         let high = bound("maximum").is_some_and(|max| number > max);
         if low || high || !number.is_finite() {
-            let range = range_of(schema);
-            self.wrong(format!("got {number}; expected a number{range}"));
+            let expected = expected(schema);
+            self.wrong(format!("got {number}; expected {expected}"));
         }
     }
 
     fn text(&mut self, schema: &Value, text: &str) {
-        if let Some(pattern) = schema.get("pattern").and_then(Value::as_str)
-            && !regex_lite::Regex::new(pattern).is_ok_and(|re| re.is_match(text))
-        {
-            self.wrong(format!("got \"{text}\"; expected a text like {pattern}"));
+        let is_short = schema
+            .get("minLength")
+            .and_then(Value::as_u64)
+            .is_some_and(|min| (text.chars().count() as u64) < min);
+        let is_other = schema
+            .get("pattern")
+            .and_then(Value::as_str)
+            .is_some_and(|p| !regex_lite::Regex::new(p).is_ok_and(|re| re.is_match(text)));
+        if is_short || is_other {
+            let expected = expected(schema);
+            self.wrong(format!("got {}; expected {expected}", show(&text.into())));
         }
     }
+}
+
+/// Puts an empty mapping where a mapping is written as nothing: `window:` alone, or `{person, car}`.
+pub fn fill_empty(schema: &Value, value: &mut Value) {
+    fill(schema, schema, value);
+}
+
+fn fill(root: &Value, schema: &Value, value: &mut Value) {
+    let schema = thing(root, schema);
+    let is_mapping = types_of(schema).contains(&"object");
+    if value.is_null() && is_mapping && schema.get("maxProperties").is_none() {
+        *value = Value::Object(Map::new());
+    }
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let property = schema.get("properties").and_then(|p| p.get(key));
+                if let Some(of_value) = property.or_else(|| schema.get("additionalProperties")) {
+                    fill(root, of_value, value);
+                }
+            }
+        }
+        Value::Array(items) => {
+            if let Some(of_item) = schema.get("items") {
+                for item in items {
+                    fill(root, of_item, item);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether nothing may stand there.
+fn is_optional(schema: &Value) -> bool {
+    let is_null = |s: &Value| s.get("type") == Some(&"null".into());
+    let variants = schema.get("anyOf").and_then(Value::as_array);
+    variants.is_some_and(|v| v.iter().any(is_null)) || types_of(schema).contains(&"null")
+}
+
+/// The schema of the thing itself: what a `$ref` names, and what an optional `anyOf` is besides
+/// nothing.
+fn thing<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    let variants = schema.get("anyOf").and_then(Value::as_array);
+    let schema = variants
+        .and_then(|v| v.iter().find(|s| s.get("type") != Some(&"null".into())))
+        .unwrap_or(schema);
+    schema
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|r| r.strip_prefix('#'))
+        .and_then(|pointer| root.pointer(pointer))
+        .unwrap_or(schema)
+}
+
+fn types_of(schema: &Value) -> Vec<&str> {
+    match schema.get("type") {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What may stand there, in words.
+fn expected(schema: &Value) -> String {
+    if let Some(words) = schema.get("x-expected").and_then(Value::as_str) {
+        return words.to_owned();
+    }
+    let types = types_of(schema);
+    let what = match types.iter().find(|t| **t != "null") {
+        Some(&"boolean") => "true or false",
+        Some(&"integer") => "a whole number",
+        Some(&"number") => "a number",
+        Some(&"string") => "a text",
+        Some(&"array") => "a list",
+        _ => "keys with values",
+    };
+    let pattern = schema.get("pattern").and_then(Value::as_str);
+    let pattern = pattern.map(|p| format!(" like {p}")).unwrap_or_default();
+    format!("{what}{}{pattern}", range_of(schema))
+}
+
+/// Where `key` is at home: the dotted path of the first structure that has it, leaving out lists
+/// and the alternatives of which only one may stand.
+fn find_key(root: &Value, schema: &Value, key: &str) -> Option<String> {
+    let properties = thing(root, schema).get("properties")?.as_object()?;
+    properties.iter().find_map(|(name, property)| {
+        let property = thing(root, property);
+        if property.get("maxProperties").is_some() {
+            return None;
+        }
+        let within = property.get("properties").and_then(|p| p.get(key));
+        if within.is_some() {
+            return Some(format!("{name}.{key}"));
+        }
+        find_key(root, property, key).map(|rest| format!("{name}.{rest}"))
+    })
 }
 
 /// The words of an enumeration.
@@ -296,7 +390,12 @@ pub fn did_you_mean(got: &str, known: &[&str]) -> String {
         .iter()
         .map(|word| (strsim::damerau_levenshtein(got, word), word))
         .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, word)| *distance <= 1.max(word.chars().count() / 3));
+        .filter(|(distance, word)| *distance <= 1.max(word.chars().count() / 3))
+        .or_else(|| {
+            // The first word of several, as `score` of `score_threshold`.
+            let begins = |word: &&&str| word.strip_prefix(got).is_some_and(|r| r.starts_with('_'));
+            known.iter().find(begins).map(|word| (0, word))
+        });
     if let Some((_, word)) = nearest {
         let _ = write!(hint, "; did you mean \"{word}\"?");
     }

@@ -34,7 +34,9 @@ impl fmt::Display for Fault {
             Place::File => write!(f, "{}: ", self.file.display())?,
             Place::Argument(argument) => write!(f, "{argument}: ")?,
         }
-        if !self.key.is_empty() {
+        let said = matches!(&self.place, Place::Argument(argument)
+            if argument.strip_prefix("--set ") == Some(self.key.as_str()));
+        if !self.key.is_empty() && !said {
             write!(f, "{}: ", self.key)?;
         }
         write!(f, "{}", self.what)
@@ -90,3 +92,12 @@ impl fmt::Display for ConfigFaults {
 }
 
 impl std::error::Error for ConfigFaults {}
+
+/// The system's reason, without its number.
+pub(super) fn why(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}

@@ -1,16 +1,20 @@
 //! Loads a pipeline with all that it names, and finds every fault before anything runs.
+//!
+//! The command line changes the description before its files are looked for: a clip that `--input`
+//! replaces need not exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::card::CardSpec;
-use super::check::did_you_mean;
-use super::fault::{ConfigFaults, Fault};
-use super::locate::Step;
-use super::spec::{PipelineSpec, SourceSpec};
-use super::yaml::{Document, Override};
+use super::arguments::RunArguments;
+use super::card::{CardSpec, ResizeSpec};
+use super::fault::{ConfigFaults, why};
+use super::named::{Named, keys};
+use super::overrides::Override;
+use super::spec::PipelineSpec;
+use super::yaml::Document;
 
 /// A pipeline and its model card, both without fault. Paths are joined to their files' folders.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,29 +58,44 @@ impl PipelineConfig {
 /// # Errors
 /// All faults that were found.
 pub fn load(file: &Path, overrides: &[Override]) -> Result<PipelineConfig, ConfigFaults> {
+    load_for_run(file, overrides, &RunArguments::default())
+}
+
+/// Loads the pipeline `file` as [`load`] does, changed by what a run was asked for.
+///
+/// # Errors
+/// All faults that were found.
+pub fn load_for_run(
+    file: &Path,
+    overrides: &[Override],
+    arguments: &RunArguments,
+) -> Result<PipelineConfig, ConfigFaults> {
     let document = Document::read(file, overrides)?;
     let mut spec: PipelineSpec = document.parse()?;
-    let base = file.parent().unwrap_or(Path::new(""));
-    join_paths(&mut spec, base);
-    let mut faults = Vec::new();
-    check_sources(&document, &spec, &mut faults);
-    check_sinks(&document, &spec, &mut faults);
+    join_paths(&mut spec, file.parent().unwrap_or(Path::new("")));
+    let origins = arguments.apply(&mut spec)?;
+    let mut named = Named::new(&document, &spec, origins);
+    named.check_sources();
+    named.check_sinks();
     let card = match load_card(&spec.model) {
-        Ok(card) => {
-            check_labels(&document, &spec, &card, &mut faults);
-            Some(card)
+        Ok((card, model_sha256)) => {
+            named.check_labels(&card);
+            named.check_overwriting(&[file, &spec.model, &card.file]);
+            Some((card, model_sha256))
         }
         Err(ConfigFaults(of_card)) if !spec.model.is_file() => {
             let why = of_card.first().map(|f| f.what.clone()).unwrap_or_default();
-            let card = spec.model.display();
-            faults.push(document.fault_at_value(&keys(&["model"]), format!("{card}: {why}")));
+            let what = format!("{}: {why}", spec.model.display());
+            let fault = document.fault_at_value(&keys(&["model"]), what);
+            named.faults.push(fault);
             None
         }
         Err(ConfigFaults(of_card)) => {
-            faults.extend(of_card);
+            named.faults.extend(of_card);
             None
         }
     };
+    let faults = named.faults;
     match card {
         Some((card, model_sha256)) if faults.is_empty() => Ok(PipelineConfig {
             stream: spec.stream.clone().unwrap_or_else(|| stem(file)),
@@ -112,7 +131,7 @@ pub fn load_card(file: &Path) -> Result<(CardSpec, String), ConfigFaults> {
     if card.input.std.contains(&0.0) {
         fault(&["input", "std"], "a divisor is 0".to_owned());
     }
-    if card.input.resize != super::card::ResizeSpec::Letterbox {
+    if card.input.resize != ResizeSpec::Letterbox {
         for (key, given) in [
             ("pad_value", card.input.pad_value.is_some()),
             ("anchor", card.input.anchor.is_some()),
@@ -125,16 +144,27 @@ pub fn load_card(file: &Path) -> Result<(CardSpec, String), ConfigFaults> {
             }
         }
     }
-    let mut ids: Vec<u32> = card.labels.iter().map(|label| label.id).collect();
-    ids.sort_unstable();
-    if let Some(pair) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
-        fault(&["labels"], format!("the id {} stands twice", pair[0]));
+    let has_background = card.head.ssd.as_ref().is_some_and(|ssd| ssd.background);
+    for (i, label) in card.labels.iter().enumerate() {
+        let (index, before) = (i.to_string(), &card.labels[..i]);
+        if before.iter().any(|other| other.id == label.id) {
+            let what = format!("another label has the id {}", label.id);
+            fault(&["labels", &index, "id"], what);
+        }
+        if before.iter().any(|other| other.name == label.name) {
+            let what = format!("another label has the name {:?}", label.name);
+            fault(&["labels", &index, "name"], what);
+        }
+        if has_background && label.id == 0 {
+            let what = "channel 0 is the background; expected ids from 1";
+            fault(&["labels", &index, "id"], what.to_owned());
+        }
     }
     let sha256 = match fs::read(&card.file) {
         Err(e) => {
             fault(
                 &["file"],
-                format!("cannot read {}: {e}", card.file.display()),
+                format!("cannot read {}: {}", card.file.display(), why(&e)),
             );
             String::new()
         }
@@ -183,131 +213,6 @@ fn join_paths(spec: &mut PipelineSpec, base: &Path) {
             }
         }
     }
-}
-
-fn check_sources(document: &Document<'_>, spec: &PipelineSpec, faults: &mut Vec<Fault>) {
-    let named: [(&str, Option<&SourceSpec>); 2] = [
-        ("source", Some(&spec.source)),
-        ("fallback", spec.fallback.as_ref()),
-    ];
-    for (name, source) in named {
-        let Some(source) = source else { continue };
-        if source
-            .camera
-            .as_ref()
-            .is_some_and(|c| c.index.is_some() && c.device.is_some())
-        {
-            faults.push(document.fault_at_key(
-                &keys(&[name, "camera", "device"]),
-                "got index and device; give one of them",
-            ));
-        }
-        let paths = [
-            ("video", source.video.as_ref().map(|v| &v.path)),
-            ("images", source.images.as_ref().map(|i| &i.path)),
-        ];
-        for (kind, path) in paths {
-            if let Some(path) = path
-                && let Err(e) = fs::metadata(path)
-            {
-                faults.push(document.fault_at_value(
-                    &keys(&[name, kind, "path"]),
-                    format!("cannot read {}: {e}", path.display()),
-                ));
-            }
-        }
-    }
-    if spec.fallback.is_some() && spec.source.camera.is_none() {
-        faults.push(document.fault_at_key(
-            &keys(&["fallback"]),
-            "only a camera has a fallback; this source is a file",
-        ));
-    }
-    if spec.fallback.as_ref().is_some_and(|f| f.camera.is_some()) {
-        faults.push(document.fault_at_value(
-            &keys(&["fallback"]),
-            "a fallback must be a file: video or images",
-        ));
-    }
-}
-
-fn check_sinks(document: &Document<'_>, spec: &PipelineSpec, faults: &mut Vec<Fault>) {
-    let mut windows = 0;
-    let mut on_stdout = 0;
-    for (i, sink) in spec.sinks.iter().enumerate() {
-        let at = |rest: &[&str]| {
-            let mut path = vec![Step::Key("sinks".to_owned()), Step::Index(i)];
-            path.extend(keys(rest));
-            path
-        };
-        if sink.window.is_some() {
-            windows += 1;
-            if windows == 2 {
-                faults.push(document.fault_at_key(&at(&["window"]), "a second window"));
-            }
-        }
-        let files = [
-            ("jsonl", "path", sink.jsonl.as_ref().map(|s| &s.path)),
-            ("coco", "path", sink.coco.as_ref().map(|s| &s.path)),
-            ("images", "dir", sink.images.as_ref().map(|s| &s.dir)),
-        ];
-        for (kind, key, path) in files {
-            let Some(path) = path else { continue };
-            if path == Path::new("-") && kind != "images" {
-                on_stdout += 1;
-                if on_stdout == 2 {
-                    faults.push(document.fault_at_value(
-                        &at(&[kind, key]),
-                        "standard output is taken by another sink",
-                    ));
-                }
-                continue;
-            }
-            let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
-            if let Some(parent) = parent
-                && !parent.is_dir()
-            {
-                faults.push(document.fault_at_value(
-                    &at(&[kind, key]),
-                    format!("the folder {} is not there", parent.display()),
-                ));
-            }
-        }
-    }
-}
-
-fn check_labels(
-    document: &Document<'_>,
-    spec: &PipelineSpec,
-    (card, _): &(CardSpec, String),
-    faults: &mut Vec<Fault>,
-) {
-    let known: Vec<&str> = card.labels.iter().map(|l| l.name.as_str()).collect();
-    let given = [
-        (
-            ["detect", "classes"],
-            spec.detect.classes.keys().collect::<Vec<_>>(),
-        ),
-        (
-            ["overlay", "colours"],
-            spec.overlay.colours.keys().collect(),
-        ),
-    ];
-    for (place, names) in given {
-        for name in names.into_iter().filter(|n| !known.contains(&n.as_str())) {
-            let mut path = keys(&place);
-            path.push(Step::Key(name.clone()));
-            let hint = did_you_mean(name, &known);
-            let what = format!("the model {} has no such label{hint}", card.name);
-            faults.push(document.fault_at_key(&path, what));
-        }
-    }
-}
-
-fn keys(path: &[&str]) -> Vec<Step> {
-    path.iter()
-        .map(|key| Step::Key((*key).to_owned()))
-        .collect()
 }
 
 fn stem(file: &Path) -> String {

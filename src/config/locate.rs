@@ -27,8 +27,17 @@ type Position = (usize, usize);
 pub struct Places {
     keys: HashMap<Vec<Step>, Position>,
     values: HashMap<Vec<Step>, Position>,
-    /// Keys that were given a second time.
-    pub repeated: Vec<Vec<Step>>,
+    /// Keys that were given a second time; without what is inside them.
+    pub repeated: Vec<Repeated>,
+}
+
+/// A key that was given a second time.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Repeated {
+    /// The key.
+    pub path: Vec<Step>,
+    /// Where it stood before.
+    pub first: Position,
 }
 
 /// What is wrong with a text that is no YAML.
@@ -117,8 +126,8 @@ impl Reader {
                 {
                     *key_is_next = false;
                     self.path.push(Step::Key(text.to_string()));
-                    if self.places.keys.insert(self.path.clone(), at).is_some() {
-                        self.places.repeated.push(self.path.clone());
+                    if let Some(first) = self.places.keys.insert(self.path.clone(), at) {
+                        self.repeated(first);
                     }
                     return Ok(());
                 }
@@ -153,6 +162,16 @@ impl Reader {
             _ => {}
         }
         Ok(())
+    }
+
+    fn repeated(&mut self, first: Position) {
+        let known = &mut self.places.repeated;
+        if !known.iter().any(|again| self.path.starts_with(&again.path)) {
+            known.push(Repeated {
+                path: self.path.clone(),
+                first,
+            });
+        }
     }
 
     fn waits_for_key(&self) -> bool {
@@ -213,6 +232,10 @@ mod tests {
     #[test]
     fn what_stands_twice_is_noticed() {
         let places = Places::of("a: {b: 1, b: 2}\n").expect("YAML");
-        assert_eq!(places.repeated, vec![path("a.b")]);
+        let again = Repeated {
+            path: path("a.b"),
+            first: (1, 5),
+        };
+        assert_eq!(places.repeated, vec![again]);
     }
 }

@@ -3,7 +3,7 @@
 //! The types in `spec` and `card` are one to one with the YAML, and their JSON Schema is derived
 //! from them; the same schema that `mobilens schema` prints is what a file is checked against, so
 //! that all faults are found at once, each with its line and column. What a schema cannot say
-//! (does the file exist, has the model such a label) is checked in `load`.
+//! (does the file exist, has the model such a label) is checked in `named`.
 
 mod arguments;
 mod card;
@@ -11,7 +11,10 @@ mod check;
 mod fault;
 mod load;
 mod locate;
+mod named;
+mod overrides;
 mod spec;
+mod values;
 mod yaml;
 
 pub use arguments::{JsonFormat, RunArguments, ensure_json};
@@ -20,10 +23,11 @@ pub use card::{
     InputSpec, LabelSpec, LetterboxAnchor, ResizeSpec, SsdHeadSpec,
 };
 pub use fault::{ConfigFaults, Fault, Place};
-pub use load::{PipelineConfig, load, load_card};
+pub use load::{PipelineConfig, load, load_card, load_for_run};
+pub use overrides::Override;
 pub use spec::{
     CameraSpec, ClassSpec, CocoSpec, ColourSpec, DetectSpec, ImagesSinkSpec, ImagesSpec,
     InferenceSpec, JsonlSpec, OverlaySpec, PaceSpec, PictureFormat, PipelineSpec, SinkSpec,
     SourceSpec, VideoSpec, WindowSpec,
 };
-pub use yaml::{Override, schema_of};
+pub use yaml::schema_of;

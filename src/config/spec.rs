@@ -11,13 +11,17 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct PipelineSpec {
     /// Name of the stream in every record; default: the YAML file's name without its ending.
-    #[schemars(regex(pattern = "^[A-Za-z0-9_.-]+$"))]
+    #[schemars(
+        regex(pattern = "^[A-Za-z0-9_.-]+$"),
+        extend("x-expected" = "letters, digits, \"_\", \".\" and \"-\"")
+    )]
     pub stream: Option<String>,
     /// Where frames come from.
     pub source: SourceSpec,
     /// What to replay when the camera is not there.
     pub fallback: Option<SourceSpec>,
     /// Path of the model's card.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub model: PathBuf,
     /// What to look for.
     #[serde(default)]
@@ -57,6 +61,7 @@ pub struct CameraSpec {
     #[schemars(range(max = 255))]
     pub index: Option<u32>,
     /// Path of the device, for instance `/dev/video2`; not together with `index`.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub device: Option<String>,
     /// Wanted columns (default 640); the camera's nearest usual size is taken.
     #[schemars(range(min = 16, max = 7680))]
@@ -77,6 +82,7 @@ pub struct CameraSpec {
 #[serde(deny_unknown_fields)]
 pub struct VideoSpec {
     /// MP4 or MOV with H.264, relative to this YAML file.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub path: PathBuf,
     /// Begin again at the end.
     #[serde(default, rename = "loop")]
@@ -91,6 +97,7 @@ pub struct VideoSpec {
 #[serde(deny_unknown_fields)]
 pub struct ImagesSpec {
     /// A picture, or a folder (natural order, not its subfolders), relative to this YAML file.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub path: PathBuf,
     /// Begin again at the end.
     #[serde(default, rename = "loop")]
@@ -180,7 +187,13 @@ pub struct OverlaySpec {
 /// A colour as `"#rrggbb"`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct ColourSpec(#[schemars(regex(pattern = "^#[0-9a-fA-F]{6}$"))] pub String);
+pub struct ColourSpec(
+    #[schemars(
+        regex(pattern = "^#[0-9a-fA-F]{6}$"),
+        extend("x-expected" = "a colour like \"#e6194b\", in quotes")
+    )]
+    pub String,
+);
 
 impl ColourSpec {
     /// Red, green, blue; black if the text is no colour (which the schema excludes).
@@ -233,6 +246,7 @@ pub struct WindowSpec {
 #[serde(deny_unknown_fields)]
 pub struct JsonlSpec {
     /// File, relative to this YAML file, or `-` for standard output.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub path: PathBuf,
     /// Add latencies to each frame; such files do not compare.
     #[serde(default)]
@@ -244,6 +258,7 @@ pub struct JsonlSpec {
 #[serde(deny_unknown_fields)]
 pub struct CocoSpec {
     /// File, relative to this YAML file, or `-` for standard output.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub path: PathBuf,
 }
 
@@ -252,6 +267,7 @@ pub struct CocoSpec {
 #[serde(deny_unknown_fields)]
 pub struct ImagesSinkSpec {
     /// Folder, relative to this YAML file; made if it is not there.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub dir: PathBuf,
     /// File format (default png).
     #[serde(default)]

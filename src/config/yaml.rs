@@ -1,59 +1,21 @@
 //! From a YAML file to a typed description: the one place that reads YAML.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::check::check;
-use super::fault::{ConfigFaults, Fault, Place};
+use super::check::{Wrong, check, fill_empty};
+use super::fault::{ConfigFaults, Fault, Place, why};
 use super::locate::{Places, Step};
+use super::overrides::Override;
+use super::values::read_values;
 
 /// More than any person writes, and little enough to read at once.
 const MAX_BYTES: u64 = 1 << 20;
-
-/// `--set KEY=VALUE`: a dotted key and a YAML value.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Override {
-    path: Vec<Step>,
-    value: Value,
-    argument: String,
-}
-
-impl Override {
-    /// Reads `a.b.0.c=VALUE`.
-    ///
-    /// # Errors
-    /// When there is no `=`, no key, or the value is no YAML.
-    pub fn parse(text: &str) -> Result<Self, ConfigFaults> {
-        let fault = |what: String| ConfigFaults::of_argument(&format!("--set {text}"), what);
-        let (key, value) = text
-            .split_once('=')
-            .ok_or_else(|| fault("expected KEY=VALUE".to_owned()))?;
-        if key.is_empty() || key.split('.').any(str::is_empty) {
-            return Err(fault("expected a dotted key before the =".to_owned()));
-        }
-        let path = key.split('.').map(step).collect();
-        let value = serde_yaml::from_str(value).map_err(|e| {
-            fault(format!(
-                "the value is no YAML: {}",
-                one_line(&e.to_string())
-            ))
-        })?;
-        Ok(Self {
-            path,
-            value,
-            argument: format!("--set {key}"),
-        })
-    }
-}
-
-fn step(text: &str) -> Step {
-    text.parse()
-        .map_or_else(|_| Step::Key(text.to_owned()), Step::Index)
-}
 
 /// A YAML file: its values, and where they stand.
 pub struct Document<'a> {
@@ -61,6 +23,8 @@ pub struct Document<'a> {
     places: Places,
     overrides: &'a [Override],
     value: Value,
+    /// What is wrong with the values themselves.
+    wrong: Vec<Wrong>,
 }
 
 impl<'a> Document<'a> {
@@ -69,55 +33,42 @@ impl<'a> Document<'a> {
     /// # Errors
     /// When the file cannot be read or is no YAML, or an override has no place in it.
     pub fn read(file: &'a Path, overrides: &'a [Override]) -> Result<Self, ConfigFaults> {
-        let whole = |what: String| ConfigFaults::of_file(file, what);
-        let unreadable = |e: std::io::Error| whole(format!("cannot read the file: {e}"));
-        let meta = fs::metadata(file).map_err(unreadable)?;
-        if meta.is_dir() {
-            return Err(whole("is a folder; expected a YAML file".to_owned()));
-        }
-        if meta.len() > MAX_BYTES {
-            return Err(whole(format!(
-                "is {} bytes long; that is no configuration",
-                meta.len()
-            )));
-        }
-        let bytes = fs::read(file).map_err(unreadable)?;
-        let text = String::from_utf8(bytes).map_err(|e| {
-            whole(format!(
-                "is not UTF-8 text (byte {})",
-                e.utf8_error().valid_up_to()
-            ))
-        })?;
-        let places = Places::of(&text).map_err(|e| {
+        let text = read_text(file)?;
+        // Editors on Windows begin files with a mark that is no part of the text.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let no_yaml = |place: Place, what: &str| {
             ConfigFaults(vec![Fault {
                 file: file.to_owned(),
-                place: Place::At(e.position.0, e.position.1),
+                place,
                 key: String::new(),
-                what: format!("this is no YAML: {}", one_line(&e.why)),
+                what: format!("this is no YAML: {}", one_line(what)),
             }])
+        };
+        let places =
+            Places::of(text).map_err(|e| no_yaml(Place::At(e.position.0, e.position.1), &e.why))?;
+        let (value, wrong) = read_values(text).map_err(|e| {
+            let place = e.location().map(|l| Place::At(l.line(), l.column()));
+            let what = e.to_string();
+            // The place stands before the message already.
+            let what = what.split(" at line ").next().unwrap_or(&what);
+            no_yaml(place.unwrap_or(Place::File), what)
         })?;
-        let value: Value = serde_yaml::from_str(&text).map_err(|e| {
-            ConfigFaults(vec![Fault {
-                file: file.to_owned(),
-                place: e
-                    .location()
-                    .map_or(Place::File, |l| Place::At(l.line(), l.column())),
-                key: String::new(),
-                what: format!("this is no YAML: {}", one_line(&e.to_string())),
-            }])
-        })?;
-        if value.is_null() {
-            return Err(whole("is empty".to_owned()));
+        if value.is_null() && wrong.is_empty() {
+            return Err(ConfigFaults::of_file(file, "is empty"));
         }
         let mut document = Self {
             file,
             places,
             overrides,
             value,
+            wrong,
         };
         for change in overrides {
             put(&mut document.value, &change.path, &change.value)
                 .map_err(|what| ConfigFaults::of_argument(&change.argument, what))?;
+            document
+                .wrong
+                .retain(|wrong| !wrong.path.starts_with(&change.path));
         }
         Ok(document)
     }
@@ -131,9 +82,23 @@ impl<'a> Document<'a> {
             .places
             .repeated
             .iter()
-            .map(|path| self.fault_at_key(path, "the key stands here a second time"))
+            .map(|again| {
+                let line = again.first.0;
+                let what = format!("the key stands here a second time, after line {line}");
+                self.fault_at_key(&again.path, what)
+            })
             .collect();
-        for wrong in check(&schema_of::<T>(), &self.value) {
+        let schema = schema_of::<T>();
+        let mut value = self.value.clone();
+        fill_empty(&schema, &mut value);
+        let mut wrong = self.wrong.clone();
+        for further in check(&schema, &value) {
+            // What counts as nothing because it was refused is not refused again.
+            if !self.wrong.iter().any(|known| known.path == further.path) {
+                wrong.push(further);
+            }
+        }
+        for wrong in wrong {
             faults.push(if wrong.at_key {
                 self.fault_at_key(&wrong.path, wrong.what)
             } else {
@@ -143,7 +108,7 @@ impl<'a> Document<'a> {
         if !faults.is_empty() {
             return Err(ConfigFaults::in_order(faults));
         }
-        serde_json::from_value(self.value.clone())
+        serde_json::from_value(value)
             .map_err(|e| ConfigFaults::of_file(self.file, one_line(&e.to_string())))
     }
 
@@ -214,9 +179,12 @@ fn put(tree: &mut Value, path: &[Step], value: &Value) -> Result<(), String> {
     }
 }
 
-fn dotted(path: &[Step]) -> String {
+/// The path as a person would write it; a key that would be misread stands in quotes.
+pub(super) fn dotted(path: &[Step]) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_- /<".contains(c);
     path.iter()
         .map(|step| match step {
+            Step::Key(key) if key.is_empty() || !key.chars().all(plain) => format!("{key:?}"),
             Step::Key(key) => key.clone(),
             Step::Index(index) => index.to_string(),
         })
@@ -224,7 +192,39 @@ fn dotted(path: &[Step]) -> String {
         .join(".")
 }
 
-fn one_line(text: &str) -> String {
+/// The text of `file`, which may be a pipe.
+fn read_text(file: &Path) -> Result<String, ConfigFaults> {
+    let whole = |what: String| ConfigFaults::of_file(file, what);
+    let unreadable = |e: std::io::Error| whole(format!("cannot read the file: {}", why(&e)));
+    let opened = File::open(file).map_err(unreadable)?;
+    if opened.metadata().is_ok_and(|meta| meta.is_dir()) {
+        return Err(whole("is a folder; expected a YAML file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    opened
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(whole(format!(
+            "is longer than {MAX_BYTES} bytes; that is no configuration"
+        )));
+    }
+    String::from_utf8(bytes).map_err(|e| {
+        let good = e.utf8_error().valid_up_to();
+        let good = String::from_utf8_lossy(e.as_bytes().get(..good).unwrap_or_default());
+        let line = good.matches('\n').count() + 1;
+        let column = good.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        ConfigFaults(vec![Fault {
+            file: file.to_owned(),
+            place: Place::At(line, column),
+            key: String::new(),
+            what: "this is no UTF-8 text".to_owned(),
+        }])
+    })
+}
+
+pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -1,13 +1,22 @@
-//! An ONNX network, loaded and ready to run.
+//! A loaded network, shared between workers, and the sessions that run it.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::model::TypedModelPatch;
+use tract_onnx::tract_core::ops::cast::Cast;
+use tract_onnx::tract_core::ops::konst::Const;
 
 use crate::flow::panic_message;
 use crate::frame::TensorLayout;
+
+use super::kernels::{Arena, Isa, Team};
+use super::plan::{Plan, PlanOptions};
+use super::report::{LayerReport, layers_of_model, layers_of_plan};
+use super::rewrite::{Rewritten, place_input, rewrite, with_threads};
 
 /// Why a network cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +37,12 @@ pub enum NnError {
         /// What is wrong.
         why: String,
     },
+    /// The kernels that were asked for do not run on this machine.
+    #[error("this processor does not have the instructions of the kernels `{kernels}`")]
+    NoSuchKernels {
+        /// Their name.
+        kernels: &'static str,
+    },
     /// The engine failed while running.
     #[error("inference failed: {why}")]
     Run {
@@ -42,8 +57,14 @@ pub enum KernelChoice {
     /// The fastest that this machine has.
     #[default]
     Auto,
-    /// tract alone.
+    /// tract alone: the yardstick.
     Tract,
+    /// The kernels in plain Rust, on any machine.
+    Portable,
+    /// The kernels for AVX2 and FMA.
+    Avx2,
+    /// The kernels for AVX-512.
+    Avx512,
 }
 
 /// How to load a network.
@@ -65,9 +86,19 @@ pub struct TensorInfo {
 /// A network that is loaded, checked and optimised. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Network {
-    plan: Arc<TypedSimplePlan>,
+    engine: Engine,
     input: TensorInfo,
     outputs: Arc<[TensorInfo]>,
+    layers: Arc<[LayerReport]>,
+}
+
+/// What runs a network.
+#[derive(Clone, Debug)]
+enum Engine {
+    /// The kernels, all of it.
+    Kernels(Arc<Plan>),
+    /// tract, perhaps with the kernels as some of its operators.
+    Tract(Arc<TypedSimplePlan>),
 }
 
 impl Network {
@@ -76,7 +107,19 @@ impl Network {
     /// # Errors
     /// When the file cannot be read, is no ONNX model, has other than one float32 input of a fixed
     /// shape, or holds operators that cannot be run.
-    pub fn load(path: &Path, _options: &LoadOptions) -> Result<Self, NnError> {
+    pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, NnError> {
+        let isa = match options.kernels {
+            KernelChoice::Auto => Some(Isa::best()),
+            KernelChoice::Tract => None,
+            KernelChoice::Portable => Some(Isa::Portable),
+            KernelChoice::Avx2 => Some(Isa::Avx2),
+            KernelChoice::Avx512 => Some(Isa::Avx512),
+        };
+        if let Some(isa) = isa.filter(|isa| !isa.available()) {
+            return Err(NnError::NoSuchKernels {
+                kernels: isa.name(),
+            });
+        }
         let bytes = std::fs::read(path).map_err(|e| NnError::Unreadable {
             path: path.to_owned(),
             why: e.to_string(),
@@ -86,15 +129,17 @@ impl Network {
             why,
         };
         // The engine may panic on a damaged file; nothing of it survives the unwinding.
-        catch_unwind(AssertUnwindSafe(|| Self::from_bytes(&bytes)))
+        catch_unwind(AssertUnwindSafe(|| Self::from_bytes(&bytes, isa)))
             .unwrap_or_else(|panic| Err(panic_message(&*panic)))
             .map_err(unusable)
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+    fn from_bytes(bytes: &[u8], isa: Option<Isa>) -> Result<Self, String> {
         let one_line = |e: TractError| format!("{e:#}").replace('\n', " ");
         let model = onnx().model_for_read(&mut &*bytes).map_err(one_line)?;
-        let typed = model.into_typed().map_err(one_line)?;
+        let mut typed = model.into_typed().map_err(one_line)?;
+        typed.prop_consts().map_err(one_line)?;
+        fold_casts(&mut typed).map_err(one_line)?;
         let info = |outlet: &OutletId, typed: &TypedModel| -> Result<TensorInfo, String> {
             let fact = typed.outlet_fact(*outlet).map_err(one_line)?;
             let name = typed
@@ -121,15 +166,37 @@ impl Network {
             .iter()
             .map(|outlet| info(outlet, &typed))
             .collect::<Result<_, _>>()?;
+        let (engine, layers) = Self::engine(typed, isa)?;
+        Ok(Self {
+            engine,
+            input,
+            outputs,
+            layers: layers.into(),
+        })
+    }
+
+    fn engine(typed: TypedModel, isa: Option<Isa>) -> Result<(Engine, Vec<LayerReport>), String> {
+        let one_line = |e: TractError| format!("{e:#}").replace('\n', " ");
+        let typed = match isa {
+            None => typed,
+            Some(isa) => {
+                let options = PlanOptions::new(isa);
+                match rewrite(&typed, options, &mut |_| {})? {
+                    Rewritten::Whole(whole) => {
+                        let (_, plan) = *whole;
+                        let layers = layers_of_plan(&plan);
+                        return Ok((Engine::Kernels(Arc::new(plan)), layers));
+                    }
+                    Rewritten::Mixed(model) => model,
+                }
+            }
+        };
         let plan = typed
             .into_optimized()
             .and_then(TypedModel::into_runnable)
             .map_err(one_line)?;
-        Ok(Self {
-            plan,
-            input,
-            outputs,
-        })
+        let layers = layers_of_model(plan.model());
+        Ok((Engine::Tract(plan), layers))
     }
 
     /// The one input.
@@ -142,35 +209,142 @@ impl Network {
         &self.outputs
     }
 
-    /// State for one worker that runs this network.
+    /// What the network consists of, and what runs where.
+    pub fn layers(&self) -> &[LayerReport] {
+        &self.layers
+    }
+
+    /// State for one worker that runs this network on `threads` threads.
     ///
     /// # Errors
     /// When the engine cannot make it.
-    pub fn session(&self, _threads: usize) -> Result<Session, NnError> {
+    pub fn session(&self, threads: usize) -> Result<Session, NnError> {
+        let runner = match &self.engine {
+            Engine::Kernels(plan) => {
+                let threads = threads.max(1);
+                let team = Team::new(threads).map_err(|e| NnError::Run { why: e.to_string() })?;
+                Runner::Kernels {
+                    arena: plan.program.arena(threads),
+                    team,
+                    plan: Arc::clone(plan),
+                }
+            }
+            Engine::Tract(plan) => Runner::Tract {
+                state: with_threads(threads.max(1), || plan.spawn()).map_err(failed)?,
+                input: vec![0.0; self.input.len()],
+                outputs: self.outputs.iter().map(|o| vec![0.0; o.len()]).collect(),
+            },
+        };
         Ok(Session {
-            input: vec![0.0; self.input.shape.iter().product()],
-            outputs: Vec::new(),
             network: self.clone(),
+            runner,
         })
     }
 }
 
-/// One worker's state.
+impl TensorInfo {
+    /// Number of values.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a network's tensors hold something"
+    )]
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Weights that are kept as float16 are cast once, here; tract leaves casts of large constants to
+/// each run.
+fn fold_casts(model: &mut TypedModel) -> TractResult<()> {
+    for id in 0..model.nodes.len() {
+        let node = model.node(id);
+        let Some(cast) = node.op.downcast_ref::<Cast>() else {
+            continue;
+        };
+        let Some(constant) = &model.outlet_fact(node.inputs[0])?.konst else {
+            continue;
+        };
+        let widened = constant.cast_to_dt(cast.to)?.into_owned().into_arc_tensor();
+        TypedModelPatch::replace_single_op(model, node, &[], Const::new(widened)?)?.apply(model)?;
+    }
+    Ok(())
+}
+
+fn failed(error: TractError) -> NnError {
+    NnError::Run {
+        why: format!("{error:#}").replace('\n', " "),
+    }
+}
+
+/// One worker's state: the network's memory and threads.
 pub struct Session {
     network: Network,
-    input: Vec<f32>,
-    outputs: Vec<Vec<f32>>,
+    runner: Runner,
+}
+
+enum Runner {
+    Kernels {
+        plan: Arc<Plan>,
+        arena: Arena,
+        team: Team,
+    },
+    Tract {
+        state: TypedSimpleState,
+        input: Vec<f32>,
+        outputs: Vec<Vec<f32>>,
+    },
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("network", &self.network)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Session {
-    /// Order of the input's dimensions.
+    /// Order of the input's dimensions in [`input_mut`](Self::input_mut), whatever the file's.
     pub fn input_layout(&self) -> TensorLayout {
-        TensorLayout::Nchw
+        let shape = &self.network.input.shape;
+        let channels_last_in_file = shape.len() == 4 && shape[3] <= 4 && shape[1] > 4;
+        let moved = match &self.runner {
+            Runner::Kernels { plan, .. } => plan.inputs.iter().any(|i| i.order == [0, 2, 3, 1]),
+            Runner::Tract { .. } => false,
+        };
+        if moved || channels_last_in_file {
+            TensorLayout::Nhwc
+        } else {
+            TensorLayout::Nchw
+        }
     }
 
-    /// The input, to be filled before [`run`](Self::run).
+    /// The input in [`input_layout`](Self::input_layout), to be filled before [`run`](Self::run).
     pub fn input_mut(&mut self) -> &mut [f32] {
-        &mut self.input
+        match &mut self.runner {
+            Runner::Kernels { plan, arena, .. } => arena.tensor_mut(plan.inputs[0].slot),
+            Runner::Tract { input, .. } => input,
+        }
+    }
+
+    /// Fills the input from values in the file's own order of dimensions.
+    ///
+    /// # Panics
+    /// When the number of values is wrong.
+    pub fn set_input(&mut self, values: &[f32]) {
+        assert_eq!(
+            values.len(),
+            self.network.input.len(),
+            "as many values as the input has"
+        );
+        match &mut self.runner {
+            Runner::Kernels { plan, arena, .. } => {
+                let placed = &plan.inputs[0];
+                let to = arena.tensor_mut(placed.slot);
+                place_input(placed, &self.network.input.shape, values, to);
+            }
+            Runner::Tract { input, .. } => input.copy_from_slice(values),
+        }
     }
 
     /// Runs the network on the input.
@@ -178,25 +352,71 @@ impl Session {
     /// # Errors
     /// When the engine fails.
     pub fn run(&mut self) -> Result<(), NnError> {
-        let failed = |e: TractError| NnError::Run {
-            why: format!("{e:#}"),
-        };
-        let input = Tensor::from_shape(&self.network.input.shape, &self.input).map_err(failed)?;
-        let outputs = self
-            .network
-            .plan
-            .run(tvec!(input.into_tvalue()))
-            .map_err(failed)?;
-        self.outputs.clear();
-        for output in &outputs {
-            let view = output.to_plain_array_view::<f32>().map_err(failed)?;
-            self.outputs.push(view.iter().copied().collect());
+        match &mut self.runner {
+            Runner::Kernels { plan, arena, team } => {
+                plan.program.run(arena, team);
+                Ok(())
+            }
+            Runner::Tract {
+                state,
+                input,
+                outputs,
+            } => {
+                let shape = &self.network.input.shape;
+                let tensor = Tensor::from_shape(shape, input).map_err(failed)?;
+                let results = state.run(tvec!(tensor.into_tvalue())).map_err(failed)?;
+                for (to, from) in outputs.iter_mut().zip(&results) {
+                    let view = from.to_plain_array_view::<f32>().map_err(failed)?;
+                    to.clear();
+                    to.extend(view.iter().copied());
+                }
+                Ok(())
+            }
         }
-        Ok(())
     }
 
-    /// Output `index` of the last run, in the order of [`Network::outputs`].
+    /// Output `index` of the last run, in the order of [`Network::outputs`] and with its values in
+    /// the file's own order.
     pub fn output(&self, index: usize) -> &[f32] {
-        &self.outputs[index]
+        match &self.runner {
+            Runner::Kernels { plan, arena, .. } => arena.tensor(plan.outputs[index]),
+            Runner::Tract { outputs, .. } => &outputs[index],
+        }
+    }
+
+    /// Runs the network and returns each step's time in seconds with its layers' numbers, for
+    /// benchmarks; nothing where tract runs it.
+    pub fn run_timed(&mut self) -> Vec<f64> {
+        match &mut self.runner {
+            Runner::Kernels { plan, arena, team } => {
+                let mut times = Vec::new();
+                let mut last = std::time::Instant::now();
+                plan.program.run_timed(arena, team, |_| {
+                    let now = std::time::Instant::now();
+                    times.push((now - last).as_secs_f64());
+                    last = now;
+                });
+                times
+            }
+            Runner::Tract { .. } => Vec::new(),
+        }
+    }
+
+    /// The layers of each step of [`run_timed`](Self::run_timed).
+    pub fn step_names(&self) -> Vec<String> {
+        match &self.runner {
+            Runner::Kernels { plan, .. } => plan
+                .reports
+                .iter()
+                .map(|layers| {
+                    let macs: u64 = layers.iter().map(|l| l.macs).sum();
+                    let parts = layers
+                        .iter()
+                        .map(|l| format!("{} {:?}", l.op, l.output_shape));
+                    format!("{macs}|{}", parts.collect::<Vec<_>>().join(" > "))
+                })
+                .collect(),
+            Runner::Tract { .. } => Vec::new(),
+        }
     }
 }

@@ -36,7 +36,8 @@ impl Text {
     }
 
     /// Draws `text` on a plate of `plate` colour whose upper left corner is at `(x, y)`, in black
-    /// or white. What lies outside the picture is cut off.
+    /// or white. A dark outline parts it from other plates and from the picture. What lies outside
+    /// the picture is cut off.
     pub fn draw_plate_mut(
         &mut self,
         picture: &mut RgbImage,
@@ -48,7 +49,10 @@ impl Text {
         let ink = ink_on(plate);
         let raster = self.raster(text, height_px);
         let (width, height) = raster.dimensions();
-        draw_filled_rect_mut(picture, Rect::at(x, y).of_size(width, height), Rgb(plate));
+        let outer = Rect::at(x, y).of_size(width, height);
+        let inner = Rect::at(x + 1, y + 1).of_size(width - 2, height - 2);
+        draw_filled_rect_mut(picture, outer, Rgb([0; 3]));
+        draw_filled_rect_mut(picture, inner, Rgb(plate));
         for (column, row, &Luma([coverage])) in raster.enumerate_pixels() {
             let (Ok(at_x), Ok(at_y)) = (
                 u32::try_from(x + column as i32),
@@ -68,7 +72,7 @@ impl Text {
         }
     }
 
-    /// Coverage of each pixel of the plate.
+    /// Coverage of each pixel of the plate, its outline included; at least 3 on a side.
     fn raster(&mut self, text: &str, height_px: u32) -> &GrayImage {
         if self.rasters.len() >= KEPT {
             self.rasters.clear();
@@ -77,7 +81,7 @@ impl Text {
         self.rasters
             .entry((text.to_owned(), height_px))
             .or_insert_with(|| {
-                let margin = (height_px / 5).max(1);
+                let margin = (height_px / 5).max(1) + 1;
                 let (width, _) = text_size(height_px as f32, font, text);
                 let mut raster = GrayImage::new(width + 2 * margin, height_px + margin);
                 let at = (margin as i32, margin as i32 / 2);

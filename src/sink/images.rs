@@ -1,8 +1,10 @@
 //! Annotated pictures, a file a frame.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
@@ -28,6 +30,8 @@ pub enum PictureEncoding {
 pub struct ImagesSink {
     dir: PathBuf,
     encoding: PictureEncoding,
+    /// Which source each name was given to.
+    taken: HashMap<String, Arc<str>>,
 }
 
 impl ImagesSink {
@@ -40,10 +44,12 @@ impl ImagesSink {
         Ok(Self {
             dir: dir.to_owned(),
             encoding,
+            taken: HashMap::new(),
         })
     }
 
-    /// Writes one picture, named after the frame's own name, or its stream and number.
+    /// Writes one picture, named after the frame's own name, or its stream and number. The same
+    /// source overwrites its picture; `b.png` after `b.jpg` becomes `b.png.png`.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -52,13 +58,7 @@ impl ImagesSink {
             PictureEncoding::Png => "png",
             PictureEncoding::Jpeg { .. } => "jpg",
         };
-        let stem = match &meta.name {
-            Some(name) => name
-                .rsplit_once('.')
-                .map_or(&**name, |(stem, _)| stem)
-                .to_owned(),
-            None => format!("{}_{:06}", meta.stream, meta.frame),
-        };
+        let stem = self.stem(meta);
         let path = self.dir.join(format!("{stem}.{ending}"));
         let part = self.dir.join(format!("{stem}.{ending}.part"));
         let target = path.display().to_string();
@@ -69,6 +69,20 @@ impl ImagesSink {
                 let _ = fs::remove_file(&part);
                 SinkError::from_io(&target, e)
             })
+    }
+
+    fn stem(&mut self, meta: &FrameMeta) -> String {
+        // A name is a name, never a way into another folder.
+        let name = |text: &str| text.replace(['/', '\\', '\0'], "_");
+        let Some(source) = &meta.name else {
+            return format!("{}_{:06}", name(&meta.stream), meta.frame);
+        };
+        let stem = source.rsplit_once('.').map_or(&**source, |(stem, _)| stem);
+        let first = self
+            .taken
+            .entry(name(stem))
+            .or_insert_with(|| Arc::clone(source));
+        name(if first == source { stem } else { source })
     }
 
     fn encode(&self, path: &Path, picture: &RgbImage) -> std::io::Result<()> {
@@ -96,31 +110,86 @@ mod tests {
     use super::*;
     use crate::frame::MediaTime;
 
-    #[test]
-    fn pictures_are_named_after_their_source() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let out = dir.path().join("made");
-        let mut sink = ImagesSink::open(&out, PictureEncoding::Png).expect("a folder");
-        let mut meta = FrameMeta {
-            stream: "gate".into(),
+    fn meta(name: Option<&str>) -> FrameMeta {
+        FrameMeta {
+            stream: "gate/1".into(),
             frame: 42,
             pts: MediaTime::ZERO,
             captured_at: Instant::now(),
-            name: None,
-        };
-        let picture = RgbImage::from_pixel(4, 3, image::Rgb([1, 2, 3]));
-        sink.write(&meta, &picture).expect("room");
-        meta.name = Some("a.b.jpg".into());
-        sink.write(&meta, &picture).expect("room");
-        let mut names: Vec<_> = fs::read_dir(&out)
-            .expect("a folder")
-            .map(|e| e.expect("an entry").file_name())
+            name: name.map(Into::into),
+        }
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).expect("a folder");
+        let mut names: Vec<_> = entries
+            .map(|e| e.expect("an entry").file_name().display().to_string())
             .collect();
         names.sort();
-        assert_eq!(names, ["a.b.png", "gate_000042.png"]);
-        let back = image::open(out.join("a.b.png"))
-            .expect("a picture")
-            .into_rgb8();
-        assert_eq!(back, picture);
+        names
+    }
+
+    #[test]
+    fn pictures_are_named_after_their_source() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let out = dir.path().join("made").join("here");
+        let mut sink = ImagesSink::open(&out, PictureEncoding::Png).expect("a folder");
+        let picture = RgbImage::from_pixel(4, 3, image::Rgb([1, 2, 3]));
+        let sources = [
+            None,
+            Some("a.b.jpg"),
+            Some("a.b.png"),
+            Some("a.b.jpg"),
+            Some("../c.jpg"),
+            Some("d"),
+        ];
+        for source in sources {
+            sink.write(&meta(source), &picture).expect("room");
+        }
+        let expected = [
+            ".._c.png",
+            "a.b.png",
+            "a.b.png.png",
+            "d.png",
+            "gate_1_000042.png",
+        ];
+        assert_eq!(names(&out), expected);
+        let back = image::open(out.join("a.b.png")).expect("a picture");
+        assert_eq!(back.into_rgb8(), picture);
+    }
+
+    #[test]
+    fn jpegs_are_close() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let encoding = PictureEncoding::Jpeg { quality: 90 };
+        let mut sink = ImagesSink::open(dir.path(), encoding).expect("a folder");
+        let picture = RgbImage::from_pixel(40, 30, image::Rgb([200, 100, 50]));
+        sink.write(&meta(None), &picture).expect("room");
+        assert_eq!(names(dir.path()), ["gate_1_000042.jpg"]);
+        let back = image::open(dir.path().join("gate_1_000042.jpg")).expect("a picture");
+        let back = back.into_rgb8();
+        let off = |(a, b): (&u8, &u8)| a.abs_diff(*b) > 6;
+        assert!(!back.as_raw().iter().zip(picture.as_raw()).any(off));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_named_and_leaves_nothing() {
+        let dir = tempfile::tempdir().expect("a folder");
+        // A folder stands where the picture should.
+        fs::create_dir(dir.path().join("a.png")).expect("a folder");
+        let mut sink = ImagesSink::open(dir.path(), PictureEncoding::Png).expect("a folder");
+        let error = sink
+            .write(&meta(Some("a.jpg")), &RgbImage::new(2, 2))
+            .expect_err("the name is taken")
+            .to_string();
+        assert!(error.contains("a.png"), "{error}");
+        assert_eq!(names(dir.path()), ["a.png"]);
+
+        let file = dir.path().join("file");
+        fs::write(&file, "").expect("room");
+        let error = ImagesSink::open(&file.join("in"), PictureEncoding::Png)
+            .expect_err("not a folder")
+            .to_string();
+        assert!(error.contains("file"), "{error}");
     }
 }

@@ -9,6 +9,7 @@ mod error;
 mod images;
 mod jsonl;
 mod output;
+mod scale;
 mod window;
 
 pub use coco::CocoSink;

@@ -1,13 +1,27 @@
 //! A window with the live picture.
 
-use image::RgbImage;
-use minifb::{Key, KeyRepeat, ScaleMode, WindowOptions};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use image::RgbImage;
+use minifb::{InputCallback, Key, ScaleMode, WindowOptions};
+
+use super::scale::Scaler;
 use crate::overlay::Text;
 
 /// Letters of the status line.
 const STATUS_PX: u32 = 16;
 const STATUS_PLATE: [u8; 3] = [32, 32, 32];
+
+/// The largest side of a window that is asked for; the screen has its own say.
+const MAX_SIDE_PX: usize = 16_384;
+/// More of a title than any title bar shows; longer ones are refused below.
+const MAX_TITLE_CHARS: usize = 120;
+
+/// A picture that stays is drawn again this often, since whatever covered the window took it away.
+const REDRAW: Duration = Duration::from_millis(250);
 
 /// Why there is no window.
 #[derive(Debug, thiserror::Error)]
@@ -21,14 +35,21 @@ pub enum WindowError {
 }
 
 /// A window that shows pictures at the size that the user gives it.
+///
+/// It belongs to the thread that opened it. When the X server itself goes away, Xlib ends the whole
+/// process with code 1; a library cannot be told otherwise without unsafe code.
 pub struct Window {
     window: minifb::Window,
     /// The last picture, to be shown again at another size.
-    picture: Option<RgbImage>,
-    status: String,
-    scaled: RgbImage,
+    picture: Option<Arc<RgbImage>>,
+    status: Status,
+    scaler: Scaler,
+    /// What was last put on the screen, `0RGB`.
     pixels: Vec<u32>,
-    text: Text,
+    /// Its columns and rows, and when that was.
+    shown: Option<((usize, usize), Instant)>,
+    /// Whether Esc or Q was pressed.
+    left: Rc<Cell<bool>>,
 }
 
 impl Window {
@@ -37,7 +58,8 @@ impl Window {
     /// # Errors
     /// When there is no display.
     pub fn open(title: &str, width: usize, height: usize) -> Result<Self, WindowError> {
-        if cfg!(target_os = "linux") && std::env::var_os("DISPLAY").is_none_or(|d| d.is_empty()) {
+        let display = std::env::var_os("DISPLAY").unwrap_or_default();
+        if cfg!(target_os = "linux") && display.is_empty() {
             return Err(WindowError::NoDisplay("DISPLAY is not set".to_owned()));
         }
         let options = WindowOptions {
@@ -45,27 +67,38 @@ impl Window {
             scale_mode: ScaleMode::UpperLeft,
             ..WindowOptions::default()
         };
-        let mut window = minifb::Window::new(title, width, height, options)
-            .map_err(|e| WindowError::NoDisplay(e.to_string()))?;
+        let title: String = title
+            .chars()
+            .filter(|c| *c != '\0')
+            .take(MAX_TITLE_CHARS)
+            .collect();
+        let side = |length: usize| length.clamp(1, MAX_SIDE_PX);
+        let mut window =
+            minifb::Window::new(&title, side(width), side(height), options).map_err(|e| {
+                WindowError::NoDisplay(format!("{e}, DISPLAY is {}", display.display()))
+            })?;
         // The pipeline gives the pace, not the window.
         window.set_target_fps(0);
+        let left = Rc::new(Cell::new(false));
+        window.set_input_callback(Box::new(Leave(Rc::clone(&left))));
         Ok(Self {
             window,
             picture: None,
-            status: String::new(),
-            scaled: RgbImage::new(1, 1),
+            status: Status::default(),
+            scaler: Scaler::default(),
             pixels: Vec::new(),
-            text: Text::default(),
+            shown: None,
+            left,
         })
     }
 
-    /// Shows a picture with a line of text in its corner.
+    /// Shows a picture with a line of text in its corner, none where `status` is empty.
     ///
     /// # Errors
     /// When the display was lost.
-    pub fn show(&mut self, picture: &RgbImage, status: &str) -> Result<(), WindowError> {
-        self.picture = Some(picture.clone());
-        status.clone_into(&mut self.status);
+    pub fn show(&mut self, picture: &Arc<RgbImage>, status: &str) -> Result<(), WindowError> {
+        self.picture = Some(Arc::clone(picture));
+        self.status.set(status);
         self.present()
     }
 
@@ -74,8 +107,10 @@ impl Window {
     /// # Errors
     /// When the display was lost.
     pub fn poll(&mut self) -> Result<(), WindowError> {
-        let (width, height) = self.window.get_size();
-        if self.picture.is_some() && self.scaled.dimensions() != (width as u32, height as u32) {
+        let stale = self
+            .shown
+            .is_none_or(|(size, at)| size != self.window.get_size() || at.elapsed() >= REDRAW);
+        if stale && self.picture.is_some() {
             return self.present();
         }
         self.window.update();
@@ -84,111 +119,76 @@ impl Window {
 
     /// False once the user closed it, or pressed Esc or Q in it.
     pub fn is_open(&self) -> bool {
-        let left = [Key::Escape, Key::Q].iter().any(|key| {
-            self.window.is_key_down(*key) || self.window.is_key_pressed(*key, KeyRepeat::No)
-        });
-        self.window.is_open() && !left
+        self.window.is_open() && !self.left.get()
     }
 
     fn present(&mut self) -> Result<(), WindowError> {
         let Some(picture) = &self.picture else {
             return Ok(());
         };
-        let (width, height) = self.window.get_size();
-        let (width, height) = (width.max(1) as u32, height.max(1) as u32);
-        if self.scaled.dimensions() != (width, height) {
-            self.scaled = RgbImage::new(width, height);
+        let size = self.window.get_size();
+        self.scaler.scale(picture, size, &mut self.pixels);
+        self.status.copy_to(size, &mut self.pixels);
+        self.shown = Some((size, Instant::now()));
+        if self.pixels.is_empty() {
+            self.window.update();
+            return Ok(());
         }
-        fit_into(picture, &mut self.scaled);
-        if !self.status.is_empty() {
-            self.text.draw_plate_mut(
-                &mut self.scaled,
-                &self.status,
-                STATUS_PX,
-                (0, 0),
-                STATUS_PLATE,
-            );
-        }
-        self.pixels.clear();
-        self.pixels.extend(
-            self.scaled
-                .as_raw()
-                .as_chunks::<3>()
-                .0
-                .iter()
-                .map(|&[r, g, b]| u32::from_be_bytes([0, r, g, b])),
-        );
         self.window
-            .update_with_buffer(&self.pixels, width as usize, height as usize)
+            .update_with_buffer(&self.pixels, size.0, size.1)
             .map_err(|e| WindowError::Lost(e.to_string()))
     }
 }
 
-/// Scales `picture` into the middle of `out`, its shape kept; black around it.
-fn fit_into(picture: &RgbImage, out: &mut RgbImage) {
-    let (from_w, from_h) = picture.dimensions();
-    let (out_w, out_h) = out.dimensions();
-    if (from_w, from_h) == (out_w, out_h) {
-        out.copy_from_slice(picture);
-        return;
-    }
-    let scale = (f64::from(out_w) / f64::from(from_w)).min(f64::from(out_h) / f64::from(from_h));
-    let side = |from: u32, limit: u32| ((f64::from(from) * scale).round() as u32).clamp(1, limit);
-    let (w, h) = (side(from_w, out_w), side(from_h, out_h));
-    let (left, top) = ((out_w - w) / 2, (out_h - h) / 2);
-    let columns = taps(from_w, w);
-    let rows = taps(from_h, h);
-    let source = picture.as_raw().as_chunks::<3>().0;
-    let row_of = |y: usize| &source[y * from_w as usize..][..from_w as usize];
-    let pixels = out.as_flat_samples_mut().samples.as_chunks_mut::<3>().0;
-    pixels.fill([0; 3]);
-    for (y, &(y0, y1, fy)) in rows.iter().enumerate() {
-        let (upper, lower) = (row_of(y0), row_of(y1));
-        let start = (top as usize + y) * out_w as usize + left as usize;
-        for (pixel, &(x0, x1, fx)) in pixels[start..].iter_mut().zip(&columns) {
-            let (a, b, c, d) = (upper[x0], upper[x1], lower[x0], lower[x1]);
-            for i in 0..3 {
-                let mix = |p: u8, q: u8| u32::from(p) * (256 - fx) + u32::from(q) * fx;
-                pixel[i] = ((mix(a[i], b[i]) * (256 - fy) + mix(c[i], d[i]) * fy) >> 16) as u8;
-            }
+/// Remembers the keys that leave. Asking for keys that are down misses one that was pressed and
+/// released between two looks.
+struct Leave(Rc<Cell<bool>>);
+
+impl InputCallback for Leave {
+    fn add_char(&mut self, _: u32) {}
+
+    fn set_key_state(&mut self, key: Key, down: bool) {
+        if down && matches!(key, Key::Escape | Key::Q) {
+            self.0.set(true);
         }
     }
 }
 
-/// Of each output sample: two neighbours (half-pixel centres) and the share of the second of 256.
-fn taps(inputs: u32, outputs: u32) -> Vec<(usize, usize, u32)> {
-    let scale = f64::from(inputs) / f64::from(outputs);
-    (0..outputs)
-        .map(|i| {
-            let at = ((f64::from(i) + 0.5) * scale - 0.5).clamp(0.0, f64::from(inputs - 1));
-            let low = at.floor() as usize;
-            let high = (low + 1).min(inputs as usize - 1);
-            (low, high, ((at - at.floor()) * 256.0) as u32)
-        })
-        .collect()
+/// A line of text, drawn when it changes.
+#[derive(Default)]
+struct Status {
+    words: String,
+    text: Text,
+    plate: RgbImage,
 }
 
-#[cfg(test)]
-mod tests {
-    use image::Rgb;
-
-    use super::*;
-
-    #[test]
-    fn a_wide_picture_gets_black_above_and_below() {
-        let picture = RgbImage::from_pixel(40, 10, Rgb([9, 8, 7]));
-        let mut out = RgbImage::from_pixel(20, 20, Rgb([1, 1, 1]));
-        fit_into(&picture, &mut out);
-        assert_eq!(out.get_pixel(10, 0), &Rgb([0, 0, 0]));
-        assert_eq!(out.get_pixel(0, 10), &Rgb([9, 8, 7]));
-        assert_eq!(out.get_pixel(19, 10), &Rgb([9, 8, 7]));
+impl Status {
+    fn set(&mut self, words: &str) {
+        if self.words == words {
+            return;
+        }
+        words.clone_into(&mut self.words);
+        self.plate = RgbImage::default();
+        if !words.is_empty() {
+            let (width, height) = self.text.plate_size(words, STATUS_PX);
+            self.plate = RgbImage::new(width, height);
+            let (plate, at) = (&mut self.plate, (0, 0));
+            self.text
+                .draw_plate_mut(plate, words, STATUS_PX, at, STATUS_PLATE);
+        }
     }
 
-    #[test]
-    fn any_size_fits_any_other() {
-        for (a, b) in [((1, 1), (7, 3)), ((3, 2000), (10, 10)), ((5, 5), (1, 1))] {
-            let mut out = RgbImage::new(b.0, b.1);
-            fit_into(&RgbImage::new(a.0, a.1), &mut out);
+    /// Copies the plate to the upper left corner of `pixels`, as far as it fits.
+    fn copy_to(&self, (width, _): (usize, usize), pixels: &mut [u32]) {
+        if width == 0 || self.plate.width() == 0 {
+            return;
+        }
+        let (plate, _) = self.plate.as_raw().as_chunks::<3>();
+        let rows = plate.chunks_exact(self.plate.width() as usize);
+        for (out, row) in pixels.chunks_exact_mut(width).zip(rows) {
+            for (pixel, &[r, g, b]) in out.iter_mut().zip(row) {
+                *pixel = u32::from_be_bytes([0, r, g, b]);
+            }
         }
     }
 }

@@ -1,0 +1,269 @@
+//! Holds what a pipeline names against what is there: files, folders, labels.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::card::CardSpec;
+use super::check::did_you_mean;
+use super::fault::{ConfigFaults, Fault, why};
+use super::locate::Step;
+use super::spec::{PipelineSpec, SinkSpec, SourceSpec};
+use super::yaml::Document;
+
+/// Where the sinks of a changed pipeline come from: their index in the YAML, or the argument.
+pub type Origins = Vec<Result<usize, &'static str>>;
+
+/// The names of a pipeline, and the faults found in them so far.
+pub struct Named<'a> {
+    document: &'a Document<'a>,
+    spec: &'a PipelineSpec,
+    origins: Origins,
+    /// What was found.
+    pub faults: Vec<Fault>,
+}
+
+impl<'a> Named<'a> {
+    /// Nothing checked yet. `spec` is `document` after changes, with paths joined; `origins` has an
+    /// entry for each of its sinks.
+    pub fn new(document: &'a Document<'a>, spec: &'a PipelineSpec, origins: Origins) -> Self {
+        Self {
+            document,
+            spec,
+            origins,
+            faults: Vec::new(),
+        }
+    }
+
+    fn fault_at_value(&mut self, path: &[&str], what: impl Into<String>) {
+        let fault = self.document.fault_at_value(&keys(path), what);
+        self.faults.push(fault);
+    }
+
+    fn fault_at_key(&mut self, path: &[&str], what: impl Into<String>) {
+        let fault = self.document.fault_at_key(&keys(path), what);
+        self.faults.push(fault);
+    }
+
+    /// A fault of sink `i`, at `rest` inside it.
+    fn fault_at_sink(&mut self, i: usize, rest: &[&str], what: String) {
+        match self.origins.get(i) {
+            Some(Err(argument)) => {
+                let ConfigFaults(faults) = ConfigFaults::of_argument(argument, what);
+                self.faults.extend(faults);
+            }
+            origin => {
+                let index = origin.and_then(|o| o.ok()).unwrap_or(i).to_string();
+                let mut path = vec!["sinks", index.as_str()];
+                path.extend(rest);
+                self.fault_at_value(&path, what);
+            }
+        }
+    }
+
+    /// Whether source and fallback make sense and their files are there.
+    pub fn check_sources(&mut self) {
+        let spec = self.spec;
+        let sources = [
+            ("source", Some(&spec.source)),
+            ("fallback", spec.fallback.as_ref()),
+        ];
+        for (name, source) in sources {
+            let Some(source) = source else { continue };
+            if let Some(camera) = &source.camera
+                && camera.index.is_some()
+                && camera.device.is_some()
+            {
+                let what = "got index and device; give one of them";
+                self.fault_at_key(&[name, "camera", "device"], what);
+            }
+            let Some((kind, path)) = path_of_source(source) else {
+                continue;
+            };
+            let shown = path.display();
+            match fs::metadata(path) {
+                Err(e) => {
+                    let what = format!("cannot read {shown}: {}", why(&e));
+                    self.fault_at_value(&[name, kind, "path"], what);
+                }
+                Ok(meta) if kind == "video" && meta.is_dir() => {
+                    let what =
+                        format!("{shown} is a folder; expected a clip (`images` reads folders)");
+                    self.fault_at_value(&[name, kind, "path"], what);
+                }
+                Ok(_) => {}
+            }
+        }
+        if let Some(fallback) = &spec.fallback {
+            if spec.source.camera.is_none() {
+                let what = "only a camera has a fallback; this source is a file";
+                self.fault_at_key(&["fallback"], what);
+            }
+            if fallback.camera.is_some() {
+                let what = "a fallback must be a file: video or images";
+                self.fault_at_value(&["fallback"], what);
+            }
+        }
+    }
+
+    /// Whether the sinks' folders are there and no two write to the same place.
+    pub fn check_sinks(&mut self) {
+        let mut windows = 0;
+        let mut on_stdout = 0;
+        let mut written: Vec<PathBuf> = Vec::new();
+        for (i, sink) in self.spec.sinks.iter().enumerate() {
+            if sink.window.is_some() {
+                windows += 1;
+                if windows == 2 {
+                    self.fault_at_sink(i, &["window"], "a second window".to_owned());
+                }
+            }
+            if let Some(images) = &sink.images
+                && images.quality.is_some()
+                && images.format != super::spec::PictureFormat::Jpeg
+            {
+                let what = "has a meaning only with `format: jpeg`".to_owned();
+                self.fault_at_sink(i, &["images", "quality"], what);
+            }
+            let Some((kind, key, path)) = path_of_sink(sink) else {
+                continue;
+            };
+            if path == Path::new("-") && kind != "images" {
+                on_stdout += 1;
+                if on_stdout == 2 {
+                    let what = "standard output is taken by another sink".to_owned();
+                    self.fault_at_sink(i, &[kind, key], what);
+                }
+                continue;
+            }
+            let shown = path.display();
+            let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+            if let Some(parent) = parent
+                && !parent.is_dir()
+            {
+                let what = format!("the folder {} is not there", parent.display());
+                self.fault_at_sink(i, &[kind, key], what);
+            } else if kind == "images" && path.exists() && !path.is_dir() {
+                let what = format!("{shown} is a file; expected a folder");
+                self.fault_at_sink(i, &[kind, key], what);
+            } else if kind != "images" && path.is_dir() {
+                let what = format!("{shown} is a folder; expected a file");
+                self.fault_at_sink(i, &[kind, key], what);
+            } else if let Some(place) = place_of(path) {
+                if written.contains(&place) {
+                    let what = format!("{shown} is written by another sink");
+                    self.fault_at_sink(i, &[kind, key], what);
+                }
+                written.push(place);
+            }
+        }
+    }
+
+    /// Whether a sink would write over what the pipeline reads: its sources and `also`.
+    pub fn check_overwriting(&mut self, also: &[&Path]) {
+        let spec = self.spec;
+        let sources = [Some(&spec.source), spec.fallback.as_ref()];
+        let sources = sources.into_iter().flatten().filter_map(path_of_source);
+        let read: Vec<PathBuf> = sources
+            .map(|(_, path)| path)
+            .chain(also.iter().copied())
+            .filter_map(place_of)
+            .collect();
+        for (i, sink) in spec.sinks.iter().enumerate() {
+            if let Some((kind, key, path)) = path_of_sink(sink)
+                && let Some(place) = place_of(path)
+                && read.contains(&place)
+            {
+                let what = format!("{} is read by this pipeline", path.display());
+                self.fault_at_sink(i, &[kind, key], what);
+            }
+        }
+    }
+
+    /// Whether the model knows the labels that the pipeline names.
+    pub fn check_labels(&mut self, card: &CardSpec) {
+        let spec = self.spec;
+        let known: Vec<&str> = card.labels.iter().map(|l| l.name.as_str()).collect();
+        let classes = spec.detect.classes.keys().map(|n| ("detect", "classes", n));
+        let colours = spec.overlay.colours.keys();
+        let colours = colours.map(|n| ("overlay", "colours", n));
+        for (section, key, name) in classes.chain(colours) {
+            if !known.contains(&name.as_str()) {
+                let hint = did_you_mean(name, &known);
+                let what = format!("the model {} has no such label{hint}", card.name);
+                self.fault_at_key(&[section, key, name], what);
+            }
+        }
+    }
+}
+
+/// A path of keys; a number is an index.
+pub fn keys(path: &[&str]) -> Vec<Step> {
+    // Labels are below mappings, whose keys stay texts.
+    let in_list = |i: usize| i > 0 && matches!(path.get(i - 1), Some(&"sinks" | &"labels"));
+    path.iter()
+        .enumerate()
+        .map(|(i, key)| match key.parse() {
+            Ok(index) if in_list(i) => Step::Index(index),
+            _ => Step::Key((*key).to_owned()),
+        })
+        .collect()
+}
+
+fn path_of_source(source: &SourceSpec) -> Option<(&'static str, &Path)> {
+    let video = source.video.as_ref().map(|v| ("video", v.path.as_path()));
+    let images = source.images.as_ref();
+    video.or_else(|| images.map(|i| ("images", i.path.as_path())))
+}
+
+fn path_of_sink(sink: &SinkSpec) -> Option<(&'static str, &'static str, &Path)> {
+    let jsonl = sink.jsonl.as_ref().map(|s| ("jsonl", "path", &s.path));
+    let coco = sink.coco.as_ref().map(|s| ("coco", "path", &s.path));
+    let images = sink.images.as_ref().map(|s| ("images", "dir", &s.dir));
+    let named = jsonl.or(coco).or(images);
+    named.map(|(kind, key, path)| (kind, key, path.as_path()))
+}
+
+/// The one name of a file or folder, whichever way it was written. Devices and pipes have none:
+/// nothing is lost when two write there.
+fn place_of(path: &Path) -> Option<PathBuf> {
+    match fs::canonicalize(path) {
+        Ok(place) if place.is_file() || place.is_dir() => Some(place),
+        Ok(_) => None,
+        Err(_) => {
+            let parent = path.parent()?;
+            let parent = if parent.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                parent
+            };
+            Some(fs::canonicalize(parent).ok()?.join(path.file_name()?))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_has_one_name() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let name = |path: &str| place_of(&dir.path().join(path));
+        assert_eq!(name("a"), name("./a"));
+        assert_ne!(name("a"), name("b"));
+        fs::write(dir.path().join("a"), "").expect("room");
+        assert_eq!(name("a"), name("./a"));
+        assert!(name("a").is_some());
+        assert_eq!(place_of(Path::new("/dev/null")), None);
+    }
+
+    #[test]
+    fn only_lists_have_indices() {
+        assert_eq!(keys(&["sinks", "1", "jsonl"])[1], Step::Index(1), "a sink");
+        assert_eq!(
+            keys(&["detect", "classes", "1"])[2],
+            Step::Key("1".to_owned()),
+            "a label"
+        );
+    }
+}
