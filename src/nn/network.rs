@@ -54,7 +54,7 @@ pub enum NnError {
 /// Which implementation runs the hot operators.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KernelChoice {
-    /// The fastest that this machine has.
+    /// The kernels for the widest vectors that this machine has; tract where there are none.
     #[default]
     Auto,
     /// tract alone: the yardstick.
@@ -109,7 +109,8 @@ impl Network {
     /// shape, or holds operators that cannot be run.
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, NnError> {
         let isa = match options.kernels {
-            KernelChoice::Auto => Some(Isa::best()),
+            // In plain Rust they are many times slower than tract.
+            KernelChoice::Auto => Some(Isa::best()).filter(|isa| *isa != Isa::Portable),
             KernelChoice::Tract => None,
             KernelChoice::Portable => Some(Isa::Portable),
             KernelChoice::Avx2 => Some(Isa::Avx2),
