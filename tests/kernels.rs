@@ -28,7 +28,11 @@ fn file(path: &str) -> PathBuf {
 
 /// The network on one path; `None` if this processor has not got it.
 fn load(path: &Path, kernels: KernelChoice) -> Option<Network> {
-    match Network::load(path, &LoadOptions { kernels }) {
+    let options = LoadOptions {
+        kernels,
+        ..LoadOptions::default()
+    };
+    match Network::load(path, &options) {
         Ok(network) => Some(network),
         Err(NnError::NoSuchKernels { .. }) => None,
         Err(error) => panic!("{error}"),

@@ -3,11 +3,14 @@
 mod fuse;
 mod graph;
 mod import;
-mod kernels;
+pub mod kernels;
 mod network;
 mod plan;
+mod prune;
 mod report;
 mod rewrite;
 
-pub use network::{KernelChoice, LoadOptions, Network, NnError, Session, TensorInfo};
+pub use network::{
+    KeptClasses, KernelChoice, LoadOptions, Network, NnError, PrunedClasses, Session, TensorInfo,
+};
 pub use report::LayerReport;

@@ -13,8 +13,10 @@ use tract_onnx::tract_core::ops::konst::Const;
 use crate::flow::panic_message;
 use crate::frame::TensorLayout;
 
+use super::graph::Graph;
 use super::kernels::{Arena, Isa, Team};
 use super::plan::{Plan, PlanOptions};
+use super::prune::keep_classes;
 use super::report::{LayerReport, layers_of_model, layers_of_plan};
 use super::rewrite::{Rewritten, place_input, rewrite, with_threads};
 
@@ -72,6 +74,27 @@ pub enum KernelChoice {
 pub struct LoadOptions {
     /// Which implementation runs the hot operators.
     pub kernels: KernelChoice,
+    /// Classes to keep of a detector's scores; all where there is none.
+    pub keep: Option<KeptClasses>,
+}
+
+/// The classes that are wanted of a detector. Where the network allows it, the others are not
+/// computed at all; [`Network::pruned_classes`] tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptClasses {
+    /// Name of the output `[1, anchors, classes]`.
+    pub output: String,
+    /// Its columns that are wanted, ascending.
+    pub classes: Vec<usize>,
+}
+
+/// What became of a network whose unwanted classes were cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrunedClasses {
+    /// Column `i` of the scores is class `classes[i]`.
+    pub classes: Vec<usize>,
+    /// How many classes the file has.
+    pub of: usize,
 }
 
 /// Name and shape of an input or output.
@@ -90,6 +113,7 @@ pub struct Network {
     input: TensorInfo,
     outputs: Arc<[TensorInfo]>,
     layers: Arc<[LayerReport]>,
+    pruned: Option<Arc<PrunedClasses>>,
 }
 
 /// What runs a network.
@@ -130,12 +154,18 @@ impl Network {
             why,
         };
         // The engine may panic on a damaged file; nothing of it survives the unwinding.
-        catch_unwind(AssertUnwindSafe(|| Self::from_bytes(&bytes, isa)))
-            .unwrap_or_else(|panic| Err(panic_message(&*panic)))
-            .map_err(unusable)
+        catch_unwind(AssertUnwindSafe(|| {
+            Self::from_bytes(&bytes, isa, options.keep.as_ref())
+        }))
+        .unwrap_or_else(|panic| Err(panic_message(&*panic)))
+        .map_err(unusable)
     }
 
-    fn from_bytes(bytes: &[u8], isa: Option<Isa>) -> Result<Self, String> {
+    fn from_bytes(
+        bytes: &[u8],
+        isa: Option<Isa>,
+        keep: Option<&KeptClasses>,
+    ) -> Result<Self, String> {
         let one_line = |e: TractError| format!("{e:#}").replace('\n', " ");
         let model = onnx().model_for_read(&mut &*bytes).map_err(one_line)?;
         let mut typed = model.into_typed().map_err(one_line)?;
@@ -161,32 +191,51 @@ impl Network {
             return Err(format!("it has {} inputs, not one", inputs.len()));
         };
         let input = info(input, &typed)?;
-        let outputs = typed
+        let mut outputs = typed
             .output_outlets()
             .map_err(one_line)?
             .iter()
             .map(|outlet| info(outlet, &typed))
-            .collect::<Result<_, _>>()?;
-        let (engine, layers) = Self::engine(typed, isa)?;
+            .collect::<Result<Vec<_>, _>>()?;
+        let wanted = keep.and_then(|keep| {
+            let index = outputs.iter().position(|o| o.name == keep.output)?;
+            Some((index, keep))
+        });
+        let (engine, layers, pruned) = Self::engine(typed, isa, wanted)?;
+        let pruned = wanted.filter(|_| pruned).map(|(index, keep)| {
+            let classes = keep.classes.clone();
+            let of = std::mem::replace(&mut outputs[index].shape[2], classes.len());
+            Arc::new(PrunedClasses { classes, of })
+        });
         Ok(Self {
             engine,
             input,
-            outputs,
+            outputs: outputs.into(),
             layers: layers.into(),
+            pruned,
         })
     }
 
-    fn engine(typed: TypedModel, isa: Option<Isa>) -> Result<(Engine, Vec<LayerReport>), String> {
+    /// What runs the network, its layers, and whether the classes of output `wanted.0` were cut.
+    fn engine(
+        typed: TypedModel,
+        isa: Option<Isa>,
+        wanted: Option<(usize, &KeptClasses)>,
+    ) -> Result<(Engine, Vec<LayerReport>, bool), String> {
         let one_line = |e: TractError| format!("{e:#}").replace('\n', " ");
         let typed = match isa {
             None => typed,
             Some(isa) => {
-                let options = PlanOptions::new(isa);
-                match rewrite(&typed, options, &mut |_| {})? {
-                    Rewritten::Whole(whole) => {
-                        let (_, plan) = *whole;
+                let mut pruned = false;
+                let mut prune = |graph: &mut Graph| {
+                    if let Some((index, keep)) = wanted {
+                        pruned = keep_classes(graph, graph.outputs[index], &keep.classes);
+                    }
+                };
+                match rewrite(&typed, PlanOptions::new(isa), &mut prune)? {
+                    Rewritten::Whole(plan) => {
                         let layers = layers_of_plan(&plan);
-                        return Ok((Engine::Kernels(Arc::new(plan)), layers));
+                        return Ok((Engine::Kernels(Arc::from(plan)), layers, pruned));
                     }
                     Rewritten::Mixed(model) => model,
                 }
@@ -197,7 +246,12 @@ impl Network {
             .and_then(TypedModel::into_runnable)
             .map_err(one_line)?;
         let layers = layers_of_model(plan.model());
-        Ok((Engine::Tract(plan), layers))
+        Ok((Engine::Tract(plan), layers, false))
+    }
+
+    /// The classes whose scores the network computes, if the others were cut.
+    pub fn pruned_classes(&self) -> Option<&PrunedClasses> {
+        self.pruned.as_deref()
     }
 
     /// The one input.
@@ -385,8 +439,8 @@ impl Session {
         }
     }
 
-    /// Runs the network and returns each step's time in seconds with its layers' numbers, for
-    /// benchmarks; nothing where tract runs it.
+    /// Runs the network and returns the seconds of each step, in the numbering of
+    /// [`LayerReport::step`]; nothing where tract runs any of it.
     pub fn run_timed(&mut self) -> Vec<f64> {
         match &mut self.runner {
             Runner::Kernels { plan, arena, team } => {
@@ -399,24 +453,6 @@ impl Session {
                 });
                 times
             }
-            Runner::Tract { .. } => Vec::new(),
-        }
-    }
-
-    /// The layers of each step of [`run_timed`](Self::run_timed).
-    pub fn step_names(&self) -> Vec<String> {
-        match &self.runner {
-            Runner::Kernels { plan, .. } => plan
-                .reports
-                .iter()
-                .map(|layers| {
-                    let macs: u64 = layers.iter().map(|l| l.macs).sum();
-                    let parts = layers
-                        .iter()
-                        .map(|l| format!("{} {:?}", l.op, l.output_shape));
-                    format!("{macs}|{}", parts.collect::<Vec<_>>().join(" > "))
-                })
-                .collect(),
             Runner::Tract { .. } => Vec::new(),
         }
     }

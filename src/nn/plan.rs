@@ -54,16 +54,10 @@ pub(super) struct PlanOptions {
 impl PlanOptions {
     /// What measured best.
     pub fn new(isa: Isa) -> Self {
-        let knob = |name: &str, default: usize| {
-            std::env::var(name)
-                .ok()
-                .and_then(|v| v.parse().ok())
-                .unwrap_or(default)
-        };
         Self {
             isa,
-            chain_bytes: knob("MB_CHAIN", 400 << 10),
-            scratch_bytes: knob("MB_SCRATCH", 384 << 10),
+            chain_bytes: 400 << 10,
+            scratch_bytes: 384 << 10,
         }
     }
 }
@@ -483,58 +477,51 @@ impl Planner<'_> {
         (piece, offset)
     }
 
-    /// Joins convolutions whose value between is large and read by nobody else.
+    /// Joins convolutions whose value between is large and read by nobody else, the largest first.
     fn chain(&mut self, outputs: &[usize], options: PlanOptions) {
-        let mut at = 0;
-        while at < self.steps.len() {
-            let piece = self.steps[at].output;
+        let whole = |planner: &Self, piece: usize| {
+            let parts = planner.pieces.iter().filter_map(|p| p.part_of);
+            planner.pieces[piece].part_of.is_none() && parts.into_iter().all(|(of, _)| of != piece)
+        };
+        let mut between: Vec<usize> = (0..self.pieces.len())
+            .filter(|piece| self.pieces[*piece].len * size_of::<f32>() > options.chain_bytes)
+            .filter(|piece| whole(self, *piece) && !outputs.contains(piece))
+            .collect();
+        between.sort_by_key(|piece| std::cmp::Reverse(self.pieces[*piece].len));
+        for piece in between {
             let readers: Vec<usize> = (0..self.steps.len())
                 .filter(|reader| self.steps[*reader].reads().contains(&piece))
                 .collect();
-            let whole = self.pieces[piece].part_of.is_none()
-                && self
-                    .pieces
-                    .iter()
-                    .all(|p| p.part_of.is_none_or(|(parent, _)| parent != piece));
-            let bytes = self.pieces[piece].len * size_of::<f32>();
-            let joins = match (&self.steps[at].draft, readers[..].first()) {
-                (
-                    Draft::Conv {
-                        links,
-                        residual: None,
-                        bias: None,
-                        ..
-                    },
-                    Some(next),
-                ) if readers.len() == 1
-                    && whole
-                    && bytes > options.chain_bytes
-                    && !outputs.contains(&piece) =>
-                {
-                    match &self.steps[*next].draft {
-                        Draft::Conv {
-                            links: more,
-                            input,
-                            residual,
-                            bias,
-                        } if *input == piece
-                            && *residual != Some(piece)
-                            && *bias != Some(piece)
-                            && links.len() + more.len() <= MOST_LINKS =>
-                        {
-                            Some(*next)
-                        }
-                        _ => None,
-                    }
-                }
-                _ => None,
-            };
-            let Some(next) = joins else {
-                at += 1;
+            let maker = self.steps.iter().position(|step| step.output == piece);
+            let (Some(maker), &[reader]) = (maker, &readers[..]) else {
                 continue;
             };
-            let before = self.steps.remove(at);
-            let after = &mut self.steps[next - 1];
+            let (
+                Draft::Conv {
+                    links,
+                    residual: None,
+                    bias: None,
+                    ..
+                },
+                Draft::Conv {
+                    links: more,
+                    input,
+                    residual,
+                    bias,
+                },
+            ) = (&self.steps[maker].draft, &self.steps[reader].draft)
+            else {
+                continue;
+            };
+            if *input != piece
+                || *residual == Some(piece)
+                || *bias == Some(piece)
+                || links.len() + more.len() > MOST_LINKS
+            {
+                continue;
+            }
+            let before = self.steps.remove(maker);
+            let after = &mut self.steps[reader - 1];
             if let (
                 Draft::Conv {
                     links: front,

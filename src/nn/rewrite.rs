@@ -31,12 +31,12 @@ use super::plan::{PlacedInput, Plan, PlanOptions, plan};
 /// What became of a network.
 pub(super) enum Rewritten {
     /// The kernels run all of it.
-    Whole(Box<(Graph, Plan)>),
+    Whole(Box<Plan>),
     /// tract runs it, with the kernels' part as custom operators.
     Mixed(TypedModel),
 }
 
-/// Finds what the kernels know. `prepare` may change a graph before it is fused and planned; it is
+/// Finds what the kernels know. `prepare` may change the fused graph before it is planned; it is
 /// only called for a network that the kernels run whole.
 pub(super) fn rewrite(
     model: &TypedModel,
@@ -88,10 +88,10 @@ pub(super) fn rewrite(
             .collect();
         if let (true, Some(wanted)) = (inputs == model.inputs, wanted) {
             graph.outputs = wanted;
-            prepare(&mut graph);
             fuse(&mut graph);
+            prepare(&mut graph);
             let plan = plan(&graph, options)?;
-            return Ok(Rewritten::Whole(Box::new((graph, plan))));
+            return Ok(Rewritten::Whole(Box::new(plan)));
         }
     }
     mixed(model, &by_level, &known, options).map(Rewritten::Mixed)

@@ -88,7 +88,7 @@ impl Arena {
     /// # Safety
     /// The slot must lie in the arena and hold `shape`.
     pub(super) unsafe fn rows(&self, slot: Slot, shape: Shape) -> Rows {
-        debug_assert!(shape.len() <= slot.len && slot.offset + slot.len <= self.len);
+        debug_assert!(shape.floats() <= slot.len && slot.offset + slot.len <= self.len);
         Rows {
             // SAFETY: the caller's promise.
             start: unsafe { self.start.add(slot.offset) },

@@ -28,7 +28,7 @@ pub struct Shape {
 
 impl Shape {
     /// Number of values.
-    pub fn len(self) -> usize {
+    pub fn floats(self) -> usize {
         self.h * self.w * self.c
     }
 
@@ -94,7 +94,7 @@ pub struct Chain {
 }
 
 /// Most links in a chain.
-pub const MOST_LINKS: usize = 4;
+pub const MOST_LINKS: usize = 6;
 /// Fewer output pixels than this are not split over threads by rows but by channels.
 const FEW_PIXELS: usize = 48;
 
@@ -104,7 +104,7 @@ impl Chain {
     pub fn new(links: Vec<Link>, input: Slot, output: Slot, budget: usize) -> Self {
         assert!(
             (1..=MOST_LINKS).contains(&links.len()),
-            "a chain has one to four links"
+            "a chain has one to six links"
         );
         let runs = links.iter().map(runs_of).collect();
         let mut chain = Self {
@@ -448,7 +448,7 @@ impl Link {
             Weights::Dense(packed) => packed.taps,
             Weights::Depthwise(_) => self.window.kernel.0 * self.window.kernel.1,
         };
-        (self.output.len() * taps) as u64
+        (self.output.floats() * taps) as u64
     }
 }
 

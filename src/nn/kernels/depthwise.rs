@@ -89,24 +89,6 @@ impl Window {
     }
 }
 
-/// The taps of one axis that fall inside `0..size` for output `at`: first and end.
-fn taps_inside(
-    at: usize,
-    kernel: usize,
-    stride: usize,
-    dilation: usize,
-    pad: usize,
-    size: usize,
-) -> (usize, usize) {
-    let start = at * stride;
-    let first = pad.saturating_sub(start).div_ceil(dilation).min(kernel);
-    let end = (size + pad)
-        .saturating_sub(start)
-        .div_ceil(dilation)
-        .min(kernel);
-    (first, end.max(first))
-}
-
 /// One call: some rows and channel blocks of one depthwise convolution.
 #[derive(Clone, Copy, Debug)]
 pub struct DepthwiseJob<'a> {
@@ -130,48 +112,115 @@ pub struct DepthwiseJob<'a> {
     pub blocks: (usize, usize),
 }
 
-/// Some pixels of one row and one block of channels.
+/// One output row and one block of channels, as the instruction sets' own loops take it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Strip {
-    /// For each kernel row that lies inside: the first channel of the first pixel's left tap.
-    /// The tap itself may lie outside where `columns` leaves it out.
-    pub taps: [*const f32; MOST_TAPS],
+pub(super) struct Line {
+    /// For each kernel row that lies inside: the block's first channel at the row's first pixel.
+    pub rows: [*const f32; MOST_TAPS],
     /// Number of kernel rows that lie inside.
-    pub tap_rows: usize,
-    /// Taps in a kernel row that lie inside: first and end.
-    pub columns: (usize, usize),
+    pub row_count: usize,
+    /// Weights of the first row of `rows`, `[kernel_w][16]`.
+    pub weights: *const f32,
+    /// Floats from one kernel row's weights to the next.
+    pub weight_step: usize,
+    /// Taps in a kernel row.
+    pub kernel_w: usize,
     /// Floats between neighbouring taps of a row.
     pub tap_step: usize,
     /// Floats from a pixel's taps to those of the next.
     pub pixel_step: usize,
-    /// Weights of the first row of `taps`, `[kernel_w][16]`.
-    pub weights: *const f32,
-    /// Floats from one kernel row's weights to the next.
-    pub weight_step: usize,
+    /// Zeros to the left, in floats of the picture.
+    pub lead: usize,
+    /// Floats in a row of the picture, up to which taps lie inside.
+    pub row_len: usize,
     pub bias: *const f32,
     pub output: *mut f32,
     /// Floats from one output pixel to the next.
     pub output_step: usize,
-    pub pixels: usize,
+    /// Output pixels in the row.
+    pub width: usize,
+    /// Those of them with all taps inside: first and end.
+    pub inner: (usize, usize),
     /// Channels of this block that exist.
     pub channels: usize,
     pub activation: Activation,
 }
 
-/// Computes a strip.
+impl Line {
+    /// The taps of pixel `x` that lie inside the picture: first and end.
+    #[inline(always)]
+    pub fn taps_inside(&self, x: usize) -> (usize, usize) {
+        let start = x * self.pixel_step;
+        let (mut first, mut end) = (0, self.kernel_w);
+        while first < end && start + first * self.tap_step < self.lead {
+            first += 1;
+        }
+        while first < end && start + (end - 1) * self.tap_step >= self.lead + self.row_len {
+            end -= 1;
+        }
+        (first, end)
+    }
+
+    /// Calls `border` for each pixel that lacks taps, with the taps that it has, and `tile` for
+    /// runs of `1, 2, 4` or `MOST_PIXELS` of the others.
+    ///
+    /// # Safety
+    /// As [`depthwise`].
+    #[inline(always)]
+    pub unsafe fn pixels(
+        &self,
+        mut border: impl FnMut(usize, (usize, usize)),
+        mut tile: impl FnMut(usize, usize),
+    ) {
+        for x in 0..self.inner.0 {
+            border(x, self.taps_inside(x));
+        }
+        let mut x = self.inner.0;
+        while x < self.inner.1 {
+            let pixels = match self.inner.1 - x {
+                MOST_PIXELS.. => MOST_PIXELS,
+                4.. => 4,
+                2.. => 2,
+                _ => 1,
+            };
+            tile(x, pixels);
+            x += pixels;
+        }
+        for x in self.inner.1..self.width {
+            border(x, self.taps_inside(x));
+        }
+    }
+
+    /// The first channel of pixel `x`'s left tap in one of `rows`; a mere number where that tap
+    /// lies outside.
+    #[inline(always)]
+    pub fn tap(&self, row: usize, x: usize) -> *const f32 {
+        self.rows[row]
+            .wrapping_add(x.wrapping_mul(self.pixel_step))
+            .wrapping_sub(self.lead)
+    }
+
+    /// The first channel of output pixel `x`.
+    #[inline(always)]
+    pub fn output_at(&self, x: usize) -> *mut f32 {
+        self.output.wrapping_add(x.wrapping_mul(self.output_step))
+    }
+}
+
+/// Computes a line.
 ///
 /// # Safety
 /// Each tap inside and each output pixel must be readable and writable for `channels` floats, the
 /// weights and the bias for whole blocks; the instruction set must be there.
-type RunStrip = unsafe fn(&Strip);
+type RunLine = unsafe fn(&Line);
 
-fn strip_kernel(isa: Isa) -> RunStrip {
+fn line_kernel(isa: Isa) -> RunLine {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => super::depthwise_avx512::strip,
+        Isa::Avx512 => super::depthwise_avx512::line,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => super::depthwise_avx2::strip,
-        _ => strip_portable,
+        Isa::Avx2 => super::depthwise_avx2::line,
+        _ => line_portable,
     }
 }
 
@@ -181,7 +230,7 @@ fn strip_kernel(isa: Isa) -> RunStrip {
 /// `input` must hold the rows that [`Window::rows_of`] names, `output` the rows themselves, and
 /// nobody else may touch the output's channel blocks meanwhile. `isa` must be available.
 pub unsafe fn depthwise(isa: Isa, job: &DepthwiseJob<'_>) {
-    let run = strip_kernel(isa);
+    let run = line_kernel(isa);
     let DepthwiseJob {
         window,
         packed,
@@ -191,7 +240,6 @@ pub unsafe fn depthwise(isa: Isa, job: &DepthwiseJob<'_>) {
     let (height_in, width_in) = job.input_size;
     let c = packed.channels;
     let taps = window.kernel.0 * window.kernel.1;
-    // Output pixels in a row with all taps inside: `inner.0..inner.1`.
     let reach = (window.kernel.1 - 1) * window.dilation.1;
     let inner_end = (width_in + window.pad.1)
         .checked_sub(reach + 1)
@@ -201,112 +249,100 @@ pub unsafe fn depthwise(isa: Isa, job: &DepthwiseJob<'_>) {
         window.pad.1.div_ceil(window.stride.1).min(inner_end),
         inner_end,
     );
-    for block in job.blocks.0..job.blocks.1 {
-        let channel = block * BLOCK;
-        for y in job.rows.0..job.rows.1 {
-            let rows = taps_inside(
-                y,
-                window.kernel.0,
-                window.stride.0,
-                window.dilation.0,
-                window.pad.0,
-                height_in,
-            );
-            let mut strip = Strip {
-                taps: [std::ptr::null(); MOST_TAPS],
-                tap_rows: rows.1 - rows.0,
-                columns: (0, window.kernel.1),
+    for y in job.rows.0..job.rows.1 {
+        for block in job.blocks.0..job.blocks.1 {
+            let channel = block * BLOCK;
+            let inside = rows_inside(&window, y, height_in);
+            let mut rows = [std::ptr::null::<f32>(); MOST_TAPS];
+            for (row, ky) in rows.iter_mut().zip(inside.0..inside.1) {
+                let at = y * window.stride.0 + ky * window.dilation.0 - window.pad.0;
+                // SAFETY: a row inside the picture, which the caller vouches for.
+                *row = unsafe { job.input.row(at) }.wrapping_add(channel);
+            }
+            let weights = &packed.weights[block * taps * BLOCK..];
+            let line = Line {
+                rows,
+                row_count: inside.1 - inside.0,
+                weights: weights[inside.0 * window.kernel.1 * BLOCK..].as_ptr(),
+                weight_step: window.kernel.1 * BLOCK,
+                kernel_w: window.kernel.1,
                 tap_step: window.dilation.1 * c,
                 pixel_step: window.stride.1 * c,
-                weights: packed.weights[block * taps * BLOCK..][rows.0 * window.kernel.1 * BLOCK..]
-                    .as_ptr(),
-                weight_step: window.kernel.1 * BLOCK,
+                lead: window.pad.1 * c,
+                row_len: width_in * c,
                 bias: packed.bias[channel..].as_ptr(),
                 // SAFETY: an output row that the caller vouches for.
-                output: unsafe { job.output.row(y) },
+                output: unsafe { job.output.row(y) }.wrapping_add(channel),
                 output_step: c,
-                pixels: 1,
+                width,
+                inner,
                 channels: (c - channel).min(BLOCK),
                 activation: job.activation,
             };
-            let output = strip.output;
-            let mut starts = [std::ptr::null::<f32>(); MOST_TAPS];
-            for (start, ky) in starts.iter_mut().zip(rows.0..rows.1) {
-                let row = y * window.stride.0 + ky * window.dilation.0 - window.pad.0;
-                // SAFETY: a row inside the picture, which the caller vouches for.
-                *start = unsafe { job.input.row(row) };
-            }
-            let mut x = 0;
-            while x < width {
-                if (inner.0..inner.1).contains(&x) {
-                    let left = inner.1 - x;
-                    strip.pixels = left.div_ceil(left.div_ceil(MOST_PIXELS));
-                    strip.columns = (0, window.kernel.1);
-                } else {
-                    strip.pixels = 1;
-                    strip.columns = taps_inside(
-                        x,
-                        window.kernel.1,
-                        window.stride.1,
-                        window.dilation.1,
-                        window.pad.1,
-                        width_in,
-                    );
-                }
-                // The left tap of a border pixel may lie before the picture: a mere number then,
-                // which no load uses as `columns` begins further right.
-                let left = (x * window.stride.1) as isize - window.pad.1 as isize;
-                let offset = left * c as isize + channel as isize;
-                for (tap, start) in strip.taps.iter_mut().zip(starts).take(strip.tap_rows) {
-                    *tap = start.wrapping_offset(offset);
-                }
-                // SAFETY: the taps in `columns` lie inside the picture; the pixels are of this row.
-                unsafe {
-                    strip.output = output.add(x * c + channel);
-                    run(&strip);
-                }
-                x += strip.pixels;
-            }
+            // SAFETY: taps inside the picture and pixels of this row.
+            unsafe { run(&line) };
         }
     }
 }
 
-/// The strip in plain Rust.
+/// The kernel rows that fall inside the picture for output row `y`: first and end.
+fn rows_inside(window: &Window, y: usize, height: usize) -> (usize, usize) {
+    let (start, dilation) = (y * window.stride.0, window.dilation.0);
+    let first = window.pad.0.saturating_sub(start).div_ceil(dilation);
+    let end = (height + window.pad.0)
+        .saturating_sub(start)
+        .div_ceil(dilation);
+    let end = end.min(window.kernel.0);
+    (first.min(end), end)
+}
+
+/// The line in plain Rust.
 ///
 /// # Safety
-/// See [`RunStrip`].
-pub(super) unsafe fn strip_portable(strip: &Strip) {
-    let channels = strip.channels;
-    for pixel in 0..strip.pixels {
-        let mut sums = [0.0; BLOCK];
-        // SAFETY: whole blocks of bias and weights; taps and outputs as the caller vouches for.
-        unsafe {
-            sums.copy_from_slice(std::slice::from_raw_parts(strip.bias, BLOCK));
-            for (row, taps) in strip.taps.iter().enumerate().take(strip.tap_rows) {
-                for column in strip.columns.0..strip.columns.1 {
-                    let at = pixel * strip.pixel_step + column * strip.tap_step;
-                    let values = std::slice::from_raw_parts(taps.wrapping_add(at), channels);
-                    let at = row * strip.weight_step + column * BLOCK;
-                    let weights = std::slice::from_raw_parts(strip.weights.add(at), BLOCK);
-                    accumulate(&mut sums, values, weights);
+/// See [`RunLine`].
+pub(super) unsafe fn line_portable(line: &Line) {
+    // SAFETY: the caller's promise is handed on.
+    unsafe {
+        line.pixels(
+            |x, columns| pixel_portable(line, x, columns),
+            |x, pixels| {
+                for x in x..x + pixels {
+                    pixel_portable(line, x, (0, line.kernel_w));
                 }
+            },
+        );
+    }
+}
+
+/// # Safety
+/// See [`RunLine`]; the taps in `columns` lie inside.
+unsafe fn pixel_portable(line: &Line, x: usize, columns: (usize, usize)) {
+    let channels = line.channels;
+    let mut sums = [0.0; BLOCK];
+    // SAFETY: whole blocks of bias and weights; taps and outputs as the caller vouches for.
+    unsafe {
+        sums.copy_from_slice(std::slice::from_raw_parts(line.bias, BLOCK));
+        for row in 0..line.row_count {
+            for column in columns.0..columns.1 {
+                let at = line.tap(row, x).wrapping_add(column * line.tap_step);
+                let values = std::slice::from_raw_parts(at, channels);
+                let at = (row * line.kernel_w + column) * BLOCK;
+                let weights = std::slice::from_raw_parts(line.weights.wrapping_add(at), BLOCK);
+                accumulate(&mut sums, values, weights);
             }
-            let at = strip.output.add(pixel * strip.output_step);
-            let output = std::slice::from_raw_parts_mut(at, channels);
-            for (to, sum) in output.iter_mut().zip(sums) {
-                *to = strip.activation.of(sum);
-            }
+        }
+        let output = std::slice::from_raw_parts_mut(line.output_at(x), channels);
+        for (to, sum) in output.iter_mut().zip(sums) {
+            *to = line.activation.of(sum);
         }
     }
 }
 
 fn accumulate(sums: &mut [f32; BLOCK], values: &[f32], weights: &[f32]) {
-    if let (Ok(values), Ok(weights)) = (
-        <&[f32; BLOCK]>::try_from(values),
-        <&[f32; BLOCK]>::try_from(weights),
-    ) {
-        for ((sum, value), weight) in sums.iter_mut().zip(values).zip(weights) {
-            *sum += value * weight;
+    // A known length lets the compiler use whole registers.
+    if values.len() == BLOCK {
+        for lane in 0..BLOCK {
+            sums[lane] += values[lane] * weights[lane];
         }
     } else {
         for ((sum, value), weight) in sums.iter_mut().zip(values).zip(weights) {

@@ -8,10 +8,6 @@
     unsafe_code,
     reason = "vector instructions, and threads that share one arena"
 )]
-#![expect(
-    clippy::needless_range_loop,
-    reason = "loops over registers are unrolled by index, in step over several arrays"
-)]
 
 mod activation;
 mod arena;
@@ -23,6 +19,7 @@ mod depthwise_avx2;
 #[cfg(target_arch = "x86_64")]
 mod depthwise_avx512;
 mod isa;
+mod peak;
 mod product;
 #[cfg(target_arch = "x86_64")]
 mod product_avx2;
@@ -30,6 +27,8 @@ mod product_avx2;
 mod product_avx512;
 mod product_portable;
 mod program;
+#[cfg(target_arch = "x86_64")]
+mod registers;
 mod rows;
 mod simple;
 mod workers;
@@ -40,6 +39,7 @@ pub use buffer::Buffer;
 pub use chain::{Chain, Link, MOST_LINKS, Shape, Weights};
 pub use depthwise::{MOST_TAPS, PackedDepthwise, Window};
 pub use isa::Isa;
+pub use peak::peak_gmacs;
 pub use product::{PANEL, PackedProduct};
 pub use program::{Program, Step};
 use rows::Rows;

@@ -22,8 +22,10 @@ pub const PANEL: usize = 16;
 pub const MOST_PIXELS: usize = 8;
 /// Floats of the picture that are gone through again for each group of panels; a part of L2.
 const BLOCK_FLOATS: usize = 48 * 1024;
-/// Weights of at most this many floats stay in L1, then all panels are applied tile by tile.
+/// Weights of at most this many floats stay in L1; then all panels are applied to a few tiles.
 const SMALL_WEIGHTS: usize = 6 * 1024;
+/// The pixels of those tiles.
+const SMALL_BLOCK: usize = 32;
 
 /// Weights of a dense convolution, packed in panels.
 #[derive(Debug)]
@@ -112,57 +114,138 @@ pub struct ProductJob<'a> {
     pub panels: (usize, usize),
 }
 
-/// One tile: the pixels' taps, some panels of weights, and where the result goes.
+/// A run of output pixels and a few panels, as the instruction sets' own loops take them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tile<'a> {
-    pub taps: [*const f32; MOST_PIXELS],
-    pub runs: &'a [usize],
-    pub run_len: usize,
+pub(super) struct Sweep<'a> {
+    pub job: &'a ProductJob<'a>,
+    /// Weights of the first panel.
     pub weights: *const f32,
     /// Floats from one panel to the next.
     pub panel_stride: usize,
     pub bias: *const f32,
+    /// First output value of the first panel at the run's first pixel.
     pub output: *mut f32,
-    /// Null where nothing is added.
+    /// The same of the residual; null where nothing is added.
     pub residual: *const f32,
     /// Floats from one output pixel to the next.
     pub output_step: usize,
-    /// Output channels that exist from the tile's first on; at least one in its last panel.
+    /// Output channels that exist from the first panel on; at least one in the last panel.
     pub channels: usize,
-    pub activation: Activation,
+    /// Number of panels.
+    pub panels: usize,
+    /// Row and column of the run's first pixel.
+    pub first: (usize, usize),
+    /// Pixels in the run.
+    pub pixels: usize,
+    /// Weights that are needed next.
+    pub next: &'a [f32],
 }
 
-/// Runs tiles of up to [`MOST_PIXELS`] pixels and [`TileKernel::panels`] panels.
-pub(super) struct TileKernel {
-    /// Most pixels in a tile.
-    pub pixels: usize,
-    /// Most panels in a tile.
-    pub panels: usize,
-    /// Computes one tile of `pixels` and `panels`.
+/// The taps of one tile's pixels and where its results go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tile {
+    pub taps: [*const f32; MOST_PIXELS],
+    pub output: *mut f32,
+    pub residual: *const f32,
+}
+
+impl Sweep<'_> {
+    /// Cuts the run into tiles of about the same number of pixels, at most `most`, and calls
+    /// `run(tile, pixels)` for each.
     ///
     /// # Safety
-    /// All pointers of the tile reach what its numbers say; the instruction set is there.
-    pub run: unsafe fn(tile: &Tile<'_>, pixels: usize, panels: usize),
+    /// As [`product`].
+    #[inline(always)]
+    pub unsafe fn tiles(&self, most: usize, mut run: impl FnMut(&Tile, usize)) {
+        let job = self.job;
+        let tiles = self.pixels.div_ceil(most);
+        let (mut y, mut x) = self.first;
+        let mut first = 0;
+        // SAFETY: each pixel lies in the rows that the caller vouches for, and its taps in the
+        // input; a row past the last is never asked for.
+        let row_of = |y: usize| unsafe { job.input.row(y * job.row_step - job.row_lead) };
+        let mut row = row_of(y).cast_const();
+        let (short, longer) = (self.pixels / tiles, self.pixels % tiles);
+        let lines = self.next.len().div_ceil(LINE_FLOATS).div_ceil(tiles);
+        let lines = if lines > MOST_HINTS { 0 } else { lines };
+        for t in 0..tiles {
+            let pixels = short + usize::from(t < longer);
+            let mut taps = [std::ptr::null(); MOST_PIXELS];
+            for slot in taps.iter_mut().take(pixels) {
+                *slot = row.wrapping_add(x * job.pixel_step);
+                x += 1;
+                if x == job.width {
+                    (x, y) = (0, y + 1);
+                    if y < job.rows.1 {
+                        row = row_of(y);
+                    }
+                }
+            }
+            for line in t * lines..(t + 1) * lines {
+                prefetch(self.next.as_ptr().wrapping_add(line * LINE_FLOATS));
+            }
+            let offset = first * self.output_step;
+            let residual = if self.residual.is_null() {
+                self.residual
+            } else {
+                self.residual.wrapping_add(offset)
+            };
+            let output = self.output.wrapping_add(offset);
+            run(
+                &Tile {
+                    taps,
+                    output,
+                    residual,
+                },
+                pixels,
+            );
+            first += pixels;
+        }
+    }
 }
 
-pub(super) fn kernel(isa: Isa) -> TileKernel {
+/// Floats in a cache line.
+const LINE_FLOATS: usize = 16;
+/// Hints between two tiles; more would wait for each other, and long panels are foreseen by the
+/// processor itself.
+const MOST_HINTS: usize = 48;
+
+/// Asks for a cache line that is read soon; any address will do.
+#[inline(always)]
+fn prefetch(line: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which no address makes fail.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
+/// An instruction set's loop, and how many panels it takes at a time.
+struct SweepKernel {
+    panels: usize,
+    /// # Safety
+    /// As [`product`].
+    run: unsafe fn(&Sweep<'_>),
+}
+
+fn kernel(isa: Isa) -> SweepKernel {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => TileKernel {
-            pixels: 8,
+        Isa::Avx512 => SweepKernel {
             panels: 3,
-            run: super::product_avx512::tile,
+            run: super::product_avx512::sweep,
         },
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => TileKernel {
-            pixels: 6,
+        Isa::Avx2 => SweepKernel {
             panels: 1,
-            run: super::product_avx2::tile,
+            run: super::product_avx2::sweep,
         },
-        _ => TileKernel {
-            pixels: 4,
+        _ => SweepKernel {
             panels: 1,
-            run: super::product_portable::tile,
+            run: super::product_portable::sweep,
         },
     }
 }
@@ -199,62 +282,42 @@ unsafe fn piece(isa: Isa, job: &ProductJob<'_>, y0: usize, y1: usize) {
     let residual = job
         .residual
         // SAFETY: rows that the caller vouches for.
-        .map_or(std::ptr::null(), |r| unsafe { r.row(y0) }.cast_const());
-    let block = if taps * n <= SMALL_WEIGHTS {
-        kernel.pixels
+        .map(|r| unsafe { r.row(y0) }.cast_const());
+    let small = taps * n <= SMALL_WEIGHTS;
+    let block = if small {
+        SMALL_BLOCK
     } else {
-        (BLOCK_FLOATS / taps.max(1))
-            .next_multiple_of(kernel.pixels)
-            .max(kernel.pixels)
+        (BLOCK_FLOATS / taps.max(1)).max(MOST_PIXELS)
     };
     let blocks = pixels.div_ceil(block);
     let mut block_start = 0;
     for b in 0..blocks {
         let block_end = pixels * (b + 1) / blocks;
-        let tiles = (block_end - block_start).div_ceil(kernel.pixels);
         let mut panel = job.panels.0;
         while panel < job.panels.1 {
             let panels = kernel.panels.min(job.panels.1 - panel);
-            let mut tile = Tile {
-                taps: [std::ptr::null(); MOST_PIXELS],
-                runs: job.runs,
-                run_len: job.run_len,
-                weights: packed.weights()[panel * taps * PANEL..].as_ptr(),
+            let weights = &packed.weights()[panel * taps * PANEL..];
+            let after = &weights[panels * taps * PANEL..];
+            let left = job.panels.1 - panel - panels;
+            let next = &after[..left.min(kernel.panels) * taps * PANEL];
+            let offset = block_start * n + panel * PANEL;
+            let sweep = Sweep {
+                job,
+                weights: weights.as_ptr(),
                 panel_stride: taps * PANEL,
                 bias: job.bias[panel * PANEL..].as_ptr(),
-                output,
-                residual,
+                output: output.wrapping_add(offset),
+                residual: residual.map_or(std::ptr::null(), |r| r.wrapping_add(offset)),
                 output_step: n,
                 channels: n - panel * PANEL,
-                activation: job.activation,
+                panels,
+                first: (y0 + block_start / job.width, block_start % job.width),
+                pixels: block_end - block_start,
+                // What stays in cache anyway needs no hint.
+                next: if b == 0 && !small { next } else { &[] },
             };
-            let mut first = block_start;
-            let (mut y, mut x) = (y0 + first / job.width, first % job.width);
-            for t in 0..tiles {
-                let end = block_start + (block_end - block_start) * (t + 1) / tiles;
-                // SAFETY: each pixel lies in the rows that the caller vouches for, and its taps
-                // in the input; the output offsets stay below `pixels * n`.
-                unsafe {
-                    let mut row = job.input.row(y * job.row_step - job.row_lead).cast_const();
-                    for slot in &mut tile.taps[..end - first] {
-                        *slot = row.add(x * job.pixel_step);
-                        x += 1;
-                        if x == job.width {
-                            (x, y) = (0, y + 1);
-                            if y < y1 {
-                                row = job.input.row(y * job.row_step - job.row_lead);
-                            }
-                        }
-                    }
-                    let offset = first * n + panel * PANEL;
-                    tile.output = output.add(offset);
-                    if !residual.is_null() {
-                        tile.residual = residual.add(offset);
-                    }
-                    (kernel.run)(&tile, end - first, panels);
-                }
-                first = end;
-            }
+            // SAFETY: a part of what the caller vouches for.
+            unsafe { (kernel.run)(&sweep) };
             panel += panels;
         }
         block_start = block_end;

@@ -1,29 +1,61 @@
-//! The tile of [`super::product`] in AVX2 and FMA: up to 6 pixels times one panel in 12 registers.
+//! The tiles of [`super::product`] in AVX2 and FMA: up to 6 pixels times one panel in 12 registers.
 
 use std::arch::x86_64::*;
 
 use super::activation::Activation;
-use super::product::{PANEL, Tile};
+use super::product::{PANEL, Sweep, Tile};
+use super::registers::{load8, repeat8, store8, unrolled};
 
 /// Floats in one register.
 const LANES: usize = 8;
 
 /// # Safety
-/// See [`super::product::TileKernel::run`].
-pub(super) unsafe fn tile(tile: &Tile<'_>, pixels: usize, _panels: usize) {
-    macro_rules! pick {
-        ($($p:literal)*) => {
-            // SAFETY: the caller's promise is handed on; half a panel is enough for 8 channels.
-            unsafe {
-                if tile.channels <= LANES {
-                    match pixels { $($p => panel::<$p, 1>(tile),)* _ => {} }
-                } else {
-                    match pixels { $($p => panel::<$p, 2>(tile),)* _ => {} }
-                }
-            }
-        };
+/// See [`super::product::product`].
+pub(super) unsafe fn sweep(sweep: &Sweep<'_>) {
+    // SAFETY: the caller's promise is handed on; half a panel is enough for 8 channels.
+    unsafe {
+        if sweep.channels <= LANES {
+            half_panel(sweep);
+        } else {
+            whole_panel(sweep);
+        }
     }
-    pick!(1 2 3 4 5 6);
+}
+
+/// # Safety
+/// See [`super::product::product`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn whole_panel(sweep: &Sweep<'_>) {
+    // SAFETY: the caller's promise is handed on.
+    unsafe {
+        sweep.tiles(6, |tile, pixels| match pixels {
+            1 => run::<1, 2>(sweep, tile),
+            2 => run::<2, 2>(sweep, tile),
+            3 => run::<3, 2>(sweep, tile),
+            4 => run::<4, 2>(sweep, tile),
+            5 => run::<5, 2>(sweep, tile),
+            _ => run::<6, 2>(sweep, tile),
+        });
+    }
+}
+
+/// # Safety
+/// See [`super::product::product`]; at most 8 channels exist.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn half_panel(sweep: &Sweep<'_>) {
+    // SAFETY: the caller's promise is handed on.
+    unsafe {
+        sweep.tiles(8, |tile, pixels| match pixels {
+            1 => run::<1, 1>(sweep, tile),
+            2 => run::<2, 1>(sweep, tile),
+            3 => run::<3, 1>(sweep, tile),
+            4 => run::<4, 1>(sweep, tile),
+            5 => run::<5, 1>(sweep, tile),
+            6 => run::<6, 1>(sweep, tile),
+            7 => run::<7, 1>(sweep, tile),
+            _ => run::<8, 1>(sweep, tile),
+        });
+    }
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -42,73 +74,88 @@ pub(super) fn activate(x: __m256, activation: Activation) -> __m256 {
 #[inline]
 fn hard_sigmoid(x: __m256) -> __m256 {
     let shifted = _mm256_add_ps(x, _mm256_set1_ps(3.0));
-    let kept = _mm256_min_ps(
-        _mm256_max_ps(shifted, _mm256_setzero_ps()),
-        _mm256_set1_ps(6.0),
-    );
+    let zero = _mm256_setzero_ps();
+    let kept = _mm256_min_ps(_mm256_max_ps(shifted, zero), _mm256_set1_ps(6.0));
     _mm256_mul_ps(kept, _mm256_set1_ps(1.0 / 6.0))
 }
 
-/// `P` pixels times `N` registers of one panel.
+/// One tile of `P` pixels times `N` registers of one panel.
 ///
 /// # Safety
-/// See [`super::product::TileKernel::run`]; at most `8 N` channels of the panel exist.
+/// See [`super::product::product`]; at most `8 N` channels of the panel exist.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn panel<const P: usize, const N: usize>(tile: &Tile<'_>) {
-    // SAFETY: pointers stay in what the tile vouches for: `run_len` taps from each run's start,
+#[inline]
+unsafe fn run<const P: usize, const N: usize>(sweep: &Sweep<'_>, tile: &Tile) {
+    let job = sweep.job;
+    // SAFETY: pointers stay in what the sweep vouches for: `run_len` taps from each run's start,
     // as many rows of 16 weights, one panel of bias, and `channels` outputs a pixel.
     unsafe {
         let mut sums = [[_mm256_setzero_ps(); N]; P];
-        for n in 0..N {
-            let bias = _mm256_loadu_ps(tile.bias.add(n * LANES));
-            for row in &mut sums {
-                row[n] = bias;
-            }
-        }
-        let mut weights = tile.weights;
-        for run in tile.runs {
-            let mut taps = [std::ptr::null(); P];
-            for p in 0..P {
-                taps[p] = tile.taps[p].add(*run);
-            }
-            for k in 0..tile.run_len {
+        unrolled!([0 1] I < N, {
+            let bias = load8(sweep.bias.wrapping_add(I * LANES));
+            unrolled!([0 1 2 3 4 5 6 7] J < P, { sums[J][I] = bias; });
+        });
+        let mut weights = sweep.weights;
+        for run in job.runs {
+            let mut taps = [std::ptr::null::<f32>(); P];
+            unrolled!([0 1 2 3 4 5 6 7] J < P, { taps[J] = tile.taps[J].wrapping_add(*run); });
+            let mut left = job.run_len;
+            while left > 0 {
+                left -= 1;
                 let mut w = [_mm256_setzero_ps(); N];
-                for n in 0..N {
-                    w[n] = _mm256_loadu_ps(weights.add(n * LANES));
-                }
-                weights = weights.add(PANEL);
-                for p in 0..P {
-                    let tap = _mm256_broadcast_ss(&*taps[p].add(k));
-                    for n in 0..N {
-                        sums[p][n] = _mm256_fmadd_ps(tap, w[n], sums[p][n]);
-                    }
-                }
+                unrolled!([0 1] I < N, { w[I] = load8(weights.wrapping_add(I * LANES)); });
+                weights = weights.wrapping_add(PANEL);
+                unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                    let tap = repeat8(taps[J]);
+                    taps[J] = taps[J].wrapping_add(1);
+                    unrolled!([0 1] I < N, {
+                        sums[J][I] = _mm256_fmadd_ps(tap, w[I], sums[J][I]);
+                    });
+                });
             }
         }
-        let channels = tile.channels.min(N * LANES);
-        for p in 0..P {
-            let at = p * tile.output_step;
-            for n in 0..N {
-                let mut value = activate(sums[p][n], tile.activation);
-                let here = channels.saturating_sub(n * LANES).min(LANES);
-                let at = at + n * LANES;
-                if here == LANES {
-                    if !tile.residual.is_null() {
-                        value = _mm256_add_ps(value, _mm256_loadu_ps(tile.residual.add(at)));
-                    }
-                    _mm256_storeu_ps(tile.output.add(at), value);
-                } else {
-                    // AMD's masked stores are slow; the few last channels go one by one.
-                    let mut lanes = [0.0_f32; LANES];
-                    _mm256_storeu_ps(lanes.as_mut_ptr(), value);
-                    for (lane, value) in lanes.iter_mut().enumerate().take(here) {
-                        if !tile.residual.is_null() {
-                            *value += *tile.residual.add(at + lane);
-                        }
-                        *tile.output.add(at + lane) = *value;
-                    }
-                }
-            }
+        if let Activation::Clamp { low, high } = job.activation {
+            let (low, high) = (_mm256_set1_ps(low), _mm256_set1_ps(high));
+            unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                unrolled!([0 1] I < N, {
+                    sums[J][I] = _mm256_min_ps(_mm256_max_ps(sums[J][I], low), high);
+                });
+            });
+        } else {
+            unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                unrolled!([0 1] I < N, { sums[J][I] = activate(sums[J][I], job.activation); });
+            });
         }
+        if sweep.channels >= N * LANES {
+            if !tile.residual.is_null() {
+                unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                    unrolled!([0 1] I < N, {
+                        let at = tile.residual.wrapping_add(J.wrapping_mul(sweep.output_step).wrapping_add(I * LANES));
+                        sums[J][I] = _mm256_add_ps(sums[J][I], load8(at));
+                    });
+                });
+            }
+            unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                unrolled!([0 1] I < N, {
+                    let at = tile.output.wrapping_add(J.wrapping_mul(sweep.output_step).wrapping_add(I * LANES));
+                    store8(at, sums[J][I]);
+                });
+            });
+            return;
+        }
+        // AMD's masked stores are slow; the few last channels go one by one.
+        unrolled!([0 1 2 3 4 5 6 7] J < P, {
+            let mut lanes = [0.0_f32; PANEL];
+            unrolled!([0 1] I < N, {
+                store8(lanes.as_mut_ptr().wrapping_add(I * LANES), sums[J][I]);
+            });
+            for (lane, value) in lanes.iter_mut().enumerate().take(sweep.channels) {
+                let at = J * sweep.output_step + lane;
+                if !tile.residual.is_null() {
+                    *value += *tile.residual.wrapping_add(at);
+                }
+                *tile.output.wrapping_add(at) = *value;
+            }
+        });
     }
 }

@@ -1,28 +1,51 @@
-//! The tile of [`super::product`] in AVX-512: up to 8 pixels times 3 panels in 24 registers.
+//! The tiles of [`super::product`] in AVX-512: up to 8 pixels times 3 panels in 24 registers.
 
 use std::arch::x86_64::*;
 
 use super::activation::Activation;
-use super::product::{PANEL, Tile};
+use super::product::{PANEL, Sweep, Tile};
+use super::registers::{load8, load16, repeat16, unrolled};
+
+/// Most pixels in a tile.
+const PIXELS: usize = 8;
 
 /// # Safety
-/// See [`super::product::TileKernel::run`].
-pub(super) unsafe fn tile(tile: &Tile<'_>, pixels: usize, panels: usize) {
-    macro_rules! pick {
-        ($($p:literal)*) => {
-            // SAFETY: the caller's promise is handed on; the last panel's columns are counted
-            // so that narrower registers and masks cover just what exists.
-            unsafe {
-                match (panels, tile.channels) {
-                    (1, 1..=8) => match pixels { $($p => narrow::<$p>(tile),)* _ => {} },
-                    (1, _) => match pixels { $($p => wide::<$p, 1>(tile),)* _ => {} },
-                    (2, _) => match pixels { $($p => wide::<$p, 2>(tile),)* _ => {} },
-                    _ => match pixels { $($p => wide::<$p, 3>(tile),)* _ => {} },
-                }
-            }
-        };
+/// See [`super::product::product`].
+pub(super) unsafe fn sweep(sweep: &Sweep<'_>) {
+    let last = sweep.channels - (sweep.panels - 1) * PANEL;
+    // SAFETY: the caller's promise is handed on. Where the last panel holds 8 channels or fewer,
+    // half a register is enough for it.
+    unsafe {
+        match (sweep.panels, last <= PANEL / 2) {
+            (1, true) => panels::<0, 1>(sweep),
+            (1, false) => panels::<1, 0>(sweep),
+            (2, true) => panels::<1, 1>(sweep),
+            (2, false) => panels::<2, 0>(sweep),
+            (_, true) => panels::<2, 1>(sweep),
+            (_, false) => panels::<3, 0>(sweep),
+        }
     }
-    pick!(1 2 3 4 5 6 7 8);
+}
+
+/// All pixels times `N` whole panels and `H` halves.
+///
+/// # Safety
+/// See [`super::product::product`].
+#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+unsafe fn panels<const N: usize, const H: usize>(sweep: &Sweep<'_>) {
+    // SAFETY: the caller's promise is handed on.
+    unsafe {
+        sweep.tiles(PIXELS, |tile, pixels| match pixels {
+            1 => run::<1, N, H>(sweep, tile),
+            2 => run::<2, N, H>(sweep, tile),
+            3 => run::<3, N, H>(sweep, tile),
+            4 => run::<4, N, H>(sweep, tile),
+            5 => run::<5, N, H>(sweep, tile),
+            6 => run::<6, N, H>(sweep, tile),
+            7 => run::<7, N, H>(sweep, tile),
+            _ => run::<8, N, H>(sweep, tile),
+        });
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
@@ -41,99 +64,99 @@ pub(super) fn activate(x: __m512, activation: Activation) -> __m512 {
 #[inline]
 fn hard_sigmoid(x: __m512) -> __m512 {
     let shifted = _mm512_add_ps(x, _mm512_set1_ps(3.0));
-    let kept = _mm512_min_ps(
-        _mm512_max_ps(shifted, _mm512_setzero_ps()),
-        _mm512_set1_ps(6.0),
-    );
+    let zero = _mm512_setzero_ps();
+    let kept = _mm512_min_ps(_mm512_max_ps(shifted, zero), _mm512_set1_ps(6.0));
     _mm512_mul_ps(kept, _mm512_set1_ps(1.0 / 6.0))
 }
 
-/// `P` pixels times `N` panels.
+/// Activation, residual and store of one panel of a tile; a macro, as a function that the compiler
+/// does not inline would take its registers through memory.
+macro_rules! finish {
+    ($sweep:ident, $tile:ident, $pixels:ident, $channel:expr, $mask:expr, |$j:ident| $sum:expr) => {
+        let mut column = [_mm512_setzero_ps(); $pixels];
+        unrolled!([0 1 2 3 4 5 6 7] $j < $pixels, { column[$j] = $sum; });
+        if let Activation::Clamp { low, high } = $sweep.job.activation {
+            let (low, high) = (_mm512_set1_ps(low), _mm512_set1_ps(high));
+            unrolled!([0 1 2 3 4 5 6 7] $j < $pixels, {
+                column[$j] = _mm512_min_ps(_mm512_max_ps(column[$j], low), high);
+            });
+        } else {
+            unrolled!([0 1 2 3 4 5 6 7] $j < $pixels, {
+                column[$j] = activate(column[$j], $sweep.job.activation);
+            });
+        }
+        if !$tile.residual.is_null() {
+            unrolled!([0 1 2 3 4 5 6 7] $j < $pixels, {
+                let at = $tile.residual.wrapping_add($j.wrapping_mul($sweep.output_step).wrapping_add($channel));
+                column[$j] = _mm512_add_ps(column[$j], _mm512_maskz_loadu_ps($mask, at));
+            });
+        }
+        unrolled!([0 1 2 3 4 5 6 7] $j < $pixels, {
+            let at = $tile.output.wrapping_add($j.wrapping_mul($sweep.output_step).wrapping_add($channel));
+            _mm512_mask_storeu_ps(at, $mask, column[$j]);
+        });
+    };
+}
+
+/// One tile of `P` pixels.
 ///
 /// # Safety
-/// See [`super::product::TileKernel::run`].
+/// See [`super::product::product`].
 #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
-unsafe fn wide<const P: usize, const N: usize>(tile: &Tile<'_>) {
-    // SAFETY: pointers stay in what the tile vouches for: `run_len` taps from each run's start,
+#[inline]
+unsafe fn run<const P: usize, const N: usize, const H: usize>(sweep: &Sweep<'_>, tile: &Tile) {
+    let job = sweep.job;
+    // SAFETY: pointers stay in what the sweep vouches for: `run_len` taps from each run's start,
     // as many rows of 16 weights a panel, whole panels of bias, and `channels` outputs a pixel,
     // the last panel's under a mask.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); N]; P];
-        for n in 0..N {
-            let bias = _mm512_loadu_ps(tile.bias.add(n * PANEL));
-            for row in &mut sums {
-                row[n] = bias;
-            }
-        }
-        let mut weights = tile.weights;
-        for run in tile.runs {
-            let mut taps = [std::ptr::null(); P];
-            for p in 0..P {
-                taps[p] = tile.taps[p].add(*run);
-            }
-            for k in 0..tile.run_len {
+        let mut halves = [[_mm256_setzero_ps(); H]; P];
+        unrolled!([0 1 2] I < N, {
+            let bias = load16(sweep.bias.wrapping_add(I * PANEL));
+            unrolled!([0 1 2 3 4 5 6 7] J < P, { sums[J][I] = bias; });
+        });
+        unrolled!([0] I < H, {
+            let bias = load8(sweep.bias.wrapping_add(N * PANEL));
+            unrolled!([0 1 2 3 4 5 6 7] J < P, { halves[J][I] = bias; });
+        });
+        let mut weights = sweep.weights;
+        for run in job.runs {
+            let mut taps = [std::ptr::null::<f32>(); P];
+            unrolled!([0 1 2 3 4 5 6 7] J < P, { taps[J] = tile.taps[J].wrapping_add(*run); });
+            let mut left = job.run_len;
+            while left > 0 {
+                left -= 1;
                 let mut w = [_mm512_setzero_ps(); N];
-                for n in 0..N {
-                    w[n] = _mm512_loadu_ps(weights.add(n * tile.panel_stride));
-                }
-                weights = weights.add(PANEL);
-                for p in 0..P {
-                    let tap = _mm512_set1_ps(*taps[p].add(k));
-                    for n in 0..N {
-                        sums[p][n] = _mm512_fmadd_ps(tap, w[n], sums[p][n]);
-                    }
-                }
+                let mut half = [_mm256_setzero_ps(); H];
+                unrolled!([0 1 2] I < N, {
+                    w[I] = load16(weights.wrapping_add(I.wrapping_mul(sweep.panel_stride)));
+                });
+                unrolled!([0] I < H, {
+                    half[I] = load8(weights.wrapping_add(N.wrapping_mul(sweep.panel_stride)));
+                });
+                weights = weights.wrapping_add(PANEL);
+                unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                    let tap = repeat16(taps[J]);
+                    taps[J] = taps[J].wrapping_add(1);
+                    unrolled!([0 1 2] I < N, {
+                        sums[J][I] = _mm512_fmadd_ps(tap, w[I], sums[J][I]);
+                    });
+                    unrolled!([0] I < H, {
+                        let tap = _mm512_castps512_ps256(tap);
+                        halves[J][I] = _mm256_fmadd_ps(tap, half[I], halves[J][I]);
+                    });
+                });
             }
         }
-        let last = (tile.channels - (N - 1) * PANEL).min(PANEL);
-        let last_mask = ((1_u32 << last) - 1) as __mmask16;
-        for n in 0..N {
-            let mask = if n + 1 == N { last_mask } else { 0xffff };
-            for p in 0..P {
-                let at = p * tile.output_step + n * PANEL;
-                let mut value = activate(sums[p][n], tile.activation);
-                if !tile.residual.is_null() {
-                    let more = _mm512_maskz_loadu_ps(mask, tile.residual.add(at));
-                    value = _mm512_add_ps(value, more);
-                }
-                _mm512_mask_storeu_ps(tile.output.add(at), mask, value);
-            }
-        }
-    }
-}
-
-/// `P` pixels times half a panel, so that 8 channels cost half of 16.
-///
-/// # Safety
-/// See [`super::product::TileKernel::run`]; at most 8 channels exist.
-#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
-unsafe fn narrow<const P: usize>(tile: &Tile<'_>) {
-    // SAFETY: as in `wide`, with the first half of each row of weights.
-    unsafe {
-        let mut sums = [_mm256_loadu_ps(tile.bias); P];
-        let mut weights = tile.weights;
-        for run in tile.runs {
-            let mut taps = [std::ptr::null(); P];
-            for p in 0..P {
-                taps[p] = tile.taps[p].add(*run);
-            }
-            for k in 0..tile.run_len {
-                let w = _mm256_loadu_ps(weights);
-                weights = weights.add(PANEL);
-                for p in 0..P {
-                    sums[p] = _mm256_fmadd_ps(_mm256_set1_ps(*taps[p].add(k)), w, sums[p]);
-                }
-            }
-        }
-        let mask = ((1_u32 << tile.channels) - 1) as __mmask16;
-        for p in 0..P {
-            let at = p * tile.output_step;
-            let mut value = activate(_mm512_castps256_ps512(sums[p]), tile.activation);
-            if !tile.residual.is_null() {
-                let more = _mm512_maskz_loadu_ps(mask, tile.residual.add(at));
-                value = _mm512_add_ps(value, more);
-            }
-            _mm512_mask_storeu_ps(tile.output.add(at), mask, value);
-        }
+        let last = (sweep.channels - (N + H - 1) * PANEL).min(PANEL);
+        let mask = ((1_u32 << last) - 1) as __mmask16;
+        unrolled!([0 1 2] I < N, {
+            let mask = if I + 1 == N + H { mask } else { 0xffff };
+            finish!(sweep, tile, P, I * PANEL, mask, |J| sums[J][I]);
+        });
+        unrolled!([0] I < H, {
+            finish!(sweep, tile, P, N * PANEL, mask, |J| _mm512_castps256_ps512(halves[J][I]));
+        });
     }
 }

@@ -95,11 +95,11 @@ fn check_chain(chain: &Chain, arena_len: usize) {
     let links = chain.links();
     let (first, last) = (&links[0], &links[links.len() - 1]);
     assert!(
-        inside(chain.input) && chain.input.len >= first.input.len(),
+        inside(chain.input) && chain.input.len >= first.input.floats(),
         "input slot"
     );
     assert!(
-        inside(chain.output) && chain.output.len >= last.output.len(),
+        inside(chain.output) && chain.output.len >= last.output.floats(),
         "output slot"
     );
     assert!(
@@ -108,7 +108,7 @@ fn check_chain(chain: &Chain, arena_len: usize) {
     );
     if let Some(residual) = chain.residual {
         assert!(
-            inside(residual) && residual.len >= last.output.len(),
+            inside(residual) && residual.len >= last.output.floats(),
             "residual slot"
         );
         assert!(

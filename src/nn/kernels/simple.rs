@@ -77,11 +77,17 @@ pub enum Unary {
 /// Functions of two values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binary {
+    /// `a + b`.
     Add,
+    /// `a - b`.
     Sub,
+    /// `a * b`.
     Mul,
+    /// `a / b`.
     Div,
+    /// The greater.
     Max,
+    /// The lesser.
     Min,
 }
 

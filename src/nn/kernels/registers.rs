@@ -1,0 +1,77 @@
+//! Loops over registers, and loads that stay plain loads in every build.
+//!
+//! Sums live in arrays of registers. The compiler keeps such an array in registers only if every
+//! index is known before its passes start, so these loops are written out by a macro. The loads
+//! of `core::arch` carry checks in builds with debug assertions, and a check inside the innermost
+//! loop costs half of its speed; loads under a full mask are the same instruction without one.
+
+/// Writes `$body` once for each number below `$limit`, of those listed, with `$i` as a constant.
+macro_rules! unrolled {
+    ([$($n:literal)*] $i:ident < $limit:expr, $body:block) => {
+        $(
+            if $n < $limit {
+                const $i: usize = $n;
+                $body
+            }
+        )*
+    };
+}
+
+pub(super) use unrolled;
+
+use std::arch::x86_64::*;
+
+/// Sixteen floats.
+///
+/// # Safety
+/// All are readable.
+#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+#[inline]
+pub(super) unsafe fn load16(from: *const f32) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_maskz_loadu_ps(0xffff, from) }
+}
+
+/// Sixteen times one float.
+///
+/// # Safety
+/// It is readable.
+#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+#[inline]
+pub(super) unsafe fn repeat16(from: *const f32) -> __m512 {
+    // SAFETY: the caller's promise.
+    _mm512_broadcastss_ps(unsafe { _mm_load_ss(from) })
+}
+
+/// Eight floats.
+///
+/// # Safety
+/// All are readable.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) unsafe fn load8(from: *const f32) -> __m256 {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_maskload_ps(from, _mm256_set1_epi32(-1)) }
+}
+
+/// Eight times one float.
+///
+/// # Safety
+/// It is readable.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) unsafe fn repeat8(from: *const f32) -> __m256 {
+    // SAFETY: the caller's promise.
+    _mm256_broadcastss_ps(unsafe { _mm_load_ss(from) })
+}
+
+/// Stores eight floats.
+///
+/// # Safety
+/// All are writable.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) unsafe fn store8(to: *mut f32, value: __m256) {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_maskstore_ps(to, _mm256_set1_epi32(-1), value) }
+}
