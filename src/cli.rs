@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mobilens::nn::KernelChoice;
 
 /// Real-time detection for security cameras and drones, described by one YAML file.
 #[derive(Debug, Parser)]
@@ -80,24 +81,65 @@ pub enum Command {
     /// List cameras, their formats and rates.
     Devices,
     /// Measure the latency of a model, or the cost of each stage of a pipeline.
-    Bench {
-        /// An ONNX model, or a pipeline's YAML.
-        #[arg(value_name = "MODEL.onnx|PIPELINE.yaml")]
-        target: PathBuf,
-        /// Threads inside one inference.
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
-        threads: Option<u16>,
-        /// Measured runs of a model (default 50), or frames of a pipeline (default: all).
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-        iters: Option<u32>,
-        /// One JSON line instead of a table.
-        #[arg(long)]
-        json: bool,
-    },
+    Bench(BenchArgs),
     /// Show a model's layers: what runs where, and what it costs.
     Inspect {
         /// An ONNX model.
         #[arg(value_name = "MODEL.onnx")]
         model: PathBuf,
     },
+}
+
+/// What to measure and how.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// An ONNX model, or a pipeline's YAML.
+    #[arg(value_name = "MODEL.onnx|PIPELINE.yaml")]
+    pub target: PathBuf,
+    /// Threads inside one inference.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub threads: Option<u16>,
+    /// Measured runs of a model (default 50), or frames of a pipeline (default: all).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub iters: Option<u32>,
+    /// Only these classes of a detector, by the labels of the card beside the model.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub classes: Vec<String>,
+    /// What runs the hot operators of a model.
+    #[arg(long, value_enum, default_value_t)]
+    pub kernels: Kernels,
+    /// Also print the time of each step of a model.
+    #[arg(long, conflicts_with = "json")]
+    pub layers: bool,
+    /// One JSON line instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// See [`KernelChoice`].
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Kernels {
+    /// The kernels for the widest vectors of this machine.
+    #[default]
+    Auto,
+    /// tract alone.
+    Tract,
+    /// The kernels in plain Rust.
+    Portable,
+    /// The kernels for AVX2 and FMA.
+    Avx2,
+    /// The kernels for AVX-512.
+    Avx512,
+}
+
+impl From<Kernels> for KernelChoice {
+    fn from(kernels: Kernels) -> Self {
+        match kernels {
+            Kernels::Auto => Self::Auto,
+            Kernels::Tract => Self::Tract,
+            Kernels::Portable => Self::Portable,
+            Kernels::Avx2 => Self::Avx2,
+            Kernels::Avx512 => Self::Avx512,
+        }
+    }
 }

@@ -43,12 +43,7 @@ fn command(cli: Cli) -> u8 {
         Some(Command::Check { pipelines }) => check(&pipelines),
         Some(Command::Schema { records, card }) => print_schema(records, card),
         Some(Command::Devices) => devices(),
-        Some(Command::Bench {
-            target,
-            threads,
-            iters,
-            json,
-        }) => bench::bench(&target, threads.map(usize::from), iters, json),
+        Some(Command::Bench(arguments)) => bench::bench(&arguments),
         Some(Command::Inspect { model }) => inspect::inspect(&model),
     }
 }

@@ -35,7 +35,7 @@ use std::time::Duration;
 
 pub use detector::{Detector, DetectorLatency};
 pub use feed::{Feed, FeedCounts, Pace};
-pub use model::{DetectorModel, ModelError};
+pub use model::{DetectorModel, ModelError, classes_to_keep};
 pub use pipeline::{Chain, NamedSink, Pipeline};
 pub use progress::Progress;
 pub use source::OpenSource;

@@ -4,7 +4,7 @@ use crate::config::{
     ActivationSpec, CardSpec, ChannelOrder, DetectSpec, LetterboxAnchor as AnchorSetting,
     PipelineConfig, ResizeSpec, SsdHeadSpec,
 };
-use crate::nn::{LoadOptions, Network, NnError};
+use crate::nn::{KeptClasses, LoadOptions, Network, NnError, PrunedClasses};
 use crate::postprocess::{Activation, AnchorSpec, BoxCoding, SsdDecoder, SsdSpec, WantedClass};
 use crate::preprocess::{LetterboxAnchor, PreprocessSpec, Resize};
 
@@ -61,7 +61,12 @@ impl DetectorModel {
                 "its head is deeplab; this version runs detectors (ssd) only".to_owned(),
             ));
         };
-        let network = Network::load(&card.file, &LoadOptions::default())?;
+        let wanted = &config.spec.detect.classes;
+        let options = LoadOptions {
+            keep: classes_to_keep(card, &|name| wanted.contains_key(name)),
+            ..LoadOptions::default()
+        };
+        let network = Network::load(&card.file, &options)?;
         let (w, h) = (card.input.width_px as usize, card.input.height_px as usize);
         let expected = [1, 3, h, w];
         if network.input().shape != expected {
@@ -91,7 +96,8 @@ impl DetectorModel {
                 "the scores' shape is {scores:?}; expected [1, anchors, channels]"
             )));
         };
-        let ssd = ssd_spec(card, head, &config.spec.detect, channels);
+        let pruned = network.pruned_classes();
+        let ssd = ssd_spec(card, head, &config.spec.detect, channels, pruned);
         let anchors = SsdDecoder::new(ssd.clone()).anchor_count();
         if anchors != rows {
             return Err(fault(format!(
@@ -104,9 +110,10 @@ impl DetectorModel {
                 "the boxes' shape is {boxes:?}; expected [1, {anchors}, 4]"
             )));
         }
-        if let Some(label) = card.labels.iter().find(|l| l.id as usize >= channels) {
+        let of = pruned.map_or(channels, |pruned| pruned.of);
+        if let Some(label) = card.labels.iter().find(|l| l.id as usize >= of) {
             return Err(fault(format!(
-                "the label {} (\"{}\") has no channel; the scores have {channels}",
+                "the label {} (\"{}\") has no channel; the scores have {of}",
                 label.id, label.name
             )));
         }
@@ -118,6 +125,23 @@ impl DetectorModel {
             scores_output,
         })
     }
+}
+
+/// The scores that are worth computing when only some of the card's labels are wanted; `None`
+/// where all are, or where each score depends on all of them.
+pub fn classes_to_keep(card: &CardSpec, is_wanted: &dyn Fn(&str) -> bool) -> Option<KeptClasses> {
+    let head = card.head.ssd.as_ref()?;
+    if head.activation != ActivationSpec::Sigmoid {
+        return None;
+    }
+    let wanted = card.labels.iter().filter(|label| is_wanted(&label.name));
+    let mut classes: Vec<usize> = wanted.map(|label| label.id as usize).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    (!classes.is_empty()).then(|| KeptClasses {
+        output: head.scores.clone(),
+        classes,
+    })
 }
 
 /// What the network wants to be fed.
@@ -144,7 +168,13 @@ fn preprocess_spec(card: &CardSpec) -> PreprocessSpec {
 }
 
 /// What to look for, and how to find it in the heads.
-fn ssd_spec(card: &CardSpec, head: &SsdHeadSpec, detect: &DetectSpec, channels: usize) -> SsdSpec {
+fn ssd_spec(
+    card: &CardSpec,
+    head: &SsdHeadSpec,
+    detect: &DetectSpec,
+    channels: usize,
+    pruned: Option<&PrunedClasses>,
+) -> SsdSpec {
     let threshold = detect.score_threshold.unwrap_or(SCORE_THRESHOLD);
     let classes = card
         .labels
@@ -155,8 +185,13 @@ fn ssd_spec(card: &CardSpec, head: &SsdHeadSpec, detect: &DetectSpec, channels: 
             if class.is_none() && !detect.classes.is_empty() {
                 return None;
             }
+            let class_id = label.id as usize;
+            let channel = match pruned {
+                Some(pruned) => pruned.classes.binary_search(&class_id).ok()?,
+                None => class_id,
+            };
             Some(WantedClass {
-                channel: label.id as usize,
+                channel,
                 category_id: label.id,
                 score_threshold: class.and_then(|c| c.score_threshold).unwrap_or(threshold),
             })
