@@ -10,6 +10,7 @@ use super::Rows;
 use super::activation::Activation;
 use super::buffer::Buffer;
 use super::isa::Isa;
+use super::slide;
 
 /// Channels that are worked on at a time.
 pub const BLOCK: usize = 16;
@@ -110,6 +111,34 @@ pub struct DepthwiseJob<'a> {
     pub rows: (usize, usize),
     /// The channel blocks to compute.
     pub blocks: (usize, usize),
+}
+
+/// Output rows that one block of channels is taken through before the next; their pointers are
+/// worked out once for all blocks.
+const GROUP: usize = 16;
+
+/// Where one output row reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutputRow {
+    /// The kernel rows that lie inside the picture.
+    pub taps: [*const f32; MOST_TAPS],
+    /// Their number.
+    pub count: usize,
+    /// Kernel rows above the picture.
+    pub skipped: usize,
+    /// First value of the output row.
+    pub output: *mut f32,
+}
+
+impl Default for OutputRow {
+    fn default() -> Self {
+        Self {
+            taps: [std::ptr::null(); MOST_TAPS],
+            count: 0,
+            skipped: 0,
+            output: std::ptr::null_mut(),
+        }
+    }
 }
 
 /// One output row and one block of channels, as the instruction sets' own loops take it.
@@ -249,39 +278,59 @@ pub unsafe fn depthwise(isa: Isa, job: &DepthwiseJob<'_>) {
         window.pad.1.div_ceil(window.stride.1).min(inner_end),
         inner_end,
     );
-    for y in job.rows.0..job.rows.1 {
-        for block in job.blocks.0..job.blocks.1 {
-            let channel = block * BLOCK;
+    let slides = slide::applies(isa, job);
+    let mut first = job.rows.0;
+    while first < job.rows.1 {
+        let mut group = [OutputRow::default(); GROUP];
+        let end = (first + GROUP).min(job.rows.1);
+        let group = &mut group[..end - first];
+        for (row, y) in group.iter_mut().zip(first..end) {
             let inside = rows_inside(&window, y, height_in);
-            let mut rows = [std::ptr::null::<f32>(); MOST_TAPS];
-            for (row, ky) in rows.iter_mut().zip(inside.0..inside.1) {
+            for (slot, ky) in row.taps.iter_mut().zip(inside.0..inside.1) {
                 let at = y * window.stride.0 + ky * window.dilation.0 - window.pad.0;
                 // SAFETY: a row inside the picture, which the caller vouches for.
-                *row = unsafe { job.input.row(at) }.wrapping_add(channel);
+                *slot = unsafe { job.input.row(at) };
             }
-            let weights = &packed.weights[block * taps * BLOCK..];
-            let line = Line {
-                rows,
-                row_count: inside.1 - inside.0,
-                weights: weights[inside.0 * window.kernel.1 * BLOCK..].as_ptr(),
-                weight_step: window.kernel.1 * BLOCK,
-                kernel_w: window.kernel.1,
-                tap_step: window.dilation.1 * c,
-                pixel_step: window.stride.1 * c,
-                lead: window.pad.1 * c,
-                row_len: width_in * c,
-                bias: packed.bias[channel..].as_ptr(),
-                // SAFETY: an output row that the caller vouches for.
-                output: unsafe { job.output.row(y) }.wrapping_add(channel),
-                output_step: c,
-                width,
-                inner,
-                channels: (c - channel).min(BLOCK),
-                activation: job.activation,
-            };
-            // SAFETY: taps inside the picture and pixels of this row.
-            unsafe { run(&line) };
+            row.count = inside.1 - inside.0;
+            row.skipped = inside.0;
+            // SAFETY: an output row that the caller vouches for.
+            row.output = unsafe { job.output.row(y) };
         }
+        for block in job.blocks.0..job.blocks.1 {
+            let channel = block * BLOCK;
+            let channels = (c - channel).min(BLOCK);
+            let weights = packed.weights[block * taps * BLOCK..].as_ptr();
+            let bias = packed.bias[channel..].as_ptr();
+            if slides {
+                let channels = (channel, channels);
+                // SAFETY: rows inside the picture, weights and bias of this block.
+                unsafe { slide::slide(isa, job, group, (weights, bias), channels) };
+                continue;
+            }
+            for row in group.iter() {
+                let line = Line {
+                    rows: row.taps.map(|taps| taps.wrapping_add(channel)),
+                    row_count: row.count,
+                    weights: weights.wrapping_add(row.skipped * window.kernel.1 * BLOCK),
+                    weight_step: window.kernel.1 * BLOCK,
+                    kernel_w: window.kernel.1,
+                    tap_step: window.dilation.1 * c,
+                    pixel_step: window.stride.1 * c,
+                    lead: window.pad.1 * c,
+                    row_len: width_in * c,
+                    bias,
+                    output: row.output.wrapping_add(channel),
+                    output_step: c,
+                    width,
+                    inner,
+                    channels,
+                    activation: job.activation,
+                };
+                // SAFETY: taps inside the picture and pixels of this row.
+                unsafe { run(&line) };
+            }
+        }
+        first = end;
     }
 }
 

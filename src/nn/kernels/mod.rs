@@ -27,10 +27,10 @@ mod product_avx2;
 mod product_avx512;
 mod product_portable;
 mod program;
-#[cfg(target_arch = "x86_64")]
 mod registers;
 mod rows;
 mod simple;
+mod slide;
 mod workers;
 
 pub use activation::Activation;

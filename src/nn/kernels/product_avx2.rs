@@ -60,11 +60,15 @@ unsafe fn half_panel(sweep: &Sweep<'_>) {
 
 #[target_feature(enable = "avx2,fma")]
 #[inline]
+pub(super) fn clamp(x: __m256, low: __m256, high: __m256) -> __m256 {
+    _mm256_min_ps(_mm256_max_ps(x, low), high)
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[inline]
 pub(super) fn activate(x: __m256, activation: Activation) -> __m256 {
     match activation {
-        Activation::Clamp { low, high } => {
-            _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(low)), _mm256_set1_ps(high))
-        }
+        Activation::Clamp { low, high } => clamp(x, _mm256_set1_ps(low), _mm256_set1_ps(high)),
         Activation::HardSigmoid => hard_sigmoid(x),
         Activation::HardSwish => _mm256_mul_ps(x, hard_sigmoid(x)),
     }

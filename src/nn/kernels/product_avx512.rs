@@ -50,11 +50,15 @@ unsafe fn panels<const N: usize, const H: usize>(sweep: &Sweep<'_>) {
 
 #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
 #[inline]
+pub(super) fn clamp(x: __m512, low: __m512, high: __m512) -> __m512 {
+    _mm512_min_ps(_mm512_max_ps(x, low), high)
+}
+
+#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+#[inline]
 pub(super) fn activate(x: __m512, activation: Activation) -> __m512 {
     match activation {
-        Activation::Clamp { low, high } => {
-            _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(low)), _mm512_set1_ps(high))
-        }
+        Activation::Clamp { low, high } => clamp(x, _mm512_set1_ps(low), _mm512_set1_ps(high)),
         Activation::HardSigmoid => hard_sigmoid(x),
         Activation::HardSwish => _mm512_mul_ps(x, hard_sigmoid(x)),
     }

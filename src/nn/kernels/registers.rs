@@ -19,59 +19,76 @@ macro_rules! unrolled {
 
 pub(super) use unrolled;
 
-use std::arch::x86_64::*;
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::*;
 
-/// Sixteen floats.
-///
-/// # Safety
-/// All are readable.
-#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
-#[inline]
-pub(super) unsafe fn load16(from: *const f32) -> __m512 {
-    // SAFETY: the caller's promise.
-    unsafe { _mm512_maskz_loadu_ps(0xffff, from) }
-}
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
 
-/// Sixteen times one float.
-///
-/// # Safety
-/// It is readable.
-#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
-#[inline]
-pub(super) unsafe fn repeat16(from: *const f32) -> __m512 {
-    // SAFETY: the caller's promise.
-    _mm512_broadcastss_ps(unsafe { _mm_load_ss(from) })
-}
+    /// Sixteen floats.
+    ///
+    /// # Safety
+    /// All are readable.
+    #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+    #[inline]
+    pub(in super::super) unsafe fn load16(from: *const f32) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_maskz_loadu_ps(0xffff, from) }
+    }
 
-/// Eight floats.
-///
-/// # Safety
-/// All are readable.
-#[target_feature(enable = "avx2,fma")]
-#[inline]
-pub(super) unsafe fn load8(from: *const f32) -> __m256 {
-    // SAFETY: the caller's promise.
-    unsafe { _mm256_maskload_ps(from, _mm256_set1_epi32(-1)) }
-}
+    /// Sixteen times one float.
+    ///
+    /// # Safety
+    /// It is readable.
+    #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+    #[inline]
+    pub(in super::super) unsafe fn repeat16(from: *const f32) -> __m512 {
+        // SAFETY: the caller's promise.
+        _mm512_broadcastss_ps(unsafe { _mm_load_ss(from) })
+    }
 
-/// Eight times one float.
-///
-/// # Safety
-/// It is readable.
-#[target_feature(enable = "avx2,fma")]
-#[inline]
-pub(super) unsafe fn repeat8(from: *const f32) -> __m256 {
-    // SAFETY: the caller's promise.
-    _mm256_broadcastss_ps(unsafe { _mm_load_ss(from) })
-}
+    /// Eight floats.
+    ///
+    /// # Safety
+    /// All are readable.
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    pub(in super::super) unsafe fn load8(from: *const f32) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_maskload_ps(from, _mm256_set1_epi32(-1)) }
+    }
 
-/// Stores eight floats.
-///
-/// # Safety
-/// All are writable.
-#[target_feature(enable = "avx2,fma")]
-#[inline]
-pub(super) unsafe fn store8(to: *mut f32, value: __m256) {
-    // SAFETY: the caller's promise.
-    unsafe { _mm256_maskstore_ps(to, _mm256_set1_epi32(-1), value) }
+    /// Eight times one float.
+    ///
+    /// # Safety
+    /// It is readable.
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    pub(in super::super) unsafe fn repeat8(from: *const f32) -> __m256 {
+        // SAFETY: the caller's promise.
+        _mm256_broadcastss_ps(unsafe { _mm_load_ss(from) })
+    }
+
+    /// Stores eight floats.
+    ///
+    /// # Safety
+    /// All are writable.
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    pub(in super::super) unsafe fn store8(to: *mut f32, value: __m256) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_maskstore_ps(to, _mm256_set1_epi32(-1), value) }
+    }
+
+    /// Stores sixteen floats.
+    ///
+    /// # Safety
+    /// All are writable.
+    #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+    #[inline]
+    pub(in super::super) unsafe fn store16(to: *mut f32, value: __m512) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_mask_storeu_ps(to, 0xffff, value) }
+    }
 }
