@@ -1,20 +1,21 @@
 //! Memory for tensors: aligned to a cache line, zeroed, of a size fixed for life.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-/// Large buffers begin at a huge page, so that the system can back them with few entries.
-const HUGE_PAGE: usize = 2 << 20;
-/// A cache line and an AVX-512 register.
-const LINE: usize = 64;
+#[cfg(all(test, unix))]
+use guarded::{Memory, allocate, free};
+#[cfg(all(test, unix))]
+pub(super) use guarded::{Side, guard};
+#[cfg(not(all(test, unix)))]
+use plain::{Memory, allocate, free};
 
 /// A fixed number of floats at an aligned place.
 pub struct Buffer {
     start: NonNull<f32>,
     len: usize,
-    layout: Layout,
+    memory: Memory,
 }
 
 // SAFETY: the buffer owns its memory as a `Vec` does; access follows the borrow of the buffer.
@@ -25,16 +26,8 @@ unsafe impl Sync for Buffer {}
 impl Buffer {
     /// `len` zeros.
     pub fn zeroed(len: usize) -> Self {
-        let bytes = len.max(1) * size_of::<f32>();
-        let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { LINE };
-        let layout = Layout::from_size_align(bytes.next_multiple_of(LINE), align)
-            .expect("tensors are far smaller than the address space");
-        // SAFETY: the layout's size is at least one cache line.
-        let start = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start.cast::<f32>()) else {
-            handle_alloc_error(layout)
-        };
-        Self { start, len, layout }
+        let (start, memory) = allocate(len.max(1) * size_of::<f32>());
+        Self { start, len, memory }
     }
 
     /// A copy of `values`.
@@ -67,13 +60,107 @@ impl DerefMut for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // SAFETY: allocated in `zeroed` with this layout and freed once.
-        unsafe { dealloc(self.start.as_ptr().cast(), self.layout) }
+        // SAFETY: allocated in `zeroed` and freed once.
+        unsafe { free(self.start, self.memory) }
     }
 }
 
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Buffer({} floats)", self.len)
+    }
+}
+
+#[cfg(not(all(test, unix)))]
+mod plain {
+    use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+    use std::ptr::NonNull;
+
+    /// Large buffers begin at a huge page, so that the system can back them with few entries.
+    const HUGE_PAGE: usize = 2 << 20;
+    /// A cache line and an AVX-512 register.
+    const LINE: usize = 64;
+
+    pub(super) type Memory = Layout;
+
+    /// Zeros.
+    pub(super) fn allocate(bytes: usize) -> (NonNull<f32>, Memory) {
+        let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { LINE };
+        let layout = Layout::from_size_align(bytes.next_multiple_of(LINE), align)
+            .expect("tensors are far smaller than the address space");
+        // SAFETY: the layout's size is at least one cache line.
+        let start = unsafe { alloc_zeroed(layout) };
+        match NonNull::new(start.cast::<f32>()) {
+            Some(start) => (start, layout),
+            None => handle_alloc_error(layout),
+        }
+    }
+
+    /// # Safety
+    /// What [`allocate`] returned, once.
+    pub(super) unsafe fn free(start: NonNull<f32>, layout: Memory) {
+        // SAFETY: the caller's promise.
+        unsafe { dealloc(start.as_ptr().cast(), layout) }
+    }
+}
+
+/// In this crate's own tests every buffer lies against a page that nobody may touch, so that the
+/// first float read or written outside ends the test.
+#[cfg(all(test, unix))]
+mod guarded {
+    use std::cell::Cell;
+    use std::ptr::{NonNull, null_mut};
+
+    /// Which end of a buffer is held to the float; the other only to the page.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(in super::super) enum Side {
+        Before,
+        Behind,
+    }
+
+    thread_local! {
+        static SIDE: Cell<Side> = const { Cell::new(Side::Behind) };
+    }
+
+    /// Guards this side of the buffers that this thread makes from now on.
+    pub(in super::super) fn guard(side: Side) {
+        SIDE.set(side);
+    }
+
+    /// The whole mapping.
+    #[derive(Clone, Copy)]
+    pub(super) struct Memory {
+        start: *mut libc::c_void,
+        bytes: usize,
+    }
+
+    /// Zeros between two pages without access.
+    pub(super) fn allocate(bytes: usize) -> (NonNull<f32>, Memory) {
+        // SAFETY: a query, a fresh mapping of its own, and changes of that mapping's own pages.
+        unsafe {
+            let page = usize::try_from(libc::sysconf(libc::_SC_PAGESIZE)).expect("a page size");
+            let inner = bytes.next_multiple_of(page);
+            let all = inner + 2 * page;
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let start = libc::mmap(null_mut(), all, libc::PROT_NONE, flags, -1, 0);
+            assert_ne!(start, libc::MAP_FAILED, "memory for a test");
+            let first = start.cast::<u8>().add(page);
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            assert_eq!(libc::mprotect(first.cast(), inner, access), 0, "access");
+            let offset = match SIDE.get() {
+                Side::Before => 0,
+                Side::Behind => inner - bytes,
+            };
+            let data = NonNull::new(first.add(offset).cast()).expect("inside the mapping");
+            (data, Memory { start, bytes: all })
+        }
+    }
+
+    /// # Safety
+    /// What [`allocate`] returned, once.
+    pub(super) unsafe fn free(_: NonNull<f32>, memory: Memory) {
+        // SAFETY: the caller's promise.
+        let result = unsafe { libc::munmap(memory.start, memory.bytes) };
+        debug_assert_eq!(result, 0, "a mapping of its own");
     }
 }

@@ -7,6 +7,8 @@
 //! taps that exist, in the same order.
 
 use super::Rows;
+#[cfg(test)]
+use super::Shape;
 use super::activation::Activation;
 use super::buffer::Buffer;
 use super::isa::Isa;
@@ -78,6 +80,23 @@ pub struct Window {
 }
 
 impl Window {
+    /// The taps of one output pixel that lie inside: kernel row and column, and the pixel's number.
+    #[cfg(test)]
+    pub(super) fn pixels(
+        self,
+        y: usize,
+        x: usize,
+        shape: Shape,
+    ) -> impl Iterator<Item = (usize, usize, usize)> {
+        let taps =
+            (0..self.kernel.0).flat_map(move |ky| (0..self.kernel.1).map(move |kx| (ky, kx)));
+        taps.filter_map(move |(ky, kx)| {
+            let row = (y * self.stride.0 + ky * self.dilation.0).checked_sub(self.pad.0)?;
+            let column = (x * self.stride.1 + kx * self.dilation.1).checked_sub(self.pad.1)?;
+            (row < shape.h && column < shape.w).then_some((ky, kx, row * shape.w + column))
+        })
+    }
+
     /// The input rows that the output rows `y0..y1` touch, within `0..height`.
     pub fn rows_of(&self, y0: usize, y1: usize, height: usize) -> (usize, usize) {
         if y0 >= y1 {
@@ -88,6 +107,33 @@ impl Window {
         let end = last.saturating_sub(self.pad.0).min(height);
         (first.min(end), end)
     }
+}
+
+/// The convolution by its definition, for the fast ones to be held to: `[h, w, c]` in and out,
+/// weights `[c][kernel_h][kernel_w]`.
+#[cfg(test)]
+pub fn reference(
+    input: &[f32],
+    shape: Shape,
+    window: Window,
+    weights: &[f32],
+    bias: &[f32],
+    output: Shape,
+) -> Vec<f32> {
+    let taps = window.kernel.0 * window.kernel.1;
+    let mut sums = Vec::new();
+    for y in 0..output.h {
+        for x in 0..output.w {
+            for channel in 0..output.c {
+                let products = window.pixels(y, x, shape).map(|(ky, kx, pixel)| {
+                    let weight = weights[channel * taps + ky * window.kernel.1 + kx];
+                    input[pixel * shape.c + channel] * weight
+                });
+                sums.push(bias[channel] + products.sum::<f32>());
+            }
+        }
+    }
+    sums
 }
 
 /// One call: some rows and channel blocks of one depthwise convolution.

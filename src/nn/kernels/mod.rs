@@ -31,6 +31,8 @@ mod registers;
 mod rows;
 mod simple;
 mod slide;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 pub use activation::Activation;

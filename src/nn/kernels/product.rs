@@ -15,6 +15,8 @@ use super::Rows;
 use super::activation::Activation;
 use super::buffer::Buffer;
 use super::isa::Isa;
+#[cfg(test)]
+use super::{Shape, Window};
 
 /// Output channels in one panel of packed weights.
 pub const PANEL: usize = 16;
@@ -79,6 +81,36 @@ impl PackedProduct {
     pub fn weights(&self) -> &[f32] {
         &self.weights
     }
+}
+
+/// The convolution by its definition, for the fast ones to be held to: `[h, w, c]` in and out,
+/// weights `[output][kernel_h][kernel_w][c]`.
+#[cfg(test)]
+pub fn reference(
+    input: &[f32],
+    shape: Shape,
+    window: Window,
+    weights: &[f32],
+    bias: &[f32],
+    output: Shape,
+) -> Vec<f32> {
+    let taps = window.kernel.0 * window.kernel.1 * shape.c;
+    let mut sums = Vec::new();
+    for y in 0..output.h {
+        for x in 0..output.w {
+            for channel in 0..output.c {
+                let mut sum = bias[channel];
+                for (ky, kx, pixel) in window.pixels(y, x, shape) {
+                    let first = (ky * window.kernel.1 + kx) * shape.c;
+                    let weights = &weights[channel * taps + first..][..shape.c];
+                    let values = &input[pixel * shape.c..][..shape.c];
+                    sum += values.iter().zip(weights).map(|(v, w)| v * w).sum::<f32>();
+                }
+                sums.push(sum);
+            }
+        }
+    }
+    sums
 }
 
 /// One call: some rows of one convolution's output.

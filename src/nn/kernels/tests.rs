@@ -1,0 +1,226 @@
+//! Each kernel against its reference, on every instruction set of this machine, with its buffers
+//! against pages that nobody may touch.
+
+use proptest::prelude::*;
+
+use super::depthwise::reference as depthwise_reference;
+use super::product::reference as product_reference;
+use super::{
+    Activation, Chain, Isa, Link, MOST_TAPS, PackedDepthwise, PackedProduct, Program, Shape, Slot,
+    Step, Team, Weights, Window,
+};
+
+/// Largest difference as a share of the largest value.
+const TOLERANCE: f32 = 1e-5;
+
+const ACTIVATIONS: [Activation; 4] = [
+    Activation::NONE,
+    Activation::Clamp {
+        low: 0.0,
+        high: 6.0,
+    },
+    Activation::HardSwish,
+    Activation::HardSigmoid,
+];
+
+#[derive(Clone, Debug)]
+struct Case {
+    shape: Shape,
+    outputs: usize,
+    window: Window,
+    depthwise: bool,
+    activation: Activation,
+    residual: bool,
+    threads: usize,
+    /// Whether the input lies at the arena's end, not the output.
+    input_last: bool,
+    guard_before: bool,
+    seed: u64,
+}
+
+prop_compose! {
+    fn case()(
+        (h, w) in (1usize..24, 1usize..24), c in 1usize..80, outputs in 1usize..120,
+        kernel in (1usize..=MOST_TAPS, 1usize..=MOST_TAPS),
+        three in prop::bool::weighted(0.5), one in prop::bool::weighted(0.3),
+        stride in (1usize..4, 1usize..4), dilation in (1usize..4, 1usize..4),
+        pad in (0usize..7, 0usize..7), depthwise: bool,
+        activation in prop::sample::select(ACTIVATIONS.to_vec()), residual: bool,
+        threads in 1usize..4, input_last: bool, guard_before: bool, seed: u64,
+    ) -> Case {
+        let kernel = if one { (1, 1) } else if three { (3, 3) } else { kernel };
+        Case {
+            shape: Shape { h, w, c },
+            outputs,
+            window: Window { kernel, stride, dilation, pad },
+            depthwise, activation, residual, threads, input_last, guard_before, seed,
+        }
+    }
+}
+
+/// Numbers from -1 to 1 that differ from seed to seed.
+fn values(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed | 1;
+    let next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+/// Rows or columns of the output, with up to `pad` zeros behind the picture as well.
+fn outputs_of(
+    size: usize,
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    pad: usize,
+) -> Option<usize> {
+    let reach = (kernel - 1) * dilation + 1;
+    (size + 2 * pad)
+        .checked_sub(reach)
+        .map(|last| last / stride + 1)
+}
+
+fn check(case: &Case) -> Result<(), TestCaseError> {
+    let Case { shape, window, .. } = *case;
+    let (kernel, stride, dilation, pad) =
+        (window.kernel, window.stride, window.dilation, window.pad);
+    let h = outputs_of(shape.h, kernel.0, stride.0, dilation.0, pad.0);
+    let w = outputs_of(shape.w, kernel.1, stride.1, dilation.1, pad.1);
+    let (Some(h), Some(w)) = (h, w) else {
+        return Ok(());
+    };
+    let c = if case.depthwise {
+        shape.c
+    } else {
+        case.outputs
+    };
+    let output = Shape { h, w, c };
+    let taps = kernel.0 * kernel.1 * if case.depthwise { 1 } else { shape.c };
+    let input = values(shape.floats(), case.seed);
+    let weights = values(c * taps, case.seed ^ 1 << 20);
+    let bias = values(c, case.seed ^ 1 << 21);
+    let residual = values(output.floats(), case.seed ^ 1 << 22);
+    let reference = if case.depthwise {
+        depthwise_reference
+    } else {
+        product_reference
+    };
+    let mut expected = reference(&input, shape, window, &weights, &bias, output);
+    for (value, residual) in expected.iter_mut().zip(&residual) {
+        *value = case.activation.of(*value);
+        if case.residual && !case.depthwise {
+            *value += residual;
+        }
+    }
+    for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
+        if !isa.available() {
+            continue;
+        }
+        #[cfg(unix)]
+        super::buffer::guard(if case.guard_before {
+            super::buffer::Side::Before
+        } else {
+            super::buffer::Side::Behind
+        });
+        let link = Link {
+            weights: if case.depthwise {
+                Weights::Depthwise(PackedDepthwise::new(&weights, &bias))
+            } else {
+                Weights::Dense(PackedProduct::new(&weights, &bias, taps))
+            },
+            window,
+            input: shape,
+            output,
+            activation: case.activation,
+        };
+        let place = |offset, len| Slot { offset, len };
+        let (n_in, n_out) = (shape.floats(), output.floats());
+        let (from, to, extra) = if case.input_last {
+            (place(2 * n_out, n_in), place(0, n_out), place(n_out, n_out))
+        } else {
+            (
+                place(0, n_in),
+                place(n_in + n_out, n_out),
+                place(n_in, n_out),
+            )
+        };
+        let mut chain = Chain::new(vec![link], from, to, 1 << 12);
+        if case.residual && !case.depthwise {
+            chain.residual = Some(extra);
+        }
+        let program = Program::new(vec![Step::Chain(chain)], n_in + 2 * n_out, isa);
+        let mut arena = program.arena(case.threads);
+        arena.tensor_mut(from).copy_from_slice(&input);
+        arena.tensor_mut(to).fill(f32::NAN);
+        arena.tensor_mut(extra).copy_from_slice(&residual);
+        let mut team = Team::new(case.threads).expect("threads");
+        program.run(&mut arena, &mut team);
+        let largest = expected.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
+        for (at, (got, expected)) in arena.tensor(to).iter().zip(&expected).enumerate() {
+            let near = (got - expected).abs() <= TOLERANCE * largest;
+            prop_assert!(near, "{}: {got} at {at}, expected {expected}", isa.name());
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(768))]
+    #[test]
+    fn kernels_equal_their_references(case in case()) {
+        check(&case)?;
+    }
+}
+
+#[test]
+fn sums_do_not_depend_on_how_many_threads_share_the_work() {
+    let shape = Shape {
+        h: 13,
+        w: 11,
+        c: 40,
+    };
+    for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
+        if !isa.available() {
+            continue;
+        }
+        let run = |threads: usize| {
+            let link = |weights, c_in, c_out| Link {
+                weights,
+                window: Window {
+                    kernel: (1, 1),
+                    stride: (1, 1),
+                    dilation: (1, 1),
+                    pad: (0, 0),
+                },
+                input: Shape { c: c_in, ..shape },
+                output: Shape { c: c_out, ..shape },
+                activation: Activation::NONE,
+            };
+            let dense = |c_in: usize, c_out: usize| {
+                let weights = PackedProduct::new(&values(c_in * c_out, 3), &values(c_out, 4), c_in);
+                link(Weights::Dense(weights), c_in, c_out)
+            };
+            let mut middle = link(
+                Weights::Depthwise(PackedDepthwise::new(&values(9 * 64, 5), &values(64, 6))),
+                64,
+                64,
+            );
+            (middle.window.kernel, middle.window.pad) = ((3, 3), (1, 1));
+            let links = vec![dense(40, 64), middle, dense(64, 40)];
+            let n = shape.floats();
+            let (from, to) = (Slot { offset: 0, len: n }, Slot { offset: n, len: n });
+            let chain = Chain::new(links, from, to, 4096);
+            let program = Program::new(vec![Step::Chain(chain)], 2 * n, isa);
+            let mut arena = program.arena(threads);
+            arena.tensor_mut(from).copy_from_slice(&values(n, 7));
+            program.run(&mut arena, &mut Team::new(threads).expect("threads"));
+            arena.tensor(to).to_vec()
+        };
+        let one = run(1);
+        assert!((2..6).all(|threads| run(threads) == one), "{}", isa.name());
+    }
+}
