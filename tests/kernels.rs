@@ -3,64 +3,21 @@
 
 #[path = "support/onnx.rs"]
 mod onnx;
+#[path = "support/parity.rs"]
+mod parity;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use mobilens::frame::{Image, PixelFormat, SizePx, TensorLayout, YuvColour};
-use mobilens::nn::{KernelChoice, LoadOptions, Network, NnError};
+use mobilens::nn::KernelChoice;
 use mobilens::preprocess::{PreprocessSpec, Preprocessor, Resize};
-use onnx::Onnx;
+use onnx::{Onnx, Value};
+use parity::{PATHS, TOLERANCE, difference, load, outputs, values};
 use proptest::prelude::*;
-
-/// Largest difference as a share of the largest value.
-const TOLERANCE: f32 = 1e-4;
-
-const PATHS: [KernelChoice; 3] = [
-    KernelChoice::Portable,
-    KernelChoice::Avx2,
-    KernelChoice::Avx512,
-];
 
 fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// The network on one path; `None` if this processor has not got it.
-fn load(path: &Path, kernels: KernelChoice) -> Option<Network> {
-    let options = LoadOptions {
-        kernels,
-        ..LoadOptions::default()
-    };
-    match Network::load(path, &options) {
-        Ok(network) => Some(network),
-        Err(NnError::NoSuchKernels { .. }) => None,
-        Err(error) => panic!("{error}"),
-    }
-}
-
-/// All outputs for an input in the file's own order.
-fn outputs(network: &Network, threads: usize, input: &[f32]) -> Vec<Vec<f32>> {
-    let mut session = network.session(threads).expect("a session");
-    // Twice: what the first run leaves behind must not show in the second.
-    for _ in 0..2 {
-        session.set_input(input);
-        session.run().expect("runs");
-    }
-    (0..network.outputs().len())
-        .map(|i| session.output(i).to_vec())
-        .collect()
-}
-
-fn difference(got: &[f32], expected: &[f32]) -> f32 {
-    assert_eq!(got.len(), expected.len());
-    let largest = expected.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
-    let off = got.iter().zip(expected).map(|(a, b)| (a - b).abs());
-    // `max` would pass over NaN.
-    off.fold(
-        0.0,
-        |m: f32, d| if d.is_nan() { f32::INFINITY } else { m.max(d) },
-    ) / largest
 }
 
 #[test]
@@ -119,19 +76,6 @@ fn every_model_equals_plain_tract_on_every_path_and_any_number_of_threads() {
     }
 }
 
-/// Values between -1 and 1 that look random and are the same each time.
-fn values(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..count)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        })
-        .collect()
-}
-
 #[derive(Clone, Debug)]
 struct Case {
     height: usize,
@@ -165,27 +109,32 @@ prop_compose! {
 fn network(case: &Case) -> Option<(Vec<u8>, usize)> {
     let mut onnx = Onnx::default();
     let mut seed = case.seed;
-    let mut conv =
-        |onnx: &mut Onnx, x: &str, shape: [usize; 4], lists: &[(&str, &[usize])], groups: usize| {
-            seed = seed.wrapping_add(1);
-            let count: usize = shape.iter().product();
-            let fan_in = (count / shape[0]) as f32;
-            let weight: Vec<f32> = values(count, seed)
-                .iter()
-                .map(|v| v * 2.0 / fan_in.sqrt())
-                .collect();
-            let weight = onnx.constant(&shape, &weight);
-            let bias = onnx.constant(&[shape[0]], &values(shape[0], seed ^ 77));
-            onnx.node("Conv", &[x, &weight, &bias], lists, &[("group", groups)])
-        };
+    let mut conv = |onnx: &mut Onnx,
+                    x: &str,
+                    shape: [usize; 4],
+                    lists: &[(&str, Value<'_>)],
+                    groups: usize| {
+        seed = seed.wrapping_add(1);
+        let count: usize = shape.iter().product();
+        let fan_in = (count / shape[0]) as f32;
+        let weight: Vec<f32> = values(count, seed)
+            .iter()
+            .map(|v| v * 2.0 / fan_in.sqrt())
+            .collect();
+        let weight = onnx.constant(&shape, &weight);
+        let bias = onnx.constant(&[shape[0]], &values(shape[0], seed ^ 77));
+        let mut attributes = lists.to_vec();
+        attributes.push(("group", Value::Int(groups)));
+        onnx.node("Conv", &[x, &weight, &bias], &attributes)
+    };
     let clamp = |onnx: &mut Onnx, x: &str| {
         if !case.relu6 {
-            return onnx.node("Relu", &[x], &[], &[]);
+            return onnx.node("Relu", &[x], &[]);
         }
         let (low, high) = (onnx.constant(&[], &[0.0]), onnx.constant(&[], &[6.0]));
-        onnx.node("Clip", &[x, &low, &high], &[], &[])
+        onnx.node("Clip", &[x, &low, &high], &[])
     };
-    let one: &[(&str, &[usize])] = &[("kernel_shape", &[1, 1])];
+    let one: &[(&str, Value<'_>)] = &[("kernel_shape", Value::Ints(&[1, 1]))];
     let (mut x, mut channels) = ("input".to_owned(), case.channels);
     if case.expand > 0 {
         x = conv(&mut onnx, &x, [case.expand, channels, 1, 1], one, 1);
@@ -201,11 +150,12 @@ fn network(case: &Case) -> Option<(Vec<u8>, usize)> {
         out(case.height, top, bottom)?,
         out(case.width, left, right)?,
     );
-    let lists: [(&str, &[usize]); 4] = [
-        ("kernel_shape", &[case.kernel, case.kernel]),
-        ("strides", &[case.stride, case.stride]),
-        ("dilations", &[case.dilation, case.dilation]),
-        ("pads", &[top, left, bottom, right]),
+    let (kernels, strides, dilations) = ([case.kernel; 2], [case.stride; 2], [case.dilation; 2]);
+    let lists = [
+        ("kernel_shape", Value::Ints(&kernels)),
+        ("strides", Value::Ints(&strides)),
+        ("dilations", Value::Ints(&dilations)),
+        ("pads", Value::Ints(&case.pads)),
     ];
     if case.depthwise {
         x = conv(
@@ -227,7 +177,7 @@ fn network(case: &Case) -> Option<(Vec<u8>, usize)> {
         );
     }
     if case.residual && (h, w, case.outputs) == (case.height, case.width, case.channels) {
-        x = onnx.node("Add", &["input", &x], &[], &[]);
+        x = onnx.node("Add", &["input", &x], &[]);
     }
     let shape = [1, case.channels, case.height, case.width];
     let file = onnx.file(&shape, &x, &[1, case.outputs, h, w]);

@@ -3,6 +3,7 @@
 //! Each rule looks for one pattern, as one or another exporter writes it, and is tried until none
 //! finds anything more:
 //! - zeros around a picture go into the convolution that reads it;
+//! - a function of each value goes before a transpose, to meet the convolution there;
 //! - scales and offsets (a batch normalisation, a `Mul` or `Add`) go into the weights before them;
 //! - ReLU, ReLU6 (a `Max` and a `Min`), h-sigmoid and h-swish written out become one function;
 //! - a function, and a residual sum, go into the convolution that they follow;
@@ -14,8 +15,9 @@ use super::kernels::{Activation, Binary, Unary};
 
 /// Applies all rules.
 pub(super) fn fuse(graph: &mut Graph) {
-    const RULES: [fn(&mut Graph, usize) -> bool; 8] = [
+    const RULES: [fn(&mut Graph, usize) -> bool; 9] = [
         pad_into_conv,
+        permute_behind_function,
         join_affines,
         join_clamps,
         written_hard_sigmoid,
@@ -60,6 +62,28 @@ fn pad_into_conv(graph: &mut Graph, at: usize) -> bool {
         conv.window.pad.1 += left;
     }
     graph.nodes.remove(before);
+    true
+}
+
+fn permute_behind_function(graph: &mut Graph, at: usize) -> bool {
+    let each_alike = match &graph.nodes[at].op {
+        Op::Unary(_) => true,
+        op => scalar_affine(op).is_some(),
+    };
+    if !each_alike {
+        return false;
+    }
+    let Some(before) = only_before(graph, graph.nodes[at].inputs[0]) else {
+        return false;
+    };
+    let Op::Permute { .. } = graph.nodes[before].op else {
+        return false;
+    };
+    // The value between the two now has the order of axes that came in.
+    let between = graph.nodes[before].output;
+    graph.shapes[between] = graph.shapes[graph.nodes[before].inputs[0]].clone();
+    let function = graph.nodes[at].op.clone();
+    graph.nodes[at].op = std::mem::replace(&mut graph.nodes[before].op, function);
     true
 }
 

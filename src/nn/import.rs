@@ -311,10 +311,13 @@ fn resize_taps(
     if !whole || resize.interpolator != Interpolator::Linear {
         return None;
     }
-    let scales = match resize.optional_scales_input {
-        Some(index) => floats(constant(model, *node.inputs.get(index)?)?)?,
-        None => Vec::new(),
-    };
+    // An exporter that gives sizes may give an empty list of scales too.
+    let scales = resize
+        .optional_scales_input
+        .and_then(|index| constant(model, *node.inputs.get(index)?))
+        .and_then(floats)
+        .filter(|scales| scales.len() == input.len())
+        .unwrap_or_default();
     let axis = |axis: usize| -> AxisTaps {
         let (size_in, size_out) = (input[axis], output[axis]);
         let scale = match scales.get(axis) {

@@ -9,6 +9,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::model::TypedModelPatch;
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::ops::nn::Resize;
 
 use crate::flow::panic_message;
 use crate::frame::TensorLayout;
@@ -171,6 +172,7 @@ impl Network {
         let mut typed = model.into_typed().map_err(one_line)?;
         typed.prop_consts().map_err(one_line)?;
         fold_casts(&mut typed).map_err(one_line)?;
+        plain_resizes(&mut typed).map_err(one_line)?;
         let info = |outlet: &OutletId, typed: &TypedModel| -> Result<TensorInfo, String> {
             let fact = typed.outlet_fact(*outlet).map_err(one_line)?;
             let name = typed
@@ -321,6 +323,18 @@ fn fold_casts(model: &mut TypedModel) -> TractResult<()> {
         };
         let widened = constant.cast_to_dt(cast.to)?.into_owned().into_arc_tensor();
         TypedModelPatch::replace_single_op(model, node, &[], Const::new(widened)?)?.apply(model)?;
+    }
+    Ok(())
+}
+
+/// ONNX's `Resize` becomes tract's own where it can; the kernels know that one.
+fn plain_resizes(model: &mut TypedModel) -> TractResult<()> {
+    for id in 0..model.nodes.len() {
+        let node = model.node(id);
+        let is_onnx = node.op.name() == "Resize" && !node.op.is::<Resize>();
+        if is_onnx && let Some(patch) = node.op.declutter(model, node)? {
+            patch.apply(model)?;
+        }
     }
     Ok(())
 }

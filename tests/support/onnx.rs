@@ -1,6 +1,6 @@
 //! Writes small ONNX files, field by field (onnx.proto), for tests of what runs them.
 
-/// A network that is put together node by node; opset 13.
+/// A network that is put together node by node; opset 14.
 #[derive(Default)]
 pub struct Onnx {
     nodes: Vec<u8>,
@@ -43,31 +43,46 @@ fn value_info(name: &str, shape: &[usize]) -> Vec<u8> {
     info
 }
 
+/// An attribute's value.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "each test takes what it needs")]
+pub enum Value<'a> {
+    Int(usize),
+    Ints(&'a [usize]),
+    Float(f32),
+    Text(&'a str),
+}
+
+#[allow(dead_code, reason = "each test takes what it needs")]
 impl Onnx {
+    /// A list of whole numbers as a constant; gives its name.
+    pub fn integers(&mut self, values: &[i64]) -> String {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.tensor(&[values.len()], 7, raw)
+    }
+
     /// A constant; gives its name.
     pub fn constant(&mut self, shape: &[usize], values: &[f32]) -> String {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.tensor(shape, 1, raw)
+    }
+
+    fn tensor(&mut self, shape: &[usize], kind: u64, raw: Vec<u8>) -> String {
         self.count += 1;
         let name = format!("c{}", self.count);
         let mut tensor = Vec::new();
         for size in shape {
             number(&mut tensor, 1, *size as u64);
         }
-        number(&mut tensor, 2, 1);
+        number(&mut tensor, 2, kind);
         bytes(&mut tensor, 8, name.as_bytes());
-        let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         bytes(&mut tensor, 9, &raw);
         bytes(&mut self.initializers, 5, &tensor);
         name
     }
 
-    /// A node with lists of whole numbers and whole numbers as attributes; gives its output's name.
-    pub fn node(
-        &mut self,
-        op: &str,
-        inputs: &[&str],
-        lists: &[(&str, &[usize])],
-        numbers: &[(&str, usize)],
-    ) -> String {
+    /// A node; gives its output's name.
+    pub fn node(&mut self, op: &str, inputs: &[&str], attributes: &[(&str, Value<'_>)]) -> String {
         self.count += 1;
         let name = format!("n{}", self.count);
         let mut node = Vec::new();
@@ -77,20 +92,31 @@ impl Onnx {
         bytes(&mut node, 2, name.as_bytes());
         bytes(&mut node, 3, name.as_bytes());
         bytes(&mut node, 4, op.as_bytes());
-        for (key, list) in lists {
+        for (key, value) in attributes {
             let mut attribute = Vec::new();
             bytes(&mut attribute, 1, key.as_bytes());
-            for value in *list {
-                number(&mut attribute, 8, *value as u64);
-            }
-            number(&mut attribute, 20, 7);
-            bytes(&mut node, 5, &attribute);
-        }
-        for (key, value) in numbers {
-            let mut attribute = Vec::new();
-            bytes(&mut attribute, 1, key.as_bytes());
-            number(&mut attribute, 3, *value as u64);
-            number(&mut attribute, 20, 2);
+            let kind = match value {
+                Value::Int(value) => {
+                    number(&mut attribute, 3, *value as u64);
+                    2
+                }
+                Value::Ints(values) => {
+                    for value in *values {
+                        number(&mut attribute, 8, *value as u64);
+                    }
+                    7
+                }
+                Value::Float(value) => {
+                    varint(&mut attribute, 2 << 3 | 5);
+                    attribute.extend_from_slice(&value.to_le_bytes());
+                    1
+                }
+                Value::Text(value) => {
+                    bytes(&mut attribute, 4, value.as_bytes());
+                    3
+                }
+            };
+            number(&mut attribute, 20, kind);
             bytes(&mut node, 5, &attribute);
         }
         bytes(&mut self.nodes, 1, &node);
@@ -105,7 +131,7 @@ impl Onnx {
         bytes(&mut graph, 11, &value_info("input", shape));
         bytes(&mut graph, 12, &value_info(output, output_shape));
         let (mut opset, mut model) = (Vec::new(), Vec::new());
-        number(&mut opset, 2, 13);
+        number(&mut opset, 2, 14);
         number(&mut model, 1, 8);
         bytes(&mut model, 7, &graph);
         bytes(&mut model, 8, &opset);

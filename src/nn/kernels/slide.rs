@@ -53,7 +53,7 @@ pub(super) fn applies(isa: Isa, job: &DepthwiseJob<'_>) -> bool {
     window.kernel == (SIDE, SIDE)
         && matches!(window.stride.1, 1 | 2)
         && (window.stride.1 == 1 || window.dilation.1 == 1)
-        && job.packed.channels % lanes == 0
+        && job.packed.channels.is_multiple_of(lanes)
         && (0..window.dilation.1.min(job.width)).all(|phase| {
             let Phase {
                 pad,
