@@ -151,9 +151,10 @@ macro_rules! slide_with {
         /// See [`super::slide`].
         $(#[$feature])*
         pub(super) unsafe fn run(slide: &Slide<'_>) {
-            let mut channel = 0;
-            while channel < slide.channels {
-                for row in slide.rows {
+            // Row by row, so that a cache line's other half is still there when it is wanted.
+            for row in slide.rows {
+                let mut channel = 0;
+                while channel < slide.channels {
                     // SAFETY: the caller's promise is handed on.
                     unsafe {
                         match (row.count, slide.stride) {
@@ -166,8 +167,8 @@ macro_rules! slide_with {
                             _ => single::<0>(slide, row, channel),
                         }
                     }
+                    channel += $lanes;
                 }
-                channel += $lanes;
             }
         }
 
