@@ -103,6 +103,8 @@ fn the_window_shows_boxes_and_esc_ends_the_run_with_0() {
         // A still picture stays until the user has seen enough: chelsea the cat.
         .args([
             "pipelines/ssd_replay.yaml",
+            "--set",
+            "detect.classes={}",
             "--input",
             "tests/data/pictures/chelsea.png",
         ])
