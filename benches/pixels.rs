@@ -78,7 +78,13 @@ fn overlay() {
             },
         });
         let detections = detections.collect();
-        overlay.draw_mut(black_box(&mut picture), &Prediction { detections });
+        overlay.draw_mut(
+            black_box(&mut picture),
+            &Prediction {
+                detections,
+                segmentation: None,
+            },
+        );
     });
 }
 

@@ -82,6 +82,9 @@ pub enum Command {
     Devices,
     /// Measure the latency of a model, or the cost of each stage of a pipeline.
     Bench(BenchArgs),
+    /// Measure how good results are on pictures whose truth is known.
+    #[command(subcommand)]
+    Eval(EvalCommand),
     /// Show a model's layers: what runs where, and what it costs.
     Inspect {
         /// An ONNX model.
@@ -111,6 +114,36 @@ pub struct BenchArgs {
     /// Also print the time of each step of a model.
     #[arg(long, conflicts_with = "json")]
     pub layers: bool,
+    /// One JSON line instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What kind of results.
+#[derive(Debug, Subcommand)]
+pub enum EvalCommand {
+    /// Mean IoU, IoU of each class and pixel accuracy of a pipeline that segments.
+    Segmentation(EvalSegmentationArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("truth").required(true).args(["instances", "masks"])))]
+pub struct EvalSegmentationArgs {
+    /// The pipeline, whose model and `segment` are used.
+    #[arg(value_name = "PIPELINE.yaml")]
+    pub pipeline: PathBuf,
+    /// A folder of pictures; may be repeated.
+    #[arg(long, value_name = "DIR", required = true)]
+    pub images: Vec<PathBuf>,
+    /// COCO instance annotations of the pictures; may be repeated.
+    #[arg(long, value_name = "FILE.json")]
+    pub instances: Vec<PathBuf>,
+    /// A folder of masks: NAME.png or NAME_mask.png for a picture NAME.
+    #[arg(long, value_name = "DIR")]
+    pub masks: Option<PathBuf>,
+    /// Override a key of the pipeline; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
     /// One JSON line instead of a table.
     #[arg(long)]
     pub json: bool,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mobilens::app::{self, DetectorModel, RunError, RunOptions};
+use mobilens::app::{self, Model, RunError, RunOptions};
 use mobilens::capture::{CameraMode, list_cameras};
 use mobilens::config::{self, CardSpec, ConfigFaults, Override, PipelineConfig, RunArguments};
 use mobilens::flow::{StopReason, StopSignal, panic_message};
@@ -15,6 +15,7 @@ use mobilens::records::Record;
 use crate::cli::{Cli, CliPace, Command, Format, RunArgs};
 
 mod bench;
+mod eval;
 mod inspect;
 
 /// Done.
@@ -44,6 +45,7 @@ fn command(cli: Cli) -> u8 {
         Some(Command::Schema { records, card }) => print_schema(records, card),
         Some(Command::Devices) => devices(),
         Some(Command::Bench(arguments)) => bench::bench(&arguments),
+        Some(Command::Eval(command)) => eval::eval(&command),
         Some(Command::Inspect { model }) => inspect::inspect(&model),
     }
 }
@@ -149,8 +151,7 @@ fn check(pipelines: &[PathBuf]) -> u8 {
         let checked = config::load(pipeline, &[])
             .map_err(|faults| faults.to_string())
             .and_then(|config| {
-                DetectorModel::load(&config)
-                    .map_err(|error| format!("{}: {error}", pipeline.display()))
+                Model::load(&config).map_err(|error| format!("{}: {error}", pipeline.display()))
             });
         match checked {
             Ok(_) => print(&format!("{}: ok", pipeline.display())),

@@ -22,6 +22,8 @@
 //!    only when somebody looks).
 //! 9. [`sink`] writes, shows and keeps.
 //!
+//! [`eval`] stands beside that way: it holds results against what is known to be true.
+//!
 //! An inference worker runs 5 to 7 as one chain on its own thread, so that it takes the newest frame
 //! at the moment it is free, and no prepared tensor grows old in a queue.
 
@@ -46,3 +48,5 @@ pub mod overlay;
 pub mod records;
 
 pub mod sink;
+
+pub mod eval;

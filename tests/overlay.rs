@@ -35,7 +35,13 @@ fn draw(picture: &mut RgbImage, style: OverlayStyle, detections: Vec<Detection>)
         (4, "Einkaufswagen (groß)"),
     ];
     let labels = Labels::new(names.map(|(id, name)| (id, name.to_owned())).to_vec());
-    Overlay::new(style, Arc::new(labels)).draw_mut(picture, &Prediction { detections });
+    Overlay::new(style, Arc::new(labels)).draw_mut(
+        picture,
+        &Prediction {
+            detections,
+            segmentation: None,
+        },
+    );
 }
 
 /// A picture that goes from one colour to others.

@@ -11,25 +11,25 @@ use crate::preprocess::Preprocessor;
 use super::model::DetectorModel;
 use super::pipeline::Chain;
 
-/// Latencies of the chain's stages, shared by all workers.
+/// Latencies of a chain's stages, shared by all workers.
 #[derive(Clone, Debug)]
-pub struct DetectorLatency {
+pub struct ChainLatency {
     /// Picture to tensor.
     pub preprocess: Latency,
     /// Tensor to raw heads.
     pub infer: Latency,
-    /// Raw heads to detections.
+    /// Raw heads to results.
     pub postprocess: Latency,
 }
 
-impl DetectorLatency {
+impl ChainLatency {
     /// The stages as a frame passes them.
     pub fn in_order(self) -> [Latency; 3] {
         [self.preprocess, self.infer, self.postprocess]
     }
 }
 
-impl Default for DetectorLatency {
+impl Default for ChainLatency {
     fn default() -> Self {
         Self {
             preprocess: Latency::new("preprocess"),
@@ -45,7 +45,7 @@ pub struct Detector {
     preprocessor: Preprocessor,
     session: Session,
     decoder: SsdDecoder,
-    latency: DetectorLatency,
+    latency: ChainLatency,
 }
 
 impl Detector {
@@ -56,7 +56,7 @@ impl Detector {
     pub fn new(
         model: &Arc<DetectorModel>,
         threads: usize,
-        latency: &DetectorLatency,
+        latency: &ChainLatency,
     ) -> Result<Self, NnError> {
         Ok(Self {
             preprocessor: Preprocessor::new(&model.preprocess),
@@ -87,6 +87,9 @@ impl Chain for Detector {
                 packet.image.size(),
             )
         });
-        Ok(packet.with(Prediction { detections }))
+        Ok(packet.with(Prediction {
+            detections,
+            segmentation: None,
+        }))
     }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::progress::Progress;
 use crate::flow::{Latency, Ordered, Sender};
-use crate::frame::Packet;
-use crate::postprocess::{Labels, Prediction};
+use crate::frame::{FrameMeta, Packet};
+use crate::postprocess::{ClassMask, Labels, Prediction};
 use crate::records::{FrameRecord, TimingsRecord};
 
 /// Makes records and hands them round.
@@ -16,6 +16,10 @@ pub struct Emitter {
     pub labels: Arc<Labels>,
     /// Edges to the record sinks. One that closes has failed by itself and is passed over.
     pub records: Vec<Sender<Arc<FrameRecord>>>,
+    /// Whether records carry segmentation masks.
+    pub with_rle: bool,
+    /// Edges to the mask sinks, which fail by themselves too.
+    pub masks: Vec<Sender<(FrameMeta, Arc<ClassMask>)>>,
     /// Edge to the overlay.
     pub pictures: Option<Sender<Packet<Prediction>>>,
     /// Frames that got a record.
@@ -37,6 +41,7 @@ impl Emitter {
                 frame - next_frame,
                 &packet.payload,
                 &self.labels,
+                self.with_rle,
             );
             next_frame = frame + 1;
             let age = packet.meta.captured_at.elapsed();
@@ -46,6 +51,11 @@ impl Emitter {
             let record = Arc::new(record);
             for sink in &self.records {
                 let _ = sink.send(Arc::clone(&record));
+            }
+            if let Some(segmentation) = &packet.payload.segmentation {
+                for sink in &self.masks {
+                    let _ = sink.send((packet.meta.clone(), Arc::clone(&segmentation.mask)));
+                }
             }
             self.end_to_end.record(packet.meta.captured_at.elapsed());
             self.emitted.fetch_add(1, Ordering::SeqCst);

@@ -20,6 +20,7 @@ mod feed;
 mod model;
 mod pipeline;
 mod progress;
+mod segmenter;
 mod show;
 mod source;
 mod summary;
@@ -33,11 +34,12 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-pub use detector::{Detector, DetectorLatency};
+pub use detector::{ChainLatency, Detector};
 pub use feed::{Feed, FeedCounts, Pace};
-pub use model::{DetectorModel, ModelError, classes_to_keep};
+pub use model::{DetectorModel, Model, ModelError, classes_to_keep};
 pub use pipeline::{Chain, NamedSink, Pipeline};
 pub use progress::Progress;
+pub use segmenter::{Segmenter, SegmenterModel};
 pub use source::OpenSource;
 pub use summary::RunReport;
 
@@ -48,7 +50,7 @@ use crate::nn::NnError;
 use crate::overlay::{Overlay, OverlayStyle};
 use crate::postprocess::Labels;
 use crate::records::{LabelRecord, ModelRecord, RunRecord, SCHEMA_VERSION, SourceRecord};
-use crate::sink::{CocoSink, ImagesSink, JsonlSink, PictureEncoding, SinkError, Window};
+use crate::sink::{CocoSink, ImagesSink, JsonlSink, MasksSink, PictureEncoding, SinkError, Window};
 use source::open_source;
 
 /// A live frame that waited longer is dropped, where the pipeline does not say.
@@ -94,7 +96,7 @@ pub fn run(
     options: &RunOptions,
     stop: &StopSignal,
 ) -> Result<RunReport, RunError> {
-    let model = Arc::new(DetectorModel::load(&config)?);
+    let model = Model::load(&config)?;
     if options.discard {
         config.spec.sinks.clear();
     }
@@ -102,13 +104,14 @@ pub fn run(
     let source = open_source(&config.spec, window.is_some())?;
     let info = source.source.info().clone();
     let labels = Arc::new(config.card.labels());
-    let latency = DetectorLatency::default();
+    let latency = ChainLatency::default();
     let (workers, threads) = workers_and_threads(&config, source.drops);
     let mut chains: Vec<Box<dyn Chain>> = Vec::new();
     for _ in 0..workers {
-        chains.push(Box::new(Detector::new(&model, threads, &latency)?));
+        chains.push(model.chain(threads, &latency)?);
     }
     let max_age = config.spec.inference.max_age_ms;
+    let overlay = Overlay::new(overlay_style(&config, &labels), Arc::clone(&labels));
     let pipeline = Pipeline {
         stream: config.stream.as_str().into(),
         source,
@@ -116,9 +119,11 @@ pub fn run(
         chains,
         max_age: max_age.map_or(MAX_AGE, Duration::from_millis),
         records: open_record_sinks(&config, &run_record(&config, &info))?,
+        with_rle: wants_rle(&config),
         images: open_images_sinks(&config)?,
+        masks: open_masks_sinks(&config, &overlay)?,
         window,
-        overlay: Overlay::new(overlay_style(&config, &labels), Arc::clone(&labels)),
+        overlay,
         labels,
         progress: progress(&config, options, &info),
     };
@@ -208,6 +213,22 @@ fn open_images_sinks(config: &PipelineConfig) -> Result<Vec<ImagesSink>, SinkErr
         .collect()
 }
 
+/// The pipeline's folders of masks.
+fn open_masks_sinks(
+    config: &PipelineConfig,
+    overlay: &Overlay,
+) -> Result<Vec<MasksSink>, SinkError> {
+    let specs = config.spec.sinks.iter().filter_map(|s| s.masks.as_ref());
+    specs
+        .map(|masks| MasksSink::open(&masks.dir, overlay.class_colours()))
+        .collect()
+}
+
+/// Whether records carry masks: when asked for, and for COCO results, which consist of them.
+fn wants_rle(config: &PipelineConfig) -> bool {
+    config.spec.segment.rle || config.spec.sinks.iter().any(|sink| sink.coco.is_some())
+}
+
 /// Replay: a worker a core, for frames/s. Live: one worker with all cores, for latency.
 fn workers_and_threads(config: &PipelineConfig, live: bool) -> (usize, usize) {
     let cores = available_parallelism().map_or(1, usize::from);
@@ -228,6 +249,9 @@ fn overlay_style(config: &PipelineConfig, labels: &Labels) -> OverlayStyle {
         text_px: overlay.text_px,
         hide_labels: overlay.labels == Some(false),
         hide_scores: overlay.scores == Some(false),
+        alpha: overlay.alpha,
+        hide_edges: overlay.edges == Some(false),
+        hide_legend: overlay.legend == Some(false),
         colours: overlay
             .colours
             .iter()

@@ -1,5 +1,7 @@
 //! A card, its network, and what the pipeline wants of them, held against each other.
 
+use std::sync::Arc;
+
 use crate::config::{
     ActivationSpec, CardSpec, ChannelOrder, DetectSpec, LetterboxAnchor as AnchorSetting,
     PipelineConfig, ResizeSpec, SsdHeadSpec,
@@ -7,6 +9,10 @@ use crate::config::{
 use crate::nn::{KeptClasses, LoadOptions, Network, NnError, PrunedClasses};
 use crate::postprocess::{Activation, AnchorSpec, BoxCoding, SsdDecoder, SsdSpec, WantedClass};
 use crate::preprocess::{LetterboxAnchor, PreprocessSpec, Resize};
+
+use super::detector::{ChainLatency, Detector};
+use super::pipeline::Chain;
+use super::segmenter::{Segmenter, SegmenterModel};
 
 /// Score below which detections are dropped, where the pipeline does not say.
 const SCORE_THRESHOLD: f32 = 0.4;
@@ -30,6 +36,47 @@ pub enum ModelError {
     },
 }
 
+/// A network of either kind, held against its card.
+#[derive(Clone, Debug)]
+pub enum Model {
+    /// Finds boxes.
+    Detector(Arc<DetectorModel>),
+    /// Gives each pixel a class.
+    Segmenter(Arc<SegmenterModel>),
+}
+
+impl Model {
+    /// Loads the network that `config` names, and checks it against its card.
+    ///
+    /// # Errors
+    /// When it cannot be loaded or does not do what the card says.
+    pub fn load(config: &PipelineConfig) -> Result<Self, ModelError> {
+        let head = &config.card.head;
+        match (&head.ssd, &head.deeplab) {
+            (Some(ssd), _) => Ok(Self::Detector(Arc::new(DetectorModel::load(config, ssd)?))),
+            (None, Some(deeplab)) => {
+                let model = SegmenterModel::load(config, deeplab)?;
+                Ok(Self::Segmenter(Arc::new(model)))
+            }
+            (None, None) => Err(ModelError::Card {
+                card: config.card.name.clone(),
+                why: "it has no head".to_owned(),
+            }),
+        }
+    }
+
+    /// A worker's chain that uses `threads` threads inside one inference.
+    ///
+    /// # Errors
+    /// When the network cannot be made ready to run.
+    pub fn chain(&self, threads: usize, latency: &ChainLatency) -> Result<Box<dyn Chain>, NnError> {
+        Ok(match self {
+            Self::Detector(model) => Box::new(Detector::new(model, threads, latency)?),
+            Self::Segmenter(model) => Box::new(Segmenter::new(model, threads, latency)?),
+        })
+    }
+}
+
 /// A detector ready to be used by workers.
 #[derive(Debug)]
 pub struct DetectorModel {
@@ -50,16 +97,11 @@ impl DetectorModel {
     ///
     /// # Errors
     /// When it cannot be loaded or does not do what the card says.
-    pub fn load(config: &PipelineConfig) -> Result<Self, ModelError> {
+    pub fn load(config: &PipelineConfig, head: &SsdHeadSpec) -> Result<Self, ModelError> {
         let card = &config.card;
         let fault = |why: String| ModelError::Card {
             card: card.name.clone(),
             why,
-        };
-        let Some(head) = &card.head.ssd else {
-            return Err(fault(
-                "its head is deeplab; this version runs detectors (ssd) only".to_owned(),
-            ));
         };
         let wanted = &config.spec.detect.classes;
         let options = LoadOptions {
@@ -145,7 +187,7 @@ pub fn classes_to_keep(card: &CardSpec, is_wanted: &dyn Fn(&str) -> bool) -> Opt
 }
 
 /// What the network wants to be fed.
-fn preprocess_spec(card: &CardSpec) -> PreprocessSpec {
+pub(super) fn preprocess_spec(card: &CardSpec) -> PreprocessSpec {
     let input = &card.input;
     PreprocessSpec {
         width_px: input.width_px,

@@ -16,11 +16,11 @@ use crate::flow::{
     EdgeCounts, Failures, Latency, Policy, Receiver, StopReason, StopSignal, SystemClock, edge,
     workshop,
 };
-use crate::frame::Packet;
+use crate::frame::{FrameMeta, Packet};
 use crate::overlay::Overlay;
-use crate::postprocess::{Labels, Prediction};
+use crate::postprocess::{ClassMask, Labels, Prediction};
 use crate::records::{DroppedFrames, EndRecord, FrameCounts, FrameRecord};
-use crate::sink::{ImagesSink, RecordSink, SinkError, Window};
+use crate::sink::{ImagesSink, MasksSink, RecordSink, SinkError, Window};
 
 /// What an inference worker does with a frame.
 pub trait Chain: Send {
@@ -48,8 +48,12 @@ pub struct Pipeline {
     pub max_age: Duration,
     /// Where records go.
     pub records: Vec<NamedSink>,
+    /// Whether they carry segmentation masks.
+    pub with_rle: bool,
     /// Where annotated pictures are kept.
     pub images: Vec<ImagesSink>,
+    /// Where segmentation masks are kept.
+    pub masks: Vec<MasksSink>,
     /// Where they are shown.
     pub window: Option<Window>,
     /// How they are drawn.
@@ -86,6 +90,12 @@ impl Pipeline {
             let (tx, rx) = edge("images", 4, Policy::Block);
             viewers.push(tx);
             picture_sinks.push(spawn_images_sink(&failures, sink, rx)?);
+        }
+        let mut masks = Vec::new();
+        for sink in self.masks {
+            let (tx, rx) = edge("masks", 4, Policy::Block);
+            masks.push(tx);
+            picture_sinks.push(spawn_masks_sink(&failures, sink, rx)?);
         }
         let shown = self.window.map(|window| {
             let (tx, rx) = edge("window", 1, Policy::NewestWins);
@@ -162,7 +172,9 @@ impl Pipeline {
         let end_to_end = Latency::new("end to end");
         let emitter = Emitter {
             labels: self.labels,
+            with_rle: self.with_rle,
             records,
+            masks,
             pictures,
             emitted: Arc::clone(&emitted),
             end_to_end: end_to_end.clone(),
@@ -253,6 +265,19 @@ fn spawn_images_sink(
     failures.spawn("4-images", move || {
         while let Some(drawn) = pictures.recv() {
             sink.write(&drawn.meta, &drawn.picture)?;
+        }
+        Ok::<(), SinkError>(())
+    })
+}
+
+fn spawn_masks_sink(
+    failures: &Failures,
+    mut sink: MasksSink,
+    masks: Receiver<(FrameMeta, Arc<ClassMask>)>,
+) -> std::io::Result<JoinHandle<Option<()>>> {
+    failures.spawn("4-masks", move || {
+        while let Some((meta, mask)) = masks.recv() {
+            sink.write(&meta, &mask)?;
         }
         Ok::<(), SinkError>(())
     })

@@ -139,7 +139,9 @@ fn run(
             .into_iter()
             .map(|sink| ("4-sink".to_owned(), sink))
             .collect(),
+        with_rle: false,
         images: Vec::new(),
+        masks: Vec::new(),
         window: None,
         overlay: Overlay::new(OverlayStyle::default(), Arc::clone(&labels)),
         labels,

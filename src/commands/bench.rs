@@ -70,6 +70,7 @@ fn bench_model(arguments: &BenchArgs) -> Result<(), ModelBenchError> {
     let options = LoadOptions {
         kernels: arguments.kernels.into(),
         keep: wanted_classes(path, &arguments.classes)?,
+        input: None,
     };
     let network = Network::load(path, &options)?;
     if options.keep.is_some() && network.pruned_classes().is_none() {

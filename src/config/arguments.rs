@@ -185,7 +185,7 @@ mod tests {
 
     fn spec(sinks: &str) -> PipelineSpec {
         serde_yaml::from_str(&format!(
-            "{{source: {{camera: {{}}}}, fallback: {{video: {{path: f.mp4}}}}, model: m.yaml, \
+            "{{source: {{camera: {{}}}}, fallback: {{video: {{path: f.mp4}}}}, model: {{card: m.yaml}}, \
              sinks: {sinks}}}"
         ))
         .expect("a pipeline")

@@ -199,6 +199,9 @@ pub struct DeeplabHeadSpec {
     pub output_stride: u32,
     /// Whether the corners of logits and input coincide when they are resized.
     pub align_corners: bool,
+    /// Cards of the same weights at other output strides, relative to this card.
+    #[serde(default)]
+    pub siblings: Vec<PathBuf>,
 }
 
 /// One label.

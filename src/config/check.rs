@@ -238,6 +238,9 @@ pub fn fill_empty(schema: &Value, value: &mut Value) {
 fn fill(root: &Value, schema: &Value, value: &mut Value) {
     let schema = thing(root, schema);
     let is_mapping = types_of(schema).contains(&"object");
+    if let (Value::String(_), Some(Value::String(key))) = (&*value, schema.get("x-short-for")) {
+        *value = Value::Object(Map::from_iter([(key.clone(), value.clone())]));
+    }
     if value.is_null() && is_mapping && schema.get("maxProperties").is_none() {
         *value = Value::Object(Map::new());
     }

@@ -46,7 +46,9 @@ impl PipelineConfig {
         let seen = serde_json::json!({
             "source": source,
             "detect": self.spec.detect,
+            "segment": self.spec.segment,
             "card": self.card.name,
+            "input": [self.card.input.width_px, self.card.input.height_px],
             "model_sha256": self.model_sha256,
         });
         hex(&Sha256::digest(seen.to_string()))
@@ -77,15 +79,16 @@ pub fn load_for_run(
     let mut named = Named::new(&document, &spec, origins);
     named.check_sources();
     named.check_sinks();
-    let card = match load_card(&spec.model) {
+    let card = match load_card(&spec.model.card).and_then(|card| variant(&document, &spec, card)) {
         Ok((card, model_sha256)) => {
             named.check_labels(&card);
-            named.check_overwriting(&[file, &spec.model, &card.file]);
+            named.check_head(&card);
+            named.check_overwriting(&[file, &spec.model.card, &card.file]);
             Some((card, model_sha256))
         }
-        Err(ConfigFaults(of_card)) if !spec.model.is_file() => {
+        Err(ConfigFaults(of_card)) if !spec.model.card.is_file() => {
             let why = of_card.first().map(|f| f.what.clone()).unwrap_or_default();
-            let what = format!("{}: {why}", spec.model.display());
+            let what = format!("{}: {why}", spec.model.card.display());
             let fault = document.fault_at_value(&keys(&["model"]), what);
             named.faults.push(fault);
             None
@@ -105,6 +108,53 @@ pub fn load_for_run(
         }),
         _ => Err(ConfigFaults::in_order(faults)),
     }
+}
+
+/// The card that the pipeline's choices lead to: another output stride, another input size.
+fn variant(
+    document: &Document<'_>,
+    spec: &PipelineSpec,
+    (mut card, mut sha256): (CardSpec, String),
+) -> Result<(CardSpec, String), ConfigFaults> {
+    let model = &spec.model;
+    let fault = |key: &str, what: String| {
+        Err(ConfigFaults(vec![
+            document.fault_at_value(&keys(&["model", key]), what),
+        ]))
+    };
+    let Some(head) = card.head.deeplab.clone() else {
+        let given = [
+            ("input_px", model.input_px),
+            ("output_stride", model.output_stride),
+        ];
+        return match given.iter().find(|(_, value)| value.is_some()) {
+            Some((key, _)) => fault(key, format!("{} runs as it is only", card.name)),
+            None => Ok((card, sha256)),
+        };
+    };
+    if let Some(wanted) = model.output_stride.filter(|s| *s != head.output_stride) {
+        let folder = model.card.parent().unwrap_or(Path::new(""));
+        let siblings = head.siblings.iter();
+        let siblings: Vec<_> = siblings
+            .map(|sibling| load_card(&folder.join(sibling)))
+            .collect::<Result<_, _>>()?;
+        let stride = |card: &CardSpec| card.head.deeplab.as_ref().map(|head| head.output_stride);
+        let mut strides = vec![head.output_stride];
+        strides.extend(siblings.iter().filter_map(|(card, _)| stride(card)));
+        let found = siblings
+            .into_iter()
+            .find(|(card, _)| stride(card) == Some(wanted));
+        let Some(found) = found else {
+            let strides: Vec<_> = strides.iter().map(u32::to_string).collect();
+            let what = format!("got {wanted}; the model has {}", strides.join(", "));
+            return fault("output_stride", what);
+        };
+        (card, sha256) = found;
+    }
+    if let Some(px) = model.input_px {
+        (card.input.width_px, card.input.height_px) = (px, px);
+    }
+    Ok((card, sha256))
 }
 
 /// Loads a model card and the fingerprint of its ONNX file.
@@ -200,12 +250,13 @@ fn join_paths(spec: &mut PipelineSpec, base: &Path) {
             images.path = base.join(&images.path);
         }
     }
-    spec.model = base.join(&spec.model);
+    spec.model.card = base.join(&spec.model.card);
     for sink in &mut spec.sinks {
         let paths = [
             sink.jsonl.as_mut().map(|s| &mut s.path),
             sink.coco.as_mut().map(|s| &mut s.path),
             sink.images.as_mut().map(|s| &mut s.dir),
+            sink.masks.as_mut().map(|s| &mut s.dir),
         ];
         for path in paths.into_iter().flatten() {
             if *path != Path::new("-") {

@@ -27,7 +27,7 @@ pub use load::{PipelineConfig, load, load_card, load_for_run};
 pub use overrides::Override;
 pub use spec::{
     CameraSpec, ClassSpec, CocoSpec, ColourSpec, DetectSpec, ImagesSinkSpec, ImagesSpec,
-    InferenceSpec, JsonlSpec, OverlaySpec, PaceSpec, PictureFormat, PipelineSpec, SinkSpec,
-    SourceSpec, VideoSpec, WindowSpec,
+    InferenceSpec, JsonlSpec, MasksSinkSpec, ModelSpec, OverlaySpec, PaceSpec, PictureFormat,
+    PipelineSpec, SafeGroundSpec, SegmentSpec, SinkSpec, SourceSpec, VideoSpec, WindowSpec,
 };
 pub use yaml::schema_of;

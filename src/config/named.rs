@@ -127,7 +127,8 @@ impl<'a> Named<'a> {
             let Some((kind, key, path)) = path_of_sink(sink) else {
                 continue;
             };
-            if path == Path::new("-") && kind != "images" {
+            let is_folder = key == "dir";
+            if path == Path::new("-") && !is_folder {
                 on_stdout += 1;
                 if on_stdout == 2 {
                     let what = "standard output is taken by another sink".to_owned();
@@ -142,10 +143,10 @@ impl<'a> Named<'a> {
             {
                 let what = format!("the folder {} is not there", parent.display());
                 self.fault_at_sink(i, &[kind, key], what);
-            } else if kind == "images" && path.exists() && !path.is_dir() {
+            } else if is_folder && path.exists() && !path.is_dir() {
                 let what = format!("{shown} is a file; expected a folder");
                 self.fault_at_sink(i, &[kind, key], what);
-            } else if kind != "images" && path.is_dir() {
+            } else if !is_folder && path.is_dir() {
                 let what = format!("{shown} is a folder; expected a file");
                 self.fault_at_sink(i, &[kind, key], what);
             } else if let Some(place) = place_of(path) {
@@ -179,6 +180,28 @@ impl<'a> Named<'a> {
         }
     }
 
+    /// Whether what is wanted is what the model's head gives.
+    pub fn check_head(&mut self, card: &CardSpec) {
+        let spec = self.spec;
+        if card.head.deeplab.is_some() {
+            if spec.detect != super::spec::DetectSpec::default() {
+                let what = format!("{} has no boxes; it segments (`segment`)", card.name);
+                self.fault_at_key(&["detect"], what);
+            }
+            return;
+        }
+        if spec.segment != super::spec::SegmentSpec::default() {
+            let what = format!("{} does not segment; it detects (`detect`)", card.name);
+            self.fault_at_key(&["segment"], what);
+        }
+        for (i, sink) in spec.sinks.iter().enumerate() {
+            if sink.masks.is_some() {
+                let what = format!("{} does not segment: there are no masks", card.name);
+                self.fault_at_sink(i, &["masks"], what);
+            }
+        }
+    }
+
     /// Whether the model knows the labels that the pipeline names.
     pub fn check_labels(&mut self, card: &CardSpec) {
         let spec = self.spec;
@@ -186,6 +209,15 @@ impl<'a> Named<'a> {
         let classes = spec.detect.classes.keys().map(|n| ("detect", "classes", n));
         let colours = spec.overlay.colours.keys();
         let colours = colours.map(|n| ("overlay", "colours", n));
+        let avoided = spec.segment.safe_ground.iter().flat_map(|s| &s.avoid);
+        for (i, name) in avoided.enumerate() {
+            if !known.contains(&name.as_str()) {
+                let hint = did_you_mean(name, &known);
+                let what = format!("the model {} has no such label {name:?}{hint}", card.name);
+                let index = i.to_string();
+                self.fault_at_value(&["segment", "safe_ground", "avoid", &index], what);
+            }
+        }
         for (section, key, name) in classes.chain(colours) {
             if !known.contains(&name.as_str()) {
                 let hint = did_you_mean(name, &known);
@@ -199,7 +231,8 @@ impl<'a> Named<'a> {
 /// A path of keys; a number is an index.
 pub fn keys(path: &[&str]) -> Vec<Step> {
     // Labels are below mappings, whose keys stay texts.
-    let in_list = |i: usize| i > 0 && matches!(path.get(i - 1), Some(&"sinks" | &"labels"));
+    let in_list =
+        |i: usize| i > 0 && matches!(path.get(i - 1), Some(&"sinks" | &"labels" | &"avoid"));
     path.iter()
         .enumerate()
         .map(|(i, key)| match key.parse() {
@@ -219,7 +252,8 @@ fn path_of_sink(sink: &SinkSpec) -> Option<(&'static str, &'static str, &Path)> 
     let jsonl = sink.jsonl.as_ref().map(|s| ("jsonl", "path", &s.path));
     let coco = sink.coco.as_ref().map(|s| ("coco", "path", &s.path));
     let images = sink.images.as_ref().map(|s| ("images", "dir", &s.dir));
-    let named = jsonl.or(coco).or(images);
+    let masks = sink.masks.as_ref().map(|s| ("masks", "dir", &s.dir));
+    let named = jsonl.or(coco).or(images).or(masks);
     named.map(|(kind, key, path)| (kind, key, path.as_path()))
 }
 

@@ -20,12 +20,14 @@ pub struct PipelineSpec {
     pub source: SourceSpec,
     /// What to replay when the camera is not there.
     pub fallback: Option<SourceSpec>,
-    /// Path of the model's card.
-    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
-    pub model: PathBuf,
-    /// What to look for.
+    /// The model: the path of its card, or that and how to run it.
+    pub model: ModelSpec,
+    /// What to look for (detectors).
     #[serde(default)]
     pub detect: DetectSpec,
+    /// What to say of the ground (segmentation).
+    #[serde(default)]
+    pub segment: SegmentSpec,
     /// How much of the machine to use.
     #[serde(default)]
     pub inference: InferenceSpec,
@@ -35,6 +37,27 @@ pub struct PipelineSpec {
     /// Where results go.
     #[serde(default)]
     pub sinks: Vec<SinkSpec>,
+}
+
+/// The model and how to run it; a text by itself is the path of the card.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "x-short-for" = "card",
+    "x-expected" = "a path, or card: with a path and what else is wanted"
+))]
+pub struct ModelSpec {
+    /// Path of the model's card, relative to this YAML file.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
+    pub card: PathBuf,
+    /// Rows and columns of the input, for a segmentation model, which runs at any size; default:
+    /// the card's.
+    #[schemars(range(min = 33, max = 2049))]
+    pub input_px: Option<u32>,
+    /// Input pixels for each logit, if the card names a sibling with the same weights; default:
+    /// the card's.
+    #[schemars(range(min = 1, max = 64))]
+    pub output_stride: Option<u32>,
 }
 
 /// Exactly one kind of source.
@@ -150,6 +173,35 @@ pub struct ClassSpec {
     pub score_threshold: Option<f32>,
 }
 
+/// What to say of the ground.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentSpec {
+    /// Pixels whose best class is less probable than this are `unknown`; default: none are.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub confidence_floor: Option<f32>,
+    /// Put each class's mask into the record, run-length encoded as COCO does (default false; a
+    /// `coco` sink turns it on).
+    #[serde(default)]
+    pub rle: bool,
+    /// Look for the largest circle of free ground.
+    pub safe_ground: Option<SafeGroundSpec>,
+}
+
+/// The largest circle that keeps away from what must not be landed on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SafeGroundSpec {
+    /// Labels to keep away from.
+    #[schemars(length(min = 1))]
+    pub avoid: Vec<String>,
+    /// Pixels of the frame to keep between them and the circle (default 0).
+    #[schemars(range(min = 0.0, max = 10_000.0))]
+    pub margin_px: Option<f32>,
+    /// Keep away from where the network is not sure, too (default true).
+    pub avoid_unknown: Option<bool>,
+}
+
 /// How much of the machine to use.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -179,6 +231,13 @@ pub struct OverlaySpec {
     /// Height of the text; default: from the picture's size.
     #[schemars(range(min = 6, max = 200))]
     pub text_px: Option<u32>,
+    /// How much of a segmented class's colour covers the picture (default 0.5).
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub alpha: Option<f32>,
+    /// Draw a line around segmented areas (default true).
+    pub edges: Option<bool>,
+    /// Write each segmented class's share into a corner (default true).
+    pub legend: Option<bool>,
     /// Colours by label, as `"#rrggbb"`; default: a fixed palette.
     #[serde(default)]
     pub colours: BTreeMap<String, ColourSpec>,
@@ -225,6 +284,19 @@ pub struct SinkSpec {
     /// Annotated pictures, a file a frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub images: Option<ImagesSinkSpec>,
+    /// Segmentation masks, a file a frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masks: Option<MasksSinkSpec>,
+}
+
+/// Segmentation masks: PNG files of the frame's size with the class's number for each pixel (255:
+/// unknown) and the overlay's colours as their palette.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MasksSinkSpec {
+    /// Folder, relative to this YAML file; made if it is not there.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
+    pub dir: PathBuf,
 }
 
 /// A window with the live picture.

@@ -77,6 +77,9 @@ pub struct LoadOptions {
     pub kernels: KernelChoice,
     /// Classes to keep of a detector's scores; all where there is none.
     pub keep: Option<KeptClasses>,
+    /// Rows and columns of the input, for a fully convolutional network; the file's where there
+    /// are none.
+    pub input: Option<(usize, usize)>,
 }
 
 /// The classes that are wanted of a detector. Where the network allows it, the others are not
@@ -155,21 +158,14 @@ impl Network {
             why,
         };
         // The engine may panic on a damaged file; nothing of it survives the unwinding.
-        catch_unwind(AssertUnwindSafe(|| {
-            Self::from_bytes(&bytes, isa, options.keep.as_ref())
-        }))
-        .unwrap_or_else(|panic| Err(panic_message(&*panic)))
-        .map_err(unusable)
+        catch_unwind(AssertUnwindSafe(|| Self::from_bytes(&bytes, isa, options)))
+            .unwrap_or_else(|panic| Err(panic_message(&*panic)))
+            .map_err(unusable)
     }
 
-    fn from_bytes(
-        bytes: &[u8],
-        isa: Option<Isa>,
-        keep: Option<&KeptClasses>,
-    ) -> Result<Self, String> {
+    fn from_bytes(bytes: &[u8], isa: Option<Isa>, options: &LoadOptions) -> Result<Self, String> {
         let one_line = |e: TractError| format!("{e:#}").replace('\n', " ");
-        let model = onnx().model_for_read(&mut &*bytes).map_err(one_line)?;
-        let mut typed = model.into_typed().map_err(one_line)?;
+        let mut typed = typed_from_bytes(bytes, options.input)?;
         typed.prop_consts().map_err(one_line)?;
         fold_casts(&mut typed).map_err(one_line)?;
         plain_resizes(&mut typed).map_err(one_line)?;
@@ -199,7 +195,7 @@ impl Network {
             .iter()
             .map(|outlet| info(outlet, &typed))
             .collect::<Result<Vec<_>, _>>()?;
-        let wanted = keep.and_then(|keep| {
+        let wanted = options.keep.as_ref().and_then(|keep| {
             let index = outputs.iter().position(|o| o.name == keep.output)?;
             Some((index, keep))
         });
@@ -308,6 +304,24 @@ impl TensorInfo {
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
+}
+
+/// tract's graph with all shapes known; those that the file writes down do not count if the input
+/// is to have another size.
+fn typed_from_bytes(bytes: &[u8], input: Option<(usize, usize)>) -> Result<TypedModel, String> {
+    let one_line = |e: TractError| format!("{e:#}").replace('\n', " ");
+    let Some((rows, columns)) = input else {
+        let model = onnx().model_for_read(&mut &*bytes).map_err(one_line)?;
+        return model.into_typed().map_err(one_line);
+    };
+    let free = onnx()
+        .with_ignore_output_shapes(true)
+        .with_ignore_value_info(true);
+    let mut model = free.model_for_read(&mut &*bytes).map_err(one_line)?;
+    let fact = f32::fact([1, 3, rows, columns]);
+    model.set_input_fact(0, fact.into()).map_err(one_line)?;
+    let typed = model.into_typed().map_err(one_line);
+    typed.map_err(|e| format!("it cannot run at {columns}x{rows} pixels: {e}"))
 }
 
 /// Weights that are kept as float16 are cast once, here; tract leaves casts of large constants to

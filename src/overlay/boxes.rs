@@ -1,4 +1,4 @@
-//! Boxes with labels.
+//! Everything that is drawn on a picture, and boxes with labels.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,11 +7,15 @@ use image::{Rgb, RgbImage};
 use imageproc::drawing::draw_hollow_rect_mut;
 use imageproc::rect::Rect;
 
+use super::mask::{ClassColours, draw_classes_mut, draw_safe_ground_mut, shares, voc_colour};
 use super::palette::colour_of;
 use super::text::Text;
-use crate::postprocess::{Detection, Labels, Prediction};
+use crate::postprocess::{Detection, Labels, Prediction, Segmentation};
 
-/// How boxes are drawn.
+/// The label of what is no class of its own, and is left as it is.
+const BACKGROUND: &str = "background";
+
+/// How results are drawn.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OverlayStyle {
     /// Width of the lines; from the picture's size if `None`.
@@ -24,23 +28,43 @@ pub struct OverlayStyle {
     pub hide_scores: bool,
     /// Colours by category id, before the palette's.
     pub colours: HashMap<u32, [u8; 3]>,
+    /// How much of a segmented class's colour covers the picture, 0 to 1; half if `None`.
+    pub alpha: Option<f32>,
+    /// Draw no lines around segmented areas.
+    pub hide_edges: bool,
+    /// Leave the legend of segmented areas out.
+    pub hide_legend: bool,
 }
 
-/// Draws detections.
+/// Draws detections and segmented areas.
 pub struct Overlay {
     style: OverlayStyle,
     labels: Arc<Labels>,
     text: Text,
+    class_colours: Box<ClassColours>,
 }
 
 impl Overlay {
     /// Draws in `style`, with the names of `labels`.
     pub fn new(style: OverlayStyle, labels: Arc<Labels>) -> Self {
+        let mut class_colours = Box::new([None; 256]);
+        for (id, name) in labels.iter() {
+            if let Some(class) = u8::try_from(id).ok().filter(|_| name != BACKGROUND) {
+                let colour = style.colours.get(&id).copied();
+                class_colours[usize::from(class)] = Some(colour.unwrap_or(voc_colour(class)));
+            }
+        }
         Self {
             style,
             labels,
             text: Text::default(),
+            class_colours,
         }
+    }
+
+    /// The colours of segmented classes, by label id; `None` for what is not drawn.
+    pub fn class_colours(&self) -> &ClassColours {
+        &self.class_colours
     }
 
     /// Draws `prediction` on the picture it was made from. Nothing is drawn outside the picture;
@@ -49,6 +73,9 @@ impl Overlay {
         let rows = picture.height();
         let line = self.style.line_px.unwrap_or((rows / 240).max(2));
         let letters = self.style.text_px.unwrap_or(rows / 40).max(12);
+        if let Some(segmentation) = &prediction.segmentation {
+            self.draw_segmentation_mut(picture, segmentation, line, letters);
+        }
         for detection in prediction.detections.iter().rev() {
             let colour = self
                 .style
@@ -58,6 +85,39 @@ impl Overlay {
                 .unwrap_or_else(|| colour_of(detection.category_id));
             draw_box(picture, detection, line, colour);
             self.draw_label(picture, detection, letters, colour);
+        }
+    }
+
+    fn draw_segmentation_mut(
+        &mut self,
+        picture: &mut RgbImage,
+        segmentation: &Segmentation,
+        line: u32,
+        letters: u32,
+    ) {
+        let mask = &*segmentation.mask;
+        let alpha = self.style.alpha.unwrap_or(0.5);
+        let edges = !self.style.hide_edges;
+        draw_classes_mut(picture, mask, &self.class_colours, alpha, edges);
+        if let Some(ground) = &segmentation.safe_ground {
+            draw_safe_ground_mut(picture, ground, line + 1);
+        }
+        if self.style.hide_legend {
+            return;
+        }
+        let mut y = 4;
+        for (class, share) in shares(mask) {
+            let Some(colour) = self.class_colours[usize::from(class)] else {
+                continue;
+            };
+            let text = format!("{} {:.1} %", self.labels.name(class.into()), share * 100.0);
+            let (_, height) = self.text.plate_size(&text, letters);
+            if y + height as i32 > picture.height() as i32 {
+                break;
+            }
+            self.text
+                .draw_plate_mut(picture, &text, letters, (4, y), colour);
+            y += height as i32 - 1;
         }
     }
 
@@ -149,6 +209,7 @@ mod tests {
                     detection(77, 0.999, [w - 0.5, h - 0.5, 0.5, 0.5]),
                     detection(3, 0.1, [0.0, h / 2.0, 0.1, 0.1]),
                 ],
+                segmentation: None,
             };
             overlay().draw_mut(&mut picture, &prediction);
         }

@@ -1,6 +1,11 @@
-//! What a detector saw.
+//! What a network saw.
+
+use std::sync::Arc;
 
 use crate::frame::RectPx;
+
+use super::mask::ClassMask;
+use super::safe_ground::SafeGround;
 
 /// One object found in a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +23,17 @@ pub struct Detection {
 pub struct Prediction {
     /// Objects, best score first.
     pub detections: Vec<Detection>,
+    /// What each pixel is, from a network that segments.
+    pub segmentation: Option<Segmentation>,
+}
+
+/// What each pixel of a frame is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segmentation {
+    /// The classes, by label id.
+    pub mask: Arc<ClassMask>,
+    /// The largest circle of free ground, if it was looked for and there is one.
+    pub safe_ground: Option<SafeGround>,
 }
 
 /// Names of the model's label ids.

@@ -1,13 +1,20 @@
 //! From the network's raw outputs to results in pixels of the original frame.
 //!
 //! Model space ends here: [`SsdDecoder`] takes the raw heads and the transform that preprocessing
-//! wrote down, and gives [`Detection`]s in frame pixels.
+//! wrote down, and gives [`Detection`]s in frame pixels; [`DeepLabDecoder`] gives a [`ClassMask`] of
+//! the frame's own size.
 
 mod anchors;
+mod deeplab;
 mod detection;
+mod mask;
 mod nms;
+mod safe_ground;
 mod ssd;
 
 pub use anchors::AnchorSpec;
-pub use detection::{Detection, Labels, Prediction};
+pub use deeplab::{DeepLabDecoder, DeepLabSpec};
+pub use detection::{Detection, Labels, Prediction, Segmentation};
+pub use mask::{ClassMask, UNKNOWN};
+pub use safe_ground::{SafeGround, SafeGroundFinder};
 pub use ssd::{Activation, BoxCoding, SsdDecoder, SsdSpec, WantedClass};

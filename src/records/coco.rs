@@ -3,17 +3,21 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::FrameRecord;
+use super::{FrameRecord, Rle};
 
-/// One detection as the COCO tools know it.
+/// One detection, or the area of one class, as the COCO tools know it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CocoResult {
     /// Id of the picture, from its file name.
     pub image_id: u64,
     /// COCO category.
     pub category_id: u32,
-    /// `[x, y, width, height]` in pixels.
-    pub bbox: [f64; 4],
+    /// `[x, y, width, height]` in pixels, of a detection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bbox: Option<[f64; 4]>,
+    /// The pixels of a class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segmentation: Option<Rle>,
     /// Confidence, 0 to 1.
     pub score: f64,
 }
@@ -40,16 +44,22 @@ impl CocoResult {
             Some(name) => image_id_from_name(name)
                 .ok_or_else(|| CocoError::NoImageId { name: name.clone() })?,
         };
-        Ok(record
-            .detections
-            .iter()
-            .map(|d| Self {
-                image_id,
-                category_id: d.category_id,
-                bbox: d.bbox,
-                score: d.score,
-            })
-            .collect())
+        let boxes = record.detections.iter().map(|d| Self {
+            image_id,
+            category_id: d.category_id,
+            bbox: Some(d.bbox),
+            segmentation: None,
+            score: d.score,
+        });
+        let areas = record.segmentation.iter().flat_map(|s| &s.classes);
+        let areas = areas.filter(|area| area.rle.is_some()).map(|area| Self {
+            image_id,
+            category_id: area.category_id,
+            bbox: None,
+            segmentation: area.rle.clone(),
+            score: 1.0,
+        });
+        Ok(boxes.chain(areas).collect())
     }
 }
 

@@ -6,9 +6,12 @@
 
 mod coco;
 mod record;
+mod rle;
 
 pub use coco::{CocoError, CocoResult, image_id_from_name};
 pub use record::{
-    DetectionRecord, DroppedFrames, EndRecord, FrameCounts, FrameRecord, LabelRecord, ModelRecord,
-    Record, RunRecord, SCHEMA_VERSION, SourceRecord, TimingsRecord,
+    ClassAreaRecord, DetectionRecord, DroppedFrames, EndRecord, FrameCounts, FrameRecord,
+    LabelRecord, ModelRecord, Record, RunRecord, SCHEMA_VERSION, SafeGroundRecord,
+    SegmentationRecord, SourceRecord, TimingsRecord,
 };
+pub use rle::{Rle, RleError, rles_of};

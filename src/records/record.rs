@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::flow::StopReason;
 use crate::frame::FrameMeta;
-use crate::postprocess::{Detection, Labels, Prediction};
+use crate::postprocess::{Detection, Labels, Prediction, Segmentation, UNKNOWN};
+
+use super::rle::{Rle, rles_of};
 
 /// Number of the records' format; a change that breaks a reader raises it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -95,9 +97,48 @@ pub struct FrameRecord {
     pub dropped_before: u64,
     /// Objects, best score first.
     pub detections: Vec<DetectionRecord>,
+    /// What the pixels are, from a network that segments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segmentation: Option<SegmentationRecord>,
     /// Latencies, only when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timings: Option<TimingsRecord>,
+}
+
+/// What the pixels of a frame are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SegmentationRecord {
+    /// The classes that were seen, by id.
+    pub classes: Vec<ClassAreaRecord>,
+    /// Share of the frame of which the network was not sure enough, 0 to 1, to six decimals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<f64>,
+    /// The largest circle of free ground; absent if it was not looked for or there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub safe_ground: Option<SafeGroundRecord>,
+}
+
+/// The area of one class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClassAreaRecord {
+    /// Label id of the model.
+    pub category_id: u32,
+    /// Its name.
+    pub label: String,
+    /// Share of the frame, 0 to 1, to six decimals.
+    pub share: f64,
+    /// Its pixels, only when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rle: Option<Rle>,
+}
+
+/// A circle of free ground.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SafeGroundRecord {
+    /// `[x, y]` in pixels of the original frame.
+    pub center: [f64; 2],
+    /// Its radius in pixels, to two decimals.
+    pub radius_px: f64,
 }
 
 /// One object.
@@ -169,7 +210,9 @@ impl FrameRecord {
         dropped_before: u64,
         prediction: &Prediction,
         labels: &Labels,
+        with_rle: bool,
     ) -> Self {
+        let segmentation = prediction.segmentation.as_ref();
         Self {
             stream: meta.stream.to_string(),
             frame: meta.frame,
@@ -181,7 +224,39 @@ impl FrameRecord {
                 .iter()
                 .map(|d| DetectionRecord::new(d, labels))
                 .collect(),
+            segmentation: segmentation.map(|s| SegmentationRecord::new(s, labels, with_rle)),
             timings: None,
+        }
+    }
+}
+
+impl SegmentationRecord {
+    /// The record of `segmentation`.
+    pub fn new(segmentation: &Segmentation, labels: &Labels, with_rle: bool) -> Self {
+        let mask = &*segmentation.mask;
+        let counts = mask.counts();
+        let pixels = counts.iter().sum::<u64>().max(1);
+        let share = |class: u8| rounded(counts[usize::from(class)] as f64 / pixels as f64, 1e6);
+        let mut rles = if with_rle { rles_of(mask) } else { Vec::new() };
+        let mut rle_of = |class: u8| {
+            let at = rles.iter().position(|(of, _)| *of == class)?;
+            Some(rles.swap_remove(at).1)
+        };
+        let seen = (0..UNKNOWN).filter(|class| counts[usize::from(*class)] > 0);
+        Self {
+            classes: seen
+                .map(|class| ClassAreaRecord {
+                    category_id: class.into(),
+                    label: labels.name(class.into()).to_owned(),
+                    share: share(class),
+                    rle: rle_of(class),
+                })
+                .collect(),
+            unknown: (counts[usize::from(UNKNOWN)] > 0).then(|| share(UNKNOWN)),
+            safe_ground: segmentation.safe_ground.map(|circle| SafeGroundRecord {
+                center: [circle.x, circle.y].map(f64::from),
+                radius_px: rounded(circle.radius_px.into(), 100.0),
+            }),
         }
     }
 }
@@ -245,9 +320,10 @@ mod tests {
                     height: 101.0,
                 },
             }],
+            segmentation: None,
         };
         let labels = Labels::new(vec![(1, "person".to_owned())]);
-        let record = Record::Frame(FrameRecord::new(&meta, 0, &prediction, &labels));
+        let record = Record::Frame(FrameRecord::new(&meta, 0, &prediction, &labels, false));
         let line = serde_json::to_string(&record).expect("plain data");
         assert_eq!(
             line,

@@ -89,6 +89,7 @@ mod tests {
                 name: Some(format!("{:012}.jpg", frame + 7)),
                 dropped_before: 0,
                 detections: vec![detection.clone(); 2],
+                segmentation: None,
                 timings: None,
             })
             .expect("room");

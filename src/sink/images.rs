@@ -1,16 +1,15 @@
 //! Annotated pictures, a file a frame.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{ImageEncoder, RgbImage};
 
 use super::SinkError;
+use super::files::{FileNames, write_whole};
 use crate::frame::FrameMeta;
 
 /// How pictures are written.
@@ -30,8 +29,7 @@ pub enum PictureEncoding {
 pub struct ImagesSink {
     dir: PathBuf,
     encoding: PictureEncoding,
-    /// Which source each name was given to.
-    taken: HashMap<String, Arc<str>>,
+    names: FileNames,
 }
 
 impl ImagesSink {
@@ -44,7 +42,7 @@ impl ImagesSink {
         Ok(Self {
             dir: dir.to_owned(),
             encoding,
-            taken: HashMap::new(),
+            names: FileNames::default(),
         })
     }
 
@@ -58,31 +56,8 @@ impl ImagesSink {
             PictureEncoding::Png => "png",
             PictureEncoding::Jpeg { .. } => "jpg",
         };
-        let stem = self.stem(meta);
-        let path = self.dir.join(format!("{stem}.{ending}"));
-        let part = self.dir.join(format!("{stem}.{ending}.part"));
-        let target = path.display().to_string();
-        self.encode(&part, picture)
-            .and_then(|()| fs::rename(&part, &path))
-            .map_err(|e| {
-                // What is half written helps nobody.
-                let _ = fs::remove_file(&part);
-                SinkError::from_io(&target, e)
-            })
-    }
-
-    fn stem(&mut self, meta: &FrameMeta) -> String {
-        // A name is a name, never a way into another folder.
-        let name = |text: &str| text.replace(['/', '\\', '\0'], "_");
-        let Some(source) = &meta.name else {
-            return format!("{}_{:06}", name(&meta.stream), meta.frame);
-        };
-        let stem = source.rsplit_once('.').map_or(&**source, |(stem, _)| stem);
-        let first = self
-            .taken
-            .entry(name(stem))
-            .or_insert_with(|| Arc::clone(source));
-        name(if first == source { stem } else { source })
+        let path = self.dir.join(self.names.name_of(meta, ending));
+        write_whole(&path, |part| self.encode(part, picture))
     }
 
     fn encode(&self, path: &Path, picture: &RgbImage) -> std::io::Result<()> {

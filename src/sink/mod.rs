@@ -1,13 +1,15 @@
 //! Where results go.
 //!
 //! A [`RecordSink`] takes records and needs no picture; [`ImagesSink`] and [`Window`] take annotated
-//! pictures. Sinks know no threads; each is given one
+//! pictures, [`MasksSink`] the class of each pixel. Sinks know no threads; each is given one
 //! of its own, behind an edge, by the application.
 
 mod coco;
 mod error;
+mod files;
 mod images;
 mod jsonl;
+mod masks;
 mod output;
 mod scale;
 mod window;
@@ -16,6 +18,7 @@ pub use coco::CocoSink;
 pub use error::SinkError;
 pub use images::{ImagesSink, PictureEncoding};
 pub use jsonl::JsonlSink;
+pub use masks::MasksSink;
 pub use window::{Window, WindowError};
 
 use crate::records::{EndRecord, FrameRecord};

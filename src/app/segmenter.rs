@@ -1,0 +1,173 @@
+//! Segmentation: the model with its head, and the chain that an inference worker runs.
+
+use std::sync::Arc;
+
+use crate::config::{CardSpec, DeeplabHeadSpec, PipelineConfig};
+use crate::frame::Packet;
+use crate::nn::{LoadOptions, Network, NnError, Session};
+use crate::postprocess::{
+    DeepLabDecoder, DeepLabSpec, Prediction, SafeGroundFinder, Segmentation, UNKNOWN,
+};
+use crate::preprocess::{PreprocessSpec, Preprocessor};
+
+use super::detector::ChainLatency;
+use super::model::{ModelError, preprocess_spec};
+use super::pipeline::Chain;
+
+/// A segmentation network ready to be used by workers.
+#[derive(Debug)]
+pub struct SegmenterModel {
+    /// The network.
+    pub network: Network,
+    /// From picture to input.
+    pub preprocess: PreprocessSpec,
+    /// From logits to a mask.
+    pub deeplab: DeepLabSpec,
+    /// Which output holds the logits.
+    pub logits_output: usize,
+    /// Classes to keep away from, and by how many pixels.
+    pub safe_ground: Option<(Vec<u8>, f32)>,
+}
+
+impl SegmenterModel {
+    /// Loads the network that `config` names at the size that it wants, and checks it against its
+    /// card.
+    ///
+    /// # Errors
+    /// When it cannot be loaded or does not do what the card says.
+    pub fn load(config: &PipelineConfig, head: &DeeplabHeadSpec) -> Result<Self, ModelError> {
+        let card = &config.card;
+        let fault = |why: String| ModelError::Card {
+            card: card.name.clone(),
+            why,
+        };
+        let (width, height) = (card.input.width_px, card.input.height_px);
+        let options = LoadOptions {
+            input: Some((height as usize, width as usize)),
+            ..LoadOptions::default()
+        };
+        let network = Network::load(&card.file, &options)?;
+        let outputs = network.outputs();
+        let Some(logits_output) = outputs.iter().position(|o| o.name == head.logits) else {
+            let known: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();
+            let (wanted, known) = (&head.logits, known.join(", "));
+            return Err(fault(format!(
+                "the network has no output \"{wanted}\"; it has {known}"
+            )));
+        };
+        let shape = &outputs[logits_output].shape;
+        let &[1, classes, rows, columns] = shape.as_slice() else {
+            return Err(fault(format!(
+                "the logits' shape is {shape:?}; expected [1, classes, rows, columns]"
+            )));
+        };
+        let grid = |pixels: u32| pixels.div_ceil(head.output_stride) as usize;
+        if (rows, columns) != (grid(height), grid(width)) {
+            return Err(fault(format!(
+                "with output stride {} and {width}x{height} pixels the logits should be {}x{}; the \
+                 network's are {columns}x{rows}",
+                head.output_stride,
+                grid(width),
+                grid(height)
+            )));
+        }
+        let labels = card.labels.len();
+        if classes != labels || !(1..=255).contains(&classes) {
+            return Err(fault(format!(
+                "the card has {labels} labels, the network {classes} classes (255 at most)"
+            )));
+        }
+        if let Some(label) = card.labels.iter().find(|l| l.id as usize >= classes) {
+            return Err(fault(format!(
+                "the label {} (\"{}\") has no channel; the logits have {classes}",
+                label.id, label.name
+            )));
+        }
+        Ok(Self {
+            preprocess: preprocess_spec(card),
+            deeplab: DeepLabSpec {
+                classes,
+                grid: (columns, rows),
+                input: (width, height),
+                align_corners: head.align_corners,
+                half_pixel: card.input.half_pixel,
+                confidence_floor: config.spec.segment.confidence_floor,
+            },
+            logits_output,
+            safe_ground: safe_ground(config, card),
+            network,
+        })
+    }
+}
+
+/// The classes to keep away from, and by how much.
+fn safe_ground(config: &PipelineConfig, card: &CardSpec) -> Option<(Vec<u8>, f32)> {
+    let spec = config.spec.segment.safe_ground.as_ref()?;
+    let labels = card.labels.iter();
+    let avoided = labels.filter(|label| spec.avoid.contains(&label.name));
+    let mut avoided: Vec<u8> = avoided.filter_map(|l| u8::try_from(l.id).ok()).collect();
+    if spec.avoid_unknown.unwrap_or(true) {
+        avoided.push(UNKNOWN);
+    }
+    Some((avoided, spec.margin_px.unwrap_or(0.0)))
+}
+
+/// One worker's chain; owns all its scratch memory.
+pub struct Segmenter {
+    model: Arc<SegmenterModel>,
+    preprocessor: Preprocessor,
+    session: Session,
+    decoder: DeepLabDecoder,
+    finder: Option<SafeGroundFinder>,
+    latency: ChainLatency,
+}
+
+impl Segmenter {
+    /// A chain over `model` that uses `threads` threads inside one inference.
+    ///
+    /// # Errors
+    /// When the network cannot be made ready to run.
+    pub fn new(
+        model: &Arc<SegmenterModel>,
+        threads: usize,
+        latency: &ChainLatency,
+    ) -> Result<Self, NnError> {
+        let safe_ground = model.safe_ground.clone();
+        Ok(Self {
+            preprocessor: Preprocessor::new(&model.preprocess),
+            session: model.network.session(threads)?,
+            decoder: DeepLabDecoder::new(model.deeplab.clone()),
+            finder: safe_ground.map(|(avoided, margin)| SafeGroundFinder::new(avoided, margin)),
+            model: Arc::clone(model),
+            latency: latency.clone(),
+        })
+    }
+}
+
+impl Chain for Segmenter {
+    fn run(&mut self, packet: Packet<()>) -> Result<Packet<Prediction>, String> {
+        let layout = self.session.input_layout();
+        let image_from_model = self.latency.preprocess.time(|| {
+            self.preprocessor
+                .run(&packet.image, layout, self.session.input_mut())
+        });
+        self.latency
+            .infer
+            .time(|| self.session.run())
+            .map_err(|e| e.to_string())?;
+        let segmentation = self.latency.postprocess.time(|| {
+            let logits = self.session.output(self.model.logits_output);
+            let mask = self
+                .decoder
+                .decode(logits, &image_from_model, packet.image.size());
+            Segmentation {
+                safe_ground: self.finder.as_mut().and_then(|finder| finder.find(&mask)),
+                mask: Arc::new(mask),
+            }
+        });
+        Ok(packet.with(Prediction {
+            detections: Vec::new(),
+            segmentation: Some(segmentation),
+        }))
+    }
+}

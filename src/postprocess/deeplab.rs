@@ -1,0 +1,369 @@
+//! From DeepLab's logits to a class for every pixel of the original frame.
+//!
+//! The logits are coarse: a few dozen columns for a thousand pixels. They are interpolated
+//! bilinearly, as the network's authors do (Chen et al., "Rethinking Atrous Convolution for
+//! Semantic Image Segmentation", section 3.1: logits are upsampled, not labels shrunk), and the
+//! greatest wins; both happen at once, so no full-size picture of every class ever exists.
+//!
+//! Between four logits every class is an interpolation of its own four values with the same
+//! weights. A class that is nowhere greater at the four corners is nowhere greater between them,
+//! rounding included, as every step keeps order. So most of a picture is decided cell by cell,
+//! and only cells at borders between classes are looked at pixel by pixel, for the classes in
+//! question.
+
+use crate::frame::{ImageFromModel, SizePx};
+
+use super::mask::{ClassMask, UNKNOWN};
+
+/// What is to be known of a DeepLab head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeepLabSpec {
+    /// Classes, the logits' channels.
+    pub classes: usize,
+    /// Columns and rows of the logits.
+    pub grid: (usize, usize),
+    /// Columns and rows of the network's input.
+    pub input: (u32, u32),
+    /// The first and last logits lie on the first and last pixels of the input; otherwise each
+    /// in the middle of its share.
+    pub align_corners: bool,
+    /// Whether preprocessing put pixel centres at half coordinates.
+    pub half_pixel: bool,
+    /// A pixel whose best class is less probable (softmax) than this is [`UNKNOWN`].
+    pub confidence_floor: Option<f32>,
+}
+
+/// Pixels of one axis that lie between the same two logits.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    /// The logits before and behind.
+    cell: (usize, usize),
+    start: usize,
+    end: usize,
+}
+
+/// One axis of the frame over the logits.
+#[derive(Clone, Debug, Default)]
+struct Axis {
+    spans: Vec<Span>,
+    /// For each pixel, how much of the logits behind it takes; the rest is from those before.
+    weights: Vec<f32>,
+}
+
+impl Axis {
+    /// `pixels` of the frame, of which pixel `x` lies at `x * step + start` of the input's
+    /// `input` pixels, over `grid` logits.
+    fn new(pixels: u32, (step, start): (f64, f64), input: u32, grid: usize, aligned: bool) -> Self {
+        let mut axis = Self::default();
+        let last_in = f64::from(input) - 1.0;
+        let last = grid as f64 - 1.0;
+        for x in 0..pixels as usize {
+            let at = (x as f64 * step + start).clamp(0.0, last_in);
+            let at = if aligned {
+                at * last / last_in.max(1.0)
+            } else {
+                (at + 0.5) * grid as f64 / f64::from(input) - 0.5
+            };
+            let at = at.clamp(0.0, last);
+            let before = (at as usize).min(grid.saturating_sub(2));
+            let cell = (before, (before + 1).min(grid - 1));
+            axis.weights.push((at - before as f64) as f32);
+            match axis.spans.last_mut() {
+                Some(span) if span.cell == cell => span.end = x + 1,
+                _ => axis.spans.push(Span {
+                    cell,
+                    start: x,
+                    end: x + 1,
+                }),
+            }
+        }
+        axis
+    }
+}
+
+/// Where a frame's pixels lie over the logits.
+#[derive(Clone, Debug)]
+struct Geometry {
+    of: (ImageFromModel, SizePx),
+    right: Axis,
+    down: Axis,
+}
+
+/// Turns logits into masks; keeps its scratch memory from frame to frame.
+#[derive(Debug)]
+pub struct DeepLabDecoder {
+    spec: DeepLabSpec,
+    geometry: Option<Geometry>,
+    /// The logits, classes innermost.
+    logits: Vec<f32>,
+    candidates: Vec<usize>,
+    /// Values of the classes in question at a row's left and right end of a cell.
+    ends: Vec<(f32, f32)>,
+    best: Vec<f32>,
+}
+
+impl DeepLabDecoder {
+    /// A decoder for one head.
+    ///
+    /// # Panics
+    /// When there are no classes, more than 255, or no logits.
+    pub fn new(spec: DeepLabSpec) -> Self {
+        assert!((1..=255).contains(&spec.classes), "1 to 255 classes");
+        assert!(spec.grid.0 > 0 && spec.grid.1 > 0, "logits");
+        Self {
+            spec,
+            geometry: None,
+            logits: Vec::new(),
+            candidates: Vec::new(),
+            ends: Vec::new(),
+            best: Vec::new(),
+        }
+    }
+
+    /// The mask of a frame of `image` pixels, from its logits `[1, classes, rows, columns]`.
+    ///
+    /// # Panics
+    /// When there are not as many logits.
+    pub fn decode(
+        &mut self,
+        logits: &[f32],
+        image_from_model: &ImageFromModel,
+        image: SizePx,
+    ) -> ClassMask {
+        let (columns, rows) = self.spec.grid;
+        let classes = self.spec.classes;
+        assert_eq!(logits.len(), classes * rows * columns, "one logit each");
+        self.logits.resize(logits.len(), 0.0);
+        for (class, plane) in logits.chunks_exact(rows * columns).enumerate() {
+            for (at, value) in plane.iter().enumerate() {
+                self.logits[at * classes + class] = *value;
+            }
+        }
+        let geometry = match self.geometry.take() {
+            Some(geometry) if geometry.of == (*image_from_model, image) => geometry,
+            _ => self.spec.geometry(image_from_model, image),
+        };
+        let mut mask = vec![0; image.width as usize * image.height as usize];
+        for down in &geometry.down.spans {
+            for right in &geometry.right.spans {
+                self.cell(&geometry, *down, *right, &mut mask, image.width as usize);
+            }
+        }
+        self.geometry = Some(geometry);
+        ClassMask::new(image, mask).unwrap_or_else(|| unreachable!("a class for every pixel"))
+    }
+
+    fn cell(
+        &mut self,
+        geometry: &Geometry,
+        down: Span,
+        right: Span,
+        mask: &mut [u8],
+        width: usize,
+    ) {
+        let (columns, classes) = (self.spec.grid.0, self.spec.classes);
+        let at = |row: usize, column: usize| {
+            &self.logits[(row * columns + column) * classes..][..classes]
+        };
+        let corners = [
+            at(down.cell.0, right.cell.0),
+            at(down.cell.0, right.cell.1),
+            at(down.cell.1, right.cell.0),
+            at(down.cell.1, right.cell.1),
+        ];
+        self.candidates.clear();
+        if self.spec.confidence_floor.is_some() {
+            // The others' values count too.
+            self.candidates.extend(0..classes);
+        } else {
+            contenders(corners, &mut self.candidates);
+            if let [class] = self.candidates[..] {
+                for y in down.start..down.end {
+                    mask[y * width..][right.start..right.end].fill(class as u8);
+                }
+                return;
+            }
+        }
+        let weights = &geometry.right.weights[right.start..right.end];
+        for y in down.start..down.end {
+            let lower = geometry.down.weights[y];
+            let ends = self.candidates.iter().map(|class| {
+                let [a, b, c, d] = corners.map(|corner| corner[*class]);
+                (between(a, c, lower), between(b, d, lower))
+            });
+            self.ends.clear();
+            self.ends.extend(ends);
+            let row = &mut mask[y * width..][right.start..right.end];
+            self.best.clear();
+            self.best.resize(row.len(), f32::NEG_INFINITY);
+            for (class, (left, right)) in self.candidates.iter().zip(&self.ends) {
+                let pixels = row.iter_mut().zip(&mut self.best).zip(weights);
+                for ((class_here, best), weight) in pixels {
+                    let value = between(*left, *right, *weight);
+                    let greater = value > *best;
+                    *best = if greater { value } else { *best };
+                    *class_here = if greater { *class as u8 } else { *class_here };
+                }
+            }
+            if let Some(floor) = self.spec.confidence_floor {
+                let pixels = row.iter_mut().zip(&self.best).zip(weights);
+                for ((class_here, best), weight) in pixels {
+                    let terms = self
+                        .ends
+                        .iter()
+                        .map(|(left, right)| (between(*left, *right, *weight) - best).exp());
+                    if 1.0 / terms.sum::<f32>() < floor {
+                        *class_here = UNKNOWN;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl DeepLabSpec {
+    fn geometry(&self, image_from_model: &ImageFromModel, image: SizePx) -> Geometry {
+        let axis = |pixels, scale: f32, offset: f32, input: u32, grid| {
+            let step = f64::from(input) / f64::from(scale);
+            let half = if self.half_pixel { 0.5 } else { 0.0 };
+            let start = (half - f64::from(offset)) * step - half;
+            Axis::new(pixels, (step, start), input, grid, self.align_corners)
+        };
+        let transform = *image_from_model;
+        Geometry {
+            of: (transform, image),
+            right: axis(
+                image.width,
+                transform.scale_x_px,
+                transform.offset_x_px,
+                self.input.0,
+                self.grid.0,
+            ),
+            down: axis(
+                image.height,
+                transform.scale_y_px,
+                transform.offset_y_px,
+                self.input.1,
+                self.grid.1,
+            ),
+        }
+    }
+}
+
+/// The value at `weight` of the way from `a` to `b`. Each step keeps order: a pair that is
+/// nowhere less than another gives a value that is not less.
+fn between(a: f32, b: f32, weight: f32) -> f32 {
+    a * (1.0 - weight) + b * weight
+}
+
+/// The classes that may be greatest somewhere between the corners, ascending.
+fn contenders(corners: [&[f32]; 4], into: &mut Vec<usize>) {
+    let classes = corners[0].len();
+    // Whoever is greatest in sum beats most of the others.
+    let sum = |class: usize| corners.map(|corner| corner[class]).iter().sum::<f32>();
+    let (mut champion, mut most) = (0, sum(0));
+    for class in 1..classes {
+        let sum = sum(class);
+        if sum > most {
+            (champion, most) = (class, sum);
+        }
+    }
+    for class in 0..classes {
+        // An earlier class wins a tie, so it must be beaten outright.
+        let beaten = class != champion
+            && corners.iter().all(|corner| {
+                corner[champion] > corner[class]
+                    || (champion < class && corner[champion] == corner[class])
+            });
+        if !beaten {
+            into.push(class);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// All classes at full size, and then the greatest.
+    fn reference(
+        spec: &DeepLabSpec,
+        logits: &[f32],
+        transform: &ImageFromModel,
+        image: SizePx,
+    ) -> Vec<Vec<f32>> {
+        let geometry = spec.geometry(transform, image);
+        let (columns, rows) = spec.grid;
+        let cells = |axis: &Axis| -> Vec<(usize, usize, f32)> {
+            let cells = axis
+                .spans
+                .iter()
+                .flat_map(|s| (s.start..s.end).map(|_| s.cell));
+            cells
+                .zip(&axis.weights)
+                .map(|((a, b), w)| (a, b, *w))
+                .collect()
+        };
+        let mut pixels = Vec::new();
+        for (top, bottom, lower) in cells(&geometry.down) {
+            for (left, right, weight) in cells(&geometry.right) {
+                let planes = logits.chunks_exact(columns * rows);
+                let values = planes.map(|plane| {
+                    let column = |x: usize| {
+                        between(plane[top * columns + x], plane[bottom * columns + x], lower)
+                    };
+                    between(column(left), column(right), weight)
+                });
+                pixels.push(values.collect());
+            }
+        }
+        pixels
+    }
+
+    proptest! {
+        #[test]
+        fn masks_equal_the_argmax_of_all_classes_at_full_size(
+            (columns, rows) in (1usize..9, 1usize..9), classes in 1usize..12,
+            (width, height) in (1u32..60, 1u32..60), aligned: bool, half_pixel: bool,
+            (scale_x, scale_y) in (0.5f32..2.0, 0.5f32..2.0), seed in 1u64..u64::MAX,
+            coarse: bool, floor in prop::option::of(0.1f32..0.9),
+        ) {
+            let spec = DeepLabSpec {
+                classes, grid: (columns, rows), input: (65, 49), align_corners: aligned, half_pixel,
+                confidence_floor: floor,
+            };
+            let mut state = seed;
+            let logits: Vec<f32> = (0..classes * columns * rows).map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                let value = (state >> 40) as f32 / (1u64 << 22) as f32;
+                // Few different values make ties.
+                if coarse { value.round() } else { value }
+            }).collect();
+            let image = SizePx { width, height };
+            let transform = ImageFromModel {
+                scale_x_px: scale_x * width as f32, scale_y_px: scale_y * height as f32,
+                offset_x_px: (1.0 - scale_x) * width as f32 / 2.0, offset_y_px: 0.0,
+            };
+            let mut decoder = DeepLabDecoder::new(spec.clone());
+            let mask = decoder.decode(&logits, &transform, image);
+            for (values, got) in reference(&spec, &logits, &transform, image).iter().zip(mask.classes()) {
+                let best = values.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+                let wanted = values.iter().position(|v| *v == best).expect("a best");
+                let confidence = 1.0 / values.iter().map(|v| (v - best).exp()).sum::<f32>();
+                match floor {
+                    Some(floor) if (confidence - floor).abs() < 1e-5 => {}
+                    Some(floor) if confidence < floor => prop_assert_eq!(*got, UNKNOWN),
+                    _ => prop_assert!(
+                        usize::from(*got) == wanted || values[usize::from(*got)] == best,
+                        "class {} of {:?}", got, values
+                    ),
+                }
+            }
+            prop_assert_eq!(mask.counts().iter().sum::<u64>(), u64::from(width) * u64::from(height));
+        }
+    }
+}

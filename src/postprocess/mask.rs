@@ -1,0 +1,65 @@
+//! A class for every pixel of a frame.
+
+use crate::frame::SizePx;
+
+/// Where the network was not sure enough.
+pub const UNKNOWN: u8 = 255;
+
+/// The class of each pixel of the original frame, row by row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassMask {
+    size: SizePx,
+    classes: Vec<u8>,
+}
+
+impl ClassMask {
+    /// A mask from one class a pixel, row by row; `None` if there are not as many as pixels.
+    pub fn new(size: SizePx, classes: Vec<u8>) -> Option<Self> {
+        let pixels = size.width as usize * size.height as usize;
+        (classes.len() == pixels).then_some(Self { size, classes })
+    }
+
+    /// Columns and rows.
+    pub fn size(&self) -> SizePx {
+        self.size
+    }
+
+    /// The classes, row by row.
+    pub fn classes(&self) -> &[u8] {
+        &self.classes
+    }
+
+    /// The classes of one row.
+    pub fn row(&self, y: usize) -> &[u8] {
+        let width = self.size.width as usize;
+        &self.classes[y * width..][..width]
+    }
+
+    /// Rows from the top.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        // A picture without columns has no rows to speak of.
+        self.classes.chunks_exact((self.size.width as usize).max(1))
+    }
+
+    /// Pixels of each class; [`UNKNOWN`] ones last.
+    pub fn counts(&self) -> [u64; 256] {
+        let mut counts = [0; 256];
+        // Four tables, as neighbours are mostly of one class and would wait for each other.
+        let mut parts = [[0_u32; 256]; 4];
+        let (fours, rest) = self.classes.as_chunks::<4>();
+        for four in fours {
+            for (part, class) in parts.iter_mut().zip(four) {
+                part[usize::from(*class)] += 1;
+            }
+        }
+        for class in rest {
+            parts[0][usize::from(*class)] += 1;
+        }
+        for part in parts {
+            for (count, part) in counts.iter_mut().zip(part) {
+                *count += u64::from(part);
+            }
+        }
+        counts
+    }
+}

@@ -1,0 +1,244 @@
+//! Masks as COCO run lengths (pycocotools, `maskApi.c`): columns from left to right, each from the
+//! top; runs of zeros and ones by turns, zeros first, differences packed into printable characters.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::postprocess::ClassMask;
+
+/// The pixels of one class, run-length encoded as pycocotools reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rle {
+    /// Rows and columns.
+    pub size: [u32; 2],
+    /// Packed run lengths.
+    pub counts: String,
+}
+
+/// Why run lengths make no mask.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RleError {
+    /// Something else than the characters of packed lengths.
+    #[error("the run lengths are damaged")]
+    Damaged,
+    /// The lengths do not add up.
+    #[error("the runs cover {got} pixels, not {expected}")]
+    Length {
+        /// What they add up to.
+        got: u64,
+        /// What they should.
+        expected: u64,
+    },
+}
+
+impl Rle {
+    /// Run lengths, zeros first, packed.
+    pub fn pack(size: [u32; 2], runs: &[u64]) -> Self {
+        let mut counts = String::new();
+        for (i, run) in runs.iter().enumerate() {
+            let run = *run as i64;
+            let mut rest = if i > 2 { run - runs[i - 2] as i64 } else { run };
+            loop {
+                let low = (rest & 0x1f) as u8;
+                rest >>= 5;
+                let ends = rest == if low & 0x10 == 0 { 0 } else { -1 };
+                counts.push(char::from(48 + (low | if ends { 0 } else { 0x20 })));
+                if ends {
+                    break;
+                }
+            }
+        }
+        Self { size, counts }
+    }
+
+    /// The run lengths, zeros first.
+    ///
+    /// # Errors
+    /// When they are damaged or do not add up to the size.
+    pub fn runs(&self) -> Result<Vec<u64>, RleError> {
+        let mut runs: Vec<u64> = Vec::new();
+        let mut bytes = self.counts.bytes();
+        while let Some(first) = bytes.next() {
+            let (mut value, mut shift, mut byte) = (0_i64, 0, first);
+            loop {
+                let bits = byte.checked_sub(48).filter(|b| *b < 64 && shift < 60);
+                let bits = i64::from(bits.ok_or(RleError::Damaged)?);
+                value |= (bits & 0x1f) << shift;
+                shift += 5;
+                if bits & 0x20 == 0 {
+                    if bits & 0x10 != 0 {
+                        value |= -1 << shift;
+                    }
+                    break;
+                }
+                byte = bytes.next().ok_or(RleError::Damaged)?;
+            }
+            if runs.len() > 2 {
+                value += runs[runs.len() - 2] as i64;
+            }
+            runs.push(u64::try_from(value).map_err(|_| RleError::Damaged)?);
+        }
+        let got = runs.iter().fold(0_u64, |sum, run| sum.saturating_add(*run));
+        let expected = u64::from(self.size[0]) * u64::from(self.size[1]);
+        if got == expected {
+            Ok(runs)
+        } else {
+            Err(RleError::Length { got, expected })
+        }
+    }
+}
+
+/// The run lengths of every class that the mask holds, by class.
+pub fn rles_of(mask: &ClassMask) -> Vec<(u8, Rle)> {
+    let size = mask.size();
+    let total = u64::from(size.width) * u64::from(size.height);
+    // For each class its runs, and where the last of them ended.
+    let mut classes: Vec<(Vec<u64>, u64)> = vec![(Vec::new(), 0); 256];
+    let mut at = 0;
+    for (class, len) in column_runs(mask) {
+        let (runs, end) = &mut classes[usize::from(class)];
+        runs.push(at - *end);
+        runs.push(len);
+        at += len;
+        *end = at;
+    }
+    let with_pixels = classes.into_iter().zip(0_u8..=255);
+    with_pixels
+        .filter(|((runs, _), _)| !runs.is_empty())
+        .map(|((mut runs, end), class)| {
+            if end < total {
+                runs.push(total - end);
+            }
+            (class, Rle::pack([size.height, size.width], &runs))
+        })
+        .collect()
+}
+
+/// Runs of one class down the columns, going on from the foot of one to the head of the next.
+fn column_runs(mask: &ClassMask) -> Vec<(u8, u64)> {
+    const CHUNK: usize = 32;
+    let (width, height) = (mask.size().width as usize, mask.size().height as usize);
+    if width == 0 || height == 0 {
+        return Vec::new();
+    }
+    // Where a pixel differs from the one above it, row by row: rows are compared in whole, as
+    // most of each equals the one above.
+    let mut changes: Vec<(u32, u32)> = Vec::new();
+    for y in 1..height {
+        let pairs = mask.row(y - 1).chunks(CHUNK).zip(mask.row(y).chunks(CHUNK));
+        for (chunk, (above, here)) in pairs.enumerate() {
+            if above == here {
+                continue;
+            }
+            for (x, (above, here)) in above.iter().zip(here).enumerate() {
+                if above != here {
+                    changes.push(((chunk * CHUNK + x) as u32, y as u32));
+                }
+            }
+        }
+    }
+    // By column; within a column they stay in order.
+    let mut starts = vec![0_usize; width + 1];
+    for (x, _) in &changes {
+        starts[*x as usize + 1] += 1;
+    }
+    for x in 0..width {
+        starts[x + 1] += starts[x];
+    }
+    let mut next = starts.clone();
+    let mut rows = vec![0_u32; changes.len()];
+    for (x, y) in changes {
+        let place = &mut next[x as usize];
+        rows[*place] = y;
+        *place += 1;
+    }
+    let mut runs: Vec<(u8, u64)> = Vec::new();
+    for x in 0..width {
+        let changes = &rows[starts[x]..starts[x + 1]];
+        let mut top = 0;
+        for y in changes.iter().copied().chain([height as u32]) {
+            let class = mask.row(top as usize)[x];
+            let len = u64::from(y - top);
+            match runs.last_mut() {
+                Some((last, so_far)) if *last == class => *so_far += len,
+                _ => runs.push((class, len)),
+            }
+            top = y;
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::frame::SizePx;
+
+    #[test]
+    fn lengths_are_packed_as_pycocotools_does() {
+        // pycocotools.mask.encode of a 4x5 mask with ones in its first column and at (2, 3).
+        let classes = [
+            [1, 0, 0, 0, 0],
+            [1, 0, 0, 0, 0],
+            [1, 0, 0, 1, 0],
+            [1, 0, 0, 0, 0],
+        ];
+        let size = SizePx {
+            width: 5,
+            height: 4,
+        };
+        let mask = ClassMask::new(size, classes.concat()).expect("fits");
+        let (class, rle) = &rles_of(&mask)[1];
+        assert_eq!((*class, rle.size), (1, [4, 5]));
+        assert_eq!(rle.counts, "04:MK");
+        assert_eq!(rle.runs(), Ok(vec![0, 4, 10, 1, 5]));
+    }
+
+    #[test]
+    fn damaged_lengths_are_refused() {
+        let rle = |counts: &str| Rle {
+            size: [4, 5],
+            counts: counts.to_owned(),
+        };
+        assert_eq!(
+            rle("04:M").runs(),
+            Err(RleError::Length {
+                got: 15,
+                expected: 20
+            })
+        );
+        for damaged in ["P", "\u{7f}", "0P", "ooooooooooooooooooo0"] {
+            assert!(rle(damaged).runs().is_err(), "{damaged:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_class_comes_back((width, height) in (1u32..40, 1u32..40), classes in 1u8..5, seed in 1u64..u64::MAX) {
+            let mut state = seed;
+            let pixels: Vec<u8> = (0..width * height).map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                if state % 4 == 0 { (state >> 32) as u8 % classes } else { 0 }
+            }).collect();
+            let mask = ClassMask::new(SizePx { width, height }, pixels.clone()).expect("fits");
+            let mut back = vec![255_u8; pixels.len()];
+            for (class, rle) in rles_of(&mask) {
+                let mut at = 0;
+                for (i, run) in rle.runs().expect("own").into_iter().enumerate() {
+                    for place in at..at + run {
+                        let (x, y) = (place / u64::from(height), place % u64::from(height));
+                        if i % 2 == 1 {
+                            back[(y * u64::from(width) + x) as usize] = class;
+                        }
+                    }
+                    at += run;
+                }
+            }
+            prop_assert_eq!(back, pixels);
+        }
+    }
+}
