@@ -7,11 +7,14 @@ use std::time::Instant;
 
 use image::RgbImage;
 use mobilens::frame::{
-    Image, PixelFormat, RectPx, SizePx, TensorLayout, YuvColour, rgb_from_image,
+    Image, ImageFromModel, PixelFormat, RectPx, SizePx, TensorLayout, YuvColour, rgb_from_image,
 };
 use mobilens::overlay::{Overlay, OverlayStyle};
-use mobilens::postprocess::{Detection, Labels, Prediction};
+use mobilens::postprocess::{
+    DeepLabDecoder, DeepLabSpec, Detection, Labels, Prediction, SafeGroundFinder, Segmentation,
+};
 use mobilens::preprocess::{PreprocessSpec, Preprocessor, Resize};
+use mobilens::records::rles_of;
 use mobilens::sink::Window;
 
 const SIZE: SizePx = SizePx {
@@ -37,7 +40,62 @@ fn main() {
         preprocess(&image, 300, TensorLayout::Nchw);
     }
     overlay();
+    segmentation("smooth logits", |class, x, y| {
+        let class = class as f32;
+        ((x as f32 * 0.2 + class).sin() + (y as f32 * 0.17 + 2.0 * class).cos()) * 3.0
+    });
+    segmentation("random logits (worst case)", |class, x, y| {
+        ((class * 7919 + x * 104_729 + y * 1_299_709) % 1009) as f32 / 100.0
+    });
     window();
+}
+
+/// Everything behind DeepLab at 513 pixels and output stride 16, for a frame of 1280x720.
+fn segmentation(name: &str, logit: impl Fn(usize, usize, usize) -> f32) {
+    const GRID: usize = 33;
+    const CLASSES: usize = 21;
+    let planes =
+        (0..CLASSES * GRID * GRID).map(|i| logit(i / (GRID * GRID), i % GRID, i / GRID % GRID));
+    let logits: Vec<f32> = planes.collect();
+    let fitted = ImageFromModel {
+        scale_x_px: 1280.0,
+        scale_y_px: 1280.0,
+        offset_x_px: 0.0,
+        offset_y_px: 0.0,
+    };
+    let mut decoder = DeepLabDecoder::new(DeepLabSpec {
+        classes: CLASSES,
+        grid: (GRID, GRID),
+        input: (513, 513),
+        align_corners: true,
+        half_pixel: false,
+        confidence_floor: None,
+    });
+    time(&format!("upsample, argmax and areas, {name}"), || {
+        black_box(decoder.decode(black_box(&logits), &fitted, SIZE).counts());
+    });
+    let mask = decoder.decode(&logits, &fitted, SIZE);
+    time(&format!("run lengths of all classes, {name}"), || {
+        black_box(rles_of(black_box(&mask)));
+    });
+    let mut finder = SafeGroundFinder::new(1..=20, 8.0);
+    time(&format!("safe ground, {name}"), || {
+        black_box(finder.find(black_box(&mask)));
+    });
+    let labels = (0..CLASSES as u32).map(|id| (id, format!("class {id}")));
+    let labels = Labels::new(labels.collect());
+    let mut overlay = Overlay::new(OverlayStyle::default(), Arc::new(labels));
+    let mut picture = RgbImage::new(SIZE.width, SIZE.height);
+    let prediction = Prediction {
+        detections: Vec::new(),
+        segmentation: Some(Segmentation {
+            mask: Arc::new(mask),
+            safe_ground: None,
+        }),
+    };
+    time(&format!("overlay of the mask, {name}"), || {
+        overlay.draw_mut(black_box(&mut picture), &prediction);
+    });
 }
 
 fn preprocess(image: &Image, side: u32, layout: TensorLayout) {

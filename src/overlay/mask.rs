@@ -45,15 +45,16 @@ pub(super) fn draw_classes_mut(
         .chunks_exact_mut(stride.max(3));
     for (y, (pixels, classes)) in rows.zip(mask.rows()).enumerate() {
         let mut x = 0;
-        for run in classes.chunk_by(|a, b| a == b) {
-            let part = &mut pixels[3 * x..][..3 * run.len()];
-            if let Some(colour) = colours[usize::from(run[0])] {
-                blend(part, colour, weight);
+        while x < classes.len() {
+            let class = classes[x];
+            let run = run_len(&classes[x..]);
+            if let Some(colour) = colours[usize::from(class)] {
+                blend(&mut pixels[3 * x..][..3 * run], colour, weight);
             }
-            x += run.len();
+            x += run;
             // A line on both sides of the border.
             if edges && x < classes.len() {
-                for (at, class) in [(x - 1, run[0]), (x, classes[x])] {
+                for (at, class) in [(x - 1, class), (x, classes[x])] {
                     mark(&mut pixels[3 * at..][..3], colours[usize::from(class)]);
                 }
             }
@@ -78,6 +79,16 @@ pub(super) fn draw_classes_mut(
     }
 }
 
+/// How many of the first classes are alike.
+fn run_len(classes: &[u8]) -> usize {
+    let first = classes[0];
+    let (chunks, _) = classes.as_chunks::<32>();
+    let whole = chunks.iter().take_while(|chunk| **chunk == [first; 32]);
+    let whole = 32 * whole.count();
+    let rest = classes[whole..].iter().take_while(|class| **class == first);
+    whole + rest.count()
+}
+
 fn mark(pixel: &mut [u8], colour: Option<[u8; 3]>) {
     if let Some(colour) = colour {
         pixel.copy_from_slice(&colour);
@@ -92,8 +103,8 @@ fn blend(pixels: &mut [u8], colour: [u8; 3], weight: u16) {
     let rest = WHOLE - weight;
     for part in pixels.chunks_mut(3 * RUN) {
         for (pixel, laid) in part.iter_mut().zip(&laid) {
-            // At most 255 * 256: it fits.
-            *pixel = ((u16::from(*pixel) * rest).wrapping_add(*laid) >> 8) as u8;
+            // At most 255 * 256: nothing wraps.
+            *pixel = (u16::from(*pixel).wrapping_mul(rest).wrapping_add(*laid) >> 8) as u8;
         }
     }
 }

@@ -33,6 +33,9 @@ pub struct DeepLabSpec {
     pub confidence_floor: Option<f32>,
 }
 
+/// Pixels that are decided at a time.
+const LANES: usize = 16;
+
 /// Pixels of one axis that lie between the same two logits.
 #[derive(Clone, Copy, Debug)]
 struct Span {
@@ -97,9 +100,8 @@ pub struct DeepLabDecoder {
     /// The logits, classes innermost.
     logits: Vec<f32>,
     candidates: Vec<usize>,
-    /// Values of the classes in question at a row's left and right end of a cell.
-    ends: Vec<(f32, f32)>,
-    best: Vec<f32>,
+    /// The classes in question, ascending, and their values at a row's left and right end.
+    ends: Vec<(u8, [f32; 2])>,
 }
 
 impl DeepLabDecoder {
@@ -116,7 +118,6 @@ impl DeepLabDecoder {
             logits: Vec::new(),
             candidates: Vec::new(),
             ends: Vec::new(),
-            best: Vec::new(),
         }
     }
 
@@ -189,39 +190,59 @@ impl DeepLabDecoder {
             let lower = geometry.down.weights[y];
             let ends = self.candidates.iter().map(|class| {
                 let [a, b, c, d] = corners.map(|corner| corner[*class]);
-                (between(a, c, lower), between(b, d, lower))
+                (*class as u8, [between(a, c, lower), between(b, d, lower)])
             });
             self.ends.clear();
             self.ends.extend(ends);
-            let row = &mut mask[y * width..][right.start..right.end];
-            self.best.clear();
-            self.best.resize(row.len(), f32::NEG_INFINITY);
-            for (class, (left, right)) in self.candidates.iter().zip(&self.ends) {
-                let pixels = row.iter_mut().zip(&mut self.best).zip(weights);
-                for ((class_here, best), weight) in pixels {
-                    let value = between(*left, *right, *weight);
-                    let greater = value > *best;
-                    *best = if greater { value } else { *best };
-                    *class_here = if greater { *class as u8 } else { *class_here };
-                }
+            if self.spec.confidence_floor.is_none() {
+                keep_contenders(&mut self.ends);
             }
-            if let Some(floor) = self.spec.confidence_floor {
-                let pixels = row.iter_mut().zip(&self.best).zip(weights);
-                for ((class_here, best), weight) in pixels {
-                    let terms = self
-                        .ends
-                        .iter()
-                        .map(|(left, right)| (between(*left, *right, *weight) - best).exp());
-                    if 1.0 / terms.sum::<f32>() < floor {
-                        *class_here = UNKNOWN;
-                    }
-                }
+            let row = &mut mask[y * width..][right.start..right.end];
+            if let ([(class, _)], None) = (&self.ends[..], self.spec.confidence_floor) {
+                row.fill(*class);
+                continue;
+            }
+            for (pixels, weights) in row.chunks_mut(LANES).zip(weights.chunks(LANES)) {
+                self.spec.decide(&self.ends, weights, pixels);
             }
         }
     }
 }
 
 impl DeepLabSpec {
+    /// The class of up to [`LANES`] pixels between two ends.
+    fn decide(&self, ends: &[(u8, [f32; 2])], weights: &[f32], pixels: &mut [u8]) {
+        // Of a fixed length, so that all of it stays in registers.
+        let mut lanes = [0.0; LANES];
+        lanes[..weights.len()].copy_from_slice(weights);
+        let mut best = [f32::NEG_INFINITY; LANES];
+        let mut classes = [0_u32; LANES];
+        for (class, [left, right]) in ends {
+            let class = u32::from(*class);
+            for ((best, class_here), weight) in best.iter_mut().zip(&mut classes).zip(&lanes) {
+                let value = between(*left, *right, *weight);
+                // Picked by bits: a branch would be as random as the picture.
+                let greater = u32::from(value > *best).wrapping_neg();
+                *best = f32::from_bits(value.to_bits() & greater | best.to_bits() & !greater);
+                *class_here = class & greater | *class_here & !greater;
+            }
+        }
+        for (pixel, class) in pixels.iter_mut().zip(classes) {
+            *pixel = class as u8;
+        }
+        let Some(floor) = self.confidence_floor else {
+            return;
+        };
+        for ((pixel, best), weight) in pixels.iter_mut().zip(best).zip(weights) {
+            let terms = ends
+                .iter()
+                .map(|(_, [left, right])| (between(*left, *right, *weight) - best).exp());
+            if 1.0 / terms.sum::<f32>() < floor {
+                *pixel = UNKNOWN;
+            }
+        }
+    }
+
     fn geometry(&self, image_from_model: &ImageFromModel, image: SizePx) -> Geometry {
         let axis = |pixels, scale: f32, offset: f32, input: u32, grid| {
             let step = f64::from(input) / f64::from(scale);
@@ -279,6 +300,22 @@ fn contenders(corners: [&[f32]; 4], into: &mut Vec<usize>) {
             into.push(class);
         }
     }
+}
+
+/// Leaves the classes that may be greatest somewhere between two ends.
+fn keep_contenders(ends: &mut Vec<(u8, [f32; 2])>) {
+    let sum = |ends: [f32; 2]| ends[0] + ends[1];
+    let greater = |a: (u8, [f32; 2]), b: (u8, [f32; 2])| if sum(b.1) > sum(a.1) { b } else { a };
+    let Some((champion, most)) = ends.iter().copied().reduce(greater) else {
+        return;
+    };
+    ends.retain(|(class, values)| {
+        let beaten = most.iter().zip(values).all(|(most, value)| {
+            // An earlier class wins a tie, so it must be beaten outright.
+            most > value || (champion < *class && most == value)
+        });
+        *class == champion || !beaten
+    });
 }
 
 #[cfg(test)]

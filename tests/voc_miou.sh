@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Mean IoU of the shipped DeepLab models on COCO Tiny (160 pictures with official annotations): at
+# least .600 at output stride 8 and .578 at 16, by `mobilens eval`, and within .002 of what pycocotools
+# makes of the mask files of a run.
+#
+#   tests/voc_miou.sh [BINARY]       (default: target/debug/mobilens)
+#
+# Needs ../shared/data/coco_tiny beside the checkout, pycocotools and pillow; without the pictures
+# the test is skipped, and says so.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+binary=$(realpath "${1:-target/debug/mobilens}")
+data=../shared/data/coco_tiny
+if [ ! -d "$data" ]; then
+    echo "SKIPPED tests/voc_miou.sh: $data is not there"
+    exit 0
+fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/pictures"
+cp "$data"/train2017/*.jpg "$data"/val2017/*.jpg "$work/pictures/"
+failed=0
+while read -r stride least; do
+    choice=(--set model.input_px=513 --set "model.output_stride=$stride")
+    "$binary" pipelines/deeplab_replay.yaml --input "$work/pictures" "${choice[@]}" \
+        --set "sinks=[{masks: {dir: $work/$stride}}]" 2>/dev/null
+    "$binary" eval segmentation pipelines/deeplab_replay.yaml "${choice[@]}" --json \
+        --images "$work/pictures" --instances "$data/annotations/instances_train2017.json" \
+        --instances "$data/annotations/instances_val2017.json" > "$work/ours.json"
+    python3 models/import/voc_miou.py "$work/$stride" "$data"/annotations/instances_*.json | tail -1 > "$work/theirs"
+    python3 - "$work" "$stride" "$least" <<'PY' || failed=1
+import json, sys
+work, stride, least = sys.argv[1:]
+ours = json.load(open(f"{work}/ours.json"))
+theirs = float(open(f"{work}/theirs").read().split()[2].rstrip(","))
+print(f"stride {stride}: mean IoU {ours['mean_iou']:.4f}, by pycocotools {theirs:.4f}, {ours['pictures']} pictures")
+sys.exit(not (ours["pictures"] == 160 and ours["mean_iou"] >= float(least) and abs(ours["mean_iou"] - theirs) <= 0.002))
+PY
+done <<'LIST'
+8 0.600
+16 0.578
+LIST
+[ "$failed" = 0 ] && echo "1 passed, 0 failed" || { echo "0 passed, 1 failed"; exit 1; }
