@@ -78,7 +78,7 @@ fn segmentation(name: &str, logit: impl Fn(usize, usize, usize) -> f32) {
     time(&format!("run lengths of all classes, {name}"), || {
         black_box(rles_of(black_box(&mask)));
     });
-    let mut finder = SafeGroundFinder::new(1..=20, 8.0);
+    let mut finder = SafeGroundFinder::new(1..=20, 8.0, None);
     time(&format!("safe ground, {name}"), || {
         black_box(finder.find(black_box(&mask)));
     });

@@ -18,9 +18,10 @@
 //! 6. [`nn`] runs the network.
 //! 7. [`postprocess`] decodes its raw heads. Model space ends here: from now on all is in pixels of
 //!    the original frame.
-//! 8. [`records`] says what was seen as data, [`overlay`] draws it on the picture (which is made
+//! 8. [`analytics`] makes events of it, in the order of the frames.
+//! 9. [`records`] says what was seen as data, [`overlay`] draws it on the picture (which is made
 //!    only when somebody looks).
-//! 9. [`sink`] writes, shows and keeps.
+//! 10. [`sink`] writes, shows and keeps.
 //!
 //! [`eval`] stands beside that way: it holds results against what is known to be true.
 //!
@@ -42,6 +43,8 @@ pub mod preprocess;
 pub mod nn;
 
 pub mod postprocess;
+
+pub mod analytics;
 
 pub mod overlay;
 

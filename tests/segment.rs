@@ -205,3 +205,40 @@ fn evaluation_of_its_own_masks_is_perfect_and_bad_truth_is_one_line() {
         "does not segment",
     );
 }
+
+#[test]
+fn a_person_in_the_landing_zone_is_an_event_that_begins_and_ends() {
+    let clip = file("assets/street.mp4").display().to_string();
+    let output = run(&[
+        "pipelines/deeplab_drone.yaml",
+        "--headless",
+        "--input",
+        &clip,
+        "--pace",
+        "fast",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let got = records(&output.stdout);
+    let events = of_type(&got, "event");
+    assert!(events.len() >= 2, "{events:?}");
+    for (event, phase) in events.iter().zip(["new", "end"].into_iter().cycle()) {
+        assert_eq!(event["kind"], "area_above");
+        assert_eq!(event["phase"], phase);
+        assert_eq!(event["name"], "person in the landing zone");
+        assert_eq!(event["zone"], "landing");
+        let share = event["share"].as_f64().expect("a share");
+        assert_eq!(share > 0.0045, phase == "new", "{event}");
+    }
+    // An event follows the record of its frame.
+    let at = got.iter().position(|r| r["type"] == "event").expect("one");
+    assert_eq!(got[at - 1]["frame"], got[at]["frame"]);
+    // Free ground stays in the zone, less half a pixel's rounding.
+    for frame in of_type(&got, "frame") {
+        let circle = &frame["segmentation"]["safe_ground"];
+        let (Some(x), Some(r)) = (circle["center"][0].as_f64(), circle["radius_px"].as_f64())
+        else {
+            continue;
+        };
+        assert!(x - r >= 63.0 && x + r <= 577.0, "{circle}");
+    }
+}

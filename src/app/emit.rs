@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::progress::Progress;
+use crate::analytics::AreaRules;
 use crate::flow::{Latency, Ordered, Sender};
 use crate::frame::{FrameMeta, Packet};
 use crate::postprocess::{ClassMask, Labels, Prediction};
-use crate::records::{FrameRecord, TimingsRecord};
+use crate::records::{EventRecord, FrameRecord, TimingsRecord};
 
 /// Makes records and hands them round.
 pub struct Emitter {
@@ -18,6 +19,8 @@ pub struct Emitter {
     pub records: Vec<Sender<Arc<FrameRecord>>>,
     /// Whether records carry segmentation masks.
     pub with_rle: bool,
+    /// What makes events of areas.
+    pub rules: AreaRules,
     /// Edges to the mask sinks, which fail by themselves too.
     pub masks: Vec<Sender<(FrameMeta, Arc<ClassMask>)>>,
     /// Edge to the overlay.
@@ -32,7 +35,7 @@ pub struct Emitter {
 
 impl Emitter {
     /// Works until all workers are gone.
-    pub fn run(self, mut frames: Ordered<Packet<Prediction>>) {
+    pub fn run(mut self, mut frames: Ordered<Packet<Prediction>>) {
         let mut next_frame = 0;
         while let Some(packet) = frames.recv() {
             let frame = packet.meta.frame;
@@ -44,6 +47,14 @@ impl Emitter {
                 self.with_rle,
             );
             next_frame = frame + 1;
+            if let Some(segmentation) = &packet.payload.segmentation {
+                let events = self.rules.update(&segmentation.mask, packet.meta.pts);
+                let records = events.iter().map(|event| {
+                    let rule = &self.rules.rules()[event.rule];
+                    EventRecord::new(&packet.meta, event, rule, &self.labels)
+                });
+                record.events = records.collect();
+            }
             let age = packet.meta.captured_at.elapsed();
             record.timings = Some(TimingsRecord {
                 end_to_end_ms: (age.as_secs_f64() * 1e6).round() / 1e3,

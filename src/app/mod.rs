@@ -20,6 +20,7 @@ mod feed;
 mod model;
 mod pipeline;
 mod progress;
+mod rules;
 mod segmenter;
 mod show;
 mod source;
@@ -43,6 +44,7 @@ pub use segmenter::{Segmenter, SegmenterModel};
 pub use source::OpenSource;
 pub use summary::RunReport;
 
+use crate::analytics::AreaRules;
 use crate::capture::{CaptureError, SourceInfo};
 use crate::config::{PictureFormat, PipelineConfig, SinkSpec, WindowSpec, ensure_json};
 use crate::flow::StopSignal;
@@ -51,6 +53,7 @@ use crate::overlay::{Overlay, OverlayStyle};
 use crate::postprocess::Labels;
 use crate::records::{LabelRecord, ModelRecord, RunRecord, SCHEMA_VERSION, SourceRecord};
 use crate::sink::{CocoSink, ImagesSink, JsonlSink, MasksSink, PictureEncoding, SinkError, Window};
+use rules::{area_rules, polygon};
 use source::open_source;
 
 /// A live frame that waited longer is dropped, where the pipeline does not say.
@@ -120,6 +123,7 @@ pub fn run(
         max_age: max_age.map_or(MAX_AGE, Duration::from_millis),
         records: open_record_sinks(&config, &run_record(&config, &info))?,
         with_rle: wants_rle(&config),
+        rules: AreaRules::new(area_rules(&config, &labels)),
         images: open_images_sinks(&config)?,
         masks: open_masks_sinks(&config, &overlay)?,
         window,
@@ -252,6 +256,12 @@ fn overlay_style(config: &PipelineConfig, labels: &Labels) -> OverlayStyle {
         alpha: overlay.alpha,
         hide_edges: overlay.edges == Some(false),
         hide_legend: overlay.legend == Some(false),
+        zones: config
+            .spec
+            .zones
+            .keys()
+            .filter_map(|zone| polygon(config, zone))
+            .collect(),
         colours: overlay
             .colours
             .iter()

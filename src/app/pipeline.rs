@@ -12,6 +12,7 @@ use super::show::{Artist, Drawn};
 use super::source::OpenSource;
 use super::summary::RunReport;
 use super::watch::watch_window;
+use crate::analytics::AreaRules;
 use crate::flow::{
     EdgeCounts, Failures, Latency, Policy, Receiver, StopReason, StopSignal, SystemClock, edge,
     workshop,
@@ -50,6 +51,8 @@ pub struct Pipeline {
     pub records: Vec<NamedSink>,
     /// Whether they carry segmentation masks.
     pub with_rle: bool,
+    /// What makes events of segmented areas.
+    pub rules: AreaRules,
     /// Where annotated pictures are kept.
     pub images: Vec<ImagesSink>,
     /// Where segmentation masks are kept.
@@ -173,6 +176,7 @@ impl Pipeline {
         let emitter = Emitter {
             labels: self.labels,
             with_rle: self.with_rle,
+            rules: self.rules,
             records,
             masks,
             pictures,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{CardSpec, DeeplabHeadSpec, PipelineConfig};
-use crate::frame::Packet;
+use crate::frame::{Packet, Polygon};
 use crate::nn::{LoadOptions, Network, NnError, Session};
 use crate::postprocess::{
     DeepLabDecoder, DeepLabSpec, Prediction, SafeGroundFinder, Segmentation, UNKNOWN,
@@ -13,6 +13,7 @@ use crate::preprocess::{PreprocessSpec, Preprocessor};
 use super::detector::ChainLatency;
 use super::model::{ModelError, preprocess_spec};
 use super::pipeline::Chain;
+use super::rules::polygon;
 
 /// A segmentation network ready to be used by workers.
 #[derive(Debug)]
@@ -25,8 +26,19 @@ pub struct SegmenterModel {
     pub deeplab: DeepLabSpec,
     /// Which output holds the logits.
     pub logits_output: usize,
-    /// Classes to keep away from, and by how many pixels.
-    pub safe_ground: Option<(Vec<u8>, f32)>,
+    /// How to look for free ground.
+    pub safe_ground: Option<SafeGround>,
+}
+
+/// What free ground is.
+#[derive(Clone, Debug)]
+pub struct SafeGround {
+    /// Classes to keep away from.
+    pub avoided: Vec<u8>,
+    /// By how many pixels.
+    pub margin_px: f32,
+    /// Where to stay.
+    pub zone: Option<Polygon>,
 }
 
 impl SegmenterModel {
@@ -100,8 +112,8 @@ impl SegmenterModel {
     }
 }
 
-/// The classes to keep away from, and by how much.
-fn safe_ground(config: &PipelineConfig, card: &CardSpec) -> Option<(Vec<u8>, f32)> {
+/// What the pipeline calls free ground.
+fn safe_ground(config: &PipelineConfig, card: &CardSpec) -> Option<SafeGround> {
     let spec = config.spec.segment.safe_ground.as_ref()?;
     let labels = card.labels.iter();
     let avoided = labels.filter(|label| spec.avoid.contains(&label.name));
@@ -109,7 +121,11 @@ fn safe_ground(config: &PipelineConfig, card: &CardSpec) -> Option<(Vec<u8>, f32
     if spec.avoid_unknown.unwrap_or(true) {
         avoided.push(UNKNOWN);
     }
-    Some((avoided, spec.margin_px.unwrap_or(0.0)))
+    Some(SafeGround {
+        avoided,
+        margin_px: spec.margin_px.unwrap_or(0.0),
+        zone: spec.zone.as_ref().and_then(|zone| polygon(config, zone)),
+    })
 }
 
 /// One worker's chain; owns all its scratch memory.
@@ -137,7 +153,8 @@ impl Segmenter {
             preprocessor: Preprocessor::new(&model.preprocess),
             session: model.network.session(threads)?,
             decoder: DeepLabDecoder::new(model.deeplab.clone()),
-            finder: safe_ground.map(|(avoided, margin)| SafeGroundFinder::new(avoided, margin)),
+            finder: safe_ground
+                .map(|ground| SafeGroundFinder::new(ground.avoided, ground.margin_px, ground.zone)),
             model: Arc::clone(model),
             latency: latency.clone(),
         })

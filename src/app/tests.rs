@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{Chain, OpenSource, Pace, Pipeline, Progress, RunReport};
+use crate::analytics::AreaRules;
 use crate::capture::{CaptureError, Captured, Source, SourceInfo};
 use crate::flow::StopSignal;
 use crate::frame::{Image, MediaTime, Packet, PixelFormat, SizePx, YuvColour};
@@ -140,6 +141,7 @@ fn run(
             .map(|sink| ("4-sink".to_owned(), sink))
             .collect(),
         with_rle: false,
+        rules: AreaRules::new(Vec::new()),
         images: Vec::new(),
         masks: Vec::new(),
         window: None,

@@ -47,6 +47,7 @@ impl PipelineConfig {
             "source": source,
             "detect": self.spec.detect,
             "segment": self.spec.segment,
+            "zones": self.spec.zones,
             "card": self.card.name,
             "input": [self.card.input.width_px, self.card.input.height_px],
             "model_sha256": self.model_sha256,
@@ -78,6 +79,7 @@ pub fn load_for_run(
     let origins = arguments.apply(&mut spec)?;
     let mut named = Named::new(&document, &spec, origins);
     named.check_sources();
+    named.check_zones();
     named.check_sinks();
     let card = match load_card(&spec.model.card).and_then(|card| variant(&document, &spec, card)) {
         Ok((card, model_sha256)) => {

@@ -26,8 +26,9 @@ pub use fault::{ConfigFaults, Fault, Place};
 pub use load::{PipelineConfig, load, load_card, load_for_run};
 pub use overrides::Override;
 pub use spec::{
-    CameraSpec, ClassSpec, CocoSpec, ColourSpec, DetectSpec, ImagesSinkSpec, ImagesSpec,
-    InferenceSpec, JsonlSpec, MasksSinkSpec, ModelSpec, OverlaySpec, PaceSpec, PictureFormat,
-    PipelineSpec, SafeGroundSpec, SegmentSpec, SinkSpec, SourceSpec, VideoSpec, WindowSpec,
+    AreaRuleSpec, AreaSpec, CameraSpec, ClassSpec, CocoSpec, ColourSpec, DetectSpec,
+    ImagesSinkSpec, ImagesSpec, InferenceSpec, JsonlSpec, MasksSinkSpec, ModelSpec, OverlaySpec,
+    PaceSpec, PictureFormat, PipelineSpec, SafeGroundSpec, SegmentSpec, SinkSpec, SourceSpec,
+    VideoSpec, WindowSpec, ZoneSpec,
 };
 pub use yaml::schema_of;

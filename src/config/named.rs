@@ -9,6 +9,7 @@ use super::fault::{ConfigFaults, Fault, why};
 use super::locate::Step;
 use super::spec::{PipelineSpec, SinkSpec, SourceSpec};
 use super::yaml::Document;
+use crate::frame::Polygon;
 
 /// Where the sinks of a changed pipeline come from: their index in the YAML, or the argument.
 pub type Origins = Vec<Result<usize, &'static str>>;
@@ -180,6 +181,33 @@ impl<'a> Named<'a> {
         }
     }
 
+    /// Whether the zones are polygons, and those that are named are there.
+    pub fn check_zones(&mut self) {
+        let spec = self.spec;
+        for (name, zone) in &spec.zones {
+            if let Err(error) = Polygon::new(zone.polygon.clone()) {
+                self.fault_at_value(&["zones", name, "polygon"], error.to_string());
+            }
+        }
+        let known: Vec<&str> = spec.zones.keys().map(String::as_str).collect();
+        let mut check = |path: &[&str], zone: Option<&String>| {
+            if let Some(zone) = zone.filter(|zone| !spec.zones.contains_key(*zone)) {
+                let hint = did_you_mean(zone, &known);
+                self.fault_at_value(path, format!("there is no zone {zone:?}{hint}"));
+            }
+        };
+        let safe_ground = spec.segment.safe_ground.as_ref();
+        let zone = safe_ground.and_then(|ground| ground.zone.as_ref());
+        check(&["segment", "safe_ground", "zone"], zone);
+        for (index, (kind, rule)) in area_rules(spec) {
+            let index = index.to_string();
+            check(
+                &["segment", "rules", &index, kind, "zone"],
+                rule.zone.as_ref(),
+            );
+        }
+    }
+
     /// Whether what is wanted is what the model's head gives.
     pub fn check_head(&mut self, card: &CardSpec) {
         let spec = self.spec;
@@ -218,6 +246,15 @@ impl<'a> Named<'a> {
                 self.fault_at_value(&["segment", "safe_ground", "avoid", &index], what);
             }
         }
+        for (index, (kind, rule)) in area_rules(spec) {
+            if !known.contains(&rule.class.as_str()) {
+                let hint = did_you_mean(&rule.class, &known);
+                let name = &rule.class;
+                let what = format!("the model {} has no such label {name:?}{hint}", card.name);
+                let index = index.to_string();
+                self.fault_at_value(&["segment", "rules", &index, kind, "class"], what);
+            }
+        }
         for (section, key, name) in classes.chain(colours) {
             if !known.contains(&name.as_str()) {
                 let hint = did_you_mean(name, &known);
@@ -231,8 +268,13 @@ impl<'a> Named<'a> {
 /// A path of keys; a number is an index.
 pub fn keys(path: &[&str]) -> Vec<Step> {
     // Labels are below mappings, whose keys stay texts.
-    let in_list =
-        |i: usize| i > 0 && matches!(path.get(i - 1), Some(&"sinks" | &"labels" | &"avoid"));
+    let in_list = |i: usize| {
+        i > 0
+            && matches!(
+                path.get(i - 1),
+                Some(&"sinks" | &"labels" | &"avoid" | &"rules")
+            )
+    };
     path.iter()
         .enumerate()
         .map(|(i, key)| match key.parse() {
@@ -240,6 +282,18 @@ pub fn keys(path: &[&str]) -> Vec<Step> {
             _ => Step::Key((*key).to_owned()),
         })
         .collect()
+}
+
+/// The rules with their places.
+fn area_rules(
+    spec: &PipelineSpec,
+) -> impl Iterator<Item = (usize, (&'static str, &super::spec::AreaSpec))> {
+    let rules = spec.segment.rules.iter().enumerate();
+    rules.filter_map(|(index, rule)| {
+        let above = rule.area_above.as_ref().map(|rule| ("area_above", rule));
+        let below = rule.area_below.as_ref().map(|rule| ("area_below", rule));
+        Some((index, above.or(below)?))
+    })
 }
 
 fn path_of_source(source: &SourceSpec) -> Option<(&'static str, &Path)> {

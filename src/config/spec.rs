@@ -28,6 +28,9 @@ pub struct PipelineSpec {
     /// What to say of the ground (segmentation).
     #[serde(default)]
     pub segment: SegmentSpec,
+    /// Parts of the picture, by name.
+    #[serde(default)]
+    pub zones: BTreeMap<String, ZoneSpec>,
     /// How much of the machine to use.
     #[serde(default)]
     pub inference: InferenceSpec,
@@ -173,6 +176,15 @@ pub struct ClassSpec {
     pub score_threshold: Option<f32>,
 }
 
+/// A part of the picture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ZoneSpec {
+    /// Corners `[x, y]`, from 0 at the picture's left and upper edge to 1 at its right and lower one.
+    #[schemars(length(min = 3, max = 64))]
+    pub polygon: Vec<[f32; 2]>,
+}
+
 /// What to say of the ground.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -186,6 +198,43 @@ pub struct SegmentSpec {
     pub rle: bool,
     /// Look for the largest circle of free ground.
     pub safe_ground: Option<SafeGroundSpec>,
+    /// Events when a class covers more, or less, of a zone than it should.
+    #[serde(default)]
+    pub rules: Vec<AreaRuleSpec>,
+}
+
+/// Exactly one kind of rule.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct AreaRuleSpec {
+    /// An event while the class covers more than the share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub area_above: Option<AreaSpec>,
+    /// An event while it covers less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub area_below: Option<AreaSpec>,
+}
+
+/// What must cover how much of what, and for how long.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AreaSpec {
+    /// Name in the events; default: label, rule and zone.
+    pub name: Option<String>,
+    /// Label of the class.
+    pub class: String,
+    /// Share of the zone.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub share: f64,
+    /// Name of a zone; default: the whole picture.
+    pub zone: Option<String>,
+    /// How long it must last to begin an event, and be over to end it (default 1000).
+    #[schemars(range(max = 3_600_000))]
+    pub for_ms: Option<u64>,
+    /// An event ends only when the share is back past its limit by this part of it (default 0.1).
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub hysteresis: Option<f64>,
 }
 
 /// The largest circle that keeps away from what must not be landed on.
@@ -200,6 +249,8 @@ pub struct SafeGroundSpec {
     pub margin_px: Option<f32>,
     /// Keep away from where the network is not sure, too (default true).
     pub avoid_unknown: Option<bool>,
+    /// Name of the zone to stay in; default: the whole picture.
+    pub zone: Option<String>,
 }
 
 /// How much of the machine to use.

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::frame::SizePx;
+use crate::frame::{SizePx, fill_polygon};
 use crate::postprocess::{ClassMask, Labels};
 use crate::records::Rle;
 
@@ -178,27 +178,12 @@ impl Truth for Instances {
     }
 }
 
-/// Fills the pixels whose centres lie inside, by the even-odd rule; corners as `x, y, x, y, ...`.
+/// Fills the pixels whose centres lie inside; corners as `x, y, x, y, ...`.
 fn fill(polygon: &[f64], class: u8, size: SizePx, classes: &mut [u8]) {
-    let (corners, _) = polygon.as_chunks::<2>();
     let width = size.width as usize;
-    let mut crossings: Vec<f64> = Vec::new();
-    for y in 0..size.height as usize {
-        let middle = y as f64 + 0.5;
-        crossings.clear();
-        for (i, [x1, y1]) in corners.iter().enumerate() {
-            let [x2, y2] = corners[(i + 1) % corners.len()];
-            if (*y1 <= middle) != (y2 <= middle) {
-                crossings.push(x1 + (middle - y1) / (y2 - y1) * (x2 - x1));
-            }
-        }
-        crossings.sort_by(f64::total_cmp);
-        for pair in crossings.chunks_exact(2) {
-            let at = |x: f64| ((x - 0.5).ceil().max(0.0) as usize).min(width);
-            let (start, end) = (at(pair[0]), at(pair[1]));
-            classes[y * width..][start..end].fill(class);
-        }
-    }
+    fill_polygon(polygon.as_chunks::<2>().0, size, |y, first, end| {
+        classes[y * width..][first..end].fill(class);
+    });
 }
 
 /// Fills every second run, down the columns.

@@ -8,6 +8,7 @@ mod colour;
 mod geometry;
 mod image;
 mod meta;
+mod polygon;
 
 pub(crate) use colour::RgbFromYuv;
 pub use colour::rgb_from_image;
@@ -16,3 +17,4 @@ pub(crate) use colour::tests as colour_tests;
 pub use geometry::{ImageFromModel, RectPx, SizePx, TensorLayout};
 pub use image::{Image, ImageError, PixelFormat, PlaneRef, YuvColour, YuvMatrix, YuvRange};
 pub use meta::{FrameMeta, MediaTime, Packet};
+pub use polygon::{Polygon, PolygonError, fill_polygon};

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use image::{Rgb, RgbImage};
-use imageproc::drawing::draw_hollow_rect_mut;
+use imageproc::drawing::{draw_hollow_rect_mut, draw_line_segment_mut};
 use imageproc::rect::Rect;
 
 use super::mask::{ClassColours, draw_classes_mut, draw_safe_ground_mut, shares, voc_colour};
 use super::palette::colour_of;
 use super::text::Text;
+use crate::frame::Polygon;
 use crate::postprocess::{Detection, Labels, Prediction, Segmentation};
 
 /// The label of what is no class of its own, and is left as it is.
@@ -34,6 +35,8 @@ pub struct OverlayStyle {
     pub hide_edges: bool,
     /// Leave the legend of segmented areas out.
     pub hide_legend: bool,
+    /// Zones to outline.
+    pub zones: Vec<Polygon>,
 }
 
 /// Draws detections and segmented areas.
@@ -75,6 +78,9 @@ impl Overlay {
         let letters = self.style.text_px.unwrap_or(rows / 40).max(12);
         if let Some(segmentation) = &prediction.segmentation {
             self.draw_segmentation_mut(picture, segmentation, line, letters);
+        }
+        for zone in &self.style.zones {
+            draw_zone_mut(picture, zone);
         }
         for detection in prediction.detections.iter().rev() {
             let colour = self
@@ -148,6 +154,21 @@ impl Overlay {
         let at = (left.clamp(0, room_x), y.clamp(0, room_y));
         self.text
             .draw_plate_mut(picture, &text, letters, at, colour);
+    }
+}
+
+/// A thin line around a zone, light over dark.
+fn draw_zone_mut(picture: &mut RgbImage, zone: &Polygon) {
+    let (width, height) = (picture.width() as f32, picture.height() as f32);
+    // The last column and row still belong to the picture.
+    let at = |corner: [f32; 2]| (corner[0] * (width - 1.0), corner[1] * (height - 1.0));
+    let corners = zone.corners();
+    for (i, corner) in corners.iter().enumerate() {
+        let (from, to) = (at(*corner), at(corners[(i + 1) % corners.len()]));
+        for (shift, colour) in [(1.0, [0; 3]), (0.0, [255; 3])] {
+            let shifted = |(x, y): (f32, f32)| (x + shift, y + shift);
+            draw_line_segment_mut(picture, shifted(from), shifted(to), Rgb(colour));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The largest circle of the picture that is free of some classes.
 
 use super::mask::ClassMask;
+use crate::frame::{Polygon, SizePx};
 
 /// A circle of free ground, in pixels of the original frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,9 +18,131 @@ pub struct SafeGround {
 #[derive(Debug)]
 pub struct SafeGroundFinder {
     avoided: [bool; 256],
-    margin_px: f32,
+    margin_px: f64,
+    zone: Option<Polygon>,
+    limits: Option<Limits>,
+    distances: Distances,
+}
+
+/// How large a circle around each pixel may be before it leaves the picture or the zone.
+#[derive(Debug)]
+struct Limits {
+    of: SizePx,
+    radii: Vec<f64>,
+    /// The largest of each row.
+    rows: Vec<f64>,
+}
+
+impl SafeGroundFinder {
+    /// Keeps `margin_px` away from the pixels of the classes that are `avoided`, and stays in the
+    /// `zone` if there is one.
+    pub fn new(
+        avoided: impl IntoIterator<Item = u8>,
+        margin_px: f32,
+        zone: Option<Polygon>,
+    ) -> Self {
+        let mut table = [false; 256];
+        for class in avoided {
+            table[usize::from(class)] = true;
+        }
+        Self {
+            avoided: table,
+            margin_px: margin_px.into(),
+            zone,
+            limits: None,
+            distances: Distances::default(),
+        }
+    }
+
+    /// The largest circle around the centre of a pixel that lies in the picture, holds the centre
+    /// of no pixel outside the zone, and keeps the margin from those of all avoided pixels; of
+    /// equals the uppermost, then the leftmost. `None` if there is none.
+    ///
+    /// Exact but for the last square root: squared distances are whole numbers.
+    pub fn find(&mut self, mask: &ClassMask) -> Option<SafeGround> {
+        let size = mask.size();
+        let (width, height) = (size.width as usize, size.height as usize);
+        let limits = match self.limits.take() {
+            Some(limits) if limits.of == size => limits,
+            _ => self.measure_limits(size),
+        };
+        self.distances.measure(size, |y, avoided| {
+            for (avoided, class) in avoided.iter_mut().zip(mask.row(y)) {
+                *avoided = self.avoided[usize::from(*class)];
+            }
+        });
+        let mut best = (0.0, 0, 0);
+        for y in 0..height {
+            if limits.rows[y] <= best.0 {
+                continue;
+            }
+            let limits = &limits.radii[y * width..][..width];
+            self.distances.row(y, |x, distance2| {
+                if limits[x] < best.0 {
+                    return;
+                }
+                let away = distance2.map_or(f64::INFINITY, |d| (d as f64).sqrt());
+                let radius = limits[x].min(away - self.margin_px);
+                if radius > best.0 || (radius == best.0 && y == best.2 && radius > 0.0) {
+                    best = (radius, x, y);
+                }
+            });
+        }
+        self.limits = Some(limits);
+        let (radius, x, y) = best;
+        (radius > 0.0).then_some(SafeGround {
+            x: x as f32 + 0.5,
+            y: y as f32 + 0.5,
+            radius_px: radius as f32,
+        })
+    }
+
+    fn measure_limits(&mut self, size: SizePx) -> Limits {
+        let (width, height) = (size.width as usize, size.height as usize);
+        let mut radii: Vec<f64> = (0..height)
+            .flat_map(|y| (0..width).map(move |x| (x, y)))
+            .map(|(x, y)| {
+                let edge = x.min(width - 1 - x).min(y.min(height - 1 - y));
+                edge as f64 + 0.5
+            })
+            .collect();
+        if let Some(zone) = &self.zone {
+            let mut outside = vec![true; width * height];
+            zone.pixels(size, |y, first, end| {
+                outside[y * width..][first..end].fill(false);
+            });
+            self.distances.measure(size, |y, avoided| {
+                avoided.copy_from_slice(&outside[y * width..][..width]);
+            });
+            for y in 0..height {
+                let radii = &mut radii[y * width..][..width];
+                self.distances.row(y, |x, distance2| {
+                    if let Some(distance2) = distance2 {
+                        radii[x] = radii[x].min((distance2 as f64).sqrt());
+                    }
+                });
+            }
+        }
+        let rows = radii
+            .chunks_exact(width.max(1))
+            .map(|row| row.iter().copied().fold(0.0, f64::max))
+            .collect();
+        Limits {
+            of: size,
+            radii,
+            rows,
+        }
+    }
+}
+
+/// Squared distances to the nearest avoided pixel (Meijster, Roerdink, Hesselink, "A General
+/// Algorithm for Computing Distance Transforms in Linear Time", 2000).
+#[derive(Debug, Default)]
+struct Distances {
+    width: usize,
     /// For each pixel the rows to the nearest avoided one of its column.
     rows_away: Vec<u32>,
+    row: Vec<bool>,
     envelope: Vec<Parabola>,
 }
 
@@ -30,81 +153,21 @@ struct Parabola {
     from: i64,
 }
 
-impl SafeGroundFinder {
-    /// Keeps `margin_px` away from the pixels of the classes that are `avoided`.
-    pub fn new(avoided: impl IntoIterator<Item = u8>, margin_px: f32) -> Self {
-        let mut table = [false; 256];
-        for class in avoided {
-            table[usize::from(class)] = true;
-        }
-        Self {
-            avoided: table,
-            margin_px,
-            rows_away: Vec::new(),
-            envelope: Vec::new(),
-        }
-    }
-
-    /// The circle around the centre of a pixel that lies in the picture, holds the centre of no
-    /// avoided pixel and is the largest of its kind; of equals the uppermost, then the leftmost.
-    /// `None` if the margin leaves nothing.
-    ///
-    /// Exact: squared distances are whole numbers (Meijster, Roerdink, Hesselink, "A General
-    /// Algorithm for Computing Distance Transforms in Linear Time", 2000).
-    pub fn find(&mut self, mask: &ClassMask) -> Option<SafeGround> {
-        let size = mask.size();
+impl Distances {
+    /// Takes the avoided pixels, row by row from `avoided(row, into)`.
+    fn measure(&mut self, size: SizePx, mut avoided: impl FnMut(usize, &mut [bool])) {
         let (width, height) = (size.width as usize, size.height as usize);
-        self.measure_columns(mask, width, height);
-        // Twice the radius, squared: whole, though the picture's edge is half a pixel away.
-        let mut best = (0, 0, 0);
-        for y in 0..height {
-            let edge = y.min(height - 1 - y) as i64;
-            // No circle of this row can be larger than the picture allows.
-            if (2 * edge + 1).pow(2) <= best.0 {
-                continue;
-            }
-            let row = &self.rows_away[y * width..][..width];
-            lower_envelope(row, &mut self.envelope);
-            let mut part = self.envelope.len();
-            for x in (0..width).rev() {
-                while part > 0 && self.envelope[part - 1].from > x as i64 {
-                    part -= 1;
-                }
-                let away = match part.checked_sub(1) {
-                    Some(part) => {
-                        let column = self.envelope[part].column;
-                        distance2(x as i64, column, i64::from(row[column as usize]))
-                    }
-                    None => i64::MAX / 8,
-                };
-                let side = edge.min(x.min(width - 1 - x) as i64);
-                let diameter2 = (4 * away).min((2 * side + 1).pow(2));
-                if diameter2 > best.0 || (diameter2 == best.0 && y == best.2 && diameter2 > 0) {
-                    best = (diameter2, x, y);
-                }
-            }
-        }
-        let (diameter2, x, y) = best;
-        let radius_px = (diameter2 as f32).sqrt() / 2.0 - self.margin_px;
-        (diameter2 > 0 && radius_px > 0.0).then_some(SafeGround {
-            x: x as f32 + 0.5,
-            y: y as f32 + 0.5,
-            radius_px,
-        })
-    }
-
-    fn measure_columns(&mut self, mask: &ClassMask, width: usize, height: usize) {
+        self.width = width;
         self.rows_away.clear();
         self.rows_away.resize(width * height, NONE);
+        self.row.clear();
+        self.row.resize(width, false);
         for y in 0..height {
             let (above, here) = self.rows_away.split_at_mut(y * width);
             let here = &mut here[..width];
-            for (away, class) in here.iter_mut().zip(mask.row(y)) {
-                *away = if self.avoided[usize::from(*class)] {
-                    0
-                } else {
-                    NONE
-                };
+            avoided(y, &mut self.row);
+            for (away, avoided) in here.iter_mut().zip(&self.row) {
+                *away = if *avoided { 0 } else { NONE };
             }
             if y > 0 {
                 let above = &above[(y - 1) * width..];
@@ -119,6 +182,24 @@ impl SafeGroundFinder {
             for (away, below) in here.iter_mut().zip(below) {
                 *away = (*away).min(below.saturating_add(1));
             }
+        }
+    }
+
+    /// Calls `pixel(column, squared distance)` for each pixel of a row, from the right; `None` where
+    /// nothing is avoided.
+    fn row(&mut self, y: usize, mut pixel: impl FnMut(usize, Option<i64>)) {
+        let row = &self.rows_away[y * self.width..][..self.width];
+        lower_envelope(row, &mut self.envelope);
+        let mut part = self.envelope.len();
+        for x in (0..self.width).rev() {
+            while part > 0 && self.envelope[part - 1].from > x as i64 {
+                part -= 1;
+            }
+            let distance2 = part.checked_sub(1).map(|part| {
+                let column = self.envelope[part].column;
+                distance2(x as i64, column, i64::from(row[column as usize]))
+            });
+            pixel(x, distance2);
         }
     }
 }
@@ -162,32 +243,43 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::frame::SizePx;
 
-    fn brute_force(mask: &ClassMask, avoided: u8, margin: f32) -> Option<SafeGround> {
+    fn brute_force(
+        mask: &ClassMask,
+        avoided: u8,
+        margin: f32,
+        zone: &Option<Polygon>,
+    ) -> Option<SafeGround> {
         let size = mask.size();
         let (w, h) = (i64::from(size.width), i64::from(size.height));
-        let at = |x: i64, y: i64| mask.row(y as usize)[x as usize];
-        let mut best: Option<(i64, i64, i64)> = None;
+        let mut inside = vec![zone.is_none(); (w * h) as usize];
+        if let Some(zone) = zone {
+            zone.pixels(size, |y, first, end| {
+                inside[y * w as usize..][first..end].fill(true)
+            });
+        }
+        let mut best: Option<(f64, i64, i64)> = None;
         for y in 0..h {
             for x in 0..w {
-                let mut diameter2 = (2 * x.min(w - 1 - x).min(y).min(h - 1 - y) + 1).pow(2);
+                let mut radius = x.min(w - 1 - x).min(y).min(h - 1 - y) as f64 + 0.5;
                 for (v, u) in (0..h).flat_map(|v| (0..w).map(move |u| (v, u))) {
-                    if at(u, v) == avoided {
-                        diameter2 = diameter2.min(4 * ((x - u).pow(2) + (y - v).pow(2)));
+                    let away = (((x - u).pow(2) + (y - v).pow(2)) as f64).sqrt();
+                    if !inside[(v * w + u) as usize] {
+                        radius = radius.min(away);
+                    }
+                    if mask.row(v as usize)[u as usize] == avoided {
+                        radius = radius.min(away - f64::from(margin));
                     }
                 }
-                if diameter2 > 0 && best.is_none_or(|(most, ..)| diameter2 > most) {
-                    best = Some((diameter2, x, y));
+                if radius > 0.0 && best.is_none_or(|(most, ..)| radius > most) {
+                    best = Some((radius, x, y));
                 }
             }
         }
-        let (diameter2, x, y) = best?;
-        let radius_px = (diameter2 as f32).sqrt() / 2.0 - margin;
-        (radius_px > 0.0).then_some(SafeGround {
+        best.map(|(radius, x, y)| SafeGround {
             x: x as f32 + 0.5,
             y: y as f32 + 0.5,
-            radius_px,
+            radius_px: radius as f32,
         })
     }
 
@@ -195,8 +287,10 @@ mod tests {
         #[test]
         fn the_circle_is_that_of_brute_force(
             (width, height) in (1u32..24, 1u32..24), density in 0u32..12, seed in 1u64..u64::MAX,
-            margin in 0.0f32..3.0,
+            margin in 0.0f32..3.0, zoned: bool,
         ) {
+            let corners = vec![[0.1, 0.0], [0.9, 0.2], [0.7, 1.0], [0.3, 0.7]];
+            let zone = zoned.then(|| Polygon::new(corners).expect("a zone"));
             let mut state = seed;
             let classes = (0..width * height).map(|_| {
                 state ^= state << 13;
@@ -205,8 +299,10 @@ mod tests {
                 u8::from(state % 100 < u64::from(density))
             });
             let mask = ClassMask::new(SizePx { width, height }, classes.collect()).expect("fits");
-            let found = SafeGroundFinder::new([1], margin).find(&mask);
-            prop_assert_eq!(found, brute_force(&mask, 1, margin));
+            let mut finder = SafeGroundFinder::new([1], margin, zone.clone());
+            let found = finder.find(&mask);
+            prop_assert_eq!(found, brute_force(&mask, 1, margin, &zone));
+            prop_assert_eq!(finder.find(&mask), found, "again");
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A run begins with a `run` record and ends with an `end` record; between them each frame has
 //! one `frame` record, also when nothing was seen in it: "nothing seen" differs from "not looked
-//! at". No wall-clock time stands in them, so that two runs over the same clip compare.
+//! at". Events follow the record of their frame. No wall-clock time stands in them, so that two runs over the same clip compare.
 
 mod coco;
 mod record;
@@ -10,8 +10,8 @@ mod rle;
 
 pub use coco::{CocoError, CocoResult, image_id_from_name};
 pub use record::{
-    ClassAreaRecord, DetectionRecord, DroppedFrames, EndRecord, FrameCounts, FrameRecord,
-    LabelRecord, ModelRecord, Record, RunRecord, SCHEMA_VERSION, SafeGroundRecord,
+    ClassAreaRecord, DetectionRecord, DroppedFrames, EndRecord, EventRecord, FrameCounts,
+    FrameRecord, LabelRecord, ModelRecord, Record, RunRecord, SCHEMA_VERSION, SafeGroundRecord,
     SegmentationRecord, SourceRecord, TimingsRecord,
 };
 pub use rle::{Rle, RleError, rles_of};

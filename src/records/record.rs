@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::analytics::{AreaEvent, AreaKind, AreaRule, Phase};
 use crate::flow::StopReason;
 use crate::frame::FrameMeta;
 use crate::postprocess::{Detection, Labels, Prediction, Segmentation, UNKNOWN};
@@ -20,6 +21,8 @@ pub enum Record {
     Run(RunRecord),
     /// A frame that was looked at.
     Frame(FrameRecord),
+    /// Something that happened; after the record of its frame.
+    Event(EventRecord),
     /// The last line of a stream.
     End(EndRecord),
 }
@@ -103,6 +106,33 @@ pub struct FrameRecord {
     /// Latencies, only when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timings: Option<TimingsRecord>,
+    /// What happened with this frame: records of their own.
+    #[serde(skip)]
+    pub events: Vec<EventRecord>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EventRecord {
+    /// Name of the stream.
+    pub stream: String,
+    /// `area_above` or `area_below`.
+    pub kind: String,
+    /// `new` when it begins, `end` when it is over. One that lasts until the stream ends has no end.
+    pub phase: String,
+    /// Name of the rule.
+    pub name: String,
+    /// Number of the frame.
+    pub frame: u64,
+    /// Its presentation time in milliseconds since the stream began.
+    pub pts_ms: f64,
+    /// The class.
+    pub label: String,
+    /// The zone; absent for the whole picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// The class's share of the zone, 0 to 1, to six decimals.
+    pub share: f64,
 }
 
 /// What the pixels of a frame are.
@@ -226,6 +256,32 @@ impl FrameRecord {
                 .collect(),
             segmentation: segmentation.map(|s| SegmentationRecord::new(s, labels, with_rle)),
             timings: None,
+            events: Vec::new(),
+        }
+    }
+}
+
+impl EventRecord {
+    /// The record of `event`, which `rule` found in a frame.
+    pub fn new(meta: &FrameMeta, event: &AreaEvent, rule: &AreaRule, labels: &Labels) -> Self {
+        let kind = match rule.kind {
+            AreaKind::Above => "area_above",
+            AreaKind::Below => "area_below",
+        };
+        let phase = match event.phase {
+            Phase::New => "new",
+            Phase::End => "end",
+        };
+        Self {
+            stream: meta.stream.to_string(),
+            kind: kind.to_owned(),
+            phase: phase.to_owned(),
+            name: rule.name.clone(),
+            frame: meta.frame,
+            pts_ms: rounded(meta.pts.as_ms(), 1000.0),
+            label: labels.name(rule.class.into()).to_owned(),
+            zone: rule.zone.as_ref().map(|(name, _)| name.clone()),
+            share: rounded(event.share, 1e6),
         }
     }
 }

@@ -91,6 +91,7 @@ mod tests {
                 detections: vec![detection.clone(); 2],
                 segmentation: None,
                 timings: None,
+                events: Vec::new(),
             })
             .expect("room");
         }

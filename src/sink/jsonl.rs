@@ -52,7 +52,12 @@ impl RecordSink for JsonlSink {
         if !self.timings {
             record.timings = None;
         }
-        self.write(&Record::Frame(record))
+        let events = std::mem::take(&mut record.events);
+        self.write(&Record::Frame(record))?;
+        for event in events {
+            self.write(&Record::Event(event))?;
+        }
+        Ok(())
     }
 
     fn finish(&mut self, record: &EndRecord) -> Result<(), SinkError> {
