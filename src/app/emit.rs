@@ -9,7 +9,7 @@ use crate::analytics::AreaRules;
 use crate::flow::{Latency, Ordered, Sender};
 use crate::frame::{FrameMeta, Packet};
 use crate::postprocess::{ClassMask, Labels, Prediction};
-use crate::records::{EventRecord, FrameRecord, TimingsRecord};
+use crate::records::{AreaDetail, EventRecord, FrameRecord, TimingsRecord};
 
 /// Makes records and hands them round.
 pub struct Emitter {
@@ -17,8 +17,8 @@ pub struct Emitter {
     pub labels: Arc<Labels>,
     /// Edges to the record sinks. One that closes has failed by itself and is passed over.
     pub records: Vec<Sender<Arc<FrameRecord>>>,
-    /// Whether records carry segmentation masks.
-    pub with_rle: bool,
+    /// What records say of segmented areas.
+    pub detail: AreaDetail,
     /// What makes events of areas.
     pub rules: AreaRules,
     /// Edges to the mask sinks, which fail by themselves too.
@@ -44,7 +44,7 @@ impl Emitter {
                 frame - next_frame,
                 &packet.payload,
                 &self.labels,
-                self.with_rle,
+                self.detail,
             );
             next_frame = frame + 1;
             if let Some(segmentation) = &packet.payload.segmentation {

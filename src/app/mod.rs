@@ -51,7 +51,9 @@ use crate::flow::StopSignal;
 use crate::nn::NnError;
 use crate::overlay::{Overlay, OverlayStyle};
 use crate::postprocess::Labels;
-use crate::records::{LabelRecord, ModelRecord, RunRecord, SCHEMA_VERSION, SourceRecord};
+use crate::records::{
+    AreaDetail, LabelRecord, ModelRecord, RunRecord, SCHEMA_VERSION, SourceRecord,
+};
 use crate::sink::{CocoSink, ImagesSink, JsonlSink, MasksSink, PictureEncoding, SinkError, Window};
 use rules::{area_rules, polygon};
 use source::open_source;
@@ -122,7 +124,7 @@ pub fn run(
         chains,
         max_age: max_age.map_or(MAX_AGE, Duration::from_millis),
         records: open_record_sinks(&config, &run_record(&config, &info))?,
-        with_rle: wants_rle(&config),
+        detail: area_detail(&config),
         rules: AreaRules::new(area_rules(&config, &labels)),
         images: open_images_sinks(&config)?,
         masks: open_masks_sinks(&config, &overlay)?,
@@ -228,9 +230,13 @@ fn open_masks_sinks(
         .collect()
 }
 
-/// Whether records carry masks: when asked for, and for COCO results, which consist of them.
-fn wants_rle(config: &PipelineConfig) -> bool {
-    config.spec.segment.rle || config.spec.sinks.iter().any(|sink| sink.coco.is_some())
+/// What records say of areas: what was asked for, and the masks that COCO results consist of.
+fn area_detail(config: &PipelineConfig) -> AreaDetail {
+    let spec = &config.spec;
+    AreaDetail {
+        rle: spec.segment.rle || spec.sinks.iter().any(|sink| sink.coco.is_some()),
+        polygons: spec.segment.polygons,
+    }
 }
 
 /// Replay: a worker a core, for frames/s. Live: one worker with all cores, for latency.

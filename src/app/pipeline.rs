@@ -20,7 +20,7 @@ use crate::flow::{
 use crate::frame::{FrameMeta, Packet};
 use crate::overlay::Overlay;
 use crate::postprocess::{ClassMask, Labels, Prediction};
-use crate::records::{DroppedFrames, EndRecord, FrameCounts, FrameRecord};
+use crate::records::{AreaDetail, DroppedFrames, EndRecord, FrameCounts, FrameRecord};
 use crate::sink::{ImagesSink, MasksSink, RecordSink, SinkError, Window};
 
 /// What an inference worker does with a frame.
@@ -49,8 +49,8 @@ pub struct Pipeline {
     pub max_age: Duration,
     /// Where records go.
     pub records: Vec<NamedSink>,
-    /// Whether they carry segmentation masks.
-    pub with_rle: bool,
+    /// What they say of segmented areas.
+    pub detail: AreaDetail,
     /// What makes events of segmented areas.
     pub rules: AreaRules,
     /// Where annotated pictures are kept.
@@ -175,7 +175,7 @@ impl Pipeline {
         let end_to_end = Latency::new("end to end");
         let emitter = Emitter {
             labels: self.labels,
-            with_rle: self.with_rle,
+            detail: self.detail,
             rules: self.rules,
             records,
             masks,

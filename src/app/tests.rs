@@ -12,7 +12,7 @@ use crate::flow::StopSignal;
 use crate::frame::{Image, MediaTime, Packet, PixelFormat, SizePx, YuvColour};
 use crate::overlay::{Overlay, OverlayStyle};
 use crate::postprocess::{Labels, Prediction};
-use crate::records::{EndRecord, FrameRecord};
+use crate::records::{AreaDetail, EndRecord, FrameRecord};
 use crate::sink::{RecordSink, SinkError};
 
 /// Gives `frames` frames, calling `before` with the number of each.
@@ -140,7 +140,7 @@ fn run(
             .into_iter()
             .map(|sink| ("4-sink".to_owned(), sink))
             .collect(),
-        with_rle: false,
+        detail: AreaDetail::default(),
         rules: AreaRules::new(Vec::new()),
         images: Vec::new(),
         masks: Vec::new(),

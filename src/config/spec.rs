@@ -196,6 +196,10 @@ pub struct SegmentSpec {
     /// `coco` sink turns it on).
     #[serde(default)]
     pub rle: bool,
+    /// Put each class's areas into the record as polygons, as COCO annotations have them (default
+    /// false).
+    #[serde(default)]
+    pub polygons: bool,
     /// Look for the largest circle of free ground.
     pub safe_ground: Option<SafeGroundSpec>,
     /// Events when a class covers more, or less, of a zone than it should.

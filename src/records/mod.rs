@@ -5,13 +5,15 @@
 //! at". Events follow the record of their frame. No wall-clock time stands in them, so that two runs over the same clip compare.
 
 mod coco;
+mod polygons;
 mod record;
 mod rle;
 
 pub use coco::{CocoError, CocoResult, image_id_from_name};
+pub use polygons::polygons_of;
 pub use record::{
-    ClassAreaRecord, DetectionRecord, DroppedFrames, EndRecord, EventRecord, FrameCounts,
-    FrameRecord, LabelRecord, ModelRecord, Record, RunRecord, SCHEMA_VERSION, SafeGroundRecord,
-    SegmentationRecord, SourceRecord, TimingsRecord,
+    AreaDetail, ClassAreaRecord, DetectionRecord, DroppedFrames, EndRecord, EventRecord,
+    FrameCounts, FrameRecord, LabelRecord, ModelRecord, Record, RunRecord, SCHEMA_VERSION,
+    SafeGroundRecord, SegmentationRecord, SourceRecord, TimingsRecord,
 };
 pub use rle::{Rle, RleError, rles_of};

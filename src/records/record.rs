@@ -8,6 +8,7 @@ use crate::flow::StopReason;
 use crate::frame::FrameMeta;
 use crate::postprocess::{Detection, Labels, Prediction, Segmentation, UNKNOWN};
 
+use super::polygons::polygons_of;
 use super::rle::{Rle, rles_of};
 
 /// Number of the records' format; a change that breaks a reader raises it.
@@ -160,6 +161,19 @@ pub struct ClassAreaRecord {
     /// Its pixels, only when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rle: Option<Rle>,
+    /// Its areas as `[x, y, x, y, ...]` along the edges of pixels, only when asked for. A hole is
+    /// reached over a cut that is walked there and back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub polygons: Option<Vec<Vec<u32>>>,
+}
+
+/// What records say of each class's pixels besides its share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AreaDetail {
+    /// Run lengths.
+    pub rle: bool,
+    /// Polygons; not of the background.
+    pub polygons: bool,
 }
 
 /// A circle of free ground.
@@ -240,7 +254,7 @@ impl FrameRecord {
         dropped_before: u64,
         prediction: &Prediction,
         labels: &Labels,
-        with_rle: bool,
+        detail: AreaDetail,
     ) -> Self {
         let segmentation = prediction.segmentation.as_ref();
         Self {
@@ -254,7 +268,7 @@ impl FrameRecord {
                 .iter()
                 .map(|d| DetectionRecord::new(d, labels))
                 .collect(),
-            segmentation: segmentation.map(|s| SegmentationRecord::new(s, labels, with_rle)),
+            segmentation: segmentation.map(|s| SegmentationRecord::new(s, labels, detail)),
             timings: None,
             events: Vec::new(),
         }
@@ -288,12 +302,16 @@ impl EventRecord {
 
 impl SegmentationRecord {
     /// The record of `segmentation`.
-    pub fn new(segmentation: &Segmentation, labels: &Labels, with_rle: bool) -> Self {
+    pub fn new(segmentation: &Segmentation, labels: &Labels, detail: AreaDetail) -> Self {
         let mask = &*segmentation.mask;
         let counts = mask.counts();
         let pixels = counts.iter().sum::<u64>().max(1);
         let share = |class: u8| rounded(counts[usize::from(class)] as f64 / pixels as f64, 1e6);
-        let mut rles = if with_rle { rles_of(mask) } else { Vec::new() };
+        let mut rles = if detail.rle {
+            rles_of(mask)
+        } else {
+            Vec::new()
+        };
         let mut rle_of = |class: u8| {
             let at = rles.iter().position(|(of, _)| *of == class)?;
             Some(rles.swap_remove(at).1)
@@ -306,6 +324,7 @@ impl SegmentationRecord {
                     label: labels.name(class.into()).to_owned(),
                     share: share(class),
                     rle: rle_of(class),
+                    polygons: (detail.polygons && class > 0).then(|| polygons_of(mask, class)),
                 })
                 .collect(),
             unknown: (counts[usize::from(UNKNOWN)] > 0).then(|| share(UNKNOWN)),
@@ -379,7 +398,13 @@ mod tests {
             segmentation: None,
         };
         let labels = Labels::new(vec![(1, "person".to_owned())]);
-        let record = Record::Frame(FrameRecord::new(&meta, 0, &prediction, &labels, false));
+        let record = Record::Frame(FrameRecord::new(
+            &meta,
+            0,
+            &prediction,
+            &labels,
+            AreaDetail::default(),
+        ));
         let line = serde_json::to_string(&record).expect("plain data");
         assert_eq!(
             line,
