@@ -304,9 +304,14 @@ fn contenders(corners: [&[f32]; 4], into: &mut Vec<usize>) {
 
 /// Leaves the classes that may be greatest somewhere between two ends.
 fn keep_contenders(ends: &mut Vec<(u8, [f32; 2])>) {
-    let sum = |ends: [f32; 2]| ends[0] + ends[1];
-    let greater = |a: (u8, [f32; 2]), b: (u8, [f32; 2])| if sum(b.1) > sum(a.1) { b } else { a };
-    let Some((champion, most)) = ends.iter().copied().reduce(greater) else {
+    let (mut at, mut greatest) = (0, f32::NEG_INFINITY);
+    for (index, (_, [left, right])) in ends.iter().enumerate() {
+        let sum = left + right;
+        if sum > greatest {
+            (at, greatest) = (index, sum);
+        }
+    }
+    let Some(&(champion, most)) = ends.get(at) else {
         return;
     };
     ends.retain(|(class, values)| {
