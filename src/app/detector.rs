@@ -1,41 +1,183 @@
-//! The chain that an inference worker runs: preprocess, infer, postprocess.
+//! Detection: the model with its head, and the chain that an inference worker runs.
 
 use std::sync::Arc;
 
-use crate::flow::Latency;
+use crate::config::{ActivationSpec, CardSpec, DetectSpec, PipelineConfig, SsdHeadSpec};
 use crate::frame::Packet;
-use crate::nn::{NnError, Session};
-use crate::postprocess::{Prediction, SsdDecoder};
-use crate::preprocess::Preprocessor;
+use crate::nn::{KeptClasses, LoadOptions, Network, NnError, PrunedClasses, Session};
+use crate::postprocess::{
+    Activation, AnchorSpec, BoxCoding, Prediction, SsdDecoder, SsdSpec, WantedClass,
+};
+use crate::preprocess::{PreprocessSpec, Preprocessor};
 
-use super::model::DetectorModel;
+use super::fit::{ModelError, preprocess_spec};
+use super::latency::ChainLatency;
 use super::pipeline::Chain;
 
-/// Latencies of a chain's stages, shared by all workers.
-#[derive(Clone, Debug)]
-pub struct ChainLatency {
-    /// Picture to tensor.
-    pub preprocess: Latency,
-    /// Tensor to raw heads.
-    pub infer: Latency,
-    /// Raw heads to results.
-    pub postprocess: Latency,
+/// Score below which detections are dropped, where the pipeline does not say.
+const SCORE_THRESHOLD: f32 = 0.4;
+
+/// A detector ready to be used by workers.
+#[derive(Debug)]
+pub struct DetectorModel {
+    /// The network.
+    pub network: Network,
+    /// From picture to input.
+    pub preprocess: PreprocessSpec,
+    /// From outputs to detections.
+    pub ssd: SsdSpec,
+    /// Which output holds the box encodings.
+    pub boxes_output: usize,
+    /// Which output holds the class logits.
+    pub scores_output: usize,
 }
 
-impl ChainLatency {
-    /// The stages as a frame passes them.
-    pub fn in_order(self) -> [Latency; 3] {
-        [self.preprocess, self.infer, self.postprocess]
+impl DetectorModel {
+    /// Loads the network that `config` names, and checks it against its card.
+    ///
+    /// # Errors
+    /// When it cannot be loaded or does not do what the card says.
+    pub fn load(config: &PipelineConfig, head: &SsdHeadSpec) -> Result<Self, ModelError> {
+        let card = &config.card;
+        let fault = |why: String| ModelError::Card {
+            card: card.name.clone(),
+            why,
+        };
+        let wanted = &config.spec.detect.classes;
+        let options = LoadOptions {
+            keep: classes_to_keep(card, &|name| wanted.contains_key(name)),
+            ..LoadOptions::default()
+        };
+        let network = Network::load(&card.file, &options)?;
+        let (w, h) = (card.input.width_px as usize, card.input.height_px as usize);
+        let expected = [1, 3, h, w];
+        if network.input().shape != expected {
+            return Err(fault(format!(
+                "the card says that the input is {expected:?}, the network's is {:?}",
+                network.input().shape
+            )));
+        }
+        let output = |name: &str| {
+            network
+                .outputs()
+                .iter()
+                .position(|o| o.name == name)
+                .ok_or_else(|| {
+                    let known: Vec<&str> =
+                        network.outputs().iter().map(|o| o.name.as_str()).collect();
+                    fault(format!(
+                        "the network has no output \"{name}\"; it has {}",
+                        known.join(", ")
+                    ))
+                })
+        };
+        let (boxes_output, scores_output) = (output(&head.boxes)?, output(&head.scores)?);
+        let scores = &network.outputs()[scores_output].shape;
+        let &[1, rows, channels] = scores.as_slice() else {
+            return Err(fault(format!(
+                "the scores' shape is {scores:?}; expected [1, anchors, channels]"
+            )));
+        };
+        let pruned = network.pruned_classes();
+        let ssd = ssd_spec(card, head, &config.spec.detect, channels, pruned);
+        let anchors = SsdDecoder::new(ssd.clone()).anchor_count();
+        if anchors != rows {
+            return Err(fault(format!(
+                "the card's anchors are {anchors}, the network scores {rows}"
+            )));
+        }
+        let boxes = &network.outputs()[boxes_output].shape;
+        if *boxes != [1, anchors, 4] {
+            return Err(fault(format!(
+                "the boxes' shape is {boxes:?}; expected [1, {anchors}, 4]"
+            )));
+        }
+        let of = pruned.map_or(channels, |pruned| pruned.of);
+        if let Some(label) = card.labels.iter().find(|l| l.id as usize >= of) {
+            return Err(fault(format!(
+                "the label {} (\"{}\") has no channel; the scores have {of}",
+                label.id, label.name
+            )));
+        }
+        Ok(Self {
+            network,
+            preprocess: preprocess_spec(card),
+            ssd,
+            boxes_output,
+            scores_output,
+        })
     }
 }
 
-impl Default for ChainLatency {
-    fn default() -> Self {
-        Self {
-            preprocess: Latency::new("preprocess"),
-            infer: Latency::new("infer"),
-            postprocess: Latency::new("postprocess"),
-        }
+/// The scores that are worth computing when only some of the card's labels are wanted; `None`
+/// where all are, or where each score depends on all of them.
+pub fn classes_to_keep(card: &CardSpec, is_wanted: &dyn Fn(&str) -> bool) -> Option<KeptClasses> {
+    let head = card.head.ssd.as_ref()?;
+    if head.activation != ActivationSpec::Sigmoid {
+        return None;
+    }
+    let wanted = card.labels.iter().filter(|label| is_wanted(&label.name));
+    let mut classes: Vec<usize> = wanted.map(|label| label.id as usize).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    (!classes.is_empty()).then(|| KeptClasses {
+        output: head.scores.clone(),
+        classes,
+    })
+}
+
+/// What to look for, and how to find it in the heads.
+fn ssd_spec(
+    card: &CardSpec,
+    head: &SsdHeadSpec,
+    detect: &DetectSpec,
+    channels: usize,
+    pruned: Option<&PrunedClasses>,
+) -> SsdSpec {
+    let threshold = detect.score_threshold.unwrap_or(SCORE_THRESHOLD);
+    let classes = card
+        .labels
+        .iter()
+        .filter(|label| !(head.background && label.id == 0))
+        .filter_map(|label| {
+            let class = detect.classes.get(&label.name);
+            if class.is_none() && !detect.classes.is_empty() {
+                return None;
+            }
+            let class_id = label.id as usize;
+            let channel = match pruned {
+                Some(pruned) => pruned.classes.binary_search(&class_id).ok()?,
+                None => class_id,
+            };
+            Some(WantedClass {
+                channel,
+                category_id: label.id,
+                score_threshold: class.and_then(|c| c.score_threshold).unwrap_or(threshold),
+            })
+        })
+        .collect();
+    SsdSpec {
+        anchors: AnchorSpec {
+            feature_maps: head.anchors.feature_maps.clone(),
+            scales: head.anchors.scales.clone(),
+            aspect_ratios: head.anchors.aspect_ratios.clone(),
+            interpolated_scale_aspect_ratio: head.anchors.interpolated_scale_aspect_ratio,
+            reduce_boxes_in_lowest_layer: head.anchors.reduce_boxes_in_lowest_layer,
+        },
+        box_coding: BoxCoding {
+            y: head.box_coding.y,
+            x: head.box_coding.x,
+            h: head.box_coding.h,
+            w: head.box_coding.w,
+        },
+        activation: match head.activation {
+            ActivationSpec::Sigmoid => Activation::Sigmoid,
+            ActivationSpec::Softmax => Activation::Softmax,
+        },
+        channels,
+        classes,
+        nms_iou: detect.nms_iou.unwrap_or(head.nms_iou),
+        max_detections: detect.max_detections.unwrap_or(head.max_detections) as usize,
     }
 }
 

@@ -17,6 +17,8 @@
 mod detector;
 mod emit;
 mod feed;
+mod fit;
+mod latency;
 mod model;
 mod pipeline;
 mod progress;
@@ -35,9 +37,11 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-pub use detector::{ChainLatency, Detector};
+pub use detector::{Detector, DetectorModel, classes_to_keep};
 pub use feed::{Feed, FeedCounts, Pace};
-pub use model::{DetectorModel, Model, ModelError, classes_to_keep};
+pub use fit::ModelError;
+pub use latency::ChainLatency;
+pub use model::Model;
 pub use pipeline::{Chain, NamedSink, Pipeline};
 pub use progress::Progress;
 pub use segmenter::{Segmenter, SegmenterModel};

@@ -10,8 +10,8 @@ use crate::postprocess::{
 };
 use crate::preprocess::{PreprocessSpec, Preprocessor};
 
-use super::detector::ChainLatency;
-use super::model::{ModelError, preprocess_spec};
+use super::fit::{ModelError, preprocess_spec};
+use super::latency::ChainLatency;
 use super::pipeline::Chain;
 use super::rules::polygon;
 

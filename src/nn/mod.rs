@@ -1,5 +1,6 @@
 //! The network: loading, checking, running.
 
+mod draft;
 mod fuse;
 mod graph;
 mod import;

@@ -8,21 +8,12 @@
 
 use std::collections::HashMap;
 
+use super::draft::{Draft, DraftStep, Piece, StepReport, allocate, finish};
 use super::graph::{Conv, Graph, Node, Op, ValueId};
 use super::kernels::{
-    Binary, Buffer, Chain, Isa, Link, MOST_LINKS, Operand, PackedDepthwise, PackedProduct, Program,
-    Resize, Shape, Simple, Slot, Step, Unary, Weights,
+    Binary, Isa, Link, MOST_LINKS, PackedDepthwise, PackedProduct, Program, Resize, Shape, Slot,
+    Weights,
 };
-
-/// What a program does at which step, for reports.
-#[derive(Clone, Debug)]
-pub(super) struct StepReport {
-    pub name: String,
-    pub op: &'static str,
-    pub output_shape: Vec<usize>,
-    pub macs: u64,
-    pub parameters: u64,
-}
 
 /// A program and where its inputs and outputs are.
 #[derive(Debug)]
@@ -62,76 +53,11 @@ impl PlanOptions {
     }
 }
 
-/// A piece of memory that has no place yet.
-#[derive(Clone, Copy, Debug)]
-struct Piece {
-    len: usize,
-    /// The larger piece that it is a part of, and where.
-    part_of: Option<(usize, usize)>,
-}
-
 /// A value's memory and the order of its axes there.
 #[derive(Clone, Debug)]
 struct Place {
     piece: usize,
     order: Vec<usize>,
-}
-
-enum Draft {
-    Conv {
-        links: Vec<Link>,
-        input: usize,
-        residual: Option<usize>,
-        bias: Option<usize>,
-    },
-    GlobalSum(usize),
-    Unary(Unary, usize),
-    Binary(Binary, usize, Result<usize, Vec<f32>>),
-    Permute {
-        input: usize,
-        sizes: Vec<usize>,
-        steps: Vec<usize>,
-    },
-    Copy {
-        input: usize,
-        rows: usize,
-        len: usize,
-        input_step: usize,
-        output_step: usize,
-    },
-    Resize {
-        input: usize,
-        resize: Resize,
-    },
-}
-
-struct DraftStep {
-    draft: Draft,
-    output: usize,
-    reports: Vec<StepReport>,
-}
-
-impl DraftStep {
-    fn reads(&self) -> Vec<usize> {
-        match &self.draft {
-            Draft::Conv {
-                input,
-                residual,
-                bias,
-                ..
-            } => [Some(*input), *residual, *bias]
-                .into_iter()
-                .flatten()
-                .collect(),
-            Draft::Binary(_, left, Ok(right)) => vec![*left, *right],
-            Draft::GlobalSum(input)
-            | Draft::Unary(_, input)
-            | Draft::Binary(_, input, Err(_))
-            | Draft::Permute { input, .. }
-            | Draft::Copy { input, .. }
-            | Draft::Resize { input, .. } => vec![*input],
-        }
-    }
 }
 
 struct Planner<'a> {
@@ -174,11 +100,17 @@ pub(super) fn plan(graph: &Graph, options: PlanOptions) -> Result<Plan, String> 
         .map(|v| planner.places[v].clone())
         .collect();
     planner.chain(&outputs, options);
-    let (slots, arena_len) = planner.allocate(&inputs, &outputs);
+    let input_pieces: Vec<usize> = inputs.iter().map(|place| place.piece).collect();
+    let (slots, arena_len) = allocate(&planner.pieces, &planner.steps, &input_pieces, &outputs);
     let mut steps = Vec::new();
     let mut reports = Vec::new();
     for step in planner.steps {
-        steps.push(finish(step.draft, &slots, slots[step.output], options));
+        steps.push(finish(
+            step.draft,
+            &slots,
+            slots[step.output],
+            options.scratch_bytes,
+        ));
         reports.push(step.reports);
     }
     Ok(Plan {
@@ -467,16 +399,6 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The piece that `piece` is a part of in the end, and where.
-    fn root(&self, mut piece: usize) -> (usize, usize) {
-        let mut offset = 0;
-        while let Some((parent, at)) = self.pieces[piece].part_of {
-            offset += at;
-            piece = parent;
-        }
-        (piece, offset)
-    }
-
     /// Joins convolutions whose value between is large and read by nobody else, the largest first.
     fn chain(&mut self, outputs: &[usize], options: PlanOptions) {
         let whole = |planner: &Self, piece: usize| {
@@ -537,68 +459,6 @@ impl Planner<'_> {
             }
         }
     }
-
-    /// Gives every piece a slot: the largest first, at the lowest place that is free for as long
-    /// as the piece lives.
-    fn allocate(&self, inputs: &[Place], outputs: &[usize]) -> (Vec<Slot>, usize) {
-        const ALIGN: usize = 16;
-        let count = self.pieces.len();
-        let mut life: Vec<Option<(usize, usize)>> = vec![None; count];
-        let mut touch = |piece: usize, step: usize| {
-            let (root, _) = self.root(piece);
-            let life = life[root].get_or_insert((step, step));
-            *life = (life.0.min(step), life.1.max(step));
-        };
-        let end = self.steps.len() + 1;
-        for (index, step) in self.steps.iter().enumerate() {
-            touch(step.output, index + 1);
-            for read in step.reads() {
-                touch(read, index + 1);
-            }
-        }
-        for place in inputs {
-            touch(place.piece, 0);
-            touch(place.piece, end);
-        }
-        for output in outputs {
-            touch(*output, end);
-        }
-        let mut roots: Vec<usize> = (0..count).filter(|piece| life[*piece].is_some()).collect();
-        roots.sort_by_key(|piece| std::cmp::Reverse(self.pieces[*piece].len));
-        let mut placed: Vec<(usize, usize, (usize, usize))> = Vec::new();
-        let mut offsets = vec![0; count];
-        let mut arena_len = 0;
-        for root in roots {
-            let Some(life) = life[root] else { continue };
-            let len = self.pieces[root].len.next_multiple_of(ALIGN);
-            let mut others: Vec<(usize, usize)> = placed
-                .iter()
-                .filter(|(_, _, other)| other.0 <= life.1 && life.0 <= other.1)
-                .map(|(start, len, _)| (*start, *len))
-                .collect();
-            others.sort_unstable();
-            let mut start = 0;
-            for (other, other_len) in others {
-                if start + len <= other {
-                    break;
-                }
-                start = start.max(other + other_len);
-            }
-            placed.push((start, len, life));
-            offsets[root] = start;
-            arena_len = arena_len.max(start + len);
-        }
-        let slots = (0..count)
-            .map(|piece| {
-                let (root, offset) = self.root(piece);
-                Slot {
-                    offset: offsets[root] + offset,
-                    len: self.pieces[piece].len,
-                }
-            })
-            .collect();
-        (slots, arena_len)
-    }
 }
 
 /// Weights `[out][in][kernel_h][kernel_w]` as `[out][kernel_h][kernel_w][in]`.
@@ -620,75 +480,4 @@ fn report(name: &str, op: &'static str, shape: &[usize], macs: u64, parameters: 
         macs,
         parameters,
     }
-}
-
-fn finish(draft: Draft, slots: &[Slot], output: Slot, options: PlanOptions) -> Step {
-    Step::Simple(match draft {
-        Draft::Conv {
-            links,
-            input,
-            residual,
-            bias,
-        } => {
-            let budget = options.scratch_bytes / size_of::<f32>();
-            let mut chain = Chain::new(links, slots[input], output, budget);
-            chain.residual = residual.map(|piece| slots[piece]);
-            chain.bias = bias.map(|piece| {
-                let slot = slots[piece];
-                // Kernels read whole panels; slots are allocated in whole panels as well.
-                Slot {
-                    len: slot.len.next_multiple_of(super::kernels::PANEL),
-                    ..slot
-                }
-            });
-            return Step::Chain(chain);
-        }
-        Draft::GlobalSum(input) => Simple::GlobalSum {
-            input: slots[input],
-            output,
-        },
-        Draft::Unary(function, input) => Simple::Unary {
-            function,
-            input: slots[input],
-            output,
-        },
-        Draft::Binary(function, left, right) => Simple::Binary {
-            function,
-            left: slots[left],
-            right: match right {
-                Ok(piece) => Operand::Slot(slots[piece]),
-                Err(values) => Operand::Constant(Buffer::from_slice(&values)),
-            },
-            output,
-        },
-        Draft::Permute {
-            input,
-            sizes,
-            steps,
-        } => Simple::Permute {
-            input: slots[input],
-            output,
-            sizes,
-            steps,
-        },
-        Draft::Copy {
-            input,
-            rows,
-            len,
-            input_step,
-            output_step,
-        } => Simple::Copy {
-            input: slots[input],
-            output,
-            rows,
-            len,
-            input_step,
-            output_step,
-        },
-        Draft::Resize { input, resize } => Simple::Resize(Resize {
-            input: slots[input],
-            output,
-            ..resize
-        }),
-    })
 }
