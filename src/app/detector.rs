@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use crate::config::{ActivationSpec, CardSpec, DetectSpec, PipelineConfig, SsdHeadSpec};
+use crate::flow::Latency;
 use crate::frame::Packet;
-use crate::nn::{KeptClasses, LoadOptions, Network, NnError, PrunedClasses, Session};
+use crate::nn::{KeptClasses, LoadOptions, Network, NnError, PrunedClasses};
 use crate::postprocess::{
     Activation, AnchorSpec, BoxCoding, Prediction, SsdDecoder, SsdSpec, WantedClass,
 };
-use crate::preprocess::{PreprocessSpec, Preprocessor};
+use crate::preprocess::PreprocessSpec;
 
 use super::fit::{ModelError, preprocess_spec};
-use super::latency::ChainLatency;
+use super::inference::{ChainLatency, Inference};
 use super::pipeline::Chain;
 
 /// Score below which detections are dropped, where the pipeline does not say.
@@ -184,10 +185,9 @@ fn ssd_spec(
 /// One worker's chain; owns all its scratch memory.
 pub struct Detector {
     model: Arc<DetectorModel>,
-    preprocessor: Preprocessor,
-    session: Session,
+    inference: Inference,
     decoder: SsdDecoder,
-    latency: ChainLatency,
+    postprocess: Latency,
 }
 
 impl Detector {
@@ -201,30 +201,21 @@ impl Detector {
         latency: &ChainLatency,
     ) -> Result<Self, NnError> {
         Ok(Self {
-            preprocessor: Preprocessor::new(&model.preprocess),
-            session: model.network.session(threads)?,
+            inference: Inference::new(&model.network, &model.preprocess, threads, latency)?,
             decoder: SsdDecoder::new(model.ssd.clone()),
             model: Arc::clone(model),
-            latency: latency.clone(),
+            postprocess: latency.postprocess.clone(),
         })
     }
 }
 
 impl Chain for Detector {
     fn run(&mut self, packet: Packet<()>) -> Result<Packet<Prediction>, String> {
-        let layout = self.session.input_layout();
-        let image_from_model = self.latency.preprocess.time(|| {
-            self.preprocessor
-                .run(&packet.image, layout, self.session.input_mut())
-        });
-        self.latency
-            .infer
-            .time(|| self.session.run())
-            .map_err(|e| e.to_string())?;
-        let detections = self.latency.postprocess.time(|| {
+        let image_from_model = self.inference.run(&packet.image)?;
+        let detections = self.postprocess.time(|| {
             self.decoder.decode(
-                self.session.output(self.model.boxes_output),
-                self.session.output(self.model.scores_output),
+                self.inference.output(self.model.boxes_output),
+                self.inference.output(self.model.scores_output),
                 &image_from_model,
                 packet.image.size(),
             )

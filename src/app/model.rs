@@ -7,7 +7,7 @@ use crate::nn::NnError;
 
 use super::detector::{Detector, DetectorModel};
 use super::fit::ModelError;
-use super::latency::ChainLatency;
+use super::inference::ChainLatency;
 use super::pipeline::Chain;
 use super::segmenter::{Segmenter, SegmenterModel};
 

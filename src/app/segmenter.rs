@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use crate::config::{CardSpec, DeeplabHeadSpec, PipelineConfig};
+use crate::flow::Latency;
 use crate::frame::{Packet, Polygon};
-use crate::nn::{LoadOptions, Network, NnError, Session};
+use crate::nn::{LoadOptions, Network, NnError};
 use crate::postprocess::{
     DeepLabDecoder, DeepLabSpec, Prediction, SafeGroundFinder, Segmentation, UNKNOWN,
 };
-use crate::preprocess::{PreprocessSpec, Preprocessor};
+use crate::preprocess::PreprocessSpec;
 
 use super::fit::{ModelError, preprocess_spec};
-use super::latency::ChainLatency;
+use super::inference::{ChainLatency, Inference};
 use super::pipeline::Chain;
 use super::rules::polygon;
 
@@ -131,11 +132,10 @@ fn safe_ground(config: &PipelineConfig, card: &CardSpec) -> Option<SafeGround> {
 /// One worker's chain; owns all its scratch memory.
 pub struct Segmenter {
     model: Arc<SegmenterModel>,
-    preprocessor: Preprocessor,
-    session: Session,
+    inference: Inference,
     decoder: DeepLabDecoder,
     finder: Option<SafeGroundFinder>,
-    latency: ChainLatency,
+    postprocess: Latency,
 }
 
 impl Segmenter {
@@ -150,33 +150,23 @@ impl Segmenter {
     ) -> Result<Self, NnError> {
         let safe_ground = model.safe_ground.clone();
         Ok(Self {
-            preprocessor: Preprocessor::new(&model.preprocess),
-            session: model.network.session(threads)?,
+            inference: Inference::new(&model.network, &model.preprocess, threads, latency)?,
             decoder: DeepLabDecoder::new(model.deeplab.clone()),
             finder: safe_ground
                 .map(|ground| SafeGroundFinder::new(ground.avoided, ground.margin_px, ground.zone)),
             model: Arc::clone(model),
-            latency: latency.clone(),
+            postprocess: latency.postprocess.clone(),
         })
     }
 }
 
 impl Chain for Segmenter {
     fn run(&mut self, packet: Packet<()>) -> Result<Packet<Prediction>, String> {
-        let layout = self.session.input_layout();
-        let image_from_model = self.latency.preprocess.time(|| {
-            self.preprocessor
-                .run(&packet.image, layout, self.session.input_mut())
-        });
-        self.latency
-            .infer
-            .time(|| self.session.run())
-            .map_err(|e| e.to_string())?;
-        let segmentation = self.latency.postprocess.time(|| {
-            let logits = self.session.output(self.model.logits_output);
-            let mask = self
-                .decoder
-                .decode(logits, &image_from_model, packet.image.size());
+        let image_from_model = self.inference.run(&packet.image)?;
+        let segmentation = self.postprocess.time(|| {
+            let logits = self.inference.output(self.model.logits_output);
+            let size = packet.image.size();
+            let mask = self.decoder.decode(logits, &image_from_model, size);
             Segmentation {
                 safe_ground: self.finder.as_mut().and_then(|finder| finder.find(&mask)),
                 mask: Arc::new(mask),
