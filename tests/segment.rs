@@ -112,6 +112,73 @@ fn masks_are_the_same_whatever_the_number_of_workers() {
 }
 
 #[test]
+fn smoothing_steadies_areas_and_forgets_at_a_cut() {
+    let shares = |more: &[&str]| -> Vec<f64> {
+        let output = run(&[&[PIPELINE, "--headless", "--frames", "60"][..], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let got = records(&output.stdout);
+        let frames = of_type(&got, "frame");
+        frames.iter().map(|frame| share(frame, "person")).collect()
+    };
+    let (plain, smooth) = (shares(&[]), shares(&["--set", "segment.smoothing=0.8"]));
+    // How much the change of a frame differs from that of the one before.
+    let trembling = |shares: &[f64]| -> f64 {
+        let triples = shares[31..44].windows(3);
+        triples.map(|s| (s[2] - 2.0 * s[1] + s[0]).abs()).sum()
+    };
+    assert!(
+        trembling(&smooth) < 0.6 * trembling(&plain),
+        "{plain:?} {smooth:?}"
+    );
+    // The clip cuts to another scene at frame 30; nothing of the first is left in it.
+    assert_eq!(plain[30], smooth[30]);
+    assert!(plain[30] > 0.1 && plain[29] < 0.05, "{plain:?}");
+
+    let refused = run(&[
+        PIPELINE,
+        "--set",
+        "segment.smoothing=0.8",
+        "--set",
+        "inference.workers=2",
+    ]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("smoothing needs frames in order"));
+}
+
+#[test]
+fn odd_sizes_are_segmented_too() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (width, height) in [(1, 1), (3, 2000), (2000, 3)] {
+        let name = format!("{width}x{height}.png");
+        let picture = image::RgbImage::new(width, height);
+        picture.save(dir.path().join(name)).expect("room");
+    }
+    let into = format!("sinks.1.masks.dir={}", dir.path().join("masks").display());
+    let drawn = format!("sinks.2.images.dir={}", dir.path().join("drawn").display());
+    let output = run(&[
+        PIPELINE,
+        "--headless",
+        "--input",
+        &dir.path().display().to_string(),
+        "--set",
+        &into,
+        "--set",
+        &drawn,
+        "--set",
+        "segment.safe_ground={avoid: [cat]}",
+        "--set",
+        "segment.rle=true",
+        "--set",
+        "segment.polygons=true",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let got = records(&output.stdout);
+    assert_eq!(of_type(&got, "frame").len(), 3);
+    let (width, height, pixels) = indices(&dir.path().join("masks/3x2000.png"));
+    assert_eq!((width, height, pixels.len()), (3, 2000, 6000));
+}
+
+#[test]
 fn coco_results_carry_each_class() {
     let dir = tempfile::tempdir().expect("a folder");
     fs::copy(

@@ -72,6 +72,11 @@ impl Inference {
         Ok(image_from_model)
     }
 
+    /// What the network last looked at.
+    pub fn input(&mut self) -> &[f32] {
+        self.session.input_mut()
+    }
+
     /// One of the outputs of the last run.
     pub fn output(&self, index: usize) -> &[f32] {
         self.session.output(index)

@@ -247,6 +247,10 @@ fn area_detail(config: &PipelineConfig) -> AreaDetail {
 fn workers_and_threads(config: &PipelineConfig, live: bool) -> (usize, usize) {
     let cores = available_parallelism().map_or(1, usize::from);
     let inference = &config.spec.inference;
+    if config.spec.segment.smoothing.is_some() {
+        // What looks at frames in order cannot be shared.
+        return (1, inference.threads.unwrap_or(cores));
+    }
     match (inference.workers, inference.threads) {
         (Some(workers), Some(threads)) => (workers, threads),
         (Some(workers), None) => (workers, (cores / workers).max(1)),

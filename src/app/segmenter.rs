@@ -7,7 +7,7 @@ use crate::flow::Latency;
 use crate::frame::{Packet, Polygon};
 use crate::nn::{LoadOptions, Network, NnError};
 use crate::postprocess::{
-    DeepLabDecoder, DeepLabSpec, Prediction, SafeGroundFinder, Segmentation, UNKNOWN,
+    DeepLabDecoder, DeepLabSpec, Prediction, SafeGroundFinder, Segmentation, Smoother, UNKNOWN,
 };
 use crate::preprocess::PreprocessSpec;
 
@@ -27,6 +27,8 @@ pub struct SegmenterModel {
     pub deeplab: DeepLabSpec,
     /// Which output holds the logits.
     pub logits_output: usize,
+    /// Weight of the past in an average over frames, and grey levels in a unit of the input.
+    pub smoothing: Option<(f32, f32)>,
     /// How to look for free ground.
     pub safe_ground: Option<SafeGround>,
 }
@@ -107,6 +109,10 @@ impl SegmenterModel {
                 confidence_floor: config.spec.segment.confidence_floor,
             },
             logits_output,
+            smoothing: config.spec.segment.smoothing.map(|past| {
+                let std = card.input.std;
+                (past, std.iter().sum::<f32>() / std.len() as f32)
+            }),
             safe_ground: safe_ground(config, card),
             network,
         })
@@ -134,6 +140,7 @@ pub struct Segmenter {
     model: Arc<SegmenterModel>,
     inference: Inference,
     decoder: DeepLabDecoder,
+    smoother: Option<Smoother>,
     finder: Option<SafeGroundFinder>,
     postprocess: Latency,
 }
@@ -152,6 +159,9 @@ impl Segmenter {
         Ok(Self {
             inference: Inference::new(&model.network, &model.preprocess, threads, latency)?,
             decoder: DeepLabDecoder::new(model.deeplab.clone()),
+            smoother: model
+                .smoothing
+                .map(|(past, levels)| Smoother::new(past, levels)),
             finder: safe_ground
                 .map(|ground| SafeGroundFinder::new(ground.avoided, ground.margin_px, ground.zone)),
             model: Arc::clone(model),
@@ -163,8 +173,15 @@ impl Segmenter {
 impl Chain for Segmenter {
     fn run(&mut self, packet: Packet<()>) -> Result<Packet<Prediction>, String> {
         let image_from_model = self.inference.run(&packet.image)?;
+        if let Some(smoother) = &mut self.smoother {
+            smoother.look(self.inference.input());
+        }
         let segmentation = self.postprocess.time(|| {
             let logits = self.inference.output(self.model.logits_output);
+            let logits = match &mut self.smoother {
+                Some(smoother) => smoother.average(logits),
+                None => logits,
+            };
             let size = packet.image.size();
             let mask = self.decoder.decode(logits, &image_from_model, size);
             Segmentation {

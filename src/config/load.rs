@@ -80,6 +80,7 @@ pub fn load_for_run(
     let mut named = Named::new(&document, &spec, origins);
     named.check_sources();
     named.check_zones();
+    named.check_order();
     named.check_sinks();
     let card = match load_card(&spec.model.card).and_then(|card| variant(&document, &spec, card)) {
         Ok((card, model_sha256)) => {

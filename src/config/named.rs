@@ -181,6 +181,15 @@ impl<'a> Named<'a> {
         }
     }
 
+    /// Whether what needs frames in order gets them so.
+    pub fn check_order(&mut self) {
+        let spec = self.spec;
+        if spec.segment.smoothing.is_some() && spec.inference.workers.is_some_and(|n| n > 1) {
+            let what = "smoothing needs frames in order: leave workers out or give 1";
+            self.fault_at_value(&["inference", "workers"], what);
+        }
+    }
+
     /// Whether the zones are polygons, and those that are named are there.
     pub fn check_zones(&mut self) {
         let spec = self.spec;

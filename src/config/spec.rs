@@ -192,6 +192,10 @@ pub struct SegmentSpec {
     /// Pixels whose best class is less probable than this are `unknown`; default: none are.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub confidence_floor: Option<f32>,
+    /// Weight of the past in an average of the logits over frames, forgotten at a cut; needs frames
+    /// in order, and so one worker (default: none).
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub smoothing: Option<f32>,
     /// Put each class's mask into the record, run-length encoded as COCO does (default false; a
     /// `coco` sink turns it on).
     #[serde(default)]

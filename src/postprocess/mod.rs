@@ -10,6 +10,7 @@ mod detection;
 mod mask;
 mod nms;
 mod safe_ground;
+mod smooth;
 mod ssd;
 
 pub use anchors::AnchorSpec;
@@ -17,4 +18,5 @@ pub use deeplab::{DeepLabDecoder, DeepLabSpec};
 pub use detection::{Detection, Labels, Prediction, Segmentation};
 pub use mask::{ClassMask, UNKNOWN};
 pub use safe_ground::{SafeGround, SafeGroundFinder};
+pub use smooth::Smoother;
 pub use ssd::{Activation, BoxCoding, SsdDecoder, SsdSpec, WantedClass};
