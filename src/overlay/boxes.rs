@@ -7,7 +7,7 @@ use image::{Rgb, RgbImage};
 use imageproc::drawing::{draw_hollow_rect_mut, draw_line_segment_mut};
 use imageproc::rect::Rect;
 
-use super::mask::{ClassColours, draw_classes_mut, draw_safe_ground_mut, shares, voc_colour};
+use super::mask::{ClassColours, draw_classes_mut, draw_safe_ground_mut, voc_colour};
 use super::palette::colour_of;
 use super::text::Text;
 use crate::frame::Polygon;
@@ -111,8 +111,10 @@ impl Overlay {
         if self.style.hide_legend {
             return;
         }
+        let mut shares = mask.shares();
+        shares.sort_by(|a, b| b.1.total_cmp(&a.1));
         let mut y = 4;
-        for (class, share) in shares(mask) {
+        for (class, share) in shares {
             let Some(colour) = self.class_colours[usize::from(class)] else {
                 continue;
             };

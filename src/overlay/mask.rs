@@ -3,7 +3,7 @@
 use image::{Rgb, RgbImage};
 use imageproc::drawing::{draw_cross_mut, draw_hollow_circle_mut};
 
-use crate::postprocess::{ClassMask, SafeGround, UNKNOWN};
+use crate::postprocess::{ClassMask, SafeGround};
 
 /// All of a blend, as a whole number, so that it is one multiplication and a shift.
 const WHOLE: u16 = 256;
@@ -124,19 +124,6 @@ pub(super) fn draw_safe_ground_mut(picture: &mut RgbImage, ground: &SafeGround, 
         }
     }
     draw_cross_mut(picture, Rgb([60, 220, 90]), center.0, center.1);
-}
-
-/// The classes of the mask and their shares of it, the largest first.
-pub(super) fn shares(mask: &ClassMask) -> Vec<(u8, f64)> {
-    let counts = mask.counts();
-    let all = counts.iter().sum::<u64>().max(1) as f64;
-    let mut shares: Vec<(u8, f64)> = (0..=UNKNOWN)
-        .zip(counts)
-        .filter(|(_, count)| *count > 0)
-        .map(|(class, count)| (class, count as f64 / all))
-        .collect();
-    shares.sort_by(|a, b| b.1.total_cmp(&a.1));
-    shares
 }
 
 #[cfg(test)]

@@ -41,6 +41,15 @@ impl ClassMask {
         self.classes.chunks_exact((self.size.width as usize).max(1))
     }
 
+    /// The classes that the mask holds, ascending, and their shares of it; [`UNKNOWN`] last.
+    pub fn shares(&self) -> Vec<(u8, f64)> {
+        let counts = self.counts();
+        let all = counts.iter().sum::<u64>().max(1) as f64;
+        let held = (0..=UNKNOWN).zip(counts).filter(|(_, count)| *count > 0);
+        held.map(|(class, count)| (class, count as f64 / all))
+            .collect()
+    }
+
     /// Pixels of each class; [`UNKNOWN`] ones last.
     pub fn counts(&self) -> [u64; 256] {
         let mut counts = [0; 256];

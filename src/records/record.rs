@@ -304,9 +304,7 @@ impl SegmentationRecord {
     /// The record of `segmentation`.
     pub fn new(segmentation: &Segmentation, labels: &Labels, detail: AreaDetail) -> Self {
         let mask = &*segmentation.mask;
-        let counts = mask.counts();
-        let pixels = counts.iter().sum::<u64>().max(1);
-        let share = |class: u8| rounded(counts[usize::from(class)] as f64 / pixels as f64, 1e6);
+        let shares = mask.shares();
         let mut rles = if detail.rle {
             rles_of(mask)
         } else {
@@ -316,18 +314,19 @@ impl SegmentationRecord {
             let at = rles.iter().position(|(of, _)| *of == class)?;
             Some(rles.swap_remove(at).1)
         };
-        let seen = (0..UNKNOWN).filter(|class| counts[usize::from(*class)] > 0);
+        let unknown = shares.iter().find(|(class, _)| *class == UNKNOWN);
+        let seen = shares.iter().filter(|(class, _)| *class != UNKNOWN);
         Self {
             classes: seen
-                .map(|class| ClassAreaRecord {
+                .map(|&(class, share)| ClassAreaRecord {
                     category_id: class.into(),
                     label: labels.name(class.into()).to_owned(),
-                    share: share(class),
+                    share: rounded(share, 1e6),
                     rle: rle_of(class),
                     polygons: (detail.polygons && class > 0).then(|| polygons_of(mask, class)),
                 })
                 .collect(),
-            unknown: (counts[usize::from(UNKNOWN)] > 0).then(|| share(UNKNOWN)),
+            unknown: unknown.map(|(_, share)| rounded(*share, 1e6)),
             safe_ground: segmentation.safe_ground.map(|circle| SafeGroundRecord {
                 center: [circle.x, circle.y].map(f64::from),
                 radius_px: rounded(circle.radius_px.into(), 100.0),
