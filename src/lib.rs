@@ -10,6 +10,7 @@
 //! 3. [`capture`] gives frames in their decoder's own pixel format. Identity (stream, number) and
 //!    time (media time, instant of capture) are set once, here, and stay with the frame in its
 //!    [`frame::Packet`].
+//!    A drone's [`telemetry`] is laid beside the frames there.
 //! 4. [`flow`] carries them: bounded edges with a policy and a count of what they drop, work
 //!    shared over threads with results in order, one word that ends it all. It knows no pixels;
 //!    the stages know no threads.
@@ -33,6 +34,8 @@ pub mod config;
 pub mod app;
 
 pub mod capture;
+
+pub mod telemetry;
 
 pub mod frame;
 

@@ -8,17 +8,15 @@ use super::progress::Progress;
 use crate::analytics::AreaRules;
 use crate::flow::{Latency, Ordered, Sender};
 use crate::frame::{FrameMeta, Packet};
-use crate::postprocess::{ClassMask, Labels, Prediction};
-use crate::records::{AreaDetail, EventRecord, FrameRecord, TimingsRecord};
+use crate::postprocess::{ClassMask, Prediction};
+use crate::records::{FrameRecord, Recorder, TimingsRecord};
 
 /// Makes records and hands them round.
 pub struct Emitter {
-    /// Names of the categories.
-    pub labels: Arc<Labels>,
+    /// What makes records.
+    pub recorder: Recorder,
     /// Edges to the record sinks. One that closes has failed by itself and is passed over.
     pub records: Vec<Sender<Arc<FrameRecord>>>,
-    /// What records say of segmented areas.
-    pub detail: AreaDetail,
     /// What makes events of areas.
     pub rules: AreaRules,
     /// Edges to the mask sinks, which fail by themselves too.
@@ -39,19 +37,15 @@ impl Emitter {
         let mut next_frame = 0;
         while let Some(packet) = frames.recv() {
             let frame = packet.meta.frame;
-            let mut record = FrameRecord::new(
-                &packet.meta,
-                frame - next_frame,
-                &packet.payload,
-                &self.labels,
-                self.detail,
-            );
+            let (size, dropped) = (packet.image.size(), frame - next_frame);
+            let recorder = &self.recorder;
+            let mut record = recorder.frame(&packet.meta, size, dropped, &packet.payload);
             next_frame = frame + 1;
             if let Some(segmentation) = &packet.payload.segmentation {
                 let events = self.rules.update(&segmentation.mask, packet.meta.pts);
                 let records = events.iter().map(|event| {
                     let rule = &self.rules.rules()[event.rule];
-                    EventRecord::new(&packet.meta, event, rule, &self.labels)
+                    recorder.area_event(&packet.meta, event, rule)
                 });
                 record.events = records.collect();
             }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::capture::{CaptureError, Captured, Source};
 use crate::flow::{Clock, Latency, Sender, StopReason, StopSignal};
-use crate::frame::{FrameMeta, Image, MediaTime, Packet};
+use crate::frame::{FrameMeta, MediaTime, Packet};
+use crate::telemetry::TelemetryLog;
 
 /// When a recorded frame is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Feed {
     pub source: Box<dyn Source>,
     /// Name of the stream.
     pub stream: Arc<str>,
+    /// What a drone wrote beside the clip.
+    pub telemetry: Option<TelemetryLog>,
     /// When a frame is due.
     pub pace: Pace,
     /// Whether to begin again at the end.
@@ -75,6 +78,9 @@ impl Feed {
                     if !self.source.info().live {
                         self.latency.record(clock.now() - started);
                     }
+                    // By the clip's own time, also when it is played again.
+                    let log = self.telemetry.as_ref();
+                    let telemetry = log.and_then(|log| log.at(pts.as_ms()));
                     let pts = timeline.place(pts);
                     if self.pace == Pace::Realtime
                         && clock.sleep_until(timeline.due(pts, clock.now()), stop)
@@ -82,7 +88,19 @@ impl Feed {
                         break;
                     }
                     self.counts.captured.fetch_add(1, Ordering::SeqCst);
-                    let packet = self.packet(next_frame, pts, name, image, clock.now());
+                    let meta = FrameMeta {
+                        stream: Arc::clone(&self.stream),
+                        frame: next_frame,
+                        pts,
+                        captured_at: clock.now(),
+                        name,
+                        telemetry,
+                    };
+                    let packet = Packet {
+                        meta,
+                        image: Arc::new(image),
+                        payload: (),
+                    };
                     next_frame += 1;
                     if out.send(packet).is_err() {
                         break;
@@ -104,27 +122,6 @@ impl Feed {
             }
         }
         Ok(())
-    }
-
-    fn packet(
-        &self,
-        frame: u64,
-        pts: MediaTime,
-        name: Option<Arc<str>>,
-        image: Image,
-        captured_at: Instant,
-    ) -> Packet<()> {
-        Packet {
-            meta: FrameMeta {
-                stream: Arc::clone(&self.stream),
-                frame,
-                pts,
-                captured_at,
-                name,
-            },
-            image: Arc::new(image),
-            payload: (),
-        }
     }
 }
 
@@ -180,7 +177,7 @@ mod tests {
     use super::*;
     use crate::capture::SourceInfo;
     use crate::flow::{Policy, edge};
-    use crate::frame::{PixelFormat, SizePx, YuvColour};
+    use crate::frame::{Image, PixelFormat, SizePx, YuvColour};
 
     /// A clock that jumps where others would sleep.
     struct Jumping(Mutex<Instant>);
@@ -265,6 +262,7 @@ mod tests {
         Feed {
             source: Box::new(source),
             stream: "test".into(),
+            telemetry: None,
             pace,
             looping,
             frame_limit,

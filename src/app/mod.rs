@@ -56,9 +56,10 @@ use crate::nn::NnError;
 use crate::overlay::{Overlay, OverlayStyle};
 use crate::postprocess::Labels;
 use crate::records::{
-    AreaDetail, LabelRecord, ModelRecord, RunRecord, SCHEMA_VERSION, SourceRecord,
+    AreaDetail, LabelRecord, ModelRecord, Recorder, RunRecord, SCHEMA_VERSION, SourceRecord,
 };
 use crate::sink::{CocoSink, ImagesSink, JsonlSink, MasksSink, PictureEncoding, SinkError, Window};
+use crate::telemetry::Locator;
 use rules::{area_rules, polygon};
 use source::open_source;
 
@@ -128,13 +129,16 @@ pub fn run(
         chains,
         max_age: max_age.map_or(MAX_AGE, Duration::from_millis),
         records: open_record_sinks(&config, &run_record(&config, &info))?,
-        detail: area_detail(&config),
+        recorder: Recorder {
+            labels: Arc::clone(&labels),
+            detail: area_detail(&config),
+            locator: locator(&config),
+        },
         rules: AreaRules::new(area_rules(&config, &labels)),
         images: open_images_sinks(&config)?,
         masks: open_masks_sinks(&config, &overlay)?,
         window,
         overlay,
-        labels,
         progress: progress(&config, options, &info),
     };
     let mut report = pipeline.run(stop)?;
@@ -241,6 +245,17 @@ fn area_detail(config: &PipelineConfig) -> AreaDetail {
         rle: spec.segment.rle || spec.sinks.iter().any(|sink| sink.coco.is_some()),
         polygons: spec.segment.polygons,
     }
+}
+
+/// What gives things their place on the ground, if the camera's field of view is known.
+fn locator(config: &PipelineConfig) -> Option<Locator> {
+    let spec = config.spec.telemetry.as_ref()?;
+    Some(Locator {
+        hfov_deg: spec.hfov_deg?,
+        height_m: spec.height_m,
+        gimbal_pitch_deg: spec.gimbal_pitch_deg,
+        gimbal_yaw_deg: spec.gimbal_yaw_deg,
+    })
 }
 
 /// Replay: a worker a core, for frames/s. Live: one worker with all cores, for latency.

@@ -19,8 +19,8 @@ use crate::flow::{
 };
 use crate::frame::{FrameMeta, Packet};
 use crate::overlay::Overlay;
-use crate::postprocess::{ClassMask, Labels, Prediction};
-use crate::records::{AreaDetail, DroppedFrames, EndRecord, FrameCounts, FrameRecord};
+use crate::postprocess::{ClassMask, Prediction};
+use crate::records::{DroppedFrames, EndRecord, FrameCounts, FrameRecord, Recorder};
 use crate::sink::{ImagesSink, MasksSink, RecordSink, SinkError, Window};
 
 /// What an inference worker does with a frame.
@@ -49,8 +49,8 @@ pub struct Pipeline {
     pub max_age: Duration,
     /// Where records go.
     pub records: Vec<NamedSink>,
-    /// What they say of segmented areas.
-    pub detail: AreaDetail,
+    /// What makes them.
+    pub recorder: Recorder,
     /// What makes events of segmented areas.
     pub rules: AreaRules,
     /// Where annotated pictures are kept.
@@ -61,8 +61,6 @@ pub struct Pipeline {
     pub window: Option<Window>,
     /// How they are drawn.
     pub overlay: Overlay,
-    /// Names of the categories.
-    pub labels: Arc<Labels>,
     /// Told of each frame.
     pub progress: Progress,
 }
@@ -119,6 +117,7 @@ impl Pipeline {
         let feed = Feed {
             source: self.source.source,
             stream: Arc::clone(&self.stream),
+            telemetry: self.source.telemetry,
             pace: self.source.pace,
             looping: self.source.looping,
             frame_limit: self.frame_limit,
@@ -174,8 +173,7 @@ impl Pipeline {
         let emitted = Arc::<AtomicU64>::default();
         let end_to_end = Latency::new("end to end");
         let emitter = Emitter {
-            labels: self.labels,
-            detail: self.detail,
+            recorder: self.recorder,
             rules: self.rules,
             records,
             masks,

@@ -1,11 +1,14 @@
 //! Opens the source that a pipeline names, or its fallback.
 
+use std::path::Path;
+
 use super::feed::Pace;
 use crate::capture::{
     CameraRequest, CameraSource, CaptureError, DEFAULT_IMAGES_FPS, ImagesSource, Source,
     VideoSource,
 };
 use crate::config::{CameraSpec, PaceSpec, PipelineSpec, SourceSpec};
+use crate::telemetry::TelemetryLog;
 
 /// A source and how it is to be read.
 pub struct OpenSource {
@@ -17,6 +20,8 @@ pub struct OpenSource {
     pub drops: bool,
     /// Whether to begin again at its end.
     pub looping: bool,
+    /// What a drone wrote beside the clip.
+    pub telemetry: Option<TelemetryLog>,
 }
 
 /// Opens the pipeline's source; a camera that is not there is replaced by the fallback, which
@@ -33,7 +38,10 @@ pub fn open_source(spec: &PipelineSpec, has_window: bool) -> Result<OpenSource, 
             tracing::warn!("{error}; replaying {clip} instead");
             Ok(replay)
         }
-        (opened, _) => opened,
+        (opened, _) => Ok(OpenSource {
+            telemetry: telemetry(spec)?,
+            ..opened?
+        }),
     }
 }
 
@@ -44,6 +52,7 @@ fn open(spec: &SourceSpec) -> Result<OpenSource, CaptureError> {
             pace: Pace::Fast,
             drops: true,
             looping: false,
+            telemetry: None,
         });
     }
     let (source, pace, looping): (Box<dyn Source>, _, _) = match (&spec.video, &spec.images) {
@@ -70,7 +79,41 @@ fn open(spec: &SourceSpec) -> Result<OpenSource, CaptureError> {
         },
         drops: pace == PaceSpec::Live,
         looping,
+        telemetry: None,
     })
+}
+
+/// The telemetry that the pipeline names, or that lies beside its clip.
+fn telemetry(spec: &PipelineSpec) -> Result<Option<TelemetryLog>, CaptureError> {
+    let telemetry = spec.telemetry.as_ref();
+    let named = telemetry.and_then(|telemetry| telemetry.srt.as_deref());
+    let Some(video) = &spec.source.video else {
+        return Ok(None);
+    };
+    let beside = || {
+        let names = ["srt", "SRT"].map(|ending| video.path.with_extension(ending));
+        names.into_iter().find(|path| path.is_file())
+    };
+    let Some(path) = named.map(Path::to_owned).or_else(beside) else {
+        return Ok(None);
+    };
+    match TelemetryLog::read(&path) {
+        Ok(log) => {
+            if let Some((entry, line)) = log.cut() {
+                let (path, whole) = (path.display(), log.len());
+                tracing::warn!(
+                    "{path} ends in the middle of entry {entry} (line {line}); the {whole} before are used"
+                );
+            }
+            let offset = telemetry.and_then(|telemetry| telemetry.offset_ms);
+            Ok(Some(log.with_offset(offset.unwrap_or(0) as f64)))
+        }
+        Err(error) if named.is_some() => Err(CaptureError::Telemetry(error)),
+        Err(error) => {
+            tracing::warn!("{error}; going on without");
+            Ok(None)
+        }
+    }
 }
 
 fn camera_request(spec: &CameraSpec) -> CameraRequest {

@@ -11,8 +11,8 @@ use crate::capture::{CaptureError, Captured, Source, SourceInfo};
 use crate::flow::StopSignal;
 use crate::frame::{Image, MediaTime, Packet, PixelFormat, SizePx, YuvColour};
 use crate::overlay::{Overlay, OverlayStyle};
-use crate::postprocess::{Labels, Prediction};
-use crate::records::{AreaDetail, EndRecord, FrameRecord};
+use crate::postprocess::Prediction;
+use crate::records::{EndRecord, FrameRecord, Recorder};
 use crate::sink::{RecordSink, SinkError};
 
 /// Gives `frames` frames, calling `before` with the number of each.
@@ -119,7 +119,7 @@ fn run(
         frames: None,
         live: false,
     };
-    let labels = Arc::new(Labels::default());
+
     let pipeline = Pipeline {
         stream: "test".into(),
         source: OpenSource {
@@ -132,6 +132,7 @@ fn run(
             pace: Pace::Fast,
             drops,
             looping: false,
+            telemetry: None,
         },
         frame_limit: None,
         chains,
@@ -140,13 +141,12 @@ fn run(
             .into_iter()
             .map(|sink| ("4-sink".to_owned(), sink))
             .collect(),
-        detail: AreaDetail::default(),
+        recorder: Recorder::default(),
         rules: AreaRules::new(Vec::new()),
         images: Vec::new(),
         masks: Vec::new(),
         window: None,
-        overlay: Overlay::new(OverlayStyle::default(), Arc::clone(&labels)),
-        labels,
+        overlay: Overlay::new(OverlayStyle::default(), Arc::default()),
         progress: Progress::hidden(),
     };
     let report = pipeline.run(&StopSignal::new()).expect("threads");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::flow::StopSignal;
 use crate::frame::{Image, MediaTime, SizePx};
+use crate::telemetry::TelemetryError;
 
 /// What is known of a source once it is open.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,4 +101,7 @@ pub enum CaptureError {
         /// What is wrong, and what to do.
         why: String,
     },
+    /// What should be the drone's telemetry is not.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
 }

@@ -145,6 +145,7 @@ fn evaluate(
             pts,
             captured_at: Instant::now(),
             name,
+            telemetry: None,
         };
         let packet = Packet {
             meta,

@@ -13,7 +13,7 @@ use super::card::{CardSpec, ResizeSpec};
 use super::fault::{ConfigFaults, why};
 use super::named::{Named, keys};
 use super::overrides::Override;
-use super::spec::PipelineSpec;
+use super::spec::{PipelineSpec, TelemetrySpec};
 use super::yaml::Document;
 
 /// A pipeline and its model card, both without fault. Paths are joined to their files' folders.
@@ -43,8 +43,14 @@ impl PipelineConfig {
         {
             *path = path.file_name().map(PathBuf::from).unwrap_or_default();
         }
+        let telemetry = self.spec.telemetry.as_ref();
+        let telemetry = telemetry.map(|telemetry| TelemetrySpec {
+            srt: None,
+            ..telemetry.clone()
+        });
         let seen = serde_json::json!({
             "source": source,
+            "telemetry": telemetry,
             "detect": self.spec.detect,
             "segment": self.spec.segment,
             "zones": self.spec.zones,
@@ -79,6 +85,7 @@ pub fn load_for_run(
     let origins = arguments.apply(&mut spec)?;
     let mut named = Named::new(&document, &spec, origins);
     named.check_sources();
+    named.check_telemetry();
     named.check_zones();
     named.check_order();
     named.check_sinks();
@@ -252,6 +259,9 @@ fn join_paths(spec: &mut PipelineSpec, base: &Path) {
         if let Some(images) = &mut source.images {
             images.path = base.join(&images.path);
         }
+    }
+    if let Some(srt) = spec.telemetry.as_mut().and_then(|t| t.srt.as_mut()) {
+        *srt = base.join(&*srt);
     }
     spec.model.card = base.join(&spec.model.card);
     for sink in &mut spec.sinks {

@@ -29,6 +29,6 @@ pub use spec::{
     AreaRuleSpec, AreaSpec, CameraSpec, ClassSpec, CocoSpec, ColourSpec, DetectSpec,
     ImagesSinkSpec, ImagesSpec, InferenceSpec, JsonlSpec, MasksSinkSpec, ModelSpec, OverlaySpec,
     PaceSpec, PictureFormat, PipelineSpec, SafeGroundSpec, SegmentSpec, SinkSpec, SourceSpec,
-    VideoSpec, WindowSpec, ZoneSpec,
+    TelemetrySpec, VideoSpec, WindowSpec, ZoneSpec,
 };
 pub use yaml::schema_of;

@@ -10,6 +10,7 @@ use super::locate::Step;
 use super::spec::{PipelineSpec, SinkSpec, SourceSpec};
 use super::yaml::Document;
 use crate::frame::Polygon;
+use crate::telemetry::TelemetryLog;
 
 /// Where the sinks of a changed pipeline come from: their index in the YAML, or the argument.
 pub type Origins = Vec<Result<usize, &'static str>>;
@@ -103,6 +104,20 @@ impl<'a> Named<'a> {
                 let what = "a fallback must be a file: video or images";
                 self.fault_at_value(&["fallback"], what);
             }
+        }
+    }
+
+    /// Whether the drone's subtitles are what they should be.
+    pub fn check_telemetry(&mut self) {
+        let telemetry = self.spec.telemetry.as_ref();
+        let Some(srt) = telemetry.and_then(|telemetry| telemetry.srt.as_ref()) else {
+            return;
+        };
+        if self.spec.source.video.is_none() {
+            let what = "only a clip has subtitles; this source is no video";
+            self.fault_at_key(&["telemetry", "srt"], what);
+        } else if let Err(error) = TelemetryLog::read(srt) {
+            self.fault_at_value(&["telemetry", "srt"], error.to_string());
         }
     }
 

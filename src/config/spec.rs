@@ -20,6 +20,8 @@ pub struct PipelineSpec {
     pub source: SourceSpec,
     /// What to replay when the camera is not there.
     pub fallback: Option<SourceSpec>,
+    /// Where a drone and its camera are, beside what its clip's subtitles say.
+    pub telemetry: Option<TelemetrySpec>,
     /// The model: the path of its card, or that and how to run it.
     pub model: ModelSpec,
     /// What to look for (detectors).
@@ -147,6 +149,33 @@ pub enum PaceSpec {
     Realtime,
     /// At their own time, as from a camera: what nobody is ready for is dropped and counted.
     Live,
+}
+
+/// Where a drone and its camera are. A `.srt` beside the clip is read along without being named;
+/// what is given here is for what it does not say.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TelemetrySpec {
+    /// The drone's subtitles, relative to this YAML file; default: the `.srt` beside the clip, if
+    /// there is one.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
+    pub srt: Option<PathBuf>,
+    /// The subtitles' time at the clip's beginning (default 0).
+    #[schemars(range(min = -86_400_000, max = 86_400_000))]
+    pub offset_ms: Option<i64>,
+    /// The camera's field of view from the left to the right edge; without it nothing gets a place
+    /// on the ground.
+    #[schemars(range(min = 1.0, max = 170.0))]
+    pub hfov_deg: Option<f64>,
+    /// Height above the ground, where the drone does not say.
+    #[schemars(range(min = 0.1, max = 10_000.0))]
+    pub height_m: Option<f64>,
+    /// The camera's angle above the horizon, where the drone does not say: -90 looks straight down.
+    #[schemars(range(min = -90.0, max = 90.0))]
+    pub gimbal_pitch_deg: Option<f64>,
+    /// The camera's heading clockwise from north, where the drone does not say.
+    #[schemars(range(min = -360.0, max = 360.0))]
+    pub gimbal_yaw_deg: Option<f64>,
 }
 
 /// What to look for.

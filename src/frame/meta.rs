@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Image;
 use crate::flow::Aged;
+use crate::telemetry::Telemetry;
 
 /// A point on a stream's media clock, kept in the clock's own ticks so that nothing is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct FrameMeta {
     pub captured_at: Instant,
     /// The picture's own name (its file name) where it has one.
     pub name: Option<Arc<str>>,
+    /// What the drone that carries the camera said at that time.
+    pub telemetry: Option<Telemetry>,
 }
 
 /// A frame on its way, with what the last stage made of it.

@@ -7,13 +7,15 @@
 mod coco;
 mod polygons;
 mod record;
+mod recorder;
 mod rle;
 
 pub use coco::{CocoError, CocoResult, image_id_from_name};
 pub use polygons::polygons_of;
 pub use record::{
-    AreaDetail, ClassAreaRecord, DetectionRecord, DroppedFrames, EndRecord, EventRecord,
-    FrameCounts, FrameRecord, LabelRecord, ModelRecord, Record, RunRecord, SCHEMA_VERSION,
-    SafeGroundRecord, SegmentationRecord, SourceRecord, TimingsRecord,
+    ClassAreaRecord, DetectionRecord, DroppedFrames, EndRecord, EventRecord, FrameCounts,
+    FrameRecord, LabelRecord, ModelRecord, Record, RunRecord, SCHEMA_VERSION, SafeGroundRecord,
+    SegmentationRecord, SourceRecord, TimingsRecord,
 };
+pub use recorder::{AreaDetail, Recorder};
 pub use rle::{Rle, RleError, rles_of};

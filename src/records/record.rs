@@ -3,13 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::analytics::{AreaEvent, AreaKind, AreaRule, Phase};
 use crate::flow::StopReason;
-use crate::frame::FrameMeta;
-use crate::postprocess::{Detection, Labels, Prediction, Segmentation, UNKNOWN};
+use crate::telemetry::{GeoPoint, Telemetry};
 
-use super::polygons::polygons_of;
-use super::rle::{Rle, rles_of};
+use super::rle::Rle;
 
 /// Number of the records' format; a change that breaks a reader raises it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -86,7 +83,7 @@ pub struct LabelRecord {
 }
 
 /// What was seen in one frame.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FrameRecord {
     /// Name of the stream.
     pub stream: String,
@@ -99,6 +96,9 @@ pub struct FrameRecord {
     pub name: Option<String>,
     /// Frames dropped between the last record and this one.
     pub dropped_before: u64,
+    /// What the drone that carries the camera said at that time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<Telemetry>,
     /// Objects, best score first.
     pub detections: Vec<DetectionRecord>,
     /// What the pixels are, from a network that segments.
@@ -113,7 +113,7 @@ pub struct FrameRecord {
 }
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventRecord {
     /// Name of the stream.
     pub stream: String,
@@ -167,15 +167,6 @@ pub struct ClassAreaRecord {
     pub polygons: Option<Vec<Vec<u32>>>,
 }
 
-/// What records say of each class's pixels besides its share.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AreaDetail {
-    /// Run lengths.
-    pub rle: bool,
-    /// Polygons; not of the background.
-    pub polygons: bool,
-}
-
 /// A circle of free ground.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SafeGroundRecord {
@@ -183,10 +174,13 @@ pub struct SafeGroundRecord {
     pub center: [f64; 2],
     /// Its radius in pixels, to two decimals.
     pub radius_px: f64,
+    /// Where its centre is, if the ground is flat and all that it takes is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<GeoPoint>,
 }
 
 /// One object.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DetectionRecord {
     /// Label id of the model.
     pub category_id: u32,
@@ -196,6 +190,9 @@ pub struct DetectionRecord {
     pub score: f64,
     /// `[x, y, width, height]` in pixels of the original frame, to two decimals.
     pub bbox: [f64; 4],
+    /// Where it stands, if the ground is flat and all that it takes is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<GeoPoint>,
 }
 
 /// Latencies of one frame in milliseconds.
@@ -247,107 +244,6 @@ impl DroppedFrames {
     }
 }
 
-impl FrameRecord {
-    /// The record of a frame in which `prediction` was seen.
-    pub fn new(
-        meta: &FrameMeta,
-        dropped_before: u64,
-        prediction: &Prediction,
-        labels: &Labels,
-        detail: AreaDetail,
-    ) -> Self {
-        let segmentation = prediction.segmentation.as_ref();
-        Self {
-            stream: meta.stream.to_string(),
-            frame: meta.frame,
-            pts_ms: rounded(meta.pts.as_ms(), 1000.0),
-            name: meta.name.as_deref().map(str::to_owned),
-            dropped_before,
-            detections: prediction
-                .detections
-                .iter()
-                .map(|d| DetectionRecord::new(d, labels))
-                .collect(),
-            segmentation: segmentation.map(|s| SegmentationRecord::new(s, labels, detail)),
-            timings: None,
-            events: Vec::new(),
-        }
-    }
-}
-
-impl EventRecord {
-    /// The record of `event`, which `rule` found in a frame.
-    pub fn new(meta: &FrameMeta, event: &AreaEvent, rule: &AreaRule, labels: &Labels) -> Self {
-        let kind = match rule.kind {
-            AreaKind::Above => "area_above",
-            AreaKind::Below => "area_below",
-        };
-        let phase = match event.phase {
-            Phase::New => "new",
-            Phase::End => "end",
-        };
-        Self {
-            stream: meta.stream.to_string(),
-            kind: kind.to_owned(),
-            phase: phase.to_owned(),
-            name: rule.name.clone(),
-            frame: meta.frame,
-            pts_ms: rounded(meta.pts.as_ms(), 1000.0),
-            label: labels.name(rule.class.into()).to_owned(),
-            zone: rule.zone.as_ref().map(|(name, _)| name.clone()),
-            share: rounded(event.share, 1e6),
-        }
-    }
-}
-
-impl SegmentationRecord {
-    /// The record of `segmentation`.
-    pub fn new(segmentation: &Segmentation, labels: &Labels, detail: AreaDetail) -> Self {
-        let mask = &*segmentation.mask;
-        let shares = mask.shares();
-        let mut rles = if detail.rle {
-            rles_of(mask)
-        } else {
-            Vec::new()
-        };
-        let mut rle_of = |class: u8| {
-            let at = rles.iter().position(|(of, _)| *of == class)?;
-            Some(rles.swap_remove(at).1)
-        };
-        let unknown = shares.iter().find(|(class, _)| *class == UNKNOWN);
-        let seen = shares.iter().filter(|(class, _)| *class != UNKNOWN);
-        Self {
-            classes: seen
-                .map(|&(class, share)| ClassAreaRecord {
-                    category_id: class.into(),
-                    label: labels.name(class.into()).to_owned(),
-                    share: rounded(share, 1e6),
-                    rle: rle_of(class),
-                    polygons: (detail.polygons && class > 0).then(|| polygons_of(mask, class)),
-                })
-                .collect(),
-            unknown: unknown.map(|(_, share)| rounded(*share, 1e6)),
-            safe_ground: segmentation.safe_ground.map(|circle| SafeGroundRecord {
-                center: [circle.x, circle.y].map(f64::from),
-                radius_px: rounded(circle.radius_px.into(), 100.0),
-            }),
-        }
-    }
-}
-
-impl DetectionRecord {
-    /// The record of `detection`.
-    pub fn new(detection: &Detection, labels: &Labels) -> Self {
-        let rect = detection.rect;
-        Self {
-            category_id: detection.category_id,
-            label: labels.name(detection.category_id).to_owned(),
-            score: rounded(detection.score.into(), 10_000.0),
-            bbox: [rect.x, rect.y, rect.width, rect.height].map(|v| rounded(v.into(), 100.0)),
-        }
-    }
-}
-
 impl EndRecord {
     /// How `stream` ended; without a reason to stop, its source did.
     pub fn new(stream: &str, reason: Option<StopReason>, frames: FrameCounts) -> Self {
@@ -356,60 +252,5 @@ impl EndRecord {
             reason: reason.map_or("eof", StopReason::as_str).to_owned(),
             frames,
         }
-    }
-}
-
-/// `value` to the nearest 1 / `parts`.
-fn rounded(value: f64, parts: f64) -> f64 {
-    (value * parts).round() / parts
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use super::*;
-    use crate::frame::{MediaTime, RectPx};
-
-    #[test]
-    fn a_frame_record_reads_as_documented() {
-        let meta = FrameMeta {
-            stream: "gate".into(),
-            frame: 42,
-            pts: MediaTime {
-                ticks: 42 * 512,
-                rate_hz: 12_800,
-            },
-            captured_at: Instant::now(),
-            name: None,
-        };
-        let prediction = Prediction {
-            detections: vec![Detection {
-                category_id: 1,
-                score: 0.913_68,
-                rect: RectPx {
-                    x: 412.0,
-                    y: 133.504,
-                    width: 58.0,
-                    height: 101.0,
-                },
-            }],
-            segmentation: None,
-        };
-        let labels = Labels::new(vec![(1, "person".to_owned())]);
-        let record = Record::Frame(FrameRecord::new(
-            &meta,
-            0,
-            &prediction,
-            &labels,
-            AreaDetail::default(),
-        ));
-        let line = serde_json::to_string(&record).expect("plain data");
-        assert_eq!(
-            line,
-            r#"{"type":"frame","stream":"gate","frame":42,"pts_ms":1680.0,"dropped_before":0,"detections":[{"category_id":1,"label":"person","score":0.9137,"bbox":[412.0,133.5,58.0,101.0]}]}"#
-        );
-        let back: Record = serde_json::from_str(&line).expect("own record");
-        assert_eq!(back, record);
     }
 }

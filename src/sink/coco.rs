@@ -80,18 +80,14 @@ mod tests {
             label: "person".to_owned(),
             score: 0.5,
             bbox: [1.0, 2.0, 3.0, 4.0],
+            ..DetectionRecord::default()
         };
         for frame in 0..2 {
             sink.frame(&FrameRecord {
-                stream: "s".to_owned(),
                 frame,
-                pts_ms: 0.0,
                 name: Some(format!("{:012}.jpg", frame + 7)),
-                dropped_before: 0,
                 detections: vec![detection.clone(); 2],
-                segmentation: None,
-                timings: None,
-                events: Vec::new(),
+                ..FrameRecord::default()
             })
             .expect("room");
         }

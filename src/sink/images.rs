@@ -92,6 +92,7 @@ mod tests {
             pts: MediaTime::ZERO,
             captured_at: Instant::now(),
             name: name.map(Into::into),
+            telemetry: None,
         }
     }
 

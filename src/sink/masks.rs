@@ -87,6 +87,7 @@ mod tests {
             pts: MediaTime::ZERO,
             captured_at: Instant::now(),
             name: None,
+            telemetry: None,
         };
         sink.write(&meta, &mask).expect("room");
         let file = File::open(dir.path().join("field_000007.png")).expect("its name");
