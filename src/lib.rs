@@ -19,7 +19,8 @@
 //! 6. [`nn`] runs the network.
 //! 7. [`postprocess`] decodes its raw heads. Model space ends here: from now on all is in pixels of
 //!    the original frame.
-//! 8. [`analytics`] makes events of it, in the order of the frames.
+//! 8. [`track`] gives objects a number that they keep, [`analytics`] makes events of what they do, in
+//!    the order of the frames.
 //! 9. [`records`] says what was seen as data, [`overlay`] draws it on the picture (which is made
 //!    only when somebody looks).
 //! 10. [`sink`] writes, shows and keeps.
@@ -46,6 +47,8 @@ pub mod preprocess;
 pub mod nn;
 
 pub mod postprocess;
+
+pub mod track;
 
 pub mod analytics;
 

@@ -67,6 +67,70 @@ impl RectPx {
     }
 }
 
+/// Shift, rotation and scale of a plane: `x' = a x - b y + x0`, `y' = b x + a y + y0`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Similarity {
+    /// Scale times the cosine of the angle.
+    pub a: f64,
+    /// Scale times its sine.
+    pub b: f64,
+    /// Columns of the shift.
+    pub x: f64,
+    /// Rows of the shift.
+    pub y: f64,
+}
+
+impl Similarity {
+    /// Leaves everything where it is.
+    pub const IDENTITY: Self = Self {
+        a: 1.0,
+        b: 0.0,
+        x: 0.0,
+        y: 0.0,
+    };
+
+    /// Where a point comes to lie.
+    pub fn point(&self, point: [f64; 2]) -> [f64; 2] {
+        let [x, y] = self.vector(point);
+        [x + self.x, y + self.y]
+    }
+
+    /// What becomes of a difference of points.
+    pub fn vector(&self, [x, y]: [f64; 2]) -> [f64; 2] {
+        [self.a * x - self.b * y, self.b * x + self.a * y]
+    }
+
+    /// By how much lengths grow.
+    pub fn scale(&self) -> f64 {
+        self.a.hypot(self.b)
+    }
+
+    /// First `self`, then `next`.
+    #[must_use]
+    pub fn then(&self, next: &Self) -> Self {
+        let [a, b] = next.vector([self.a, self.b]);
+        let [x, y] = next.point([self.x, self.y]);
+        Self { a, b, x, y }
+    }
+
+    /// The way back; `None` if all points come to lie on one.
+    pub fn inverse(&self) -> Option<Self> {
+        let square = self.a * self.a + self.b * self.b;
+        if square < 1e-12 {
+            return None;
+        }
+        let (a, b) = (self.a / square, -self.b / square);
+        let turned = Self {
+            a,
+            b,
+            x: 0.0,
+            y: 0.0,
+        };
+        let [x, y] = turned.vector([-self.x, -self.y]);
+        Some(Self { a, b, x, y })
+    }
+}
+
 /// Takes coordinates of the model's input (0 to 1 on both axes) to pixels of the original frame.
 ///
 /// Written down by preprocessing, the only place that knows how the picture was fitted; used by
@@ -125,6 +189,19 @@ mod tests {
         assert!((a.iou(&b) - 1.0 / 3.0).abs() < 1e-6);
         assert_eq!(a.iou(&rect(5.0, 5.0, 1.0, 1.0)), 0.0);
         assert_eq!(rect(0.0, 0.0, 0.0, 0.0).iou(&rect(0.0, 0.0, 0.0, 0.0)), 0.0);
+    }
+
+    #[test]
+    fn a_similarity_and_its_inverse_lead_back() {
+        let there = Similarity {
+            a: 0.8,
+            b: 0.3,
+            x: 12.0,
+            y: -5.0,
+        };
+        let back = there.inverse().expect("not flat");
+        let [x, y] = there.then(&back).point([7.0, 9.0]);
+        assert!((x - 7.0).abs() + (y - 9.0).abs() < 1e-9);
     }
 
     #[test]

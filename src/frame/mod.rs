@@ -14,7 +14,7 @@ pub(crate) use colour::RgbFromYuv;
 pub use colour::rgb_from_image;
 #[cfg(test)]
 pub(crate) use colour::tests as colour_tests;
-pub use geometry::{ImageFromModel, RectPx, SizePx, TensorLayout};
+pub use geometry::{ImageFromModel, RectPx, Similarity, SizePx, TensorLayout};
 pub use image::{Image, ImageError, PixelFormat, PlaneRef, YuvColour, YuvMatrix, YuvRange};
 pub use meta::{FrameMeta, MediaTime, Packet};
 pub use polygon::{Polygon, PolygonError, fill_polygon};

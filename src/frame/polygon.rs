@@ -75,6 +75,26 @@ impl Polygon {
         &self.corners
     }
 
+    /// Whether a point, normalised, lies inside or on a side.
+    pub fn contains(&self, [x, y]: [f64; 2]) -> bool {
+        let mut inside = false;
+        for (i, corner) in self.corners.iter().enumerate() {
+            let [x1, y1] = corner.map(f64::from);
+            let [x2, y2] = self.corners[(i + 1) % self.corners.len()].map(f64::from);
+            let turn = (x2 - x1) * (y - y1) - (y2 - y1) * (x - x1);
+            let beside_x = x1.min(x2) <= x && x <= x1.max(x2);
+            let beside_y = y1.min(y2) <= y && y <= y1.max(y2);
+            if turn == 0.0 && beside_x && beside_y {
+                return true;
+            }
+            // A ray to the left meets the side, whose lower end does not belong to it.
+            if (y1 <= y) != (y2 <= y) && (turn > 0.0) == (y2 > y1) {
+                inside = !inside;
+            }
+        }
+        inside
+    }
+
     /// Calls `span(row, first, end)` for each run of pixels whose centres lie inside.
     pub fn pixels(&self, size: SizePx, span: impl FnMut(usize, usize, usize)) {
         let (w, h) = (f64::from(size.width), f64::from(size.height));
@@ -150,7 +170,41 @@ mod tests {
         assert!(Polygon::new(vec![[0.0, 0.0], [f32::NAN, 0.0], [0.0, 1.0]]).is_err());
     }
 
+    /// Points of a coarse grid meet sides and corners often; a grid of 64ths is exact in floats.
+    fn winds_around(corners: &[[f32; 2]], [x, y]: [f64; 2]) -> bool {
+        let on_side = (0..corners.len()).any(|i| {
+            let point = [x as f32, y as f32];
+            meet(
+                (corners[i], corners[(i + 1) % corners.len()]),
+                (point, point),
+            )
+        });
+        let angle = |[cx, cy]: [f32; 2]| (f64::from(cy) - y).atan2(f64::from(cx) - x);
+        let turned: f64 = (0..corners.len())
+            .map(|i| {
+                let turn = angle(corners[(i + 1) % corners.len()]) - angle(corners[i]);
+                (turn + 3.0 * std::f64::consts::PI).rem_euclid(2.0 * std::f64::consts::PI)
+                    - std::f64::consts::PI
+            })
+            .sum();
+        on_side || turned.abs() > 3.0
+    }
+
     proptest! {
+        #[test]
+        fn a_point_is_inside_if_the_sides_wind_around_it(
+            corners in prop::collection::vec((0u8..9, 0u8..9), 3..8),
+        ) {
+            let corners = corners.into_iter().map(|(x, y)| [f32::from(x) / 8.0, f32::from(y) / 8.0]);
+            if let Ok(polygon) = Polygon::new(corners.collect()) {
+                for i in 0..289 {
+                    let point = [f64::from(i % 17) / 16.0, f64::from(i / 17) / 16.0];
+                    let expected = winds_around(polygon.corners(), point);
+                    prop_assert_eq!(polygon.contains(point), expected, "{:?}", point);
+                }
+            }
+        }
+
         #[test]
         fn pixels_are_those_with_an_odd_number_of_crossings(
             corners in prop::collection::vec((-3.0f64..25.0, -3.0f64..25.0), 3..9),
