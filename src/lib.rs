@@ -10,7 +10,8 @@
 //! 3. [`capture`] gives frames in their decoder's own pixel format. Identity (stream, number) and
 //!    time (media time, instant of capture) are set once, here, and stay with the frame in its
 //!    [`frame::Packet`].
-//!    A drone's [`telemetry`] is laid beside the frames there.
+//!    A drone's [`telemetry`] is laid beside the frames there, and before any network has seen one,
+//!    [`attention`] decides what of it is looked at.
 //! 4. [`flow`] carries them: bounded edges with a policy and a count of what they drop, work
 //!    shared over threads with results in order, one word that ends it all. It knows no pixels;
 //!    the stages know no threads.
@@ -41,6 +42,8 @@ pub mod telemetry;
 pub mod frame;
 
 pub mod flow;
+
+pub mod attention;
 
 pub mod preprocess;
 

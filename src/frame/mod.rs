@@ -7,6 +7,7 @@
 mod colour;
 mod geometry;
 mod image;
+mod look;
 mod meta;
 mod polygon;
 
@@ -16,5 +17,6 @@ pub use colour::rgb_from_image;
 pub(crate) use colour::tests as colour_tests;
 pub use geometry::{ImageFromModel, RectPx, Similarity, SizePx, TensorLayout};
 pub use image::{Image, ImageError, PixelFormat, PlaneRef, YuvColour, YuvMatrix, YuvRange};
+pub use look::{Look, LookAt};
 pub use meta::{FrameMeta, MediaTime, Packet};
 pub use polygon::{Polygon, PolygonError, fill_polygon};

@@ -1,0 +1,43 @@
+//! What of a frame is looked at.
+
+use super::{RectPx, Similarity};
+
+/// What of a frame is looked at, and what is known of it before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// Where the network looks.
+    pub at: LookAt,
+    /// It shows another scene than the frame before.
+    pub is_cut: bool,
+    /// Nothing moved since the network last looked.
+    pub is_still: bool,
+    /// Takes places of the scene's first frame to this one, where the camera's motion is followed.
+    pub camera: Option<Similarity>,
+    /// Every how many frames somebody looks, where that is steered.
+    pub every: Option<u32>,
+}
+
+/// Where the network looks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum LookAt {
+    /// Nowhere.
+    Nothing,
+    /// At the whole frame.
+    #[default]
+    Whole,
+    /// At parts of it, in pixels; the whole frame may be one of them.
+    Parts(Vec<RectPx>),
+}
+
+impl Default for Look {
+    /// At the whole frame, of which nothing is known.
+    fn default() -> Self {
+        Self {
+            at: LookAt::Whole,
+            is_cut: false,
+            is_still: false,
+            camera: None,
+            every: None,
+        }
+    }
+}
