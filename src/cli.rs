@@ -35,9 +35,12 @@ pub struct RunArgs {
     /// Where the JSON goes, instead of the pipeline's own JSON sinks.
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// What the JSON is: a line for each record, or one COCO results array.
+    /// What is written: a line for each record, one COCO results array, or the MOTChallenge's lines.
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: Option<Format>,
+    /// Compare the run with saved records; the first difference ends it with exit status 1.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub expect: Option<PathBuf>,
     /// Stop after N frames.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub frames: Option<u64>,
@@ -53,6 +56,7 @@ pub struct RunArgs {
 pub enum Format {
     Jsonl,
     Coco,
+    Mot,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -82,7 +86,11 @@ pub enum Command {
     Devices,
     /// Measure the latency of a model, or the cost of each stage of a pipeline.
     Bench(BenchArgs),
-    /// Measure how good results are on pictures whose truth is known.
+    /// Track, count and watch again, from the records of a run, without its video or model.
+    Analyze(AnalyzeArgs),
+    /// Draw where tracked objects went.
+    Plot(PlotArgs),
+    /// Measure how good results are where the truth is known.
     #[command(subcommand)]
     Eval(EvalCommand),
     /// Show a model's layers: what runs where, and what it costs.
@@ -124,6 +132,86 @@ pub struct BenchArgs {
 pub enum EvalCommand {
     /// Mean IoU, IoU of each class and pixel accuracy of a pipeline that segments.
     Segmentation(EvalSegmentationArgs),
+    /// COCO's AP and AR of saved results, or of a pipeline that detects on pictures.
+    Detection(EvalDetectionArgs),
+    /// MOTA, IDF1 and HOTA of tracks in the MOTChallenge's format.
+    Tracking(EvalTrackingArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["results", "pipeline"])))]
+pub struct EvalDetectionArgs {
+    /// The pipeline, whose model and `detect` are used.
+    #[arg(value_name = "PIPELINE.yaml")]
+    pub pipeline: Option<PathBuf>,
+    /// COCO instance annotations; may be repeated.
+    #[arg(long, value_name = "FILE.json", required = true)]
+    pub coco: Vec<PathBuf>,
+    /// A COCO results file, instead of a pipeline.
+    #[arg(long, value_name = "FILE.json")]
+    pub results: Option<PathBuf>,
+    /// A folder of pictures named after their image ids; may be repeated.
+    #[arg(long, value_name = "DIR")]
+    pub images: Vec<PathBuf>,
+    /// Override a key of the pipeline; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// One JSON line instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct EvalTrackingArgs {
+    /// A folder with gt.txt or gt/gt.txt, or a folder of such folders.
+    #[arg(long, value_name = "DIR", required = true)]
+    pub mot: PathBuf,
+    /// The tracks: a file, or a folder with NAME.txt for each sequence; default: test.txt beside
+    /// each truth.
+    #[arg(long, value_name = "FILE|DIR")]
+    pub results: Option<PathBuf>,
+    /// One JSON line a sequence instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct AnalyzeArgs {
+    /// The JSON lines of a run, or `-` for standard input.
+    #[arg(value_name = "RECORDS.jsonl")]
+    pub records: PathBuf,
+    /// The pipeline, of which `detect`, `track`, `zones` and `lines` are used.
+    #[arg(value_name = "PIPELINE.yaml")]
+    pub pipeline: PathBuf,
+    /// Where the records go; default: standard output.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// What is written: records, or tracks in the MOTChallenge's format.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: AnalyzeFormat,
+    /// Override a key of the pipeline; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AnalyzeFormat {
+    #[default]
+    Jsonl,
+    Mot,
+}
+
+#[derive(Debug, Args)]
+pub struct PlotArgs {
+    /// The JSON lines of a run that tracked.
+    #[arg(value_name = "RECORDS.jsonl")]
+    pub records: PathBuf,
+    /// The picture to write (.png or .jpg).
+    #[arg(short, long, value_name = "HEAT.png")]
+    pub output: PathBuf,
+    /// A picture to draw on, for instance a frame of the clip.
+    #[arg(long, value_name = "PICTURE")]
+    pub background: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -14,9 +14,11 @@ use mobilens::records::Record;
 
 use crate::cli::{Cli, CliPace, Command, Format, RunArgs};
 
+mod analyze;
 mod bench;
 mod eval;
 mod inspect;
+mod plot;
 
 /// Done.
 pub const DONE: u8 = 0;
@@ -45,6 +47,8 @@ fn command(cli: Cli) -> u8 {
         Some(Command::Schema { records, card }) => print_schema(records, card),
         Some(Command::Devices) => devices(),
         Some(Command::Bench(arguments)) => bench::bench(&arguments),
+        Some(Command::Analyze(arguments)) => analyze::analyze(&arguments),
+        Some(Command::Plot(arguments)) => plot::plot(&arguments),
         Some(Command::Eval(command)) => eval::eval(&command),
         Some(Command::Inspect { model }) => inspect::inspect(&model),
     }
@@ -73,6 +77,7 @@ pub fn exit_code_of(error: &RunError) -> u8 {
 fn run(args: RunArgs) -> u8 {
     let options = RunOptions {
         frames: args.frames,
+        expect: args.expect.clone(),
         progress: true,
         discard: false,
     };
@@ -119,6 +124,7 @@ fn configure(args: RunArgs) -> Result<PipelineConfig, ConfigFaults> {
         format: args.format.map(|format| match format {
             Format::Jsonl => config::JsonFormat::Jsonl,
             Format::Coco => config::JsonFormat::Coco,
+            Format::Mot => config::JsonFormat::Mot,
         }),
         pace: args.pace.map(|pace| match pace {
             CliPace::Fast => config::PaceSpec::Fast,

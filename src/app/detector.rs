@@ -1,22 +1,27 @@
 //! Detection: the model with its head, and the chain that an inference worker runs.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::config::{ActivationSpec, CardSpec, DetectSpec, PipelineConfig, SsdHeadSpec};
+use crate::attention::{Feedback, SeenPart, merge_boxes};
+use crate::config::{
+    ActivationSpec, CardSpec, DetectSpec, PipelineConfig, PipelineSpec, SsdHeadSpec,
+};
 use crate::flow::Latency;
-use crate::frame::Packet;
+use crate::frame::{Image, Look, LookAt, Packet, RectPx, SizePx};
 use crate::nn::{KeptClasses, LoadOptions, Network, NnError, PrunedClasses};
 use crate::postprocess::{
-    Activation, AnchorSpec, BoxCoding, Prediction, SsdDecoder, SsdSpec, WantedClass,
+    Activation, AnchorSpec, BoxCoding, Detection, Prediction, SsdDecoder, SsdSpec, WantedClass,
 };
 use crate::preprocess::PreprocessSpec;
 
+use super::analyst::SCORE_LOW;
 use super::fit::{ModelError, preprocess_spec};
 use super::inference::{ChainLatency, Inference};
 use super::pipeline::Chain;
 
 /// Score below which detections are dropped, where the pipeline does not say.
-const SCORE_THRESHOLD: f32 = 0.4;
+pub const SCORE_THRESHOLD: f32 = 0.4;
 
 /// A detector ready to be used by workers.
 #[derive(Debug)]
@@ -80,7 +85,8 @@ impl DetectorModel {
             )));
         };
         let pruned = network.pruned_classes();
-        let ssd = ssd_spec(card, head, &config.spec.detect, channels, pruned);
+        let floor = score_floor(&config.spec);
+        let ssd = ssd_spec(card, head, &config.spec.detect, floor, channels, pruned);
         let anchors = SsdDecoder::new(ssd.clone()).anchor_count();
         if anchors != rows {
             return Err(fault(format!(
@@ -127,11 +133,20 @@ pub fn classes_to_keep(card: &CardSpec, is_wanted: &dyn Fn(&str) -> bool) -> Opt
     })
 }
 
+/// Tracking wants to know of detections that are too faint by themselves.
+fn score_floor(spec: &PipelineSpec) -> f32 {
+    let track = spec.track.as_ref();
+    track.map_or(f32::INFINITY, |track| {
+        track.score_low.unwrap_or(SCORE_LOW) as f32
+    })
+}
+
 /// What to look for, and how to find it in the heads.
 fn ssd_spec(
     card: &CardSpec,
     head: &SsdHeadSpec,
     detect: &DetectSpec,
+    floor: f32,
     channels: usize,
     pruned: Option<&PrunedClasses>,
 ) -> SsdSpec {
@@ -153,7 +168,10 @@ fn ssd_spec(
             Some(WantedClass {
                 channel,
                 category_id: label.id,
-                score_threshold: class.and_then(|c| c.score_threshold).unwrap_or(threshold),
+                score_threshold: class
+                    .and_then(|c| c.score_threshold)
+                    .unwrap_or(threshold)
+                    .min(floor),
             })
         })
         .collect();
@@ -188,6 +206,7 @@ pub struct Detector {
     inference: Inference,
     decoder: SsdDecoder,
     postprocess: Latency,
+    feedback: Arc<Feedback>,
 }
 
 impl Detector {
@@ -199,8 +218,10 @@ impl Detector {
         model: &Arc<DetectorModel>,
         threads: usize,
         latency: &ChainLatency,
+        feedback: &Arc<Feedback>,
     ) -> Result<Self, NnError> {
         Ok(Self {
+            feedback: Arc::clone(feedback),
             inference: Inference::new(&model.network, &model.preprocess, threads, latency)?,
             decoder: SsdDecoder::new(model.ssd.clone()),
             model: Arc::clone(model),
@@ -209,18 +230,59 @@ impl Detector {
     }
 }
 
-impl Chain for Detector {
-    fn run(&mut self, packet: Packet<()>) -> Result<Packet<Prediction>, String> {
-        let image_from_model = self.inference.run(&packet.image)?;
+impl Detector {
+    fn look(&mut self, image: &Image) -> Result<Vec<Detection>, String> {
+        let began = Instant::now();
+        let image_from_model = self.inference.run(image)?;
         let detections = self.postprocess.time(|| {
             self.decoder.decode(
                 self.inference.output(self.model.boxes_output),
                 self.inference.output(self.model.scores_output),
                 &image_from_model,
-                packet.image.size(),
+                image.size(),
             )
         });
+        self.feedback.looked(began.elapsed());
+        Ok(detections)
+    }
+
+    /// Looks at a part; what is seen is in pixels of the whole.
+    fn look_at_part(&mut self, image: &Image, part: &RectPx) -> Result<SeenPart, String> {
+        let [x, y, width, height] = [part.x, part.y, part.width, part.height].map(|v| v as u32);
+        let part_size = SizePx { width, height };
+        let detections = if part_size == image.size() {
+            self.look(image)?
+        } else {
+            let mut seen = self.look(&image.crop(x, y, part_size))?;
+            for detection in &mut seen {
+                detection.rect.x += part.x;
+                detection.rect.y += part.y;
+            }
+            seen
+        };
+        Ok(SeenPart {
+            part: *part,
+            detections,
+        })
+    }
+}
+
+impl Chain for Detector {
+    fn run(&mut self, packet: Packet<Look>) -> Result<Packet<Prediction>, String> {
+        let image = Arc::clone(&packet.image);
+        let detections = match &packet.payload.at {
+            LookAt::Nothing => Vec::new(),
+            LookAt::Whole => self.look(&image)?,
+            LookAt::Parts(parts) => {
+                let parts = parts.iter().map(|part| self.look_at_part(&image, part));
+                let parts: Vec<SeenPart> = parts.collect::<Result<_, _>>()?;
+                let spec = &self.model.ssd;
+                merge_boxes(&parts, image.size(), spec.nms_iou, spec.max_detections)
+            }
+        };
+        let look = packet.payload.clone();
         Ok(packet.with(Prediction {
+            look,
             detections,
             segmentation: None,
         }))

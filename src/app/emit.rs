@@ -1,15 +1,19 @@
 //! Where frames leave the trunk: back in order, each becomes a record for the sinks and, if
 //! somebody draws, goes on to the overlay.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::analyst::{Analyst, rect_of};
 use super::progress::Progress;
+use super::show::Finding;
 use crate::analytics::AreaRules;
+use crate::attention::Feedback;
 use crate::flow::{Latency, Ordered, Sender};
-use crate::frame::{FrameMeta, Packet};
+use crate::frame::{FrameMeta, Look, LookAt, Packet, Similarity};
 use crate::postprocess::{ClassMask, Prediction};
-use crate::records::{FrameRecord, Recorder, TimingsRecord};
+use crate::records::{EventRecord, FrameRecord, Recorder, TimingsRecord, rounded};
 
 /// Makes records and hands them round.
 pub struct Emitter {
@@ -21,8 +25,12 @@ pub struct Emitter {
     pub rules: AreaRules,
     /// Edges to the mask sinks, which fail by themselves too.
     pub masks: Vec<Sender<(FrameMeta, Arc<ClassMask>)>>,
+    /// What makes tracks and their events.
+    pub analyst: Analyst,
+    /// Told of each record.
+    pub feedback: Arc<Feedback>,
     /// Edge to the overlay.
-    pub pictures: Option<Sender<Packet<Prediction>>>,
+    pub pictures: Option<Sender<Packet<Finding>>>,
     /// Frames that got a record.
     pub emitted: Arc<AtomicU64>,
     /// From capture until the record was handed round.
@@ -35,24 +43,37 @@ impl Emitter {
     /// Works until all workers are gone.
     pub fn run(mut self, mut frames: Ordered<Packet<Prediction>>) {
         let mut next_frame = 0;
+        let mut camera = None;
+        let mut every = None;
         while let Some(packet) = frames.recv() {
             let frame = packet.meta.frame;
             let (size, dropped) = (packet.image.size(), frame - next_frame);
-            let recorder = &self.recorder;
-            let mut record = recorder.frame(&packet.meta, size, dropped, &packet.payload);
             next_frame = frame + 1;
-            if let Some(segmentation) = &packet.payload.segmentation {
-                let events = self.rules.update(&segmentation.mask, packet.meta.pts);
-                let records = events.iter().map(|event| {
-                    let rule = &self.rules.rules()[event.rule];
-                    recorder.area_event(&packet.meta, event, rule)
-                });
-                record.events = records.collect();
+            let look = &packet.payload.look;
+            let mut record = self
+                .recorder
+                .frame(&packet.meta, size, dropped, &packet.payload);
+            record.camera = step(&mut camera, look);
+            record.events = self.area_events(&packet);
+            if let Some(now) = look.every
+                && every.replace(now).is_some_and(|before| before != now)
+            {
+                record.events.push(interval_event(&record, now));
             }
+            self.analyst.update(&mut record, size);
             let age = packet.meta.captured_at.elapsed();
+            let age_ms = age.as_secs_f64() * 1000.0;
             record.timings = Some(TimingsRecord {
-                end_to_end_ms: (age.as_secs_f64() * 1e6).round() / 1e3,
+                end_to_end_ms: rounded(age_ms, 1000.0),
             });
+            let looked = look.at != LookAt::Nothing;
+            let tracks = record
+                .tracks
+                .iter()
+                .flatten()
+                .map(|track| rect_of(&track.bbox));
+            let tracks = tracks.collect();
+            self.feedback.done(frame, tracks, looked.then_some(age_ms));
             let record = Arc::new(record);
             for sink in &self.records {
                 let _ = sink.send(Arc::clone(&record));
@@ -65,9 +86,43 @@ impl Emitter {
             self.end_to_end.record(packet.meta.captured_at.elapsed());
             self.emitted.fetch_add(1, Ordering::SeqCst);
             if let Some(pictures) = &self.pictures {
-                let _ = pictures.send(packet);
+                let finding = Finding {
+                    prediction: packet.payload.clone(),
+                    record,
+                    board: self.analyst.board(),
+                };
+                let _ = pictures.send(packet.with(finding));
             }
             self.progress.frame_done();
         }
+    }
+
+    fn area_events(&mut self, packet: &Packet<Prediction>) -> Vec<EventRecord> {
+        let Some(segmentation) = &packet.payload.segmentation else {
+            return Vec::new();
+        };
+        let events = self.rules.update(&segmentation.mask, packet.meta.pts);
+        let records = events.iter().map(|event| {
+            let rule = &self.rules.rules()[event.rule];
+            self.recorder.area_event(&packet.meta, event, rule)
+        });
+        records.collect()
+    }
+}
+
+/// How the camera moved since the record before; nothing is known of that over a cut.
+fn step(before: &mut Option<Similarity>, look: &Look) -> Option<[f64; 4]> {
+    let now = look.camera?;
+    let before = before.replace(now).filter(|_| !look.is_cut)?;
+    let Similarity { a, b, x, y } = before.inverse()?.then(&now);
+    let (a, b) = (rounded(a, 1e7), rounded(b, 1e7));
+    Some([a, b, rounded(x, 1000.0), rounded(y, 1000.0)])
+}
+
+/// Frames are looked at more often now, or less.
+fn interval_event(record: &FrameRecord, every: u32) -> EventRecord {
+    EventRecord {
+        counts: Some(BTreeMap::from([("every".to_owned(), every.into())])),
+        ..EventRecord::of(record, "interval", "update", "interval")
     }
 }

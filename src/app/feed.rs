@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::attention::{Attention, Feedback};
 use crate::capture::{CaptureError, Captured, Source};
 use crate::flow::{Clock, Latency, Sender, StopReason, StopSignal};
-use crate::frame::{FrameMeta, MediaTime, Packet};
+use crate::frame::{FrameMeta, Look, MediaTime, Packet};
 use crate::telemetry::TelemetryLog;
 
 /// When a recorded frame is due.
@@ -37,6 +38,10 @@ pub struct Feed {
     pub stream: Arc<str>,
     /// What a drone wrote beside the clip.
     pub telemetry: Option<TelemetryLog>,
+    /// Decides what of each frame is looked at; all of it if there is none.
+    pub attention: Option<Attention>,
+    /// What those further on tell it.
+    pub feedback: Arc<Feedback>,
     /// When a frame is due.
     pub pace: Pace,
     /// Whether to begin again at the end.
@@ -56,7 +61,7 @@ impl Feed {
     /// When the source is lost.
     pub fn run(
         mut self,
-        out: &Sender<Packet<()>>,
+        out: &Sender<Packet<Look>>,
         clock: &dyn Clock,
         stop: &StopSignal,
     ) -> Result<(), CaptureError> {
@@ -96,10 +101,14 @@ impl Feed {
                         name,
                         telemetry,
                     };
+                    let look = self.attention.as_mut().map(|attention| {
+                        let t_ms = meta.pts.as_ms();
+                        attention.look(meta.frame, t_ms, &image, &self.feedback, stop)
+                    });
                     let packet = Packet {
                         meta,
                         image: Arc::new(image),
-                        payload: (),
+                        payload: look.unwrap_or_default(),
                     };
                     next_frame += 1;
                     if out.send(packet).is_err() {
@@ -263,6 +272,8 @@ mod tests {
             source: Box::new(source),
             stream: "test".into(),
             telemetry: None,
+            attention: None,
+            feedback: Arc::default(),
             pace,
             looping,
             frame_limit,

@@ -14,6 +14,7 @@
 //! Only the source is told to stop; the rest drains because its input closes. The last record is
 //! made when all that comes before the sinks has ended, so its counts are final.
 
+mod analyst;
 mod detector;
 mod emit;
 mod feed;
@@ -32,11 +33,12 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+pub use analyst::Analyst;
 pub use detector::{Detector, DetectorModel, classes_to_keep};
 pub use feed::{Feed, FeedCounts, Pace};
 pub use fit::ModelError;
@@ -49,8 +51,11 @@ pub use source::OpenSource;
 pub use summary::RunReport;
 
 use crate::analytics::AreaRules;
+use crate::attention::{self, Attention, Every, Feedback, Gate, Regions, Tiles};
 use crate::capture::{CaptureError, SourceInfo};
-use crate::config::{PictureFormat, PipelineConfig, SinkSpec, WindowSpec, ensure_json};
+use crate::config::{
+    AttentionSpec, PictureFormat, PipelineConfig, RegionsOn, SinkSpec, WindowSpec, ensure_json,
+};
 use crate::flow::StopSignal;
 use crate::nn::NnError;
 use crate::overlay::{Overlay, OverlayStyle};
@@ -58,7 +63,10 @@ use crate::postprocess::Labels;
 use crate::records::{
     AreaDetail, LabelRecord, ModelRecord, Recorder, RunRecord, SCHEMA_VERSION, SourceRecord,
 };
-use crate::sink::{CocoSink, ImagesSink, JsonlSink, MasksSink, PictureEncoding, SinkError, Window};
+use crate::sink::{
+    CocoSink, ExpectSink, ImagesSink, JsonlSink, MasksSink, MotSink, PictureEncoding, SinkError,
+    Window,
+};
 use crate::telemetry::Locator;
 use rules::{area_rules, polygon};
 use source::open_source;
@@ -73,6 +81,8 @@ pub struct RunOptions {
     pub frames: Option<u64>,
     /// Show a progress bar if standard error is a terminal.
     pub progress: bool,
+    /// Compare the run with these records.
+    pub expect: Option<PathBuf>,
     /// Throw the results away, for measuring.
     pub discard: bool,
 }
@@ -112,29 +122,38 @@ pub fn run(
     }
     let window = open_window(&mut config);
     let source = open_source(&config.spec, window.is_some())?;
-    let info = source.source.info().clone();
+    let (info, drops) = (source.source.info().clone(), source.drops);
     let labels = Arc::new(config.card.labels());
     let latency = ChainLatency::default();
-    let (workers, threads) = workers_and_threads(&config, source.drops);
+    let (workers, threads) = workers_and_threads(&config, drops);
+    let feedback = Arc::<Feedback>::default();
     let mut chains: Vec<Box<dyn Chain>> = Vec::new();
     for _ in 0..workers {
-        chains.push(model.chain(threads, &latency)?);
+        chains.push(model.chain(threads, &latency, &feedback)?);
     }
     let max_age = config.spec.inference.max_age_ms;
     let overlay = Overlay::new(overlay_style(&config, &labels), Arc::clone(&labels));
+    let mut records = open_record_sinks(&config, &run_record(&config, &info))?;
+    if let Some(expected) = &options.expect {
+        records.push(("4-expect".to_owned(), Box::new(ExpectSink::open(expected)?)));
+    }
     let pipeline = Pipeline {
         stream: config.stream.as_str().into(),
         source,
         frame_limit: options.frames,
         chains,
         max_age: max_age.map_or(MAX_AGE, Duration::from_millis),
-        records: open_record_sinks(&config, &run_record(&config, &info))?,
+        records,
         recorder: Recorder {
             labels: Arc::clone(&labels),
             detail: area_detail(&config),
             locator: locator(&config),
+            attends: attends(&config),
         },
         rules: AreaRules::new(area_rules(&config, &labels)),
+        analyst: Analyst::new(&config, &labels),
+        attention: attention(&config, drops),
+        feedback,
         images: open_images_sinks(&config)?,
         masks: open_masks_sinks(&config, &overlay)?,
         window,
@@ -190,6 +209,7 @@ fn run_record(config: &PipelineConfig, info: &SourceInfo) -> RunRecord {
             })
             .collect(),
         config_sha256: config.sha256(),
+        analysis_sha256: config.analysis_sha256(),
     }
 }
 
@@ -206,6 +226,9 @@ fn open_record_sinks(
         }
         if let Some(coco) = &spec.coco {
             sinks.push(("4-coco".to_owned(), Box::new(CocoSink::open(&coco.path)?)));
+        }
+        if let Some(mot) = &spec.mot {
+            sinks.push(("4-mot".to_owned(), Box::new(MotSink::open(&mot.path)?)));
         }
     }
     Ok(sinks)
@@ -258,12 +281,73 @@ fn locator(config: &PipelineConfig) -> Option<Locator> {
     })
 }
 
+/// Whether the network may look at less than all of every frame.
+fn attends(config: &PipelineConfig) -> bool {
+    config.spec.attention != AttentionSpec::default()
+}
+
+/// What decides where to look, if there is something to decide, or cuts and the camera's motion are
+/// needed further on.
+fn attention(config: &PipelineConfig, drops: bool) -> Option<Attention> {
+    let spec = &config.spec.attention;
+    if !attends(config) && config.spec.track.is_none() {
+        return None;
+    }
+    let ms = |ms: Option<u64>, default: u64| ms.unwrap_or(default) as f64;
+    let gate = spec.motion_gate.as_ref().map(|gate| Gate {
+        share: gate.share.unwrap_or(0.002),
+        force_ms: ms(gate.force_ms, 5000),
+        after_ms: ms(gate.after_ms, 0),
+    });
+    let every = spec.interval.as_ref().and_then(|interval| {
+        let governed = interval.latency_ms.map(|target_ms| Every::Latency {
+            target_ms,
+            most: 30,
+        });
+        interval.every.map(Every::Frames).or(governed)
+    });
+    let input = &config.card.input;
+    let regions = spec.regions.as_ref().map(|regions| Regions {
+        on_tracks: regions.on == RegionsOn::Tracks,
+        most: regions.max.unwrap_or(4) as usize,
+        side_px: input.width_px.max(input.height_px) as f32,
+        whole_ms: ms(regions.whole_ms, 1000),
+    });
+    let tiles = spec.tiles.as_ref().map(|tiles| Tiles {
+        columns: tiles.columns.unwrap_or(2),
+        rows: tiles.rows.unwrap_or(2),
+        overlap: tiles.overlap.unwrap_or(0.2),
+        at_once: tiles.at_once.map(|n| n as usize),
+        budget_ms: tiles.budget_ms,
+        whole: tiles.whole.unwrap_or(true),
+    });
+    let camera = config
+        .spec
+        .track
+        .as_ref()
+        .is_some_and(|track| track.camera_motion);
+    let spec = attention::AttentionSpec {
+        gate,
+        every,
+        regions,
+        tiles,
+        camera,
+    };
+    Some(Attention::new(spec, drops))
+}
+
 /// Replay: a worker a core, for frames/s. Live: one worker with all cores, for latency.
 fn workers_and_threads(config: &PipelineConfig, live: bool) -> (usize, usize) {
     let cores = available_parallelism().map_or(1, usize::from);
     let inference = &config.spec.inference;
-    if config.spec.segment.smoothing.is_some() {
-        // What looks at frames in order cannot be shared.
+    let waits = config
+        .spec
+        .attention
+        .regions
+        .as_ref()
+        .is_some_and(|r| r.on == RegionsOn::Tracks);
+    if config.spec.segment.smoothing.is_some() || waits {
+        // What looks at frames one after another cannot be shared.
         return (1, inference.threads.unwrap_or(cores));
     }
     match (inference.workers, inference.threads) {
@@ -291,6 +375,14 @@ fn overlay_style(config: &PipelineConfig, labels: &Labels) -> OverlayStyle {
             .keys()
             .filter_map(|zone| polygon(config, zone))
             .collect(),
+        lines: config
+            .spec
+            .lines
+            .values()
+            .map(|line| (line.from, line.to))
+            .collect(),
+        trail_ms: overlay.trail_ms.map(|ms| ms as f64),
+        tracks: config.spec.track.is_some(),
         colours: overlay
             .colours
             .iter()
@@ -306,6 +398,7 @@ fn progress(config: &PipelineConfig, options: &RunOptions, info: &SourceInfo) ->
     let prints = |sink: &SinkSpec| {
         let path = sink.jsonl.as_ref().map(|s| &s.path);
         path.or(sink.coco.as_ref().map(|s| &s.path))
+            .or(sink.mot.as_ref().map(|s| &s.path))
             .is_some_and(|path| path == Path::new("-"))
     };
     let frames = match (info.frames, options.frames) {

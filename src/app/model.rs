@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::attention::Feedback;
 use crate::config::PipelineConfig;
 use crate::nn::NnError;
 
@@ -40,13 +41,19 @@ impl Model {
         }
     }
 
-    /// A worker's chain that uses `threads` threads inside one inference.
+    /// A worker's chain that uses `threads` threads inside one inference and tells `feedback` how
+    /// long a look takes.
     ///
     /// # Errors
     /// When the network cannot be made ready to run.
-    pub fn chain(&self, threads: usize, latency: &ChainLatency) -> Result<Box<dyn Chain>, NnError> {
+    pub fn chain(
+        &self,
+        threads: usize,
+        latency: &ChainLatency,
+        feedback: &Arc<Feedback>,
+    ) -> Result<Box<dyn Chain>, NnError> {
         Ok(match self {
-            Self::Detector(model) => Box::new(Detector::new(model, threads, latency)?),
+            Self::Detector(model) => Box::new(Detector::new(model, threads, latency, feedback)?),
             Self::Segmenter(model) => Box::new(Segmenter::new(model, threads, latency)?),
         })
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::analyst::Analyst;
 use super::emit::Emitter;
 use super::feed::{Feed, FeedCounts};
 use super::progress::Progress;
@@ -13,11 +14,12 @@ use super::source::OpenSource;
 use super::summary::RunReport;
 use super::watch::watch_window;
 use crate::analytics::AreaRules;
+use crate::attention::{Attention, Feedback};
 use crate::flow::{
     EdgeCounts, Failures, Latency, Policy, Receiver, StopReason, StopSignal, SystemClock, edge,
     workshop,
 };
-use crate::frame::{FrameMeta, Packet};
+use crate::frame::{FrameMeta, Look, Packet};
 use crate::overlay::Overlay;
 use crate::postprocess::{ClassMask, Prediction};
 use crate::records::{DroppedFrames, EndRecord, FrameCounts, FrameRecord, Recorder};
@@ -29,7 +31,7 @@ pub trait Chain: Send {
     ///
     /// # Errors
     /// When no more frames can be looked at; the run ends.
-    fn run(&mut self, packet: Packet<()>) -> Result<Packet<Prediction>, String>;
+    fn run(&mut self, packet: Packet<Look>) -> Result<Packet<Prediction>, String>;
 }
 
 /// A sink and the name of its thread.
@@ -53,6 +55,12 @@ pub struct Pipeline {
     pub recorder: Recorder,
     /// What makes events of segmented areas.
     pub rules: AreaRules,
+    /// What makes tracks and their events.
+    pub analyst: Analyst,
+    /// What decides where to look.
+    pub attention: Option<Attention>,
+    /// What it is told by those further on.
+    pub feedback: Arc<Feedback>,
     /// Where annotated pictures are kept.
     pub images: Vec<ImagesSink>,
     /// Where segmentation masks are kept.
@@ -118,6 +126,8 @@ impl Pipeline {
             source: self.source.source,
             stream: Arc::clone(&self.stream),
             telemetry: self.source.telemetry,
+            attention: self.attention,
+            feedback: Arc::clone(&self.feedback),
             pace: self.source.pace,
             looping: self.source.looping,
             frame_limit: self.frame_limit,
@@ -175,6 +185,8 @@ impl Pipeline {
         let emitter = Emitter {
             recorder: self.recorder,
             rules: self.rules,
+            analyst: self.analyst,
+            feedback: self.feedback,
             records,
             masks,
             pictures,

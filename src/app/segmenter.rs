@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{CardSpec, DeeplabHeadSpec, PipelineConfig};
 use crate::flow::Latency;
-use crate::frame::{Packet, Polygon};
+use crate::frame::{Look, LookAt, Packet, Polygon};
 use crate::nn::{LoadOptions, Network, NnError};
 use crate::postprocess::{
     DeepLabDecoder, DeepLabSpec, Prediction, SafeGroundFinder, Segmentation, Smoother, UNKNOWN,
@@ -171,7 +171,14 @@ impl Segmenter {
 }
 
 impl Chain for Segmenter {
-    fn run(&mut self, packet: Packet<()>) -> Result<Packet<Prediction>, String> {
+    fn run(&mut self, packet: Packet<Look>) -> Result<Packet<Prediction>, String> {
+        let look = packet.payload.clone();
+        if look.at == LookAt::Nothing {
+            return Ok(packet.with(Prediction {
+                look,
+                ..Prediction::default()
+            }));
+        }
         let image_from_model = self.inference.run(&packet.image)?;
         if let Some(smoother) = &mut self.smoother {
             smoother.look(self.inference.input());
@@ -190,6 +197,7 @@ impl Chain for Segmenter {
             }
         });
         Ok(packet.with(Prediction {
+            look,
             detections: Vec::new(),
             segmentation: Some(segmentation),
         }))

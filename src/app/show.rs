@@ -8,6 +8,18 @@ use crate::flow::{Latency, Receiver, Sender};
 use crate::frame::{FrameMeta, Packet, rgb_from_image};
 use crate::overlay::Overlay;
 use crate::postprocess::Prediction;
+use crate::records::FrameRecord;
+
+/// All that is known of a frame.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// What the network said.
+    pub prediction: Prediction,
+    /// What was made of it.
+    pub record: Arc<FrameRecord>,
+    /// Zones and lines with what they have counted.
+    pub board: Vec<(String, String)>,
+}
 
 /// A frame with everything drawn on it.
 #[derive(Clone)]
@@ -30,13 +42,19 @@ pub struct Artist {
 
 impl Artist {
     /// Works until no more frames come, or nobody looks any more.
-    pub fn run(mut self, frames: &Receiver<Packet<Prediction>>) {
+    pub fn run(mut self, frames: &Receiver<Packet<Finding>>) {
         while let Some(packet) = frames.recv() {
             let picture = self.latency.time(|| {
                 let size = packet.image.size();
                 let mut picture = RgbImage::new(size.width, size.height);
                 rgb_from_image(&packet.image, &mut picture);
-                self.overlay.draw_mut(&mut picture, &packet.payload);
+                let Finding {
+                    prediction,
+                    record,
+                    board,
+                } = &packet.payload;
+                self.overlay.draw_mut(&mut picture, prediction);
+                self.overlay.draw_tracks_mut(&mut picture, record, board);
                 picture
             });
             let drawn = Drawn {

@@ -5,11 +5,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Chain, OpenSource, Pace, Pipeline, Progress, RunReport};
+use super::{Analyst, Chain, OpenSource, Pace, Pipeline, Progress, RunReport};
 use crate::analytics::AreaRules;
 use crate::capture::{CaptureError, Captured, Source, SourceInfo};
 use crate::flow::StopSignal;
-use crate::frame::{Image, MediaTime, Packet, PixelFormat, SizePx, YuvColour};
+use crate::frame::{Image, Look, MediaTime, Packet, PixelFormat, SizePx, YuvColour};
 use crate::overlay::{Overlay, OverlayStyle};
 use crate::postprocess::Prediction;
 use crate::records::{EndRecord, FrameRecord, Recorder};
@@ -57,7 +57,7 @@ impl<F: FnMut(u64) + Send> Source for Scripted<F> {
 struct Scripting<F>(F);
 
 impl<F: FnMut(u64) -> Result<(), String> + Send> Chain for Scripting<F> {
-    fn run(&mut self, packet: Packet<()>) -> Result<Packet<Prediction>, String> {
+    fn run(&mut self, packet: Packet<Look>) -> Result<Packet<Prediction>, String> {
         (self.0)(packet.meta.frame)?;
         Ok(packet.with(Prediction::default()))
     }
@@ -143,6 +143,9 @@ fn run(
             .collect(),
         recorder: Recorder::default(),
         rules: AreaRules::new(Vec::new()),
+        analyst: Analyst::default(),
+        attention: None,
+        feedback: Arc::default(),
         images: Vec::new(),
         masks: Vec::new(),
         window: None,

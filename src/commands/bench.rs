@@ -173,6 +173,7 @@ fn bench_pipeline(path: &Path, threads: Option<usize>, frames: Option<u32>, json
     };
     config.spec.inference.threads = threads.or(config.spec.inference.threads);
     let options = RunOptions {
+        expect: None,
         frames: frames.map(u64::from),
         progress: true,
         discard: true,

@@ -8,7 +8,8 @@ use super::fault::{ConfigFaults, why};
 use super::load::PipelineConfig;
 use super::named::Origins;
 use super::spec::{
-    CocoSpec, ImagesSpec, JsonlSpec, PaceSpec, PipelineSpec, SinkSpec, SourceSpec, VideoSpec,
+    CocoSpec, ImagesSpec, JsonlSpec, MotSpec, PaceSpec, PipelineSpec, SinkSpec, SourceSpec,
+    VideoSpec,
 };
 
 /// What the JSON is.
@@ -19,6 +20,8 @@ pub enum JsonFormat {
     Jsonl,
     /// One COCO results array.
     Coco,
+    /// The MOTChallenge's lines.
+    Mot,
 }
 
 /// The arguments of a run.
@@ -88,7 +91,7 @@ impl RunArguments {
 }
 
 fn is_json(sink: &SinkSpec) -> bool {
-    sink.jsonl.is_some() || sink.coco.is_some()
+    sink.jsonl.is_some() || sink.coco.is_some() || sink.mot.is_some()
 }
 
 /// Adds JSON lines on standard output where there is no JSON; whether it did.
@@ -117,6 +120,10 @@ fn json_sink(path: PathBuf, format: JsonFormat) -> SinkSpec {
         },
         JsonFormat::Coco => SinkSpec {
             coco: Some(CocoSpec { path }),
+            ..SinkSpec::default()
+        },
+        JsonFormat::Mot => SinkSpec {
+            mot: Some(MotSpec { path }),
             ..SinkSpec::default()
         },
     }

@@ -53,12 +53,23 @@ impl PipelineConfig {
             "telemetry": telemetry,
             "detect": self.spec.detect,
             "segment": self.spec.segment,
+            "attention": self.spec.attention,
             "zones": self.spec.zones,
             "card": self.card.name,
             "input": [self.card.input.width_px, self.card.input.height_px],
             "model_sha256": self.model_sha256,
         });
         hex(&Sha256::digest(seen.to_string()))
+    }
+
+    /// Fingerprint of what is made of detections, where they are tracked.
+    pub fn analysis_sha256(&self) -> Option<String> {
+        let spec = &self.spec;
+        let track = spec.track.as_ref()?;
+        let made = serde_json::json!({
+            "detect": spec.detect, "track": track, "zones": spec.zones, "lines": spec.lines,
+        });
+        Some(hex(&Sha256::digest(made.to_string())))
     }
 }
 
@@ -87,8 +98,11 @@ pub fn load_for_run(
     named.check_sources();
     named.check_telemetry();
     named.check_zones();
+    named.check_lines();
+    named.check_attention();
     named.check_order();
     named.check_sinks();
+    named.check_mot();
     let card = match load_card(&spec.model.card).and_then(|card| variant(&document, &spec, card)) {
         Ok((card, model_sha256)) => {
             named.check_labels(&card);
@@ -268,6 +282,7 @@ fn join_paths(spec: &mut PipelineSpec, base: &Path) {
         let paths = [
             sink.jsonl.as_mut().map(|s| &mut s.path),
             sink.coco.as_mut().map(|s| &mut s.path),
+            sink.mot.as_mut().map(|s| &mut s.path),
             sink.images.as_mut().map(|s| &mut s.dir),
             sink.masks.as_mut().map(|s| &mut s.dir),
         ];

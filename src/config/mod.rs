@@ -26,9 +26,10 @@ pub use fault::{ConfigFaults, Fault, Place};
 pub use load::{PipelineConfig, load, load_card, load_for_run};
 pub use overrides::Override;
 pub use spec::{
-    AreaRuleSpec, AreaSpec, CameraSpec, ClassSpec, CocoSpec, ColourSpec, DetectSpec,
-    ImagesSinkSpec, ImagesSpec, InferenceSpec, JsonlSpec, MasksSinkSpec, ModelSpec, OverlaySpec,
-    PaceSpec, PictureFormat, PipelineSpec, SafeGroundSpec, SegmentSpec, SinkSpec, SourceSpec,
-    TelemetrySpec, VideoSpec, WindowSpec, ZoneSpec,
+    AnchorPoint, AreaRuleSpec, AreaSpec, AttentionSpec, CameraSpec, ClassSpec, CocoSpec,
+    ColourSpec, DetectSpec, ImagesSinkSpec, ImagesSpec, InferenceSpec, IntervalSpec, JsonlSpec,
+    LineSpec, MasksSinkSpec, ModelSpec, MotSpec, MotionGateSpec, OverlaySpec, PaceSpec,
+    PictureFormat, PipelineSpec, RegionsOn, RegionsSpec, SafeGroundSpec, SegmentSpec, SinkSpec,
+    SourceSpec, TelemetrySpec, TilesSpec, TrackSpec, VideoSpec, WindowSpec, ZoneSpec,
 };
 pub use yaml::schema_of;

@@ -232,6 +232,64 @@ impl<'a> Named<'a> {
         }
     }
 
+    /// Whether the lines have a length and lie in the picture, and somebody can cross them.
+    pub fn check_lines(&mut self) {
+        let spec = self.spec;
+        for (name, line) in &spec.lines {
+            for (key, point) in [("from", line.from), ("to", line.to)] {
+                if !point.iter().all(|v| (0.0..=1.0).contains(v)) {
+                    let what = "outside the picture; coordinates go from 0 to 1";
+                    self.fault_at_value(&["lines", name, key], what);
+                }
+            }
+            if line.from == line.to {
+                self.fault_at_value(&["lines", name, "to"], "the line has no length");
+            }
+        }
+        if spec.track.is_none() && !spec.lines.is_empty() {
+            let what = "only tracked objects cross lines: add `track: {}`";
+            self.fault_at_key(&["lines"], what);
+        }
+    }
+
+    /// Whether there are tracks where they are written.
+    pub fn check_mot(&mut self) {
+        for (i, sink) in self.spec.sinks.iter().enumerate() {
+            if sink.mot.is_some() && self.spec.track.is_none() {
+                self.fault_at_sink(
+                    i,
+                    &["mot"],
+                    "nothing is tracked: add `track: {}`".to_owned(),
+                );
+            }
+        }
+    }
+
+    /// Whether the ways to look go together.
+    pub fn check_attention(&mut self) {
+        let attention = &self.spec.attention;
+        if attention.regions.is_some() && attention.tiles.is_some() {
+            self.fault_at_key(
+                &["attention", "tiles"],
+                "got regions and tiles; give one of them",
+            );
+        }
+        if let Some(regions) = &attention.regions
+            && regions.on == super::spec::RegionsOn::Tracks
+            && self.spec.track.is_none()
+        {
+            let what = "nothing is tracked: add `track: {}`";
+            self.fault_at_value(&["attention", "regions", "on"], what);
+        }
+        if let Some(tiles) = &attention.tiles
+            && tiles.at_once.is_some()
+            && tiles.budget_ms.is_some()
+        {
+            let what = "got at_once and budget_ms; give one of them";
+            self.fault_at_key(&["attention", "tiles", "budget_ms"], what);
+        }
+    }
+
     /// Whether what is wanted is what the model's head gives.
     pub fn check_head(&mut self, card: &CardSpec) {
         let spec = self.spec;
@@ -239,6 +297,17 @@ impl<'a> Named<'a> {
             if spec.detect != super::spec::DetectSpec::default() {
                 let what = format!("{} has no boxes; it segments (`segment`)", card.name);
                 self.fault_at_key(&["detect"], what);
+            }
+            let attention = &spec.attention;
+            for (path, given) in [
+                (&["track"] as &[&str], spec.track.is_some()),
+                (&["attention", "regions"], attention.regions.is_some()),
+                (&["attention", "tiles"], attention.tiles.is_some()),
+            ] {
+                if given {
+                    let what = format!("{} has no boxes; it segments", card.name);
+                    self.fault_at_key(path, what);
+                }
             }
             return;
         }
@@ -279,6 +348,24 @@ impl<'a> Named<'a> {
                 self.fault_at_value(&["segment", "rules", &index, kind, "class"], what);
             }
         }
+        let zones = spec
+            .zones
+            .iter()
+            .map(|(name, zone)| ("zones", name, &zone.classes));
+        let lines = spec
+            .lines
+            .iter()
+            .map(|(name, line)| ("lines", name, &line.classes));
+        for (section, of, names) in zones.chain(lines) {
+            for (i, name) in names.iter().enumerate() {
+                if !known.contains(&name.as_str()) {
+                    let hint = did_you_mean(name, &known);
+                    let what = format!("the model {} has no such label {name:?}{hint}", card.name);
+                    let index = i.to_string();
+                    self.fault_at_value(&[section, of, "classes", &index], what);
+                }
+            }
+        }
         for (section, key, name) in classes.chain(colours) {
             if !known.contains(&name.as_str()) {
                 let hint = did_you_mean(name, &known);
@@ -293,11 +380,9 @@ impl<'a> Named<'a> {
 pub fn keys(path: &[&str]) -> Vec<Step> {
     // Labels are below mappings, whose keys stay texts.
     let in_list = |i: usize| {
-        i > 0
-            && matches!(
-                path.get(i - 1),
-                Some(&"sinks" | &"labels" | &"avoid" | &"rules")
-            )
+        let lists = ["sinks", "labels", "avoid", "rules"];
+        let is_of_zone = i == 3 && path[2] == "classes";
+        i > 0 && (lists.contains(&path[i - 1]) || is_of_zone)
     };
     path.iter()
         .enumerate()
@@ -329,9 +414,10 @@ fn path_of_source(source: &SourceSpec) -> Option<(&'static str, &Path)> {
 fn path_of_sink(sink: &SinkSpec) -> Option<(&'static str, &'static str, &Path)> {
     let jsonl = sink.jsonl.as_ref().map(|s| ("jsonl", "path", &s.path));
     let coco = sink.coco.as_ref().map(|s| ("coco", "path", &s.path));
+    let mot = sink.mot.as_ref().map(|s| ("mot", "path", &s.path));
     let images = sink.images.as_ref().map(|s| ("images", "dir", &s.dir));
     let masks = sink.masks.as_ref().map(|s| ("masks", "dir", &s.dir));
-    let named = jsonl.or(coco).or(images).or(masks);
+    let named = jsonl.or(coco).or(mot).or(images).or(masks);
     named.map(|(kind, key, path)| (kind, key, path.as_path()))
 }
 

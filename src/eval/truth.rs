@@ -39,6 +39,16 @@ pub enum EvalError {
     },
 }
 
+impl EvalError {
+    /// A fault of a file.
+    pub fn file(path: &Path, why: impl ToString) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            why: why.to_string(),
+        }
+    }
+}
+
 /// Knows the true classes of pictures.
 pub trait Truth {
     /// The truth of the picture `name` of `size`; `None` if nothing is known of it.

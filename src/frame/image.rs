@@ -178,6 +178,48 @@ impl Image {
         self.data
     }
 
+    /// A part of the picture, as a picture of its own: the even pixels at or before `x` and `y`, and
+    /// so much of `size` as there is.
+    ///
+    /// # Panics
+    /// When nothing of the part is in the picture.
+    #[must_use]
+    pub fn crop(&self, x: u32, y: u32, size: SizePx) -> Self {
+        let (x, y) = (x & !1, y & !1);
+        assert!(
+            x < self.size.width && y < self.size.height,
+            "a part of the picture"
+        );
+        let mut width = size.width.min(self.size.width - x).max(1);
+        if self.format == PixelFormat::Yuyv {
+            width = (width & !1).max(2);
+        }
+        let size = SizePx {
+            width,
+            height: size.height.min(self.size.height - y).max(1),
+        };
+        let [x, y, w, h] = [x, y, size.width, size.height].map(|v| v as usize);
+        let (cx, cy, cw, ch) = (x / 2, y / 2, w.div_ceil(2), h.div_ceil(2));
+        // First byte and bytes of each row, first row and rows.
+        let parts: &[[usize; 4]] = match self.format {
+            PixelFormat::I420 => &[[x, w, y, h], [cx, cw, cy, ch], [cx, cw, cy, ch]],
+            PixelFormat::Nv12 => &[[x, w, y, h], [2 * cx, 2 * cw, cy, ch]],
+            PixelFormat::Yuyv => &[[2 * x, 2 * w, y, h]],
+            PixelFormat::Rgb8 => &[[3 * x, 3 * w, y, h]],
+        };
+        let mut data = Vec::with_capacity(self.format.bytes(size));
+        for (plane, [first, bytes, row, rows]) in self.planes().iter().zip(parts) {
+            for row in *row..row + rows {
+                data.extend_from_slice(&plane.data[row * plane.stride + first..][..*bytes]);
+            }
+        }
+        Self {
+            size,
+            data,
+            ..*self
+        }
+    }
+
     /// The planes of the picture: `[Y, U, V]` (I420), `[Y, UV]` (NV12), one plane otherwise.
     pub fn planes(&self) -> Vec<PlaneRef<'_>> {
         let (w, h) = (self.size.width as usize, self.size.height as usize);
@@ -234,6 +276,50 @@ mod tests {
         assert_eq!(planes.len(), 3);
         assert_eq!(planes[1].data, &[15, 16, 17, 18, 19, 20]);
         assert_eq!(planes[2].stride, 3);
+    }
+
+    #[test]
+    fn a_part_has_the_same_pixels() {
+        use image::RgbImage;
+        for format in [
+            PixelFormat::I420,
+            PixelFormat::Nv12,
+            PixelFormat::Yuyv,
+            PixelFormat::Rgb8,
+        ] {
+            let size = SizePx {
+                width: 12,
+                height: 7,
+            };
+            let data = (0..format.bytes(size))
+                .map(|i| (i * 37 % 256) as u8)
+                .collect();
+            let image = Image::new(size, format, YuvColour::DEFAULT, data).expect("tight buffer");
+            let part = image.crop(
+                5,
+                3,
+                SizePx {
+                    width: 6,
+                    height: 9,
+                },
+            );
+            assert_eq!(
+                part.size(),
+                SizePx {
+                    width: 6,
+                    height: 5
+                }
+            );
+            let picture = |image: &Image| {
+                let mut rgb = RgbImage::new(image.size().width, image.size().height);
+                crate::frame::rgb_from_image(image, &mut rgb);
+                rgb
+            };
+            let (all, part) = (picture(&image), picture(&part));
+            for (x, y, pixel) in part.enumerate_pixels() {
+                assert_eq!(pixel, all.get_pixel(x + 4, y + 2), "{format:?} at {x}, {y}");
+            }
+        }
     }
 
     #[test]

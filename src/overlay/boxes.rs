@@ -10,8 +10,10 @@ use imageproc::rect::Rect;
 use super::mask::{ClassColours, draw_classes_mut, draw_safe_ground_mut, voc_colour};
 use super::palette::colour_of;
 use super::text::Text;
-use crate::frame::Polygon;
-use crate::postprocess::{Detection, Labels, Prediction, Segmentation};
+use super::tracks::{Trails, draw_board_mut, draw_line_mut};
+use crate::frame::{Polygon, RectPx};
+use crate::postprocess::{Labels, Prediction, Segmentation};
+use crate::records::{FrameRecord, TrackStateRecord};
 
 /// The label of what is no class of its own, and is left as it is.
 const BACKGROUND: &str = "background";
@@ -37,6 +39,12 @@ pub struct OverlayStyle {
     pub hide_legend: bool,
     /// Zones to outline.
     pub zones: Vec<Polygon>,
+    /// Lines to draw, from where to where.
+    pub lines: Vec<([f32; 2], [f32; 2])>,
+    /// How much of an object's way is drawn; two seconds if `None`.
+    pub trail_ms: Option<f64>,
+    /// Objects are tracked: their boxes are drawn, not the detections'.
+    pub tracks: bool,
 }
 
 /// Draws detections and segmented areas.
@@ -45,6 +53,7 @@ pub struct Overlay {
     labels: Arc<Labels>,
     text: Text,
     class_colours: Box<ClassColours>,
+    trails: Trails,
 }
 
 impl Overlay {
@@ -62,6 +71,7 @@ impl Overlay {
             labels,
             text: Text::default(),
             class_colours,
+            trails: Trails::default(),
         }
     }
 
@@ -73,25 +83,78 @@ impl Overlay {
     /// Draws `prediction` on the picture it was made from. Nothing is drawn outside the picture;
     /// labels are moved so that they can be read in it. The best detection is drawn last, on top.
     pub fn draw_mut(&mut self, picture: &mut RgbImage, prediction: &Prediction) {
-        let rows = picture.height();
-        let line = self.style.line_px.unwrap_or((rows / 240).max(2));
-        let letters = self.style.text_px.unwrap_or(rows / 40).max(12);
+        let (line, letters) = self.widths(picture);
         if let Some(segmentation) = &prediction.segmentation {
             self.draw_segmentation_mut(picture, segmentation, line, letters);
         }
         for zone in &self.style.zones {
             draw_zone_mut(picture, zone);
         }
-        for detection in prediction.detections.iter().rev() {
-            let colour = self
-                .style
-                .colours
-                .get(&detection.category_id)
-                .copied()
-                .unwrap_or_else(|| colour_of(detection.category_id));
-            draw_box(picture, detection, line, colour);
-            self.draw_label(picture, detection, letters, colour);
+        if self.style.tracks {
+            return;
         }
+        for detection in prediction.detections.iter().rev() {
+            let colour = self.colour(detection.category_id);
+            draw_box(picture, &detection.rect, line, colour);
+            let percent = (detection.score * 100.0).round();
+            let score = (!self.style.hide_scores).then(|| format!("{percent} %"));
+            self.draw_label(
+                picture,
+                detection.category_id,
+                score,
+                &detection.rect,
+                letters,
+                colour,
+            );
+        }
+    }
+
+    /// Draws the objects that are followed, thinner where nobody looked, with the way they came;
+    /// the lines that they cross; and what was counted.
+    pub fn draw_tracks_mut(
+        &mut self,
+        picture: &mut RgbImage,
+        record: &FrameRecord,
+        board: &[(String, String)],
+    ) {
+        let (line, letters) = self.widths(picture);
+        for (from, to) in &self.style.lines {
+            draw_line_mut(picture, *from, *to, line);
+        }
+        self.trails
+            .update(record, self.style.trail_ms.unwrap_or(2000.0));
+        for track in record.tracks.iter().flatten() {
+            let thickness = match track.state {
+                TrackStateRecord::Seen => line,
+                TrackStateRecord::Held => 1,
+                TrackStateRecord::Lost => continue,
+            };
+            let colour = self.colour(track.category_id);
+            let [x, y, width, height] = track.bbox.map(|v| v as f32);
+            let rect = RectPx {
+                x,
+                y,
+                width,
+                height,
+            };
+            self.trails.draw_mut(picture, track.track_id, colour, line);
+            draw_box(picture, &rect, thickness, colour);
+            let number = Some(track.track_id.to_string());
+            self.draw_label(picture, track.category_id, number, &rect, letters, colour);
+        }
+        draw_board_mut(picture, &mut self.text, board, letters);
+    }
+
+    /// Width of lines and height of letters.
+    fn widths(&self, picture: &RgbImage) -> (u32, u32) {
+        let rows = picture.height();
+        let line = self.style.line_px.unwrap_or((rows / 240).max(2));
+        (line, self.style.text_px.unwrap_or(rows / 40).max(12))
+    }
+
+    fn colour(&self, category_id: u32) -> [u8; 3] {
+        let given = self.style.colours.get(&category_id);
+        given.copied().unwrap_or_else(|| colour_of(category_id))
     }
 
     fn draw_segmentation_mut(
@@ -132,20 +195,20 @@ impl Overlay {
     fn draw_label(
         &mut self,
         picture: &mut RgbImage,
-        detection: &Detection,
+        category_id: u32,
+        note: Option<String>,
+        rect: &RectPx,
         letters: u32,
         colour: [u8; 3],
     ) {
-        let percent = (detection.score * 100.0).round();
-        let label = self.labels.name(detection.category_id);
-        let text = match (self.style.hide_labels, self.style.hide_scores) {
-            (true, true) => return,
-            (true, false) => format!("{percent} %"),
-            (false, true) => label.to_owned(),
-            (false, false) => format!("{label} {percent} %"),
+        let label = self.labels.name(category_id);
+        let text = match (self.style.hide_labels, note) {
+            (true, None) => return,
+            (true, Some(note)) => note,
+            (false, None) => label.to_owned(),
+            (false, Some(note)) => format!("{label} {note}"),
         };
         let (width, height) = self.text.plate_size(&text, letters);
-        let rect = detection.rect;
         // The plate's outline goes on from the box's.
         let (left, top) = (rect.x.round() as i32 - 1, rect.y.round() as i32 - 1);
         let room_x = (picture.width() as i32 - width as i32).max(0);
@@ -175,8 +238,7 @@ fn draw_zone_mut(picture: &mut RgbImage, zone: &Polygon) {
 }
 
 /// A coloured line with a dark one on both sides, so that it shows on any background.
-fn draw_box(picture: &mut RgbImage, detection: &Detection, line: u32, colour: [u8; 3]) {
-    let rect = detection.rect;
+fn draw_box(picture: &mut RgbImage, rect: &RectPx, line: u32, colour: [u8; 3]) {
     let (x0, y0) = (rect.x.round() as i32, rect.y.round() as i32);
     let (x1, y1) = (
         (rect.x + rect.width).round() as i32,
@@ -197,7 +259,7 @@ fn draw_box(picture: &mut RgbImage, detection: &Detection, line: u32, colour: [u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::RectPx;
+    use crate::postprocess::Detection;
 
     fn detection(category_id: u32, score: f32, [x, y, width, height]: [f32; 4]) -> Detection {
         let rect = RectPx {
@@ -232,7 +294,7 @@ mod tests {
                     detection(77, 0.999, [w - 0.5, h - 0.5, 0.5, 0.5]),
                     detection(3, 0.1, [0.0, h / 2.0, 0.1, 0.1]),
                 ],
-                segmentation: None,
+                ..Prediction::default()
             };
             overlay().draw_mut(&mut picture, &prediction);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::frame::RectPx;
+use crate::frame::{Look, RectPx};
 
 use super::mask::ClassMask;
 use super::safe_ground::SafeGround;
@@ -21,6 +21,8 @@ pub struct Detection {
 /// What the network said of one frame.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prediction {
+    /// What of the frame it looked at.
+    pub look: Look,
     /// Objects, best score first.
     pub detections: Vec<Detection>,
     /// What each pixel is, from a network that segments.

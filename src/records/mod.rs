@@ -15,7 +15,8 @@ pub use polygons::polygons_of;
 pub use record::{
     ClassAreaRecord, DetectionRecord, DroppedFrames, EndRecord, EventRecord, FrameCounts,
     FrameRecord, LabelRecord, ModelRecord, Record, RunRecord, SCHEMA_VERSION, SafeGroundRecord,
-    SegmentationRecord, SourceRecord, TimingsRecord,
+    SegmentationRecord, SourceRecord, TimingsRecord, TrackRecord, TrackStateRecord,
 };
 pub use recorder::{AreaDetail, Recorder};
+pub(crate) use recorder::{bbox, rounded};
 pub use rle::{Rle, RleError, rles_of};

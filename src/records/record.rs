@@ -1,5 +1,7 @@
 //! The records, one to one with the JSON.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +44,9 @@ pub struct RunRecord {
     pub labels: Vec<LabelRecord>,
     /// Fingerprint of the configuration that was in force.
     pub config_sha256: String,
+    /// Fingerprint of what is made of detections, where they are tracked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub analysis_sha256: Option<String>,
 }
 
 /// Where the frames come from.
@@ -99,8 +104,30 @@ pub struct FrameRecord {
     /// What the drone that carries the camera said at that time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<Telemetry>,
+    /// Whether the network looked; absent where it looks at all of every frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inferred: Option<bool>,
+    /// The parts that it looked at, `[x, y, width, height]`; absent if it was all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regions: Option<Vec<[f64; 4]>>,
+    /// Nothing moved since it last looked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub still: bool,
+    /// It shows another scene than the record before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
+    /// `[a, b, x, y]`: a place `(u, v)` of the record before is now at
+    /// `(a u - b v + x, b u + a v + y)`, where the camera's motion is followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub camera: Option<[f64; 4]>,
     /// Objects, best score first.
     pub detections: Vec<DetectionRecord>,
+    /// Detections below their threshold, which may only continue a track.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faint: Vec<DetectionRecord>,
+    /// The objects that are followed, oldest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracks: Option<Vec<TrackRecord>>,
     /// What the pixels are, from a network that segments.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub segmentation: Option<SegmentationRecord>,
@@ -117,23 +144,66 @@ pub struct FrameRecord {
 pub struct EventRecord {
     /// Name of the stream.
     pub stream: String,
-    /// `area_above` or `area_below`.
+    /// `area_above`, `area_below`, `zone`, `loiter`, `line` or `interval`.
     pub kind: String,
-    /// `new` when it begins, `end` when it is over. One that lasts until the stream ends has no end.
+    /// `new` when it begins, `update` while it lasts, `end` when it is over; a crossing of a line is
+    /// an `update` of its counts. One that lasts until the stream ends has no end.
     pub phase: String,
-    /// Name of the rule.
+    /// Name of the rule, zone or line.
     pub name: String,
     /// Number of the frame.
     pub frame: u64,
     /// Its presentation time in milliseconds since the stream began.
     pub pts_ms: f64,
+    /// The object, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub track_id: Option<u64>,
     /// The class.
-    pub label: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// The zone; absent for the whole picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
     /// The class's share of the zone, 0 to 1, to six decimals.
-    pub share: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
+    /// Which way a line was crossed: `in` from its left to its right, or `out`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<String>,
+    /// How long it has lasted, in media time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<f64>,
+    /// Counts after it: `now`, `entered`, `left`, `peak` of a zone, `in` and `out` of a line, `every`
+    /// of an interval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counts: Option<BTreeMap<String, u64>>,
+}
+
+/// An object that is followed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrackRecord {
+    /// Its number, from 1, never given twice.
+    pub track_id: u64,
+    /// Label id of the model.
+    pub category_id: u32,
+    /// Its name.
+    pub label: String,
+    /// Whether it was seen in this frame.
+    pub state: TrackStateRecord,
+    /// `[x, y, width, height]` in pixels, smoothed or foreseen, to two decimals.
+    pub bbox: [f64; 4],
+}
+
+/// Whether an object was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TrackStateRecord {
+    /// In this frame.
+    Seen,
+    /// Nobody looked where it is.
+    Held,
+    /// It was looked for and not found.
+    Lost,
 }
 
 /// What the pixels of a frame are.
@@ -190,6 +260,12 @@ pub struct DetectionRecord {
     pub score: f64,
     /// `[x, y, width, height]` in pixels of the original frame, to two decimals.
     pub bbox: [f64; 4],
+    /// The object that it shows, once that is followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub track_id: Option<u64>,
+    /// The zones that it is in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<String>,
     /// Where it stands, if the ground is flat and all that it takes is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<GeoPoint>,
@@ -241,6 +317,21 @@ impl DroppedFrames {
     /// All of them.
     pub fn total(&self) -> u64 {
         self.queue + self.stale + self.decode_error + self.shutdown
+    }
+}
+
+impl EventRecord {
+    /// Something that happened in the frame of `record`.
+    pub fn of(record: &FrameRecord, kind: &str, phase: &str, name: &str) -> Self {
+        Self {
+            stream: record.stream.clone(),
+            kind: kind.to_owned(),
+            phase: phase.to_owned(),
+            name: name.to_owned(),
+            frame: record.frame,
+            pts_ms: record.pts_ms,
+            ..Self::default()
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::analytics::{AreaEvent, AreaKind, AreaRule, Phase};
-use crate::frame::{FrameMeta, RectPx, SizePx};
+use crate::frame::{FrameMeta, LookAt, RectPx, SizePx};
 use crate::postprocess::{Detection, Labels, Prediction, Segmentation, UNKNOWN};
 use crate::telemetry::{GeoPoint, Locator, Telemetry};
 
@@ -35,6 +35,8 @@ pub struct Recorder {
     pub detail: AreaDetail,
     /// What gives things their place on the ground.
     pub locator: Option<Locator>,
+    /// Whether it is said of each frame if the network looked.
+    pub attends: bool,
 }
 
 impl Recorder {
@@ -51,6 +53,7 @@ impl Recorder {
             telemetry: meta.telemetry.as_ref(),
             size,
         };
+        let look = &prediction.look;
         let detections = prediction.detections.iter();
         let segmentation = prediction.segmentation.as_ref();
         FrameRecord {
@@ -60,21 +63,27 @@ impl Recorder {
             name: meta.name.as_deref().map(str::to_owned),
             dropped_before,
             telemetry: meta.telemetry,
+            inferred: self.attends.then_some(look.at != LookAt::Nothing),
+            regions: match &look.at {
+                LookAt::Parts(parts) => Some(parts.iter().map(bbox).collect()),
+                LookAt::Whole | LookAt::Nothing => None,
+            },
+            still: look.is_still,
+            cut: look.is_cut,
             detections: detections.map(|d| self.detection(d, &place)).collect(),
             segmentation: segmentation.map(|s| self.segmentation(s, &place)),
-            timings: None,
-            events: Vec::new(),
+            ..FrameRecord::default()
         }
     }
 
     fn detection(&self, detection: &Detection, place: &Place<'_>) -> DetectionRecord {
-        let rect = detection.rect;
         DetectionRecord {
             category_id: detection.category_id,
             label: self.labels.name(detection.category_id).to_owned(),
             score: rounded(detection.score.into(), 10_000.0),
-            bbox: [rect.x, rect.y, rect.width, rect.height].map(|v| rounded(v.into(), 100.0)),
-            position: place.of_box(&rect),
+            bbox: bbox(&detection.rect),
+            position: place.of_box(&detection.rect),
+            ..DetectionRecord::default()
         }
     }
 
@@ -132,9 +141,10 @@ impl Recorder {
             name: rule.name.clone(),
             frame: meta.frame,
             pts_ms: rounded(meta.pts.as_ms(), 1000.0),
-            label: self.labels.name(rule.class.into()).to_owned(),
+            label: Some(self.labels.name(rule.class.into()).to_owned()),
             zone: rule.zone.as_ref().map(|(name, _)| name.clone()),
-            share: rounded(event.share, 1e6),
+            share: Some(rounded(event.share, 1e6)),
+            ..EventRecord::default()
         }
     }
 }
@@ -160,6 +170,11 @@ impl Place<'_> {
         let y = rect.y + rect.height * down;
         self.of_pixel([x.into(), y.into()])
     }
+}
+
+/// A box as records have it.
+pub(crate) fn bbox(rect: &RectPx) -> [f64; 4] {
+    [rect.x, rect.y, rect.width, rect.height].map(|v| rounded(v.into(), 100.0))
 }
 
 /// `value` to the nearest 1 / `parts`.
@@ -201,7 +216,7 @@ mod tests {
                     height: 101.0,
                 },
             }],
-            segmentation: None,
+            ..Prediction::default()
         };
         let size = SizePx {
             width: 640,
@@ -215,6 +230,7 @@ mod tests {
             labels: Arc::new(Labels::new(vec![(1, "person".to_owned())])),
             detail: AreaDetail::default(),
             locator,
+            attends: false,
         }
     }
 

@@ -19,6 +19,16 @@ pub enum SinkError {
         /// The system's word.
         source: io::Error,
     },
+    /// A run that is not as it was.
+    #[error("{}:{line}: {why}", .path.display())]
+    Differs {
+        /// The records of the run as it was.
+        path: std::path::PathBuf,
+        /// The line at which they differ.
+        line: usize,
+        /// What differs.
+        why: String,
+    },
     /// A result that the format cannot say.
     #[error("{target}: {why}")]
     Unsayable {

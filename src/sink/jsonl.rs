@@ -23,13 +23,8 @@ impl JsonlSink {
     /// # Errors
     /// When the file cannot be made or written.
     pub fn open(path: &Path, run: &RunRecord, timings: bool) -> Result<Self, SinkError> {
-        let output = if path == Path::new("-") {
-            Output::stdout()
-        } else {
-            Output::create(path)?
-        };
         let mut sink = Self {
-            output,
+            output: Output::open(path)?,
             line: Vec::new(),
             timings,
         };

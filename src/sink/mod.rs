@@ -6,19 +6,23 @@
 
 mod coco;
 mod error;
+mod expect;
 mod files;
 mod images;
 mod jsonl;
 mod masks;
+mod mot;
 mod output;
 mod scale;
 mod window;
 
 pub use coco::CocoSink;
 pub use error::SinkError;
+pub use expect::ExpectSink;
 pub use images::{ImagesSink, PictureEncoding};
 pub use jsonl::JsonlSink;
 pub use masks::MasksSink;
+pub use mot::MotSink;
 pub use window::{Window, WindowError};
 
 use crate::records::{EndRecord, FrameRecord};

@@ -22,6 +22,18 @@ enum Target {
 }
 
 impl Output {
+    /// A new file at `path`, or standard output for `-`.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn open(path: &Path) -> Result<Self, SinkError> {
+        if path == Path::new("-") {
+            Ok(Self::stdout())
+        } else {
+            Self::create(path)
+        }
+    }
+
     /// Standard output.
     pub fn stdout() -> Self {
         Self {

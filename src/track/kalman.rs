@@ -99,6 +99,11 @@ impl BoxMotion {
         }
     }
 
+    /// Keeps its size, which nobody sees now; where it goes is another matter.
+    pub fn keep_size(&mut self) {
+        self.axes[2..].iter_mut().for_each(Axis::rest);
+    }
+
     /// Stops where it is.
     pub fn rest(&mut self) {
         self.axes.iter_mut().for_each(Axis::rest);

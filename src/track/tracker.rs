@@ -7,8 +7,6 @@ use crate::frame::{RectPx, Similarity};
 /// How to track.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrackerSpec {
-    /// Detections from this score up may begin a track.
-    pub score_high: f64,
     /// Detections from this score up may continue one.
     pub score_low: f64,
     /// Overlap (IoU of enlarged boxes, by the score) that makes a match.
@@ -43,6 +41,8 @@ pub struct Observation {
     pub score: f64,
     /// Where it is.
     pub rect: RectPx,
+    /// Too faint to begin a track.
+    pub is_faint: bool,
 }
 
 /// What became of a track in a frame.
@@ -123,10 +123,9 @@ impl Tracker {
         }
         self.move_on(scene, dt_ms);
         let mut track_of: Vec<Option<usize>> = vec![None; seen.len()];
-        let good = |o: &Observation| o.score >= self.spec.score_high;
         let (first, second): (Vec<usize>, Vec<usize>) = (0..seen.len())
             .filter(|i| seen[*i].score >= self.spec.score_low)
-            .partition(|i| good(&seen[*i]));
+            .partition(|i| !seen[*i].is_faint);
         let mut matched = vec![false; self.tracks.len()];
         let stages: [(&[usize], fn(&Track) -> bool, f64, bool); 3] = [
             (&first, |t| t.id > 0, self.spec.match_iou, true),
@@ -194,6 +193,8 @@ impl Tracker {
             }
             if scene.is_still {
                 track.motion.rest();
+            } else if track.state != TrackState::Seen {
+                track.motion.keep_size();
             }
             track.motion.predict(dt_ms / 1000.0);
         }
@@ -322,7 +323,6 @@ mod tests {
     use super::*;
 
     const SPEC: TrackerSpec = TrackerSpec {
-        score_high: 0.5,
         score_low: 0.1,
         match_iou: 0.2,
         confirm_frames: 2,
@@ -333,6 +333,7 @@ mod tests {
         Observation {
             category_id: 1,
             score,
+            is_faint: score < 0.5,
             rect: RectPx {
                 x,
                 y: 50.0,

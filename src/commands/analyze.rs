@@ -1,0 +1,140 @@
+//! `mobilens analyze`: tracks and events from saved detections.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::sync::Arc;
+
+use mobilens::app::Analyst;
+use mobilens::config::{self, Override, PipelineConfig};
+use mobilens::frame::SizePx;
+use mobilens::records::{EventRecord, FrameRecord, Record};
+use mobilens::sink::{JsonlSink, MotSink, RecordSink, SinkError};
+
+use super::{DONE, FAILED, USAGE, say};
+use crate::cli::{AnalyzeArgs, AnalyzeFormat};
+
+/// Events that pixels led to, not detections; they are kept as they are.
+const OF_PIXELS: [&str; 3] = ["area_above", "area_below", "interval"];
+
+/// Why an analysis did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{file}: line {line}: {why}")]
+    Records {
+        file: String,
+        line: usize,
+        why: String,
+    },
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+}
+
+/// Analyzes; 2 for what the command or a file is to blame for.
+pub fn analyze(arguments: &AnalyzeArgs) -> u8 {
+    let overrides = arguments.overrides.iter().map(|o| Override::parse(o));
+    let overrides: Result<Vec<_>, _> = overrides.collect();
+    let config = match overrides.and_then(|o| config::load(&arguments.pipeline, &o)) {
+        Ok(config) => config,
+        Err(faults) => {
+            say(&faults.to_string());
+            return USAGE;
+        }
+    };
+    let failure = match run(arguments, &config) {
+        Ok(()) | Err(Failure::Sink(SinkError::ReaderGone { .. })) => return DONE,
+        Err(failure) => failure,
+    };
+    say(&failure.to_string());
+    match failure {
+        Failure::Records { .. } => USAGE,
+        Failure::Sink(_) => FAILED,
+    }
+}
+
+fn run(arguments: &AnalyzeArgs, config: &PipelineConfig) -> Result<(), Failure> {
+    let file = arguments.records.display().to_string();
+    let fault = |line: usize, why: String| Failure::Records {
+        file: file.clone(),
+        line,
+        why,
+    };
+    let reader: Box<dyn BufRead> = if arguments.records == Path::new("-") {
+        Box::new(BufReader::new(std::io::stdin()))
+    } else {
+        let opened = File::open(&arguments.records).map_err(|e| fault(0, e.to_string()))?;
+        Box::new(BufReader::new(opened))
+    };
+    let output = arguments.output.as_deref().unwrap_or("-".as_ref());
+    let mut analyst = Analyst::new(config, &Arc::new(config.card.labels()));
+    let mut open: Option<(Box<dyn RecordSink>, SizePx)> = None;
+    let mut held: Option<FrameRecord> = None;
+    let mut flush = |held: &mut Option<FrameRecord>,
+                     open: &mut Option<(Box<dyn RecordSink>, SizePx)>| {
+        if let (Some(mut frame), Some((sink, size))) = (held.take(), open.as_mut()) {
+            analyst.update(&mut frame, *size);
+            sink.frame(&frame)?;
+        }
+        Ok::<(), Failure>(())
+    };
+    for (i, line) in reader.lines().enumerate() {
+        let line = line.map_err(|e| fault(i + 1, e.to_string()))?;
+        let record: Record = serde_json::from_str(&line)
+            .map_err(|e| fault(i + 1, format!("it is no record: {e}")))?;
+        match record {
+            Record::Run(mut run) => {
+                let (Some(width), Some(height)) = (run.source.width, run.source.height) else {
+                    let why = "the frames' size is not in the run record; pictures of many sizes \
+                               cannot be analyzed";
+                    return Err(fault(i + 1, why.to_owned()));
+                };
+                if open.is_some() {
+                    return Err(fault(
+                        i + 1,
+                        "a second run begins; analyze one at a time".to_owned(),
+                    ));
+                }
+                run.analysis_sha256 = config.analysis_sha256();
+                let sink: Box<dyn RecordSink> = match arguments.format {
+                    AnalyzeFormat::Jsonl => Box::new(JsonlSink::open(output, &run, true)?),
+                    AnalyzeFormat::Mot => Box::new(MotSink::open(output)?),
+                };
+                open = Some((sink, SizePx { width, height }));
+            }
+            Record::Frame(frame) => {
+                if open.is_none() {
+                    return Err(fault(i + 1, "there is no run record before it".to_owned()));
+                }
+                flush(&mut held, &mut open)?;
+                held = Some(without_analysis(frame));
+            }
+            Record::Event(event) => {
+                if let Some(frame) = held.as_mut().filter(|_| is_of_pixels(&event)) {
+                    frame.events.push(event);
+                }
+            }
+            Record::End(end) => {
+                flush(&mut held, &mut open)?;
+                if let Some((mut sink, _)) = open.take() {
+                    sink.finish(&end)?;
+                }
+            }
+        }
+    }
+    // Records without an end were cut off; what is there is analyzed.
+    flush(&mut held, &mut open)
+}
+
+fn is_of_pixels(event: &EventRecord) -> bool {
+    OF_PIXELS.contains(&event.kind.as_str())
+}
+
+/// The record as it was before anything was made of it.
+fn without_analysis(mut frame: FrameRecord) -> FrameRecord {
+    frame.tracks = None;
+    for detection in frame.detections.iter_mut().chain(&mut frame.faint) {
+        detection.track_id = None;
+        detection.zones.clear();
+    }
+    frame
+}

@@ -1,0 +1,368 @@
+//! Average precision and recall of boxes, by COCO's rules (pycocotools' `COCOeval`, Lin et al., ECCV
+//! 2014): ten overlaps from .5 to .95, 101 recalls, at most 100 detections a picture, crowds and
+//! objects outside an area's range neither found nor missed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::truth::EvalError;
+use crate::records::CocoResult;
+
+/// Overlaps that count as found.
+const OVERLAPS: usize = 10;
+/// Most detections of a picture and class.
+const MOST: usize = 100;
+/// Areas in square pixels: all, small, medium, large.
+const AREAS: [(f64, f64); 4] = [(0.0, 1e10), (0.0, 1024.0), (1024.0, 9216.0), (9216.0, 1e10)];
+
+#[derive(Deserialize)]
+struct AnnotationFile {
+    images: Vec<ImageEntry>,
+    annotations: Vec<Annotation>,
+    categories: Vec<Category>,
+}
+
+#[derive(Deserialize)]
+struct ImageEntry {
+    id: u64,
+}
+
+#[derive(Deserialize)]
+struct Category {
+    id: u32,
+}
+
+#[derive(Deserialize)]
+struct Annotation {
+    image_id: u64,
+    category_id: u32,
+    area: f64,
+    bbox: [f64; 4],
+    #[serde(default)]
+    iscrowd: u8,
+}
+
+#[derive(Clone, Copy)]
+struct TrueBox {
+    bbox: [f64; 4],
+    area: f64,
+    is_crowd: bool,
+}
+
+/// True boxes of many pictures.
+#[derive(Default)]
+pub struct CocoBoxes {
+    images: BTreeSet<u64>,
+    categories: BTreeSet<u32>,
+    boxes: HashMap<(u64, u32), Vec<TrueBox>>,
+}
+
+/// The twelve figures; -1 where there is nothing to find.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CocoFigures {
+    /// AP over all overlaps, at .5, at .75; then of small, medium and large objects.
+    pub precision: [f64; 6],
+    /// AR with 1, 10 and 100 detections; then with 100 of small, medium and large objects.
+    pub recall: [f64; 6],
+}
+
+impl CocoBoxes {
+    /// Adds the annotations of a file.
+    ///
+    /// # Errors
+    /// When it cannot be read or is none.
+    pub fn add(&mut self, path: &Path) -> Result<(), EvalError> {
+        let file = File::open(path).map_err(|e| EvalError::file(path, e))?;
+        let file: AnnotationFile =
+            serde_json::from_reader(BufReader::new(file)).map_err(|e| EvalError::file(path, e))?;
+        self.images.extend(file.images.iter().map(|image| image.id));
+        self.categories
+            .extend(file.categories.iter().map(|category| category.id));
+        for annotation in file.annotations {
+            let key = (annotation.image_id, annotation.category_id);
+            self.boxes.entry(key).or_default().push(TrueBox {
+                bbox: annotation.bbox,
+                area: annotation.area,
+                is_crowd: annotation.iscrowd != 0,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether a picture has annotations, were it none.
+    pub fn knows(&self, image_id: u64) -> bool {
+        self.images.contains(&image_id)
+    }
+
+    /// The twelve figures of `results`; those of pictures and classes without annotations are left
+    /// out.
+    pub fn figures(&self, results: &[CocoResult]) -> CocoFigures {
+        let mut found: BTreeMap<(u32, u64), Vec<(f64, [f64; 4])>> = BTreeMap::new();
+        for result in results {
+            let known =
+                self.knows(result.image_id) && self.categories.contains(&result.category_id);
+            if let Some(bbox) = result.bbox.filter(|_| known) {
+                let key = (result.category_id, result.image_id);
+                found.entry(key).or_default().push((result.score, bbox));
+            }
+        }
+        for of_image in found.values_mut() {
+            of_image.sort_by(|a, b| b.0.total_cmp(&a.0));
+            of_image.truncate(MOST);
+        }
+        // Mean precision by overlap and recall by overlap, of each class that has objects.
+        let mut precisions: Vec<Vec<[f64; OVERLAPS]>> = vec![Vec::new(); AREAS.len()];
+        let mut recalls: Vec<Vec<[f64; OVERLAPS]>> = vec![Vec::new(); AREAS.len() + 2];
+        for category in &self.categories {
+            let of_class: Vec<(&[TrueBox], &[(f64, [f64; 4])])> = self
+                .images
+                .iter()
+                .map(|image| {
+                    let truth = self.boxes.get(&(*image, *category));
+                    let found = found.get(&(*category, *image));
+                    (truth.map_or(&[][..], |t| t), found.map_or(&[][..], |f| f))
+                })
+                .collect();
+            for (area, range) in AREAS.iter().enumerate() {
+                if let Some((precision, recall)) = of_one(&of_class, *range, MOST) {
+                    precisions[area].push(precision);
+                    recalls[area].push(recall);
+                }
+            }
+            for (slot, most) in [(AREAS.len(), 1), (AREAS.len() + 1, 10)] {
+                if let Some((_, recall)) = of_one(&of_class, AREAS[0], most) {
+                    recalls[slot].push(recall);
+                }
+            }
+        }
+        let mean = |classes: &[[f64; OVERLAPS]]| {
+            let sum: f64 = classes.iter().flatten().sum();
+            if classes.is_empty() {
+                -1.0
+            } else {
+                sum / (classes.len() * OVERLAPS) as f64
+            }
+        };
+        let at = |overlap: usize| {
+            let of_all = precisions[0].iter().map(|class| class[overlap]);
+            let n = precisions[0].len();
+            if n == 0 {
+                -1.0
+            } else {
+                of_all.sum::<f64>() / n as f64
+            }
+        };
+        CocoFigures {
+            precision: [
+                mean(&precisions[0]),
+                at(0),
+                at(5),
+                mean(&precisions[1]),
+                mean(&precisions[2]),
+                mean(&precisions[3]),
+            ],
+            recall: [
+                mean(&recalls[AREAS.len()]),
+                mean(&recalls[AREAS.len() + 1]),
+                mean(&recalls[0]),
+                mean(&recalls[1]),
+                mean(&recalls[2]),
+                mean(&recalls[3]),
+            ],
+        }
+    }
+}
+
+/// What became of a detection at each overlap.
+#[derive(Clone, Copy, PartialEq)]
+enum Verdict {
+    Right,
+    Wrong,
+    Ignored,
+}
+
+/// Mean precision and greatest recall of one class at each overlap; `None` without objects.
+fn of_one(
+    pictures: &[(&[TrueBox], &[(f64, [f64; 4])])],
+    range: (f64, f64),
+    most: usize,
+) -> Option<([f64; OVERLAPS], [f64; OVERLAPS])> {
+    let mut verdicts: Vec<(f64, [Verdict; OVERLAPS])> = Vec::new();
+    let mut objects = 0;
+    for (truth, found) in pictures {
+        let found = &found[..found.len().min(most)];
+        objects += judge(truth, found, range, &mut verdicts);
+    }
+    if objects == 0 {
+        return None;
+    }
+    verdicts.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut precision, mut recall) = ([0.0; OVERLAPS], [0.0; OVERLAPS]);
+    for overlap in 0..OVERLAPS {
+        let (mut right, mut wrong) = (0_u32, 0_u32);
+        let mut curve: Vec<(f64, f64)> = Vec::with_capacity(verdicts.len());
+        for (_, verdict) in &verdicts {
+            match verdict[overlap] {
+                Verdict::Right => right += 1,
+                Verdict::Wrong => wrong += 1,
+                Verdict::Ignored => {}
+            }
+            let (right, wrong) = (f64::from(right), f64::from(wrong));
+            curve.push((
+                right / f64::from(objects),
+                right / (right + wrong + f64::EPSILON),
+            ));
+        }
+        recall[overlap] = curve.last().map_or(0.0, |(recall, _)| *recall);
+        for i in (1..curve.len()).rev() {
+            curve[i - 1].1 = curve[i - 1].1.max(curve[i].1);
+        }
+        let sum: f64 = (0..=100)
+            .map(|i| {
+                let wanted = f64::from(i) / 100.0;
+                let at = curve.partition_point(|(recall, _)| *recall < wanted);
+                curve.get(at).map_or(0.0, |(_, precision)| *precision)
+            })
+            .sum();
+        precision[overlap] = sum / 101.0;
+    }
+    Some((precision, recall))
+}
+
+/// Judges one picture's detections, best first; gives the number of objects to find.
+fn judge(
+    truth: &[TrueBox],
+    found: &[(f64, [f64; 4])],
+    (least, greatest): (f64, f64),
+    verdicts: &mut Vec<(f64, [Verdict; OVERLAPS])>,
+) -> u32 {
+    let is_outside = |area: f64| area < least || area > greatest;
+    let is_ignored = |t: &TrueBox| t.is_crowd || is_outside(t.area);
+    // What is to be found comes first.
+    let mut order: Vec<&TrueBox> = truth.iter().filter(|t| !is_ignored(t)).collect();
+    let objects = order.len();
+    order.extend(truth.iter().filter(|t| is_ignored(t)));
+    let mut taken = vec![[false; OVERLAPS]; order.len()];
+    for (score, bbox) in found {
+        let ious: Vec<f64> = order.iter().map(|t| iou(bbox, t)).collect();
+        let mut of_found = [Verdict::Wrong; OVERLAPS];
+        for (overlap, verdict) in of_found.iter_mut().enumerate() {
+            let mut best = (0.5 + 0.05 * overlap as f64).min(1.0 - 1e-10);
+            let mut matched = None;
+            for (i, truth) in order.iter().enumerate() {
+                if taken[i][overlap] && !truth.is_crowd {
+                    continue;
+                }
+                if i >= objects && matched.is_some_and(|m| m < objects) {
+                    break;
+                }
+                if ious[i] >= best {
+                    best = ious[i];
+                    matched = Some(i);
+                }
+            }
+            *verdict = match matched {
+                Some(i) => {
+                    taken[i][overlap] = true;
+                    if i < objects {
+                        Verdict::Right
+                    } else {
+                        Verdict::Ignored
+                    }
+                }
+                None if is_outside(bbox[2] * bbox[3]) => Verdict::Ignored,
+                None => Verdict::Wrong,
+            };
+        }
+        verdicts.push((*score, of_found));
+    }
+    objects as u32
+}
+
+/// Overlap of a detection with an object; with a crowd, the share of the detection in it.
+fn iou(bbox: &[f64; 4], truth: &TrueBox) -> f64 {
+    let [x, y, w, h] = *bbox;
+    let [tx, ty, tw, th] = truth.bbox;
+    let both_x = (x + w).min(tx + tw) - x.max(tx);
+    let both_y = (y + h).min(ty + th) - y.max(ty);
+    if both_x <= 0.0 || both_y <= 0.0 {
+        return 0.0;
+    }
+    let both = both_x * both_y;
+    let all = if truth.is_crowd {
+        w * h
+    } else {
+        w * h + tw * th - both
+    };
+    both / all
+}
+
+/// Reads a COCO results file.
+///
+/// # Errors
+/// When it cannot be read or is none.
+pub fn read_results(path: &Path) -> Result<Vec<CocoResult>, EvalError> {
+    let file = File::open(path).map_err(|e| EvalError::file(path, e))?;
+    serde_json::from_reader(BufReader::new(file)).map_err(|e| EvalError::file(path, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(score: f64, bbox: [f64; 4]) -> CocoResult {
+        CocoResult {
+            image_id: 1,
+            category_id: 1,
+            bbox: Some(bbox),
+            segmentation: None,
+            score,
+        }
+    }
+
+    fn truth(boxes: &[[f64; 4]]) -> CocoBoxes {
+        let boxes = boxes.iter().map(|b| TrueBox {
+            bbox: *b,
+            area: b[2] * b[3],
+            is_crowd: false,
+        });
+        CocoBoxes {
+            images: BTreeSet::from([1]),
+            categories: BTreeSet::from([1, 2]),
+            boxes: HashMap::from([((1, 1), boxes.collect())]),
+        }
+    }
+
+    #[test]
+    fn all_found_is_one_and_half_found_is_about_half() {
+        let two = [[0.0, 0.0, 50.0, 50.0], [100.0, 0.0, 50.0, 50.0]];
+        let all = [result(0.9, two[0]), result(0.8, two[1])];
+        let figures = truth(&two).figures(&all);
+        assert_eq!((figures.precision[0], figures.recall[2]), (1.0, 1.0));
+        assert_eq!(figures.recall[0], 0.5, "one detection finds one of two");
+        assert_eq!(figures.precision[3], -1.0, "nothing is small");
+        let half = truth(&two).figures(&all[..1]);
+        assert!((half.precision[0] - 51.0 / 101.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_crowd_is_neither_found_nor_missed() {
+        let mut boxes = truth(&[[0.0, 0.0, 50.0, 50.0]]);
+        let crowd = TrueBox {
+            bbox: [100.0, 0.0, 400.0, 400.0],
+            area: 9e4,
+            is_crowd: true,
+        };
+        boxes.boxes.get_mut(&(1, 1)).expect("there").push(crowd);
+        let seen = [
+            result(0.99, [150.0, 50.0, 40.0, 40.0]),
+            result(0.98, [300.0, 50.0, 40.0, 40.0]),
+            result(0.5, [0.0, 0.0, 50.0, 50.0]),
+        ];
+        assert_eq!(boxes.figures(&seen).precision[0], 1.0);
+    }
+}
