@@ -113,10 +113,11 @@ impl Pipeline {
         });
 
         // 0-capture
-        let (policy, capacity) = if drops {
-            (Policy::NewestWins, 1)
-        } else {
-            (Policy::Block, 2)
+        let (policy, capacity) = match (drops, self.attention.is_some()) {
+            (true, _) => (Policy::NewestWins, 1),
+            (false, false) => (Policy::Block, 2),
+            // Looks come in bursts; meanwhile the source goes on.
+            (false, true) => (Policy::Block, 12),
         };
         let (captured_tx, captured_rx) = edge("capture", capacity, policy);
         let capture_counts = captured_tx.counts();

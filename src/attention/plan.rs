@@ -12,6 +12,8 @@ use crate::frame::{Image, Look, LookAt, RectPx, Similarity, SizePx};
 const PLANE_WIDTH: usize = 160;
 /// Parts of a frame this near to all of it are looked at as a whole.
 const NEARLY_ALL: f32 = 0.6;
+/// How long after the last change things are at rest.
+const REST_MS: f64 = 400.0;
 /// Frames between two decisions of the governor.
 const SETTLE_FRAMES: u64 = 15;
 
@@ -240,6 +242,11 @@ impl Attention {
             self.changed_ms = Some(t_ms);
             return false;
         }
+        // Once things have come to rest one more look tells whether they are still there.
+        let rests = self.looked_ms.is_some_and(|looked| t_ms - looked >= REST_MS);
+        if rests && self.changed_ms == self.looked_ms {
+            return false;
+        }
         within(self.looked_ms, gate.force_ms) && !within(self.changed_ms, gate.after_ms)
     }
 
@@ -390,7 +397,8 @@ mod tests {
         blocks[31] = Some(110);
         let looks = looks(spec, &blocks);
         let at: Vec<usize> = (0..60).filter(|i| looks[*i].at == LookAt::Whole).collect();
-        // The first, the forced one after a second, the block's coming and going, and a while on.
+        // The first, the forced one after a second, the block's coming and going, a while on, and
+        // once more after a second.
         assert_eq!(at, [0, 25, 30, 31, 32, 33, 34, 59]);
         assert!(looks[10].is_still && !looks[30].is_still);
     }

@@ -263,7 +263,9 @@ impl Tracker {
             if matched[at - 1] {
                 return true;
             }
-            if !was_looked_at(&track.motion.rect(), scene.looked) {
+            // What is lost stays so until it is seen; looking elsewhere does not bring it back.
+            let was_there = track.state != TrackState::Lost;
+            if was_there && !was_looked_at(&track.motion.rect(), scene.looked) {
                 track.state = TrackState::Held;
                 if !scene.is_still {
                     track.unlooked_ms += dt_ms;
