@@ -27,7 +27,7 @@ const MATCH_IOU: f64 = 0.2;
 const CONFIRM_FRAMES: u32 = 3;
 const MEMORY_MS: u64 = 1500;
 const LEAVE_MS: u64 = 500;
-const HYSTERESIS: f64 = 0.1;
+const HYSTERESIS: f64 = 0.2;
 
 /// Tracks and events, record by record.
 #[derive(Default)]

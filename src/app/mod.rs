@@ -149,6 +149,7 @@ pub fn run(
             detail: area_detail(&config),
             locator: locator(&config),
             attends: attends(&config),
+            sizes: info.size.is_none(),
         },
         rules: AreaRules::new(area_rules(&config, &labels)),
         analyst: Analyst::new(&config, &labels),

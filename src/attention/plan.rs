@@ -243,7 +243,9 @@ impl Attention {
             return false;
         }
         // Once things have come to rest one more look tells whether they are still there.
-        let rests = self.looked_ms.is_some_and(|looked| t_ms - looked >= REST_MS);
+        let rests = self
+            .looked_ms
+            .is_some_and(|looked| t_ms - looked >= REST_MS);
         if rests && self.changed_ms == self.looked_ms {
             return false;
         }

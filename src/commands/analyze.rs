@@ -34,7 +34,7 @@ enum Failure {
 pub fn analyze(arguments: &AnalyzeArgs) -> u8 {
     let overrides = arguments.overrides.iter().map(|o| Override::parse(o));
     let overrides: Result<Vec<_>, _> = overrides.collect();
-    let config = match overrides.and_then(|o| config::load(&arguments.pipeline, &o)) {
+    let config = match overrides.and_then(|o| config::load_for_analysis(&arguments.pipeline, &o)) {
         Ok(config) => config,
         Err(faults) => {
             say(&faults.to_string());
@@ -66,63 +66,85 @@ fn run(arguments: &AnalyzeArgs, config: &PipelineConfig) -> Result<(), Failure> 
         Box::new(BufReader::new(opened))
     };
     let output = arguments.output.as_deref().unwrap_or("-".as_ref());
-    let mut analyst = Analyst::new(config, &Arc::new(config.card.labels()));
-    let mut open: Option<(Box<dyn RecordSink>, SizePx)> = None;
-    let mut held: Option<FrameRecord> = None;
-    let mut flush = |held: &mut Option<FrameRecord>,
-                     open: &mut Option<(Box<dyn RecordSink>, SizePx)>| {
-        if let (Some(mut frame), Some((sink, size))) = (held.take(), open.as_mut()) {
-            analyst.update(&mut frame, *size);
-            sink.frame(&frame)?;
-        }
-        Ok::<(), Failure>(())
+    let mut run = Analysis {
+        analyst: Analyst::new(config, &Arc::new(config.card.labels())),
+        sink: None,
+        size: None,
+        held: None,
     };
+    let mut line_of_frame = 0;
     for (i, line) in reader.lines().enumerate() {
         let line = line.map_err(|e| fault(i + 1, e.to_string()))?;
         let record: Record = serde_json::from_str(&line)
             .map_err(|e| fault(i + 1, format!("it is no record: {e}")))?;
+        let unknown_size = |at: usize| {
+            let why = "the frame's size is neither in its record nor in the run's";
+            fault(at, why.to_owned())
+        };
         match record {
-            Record::Run(mut run) => {
-                let (Some(width), Some(height)) = (run.source.width, run.source.height) else {
-                    let why = "the frames' size is not in the run record; pictures of many sizes \
-                               cannot be analyzed";
-                    return Err(fault(i + 1, why.to_owned()));
-                };
-                if open.is_some() {
-                    return Err(fault(
-                        i + 1,
-                        "a second run begins; analyze one at a time".to_owned(),
-                    ));
-                }
-                run.analysis_sha256 = config.analysis_sha256();
-                let sink: Box<dyn RecordSink> = match arguments.format {
-                    AnalyzeFormat::Jsonl => Box::new(JsonlSink::open(output, &run, true)?),
+            Record::Run(_) if run.sink.is_some() => {
+                return Err(fault(
+                    i + 1,
+                    "a second run begins; analyze one at a time".to_owned(),
+                ));
+            }
+            Record::Run(mut of_run) => {
+                let source = &of_run.source;
+                let size = source.width.zip(source.height);
+                run.size = size.map(|(width, height)| SizePx { width, height });
+                of_run.analysis_sha256 = config.analysis_sha256();
+                run.sink = Some(match arguments.format {
+                    AnalyzeFormat::Jsonl => Box::new(JsonlSink::open(output, &of_run, true)?),
                     AnalyzeFormat::Mot => Box::new(MotSink::open(output)?),
-                };
-                open = Some((sink, SizePx { width, height }));
+                });
+            }
+            Record::Frame(_) if run.sink.is_none() => {
+                return Err(fault(i + 1, "there is no run record before it".to_owned()));
             }
             Record::Frame(frame) => {
-                if open.is_none() {
-                    return Err(fault(i + 1, "there is no run record before it".to_owned()));
-                }
-                flush(&mut held, &mut open)?;
-                held = Some(without_analysis(frame));
+                run.flush(|| unknown_size(line_of_frame))?;
+                line_of_frame = i + 1;
+                run.held = Some(without_analysis(frame));
             }
             Record::Event(event) => {
-                if let Some(frame) = held.as_mut().filter(|_| is_of_pixels(&event)) {
+                if let Some(frame) = run.held.as_mut().filter(|_| is_of_pixels(&event)) {
                     frame.events.push(event);
                 }
             }
             Record::End(end) => {
-                flush(&mut held, &mut open)?;
-                if let Some((mut sink, _)) = open.take() {
+                run.flush(|| unknown_size(line_of_frame))?;
+                if let Some(mut sink) = run.sink.take() {
                     sink.finish(&end)?;
                 }
             }
         }
     }
     // Records without an end were cut off; what is there is analyzed.
-    flush(&mut held, &mut open)
+    run.flush(|| fault(line_of_frame, "the frame's size is not known".to_owned()))
+}
+
+/// An analysis under way.
+struct Analysis {
+    analyst: Analyst,
+    sink: Option<Box<dyn RecordSink>>,
+    /// Of all frames, if they have the same.
+    size: Option<SizePx>,
+    /// The last frame, whose events may follow.
+    held: Option<FrameRecord>,
+}
+
+impl Analysis {
+    /// Analyzes and writes the last frame.
+    fn flush(&mut self, unknown_size: impl FnOnce() -> Failure) -> Result<(), Failure> {
+        let (Some(mut frame), Some(sink)) = (self.held.take(), &mut self.sink) else {
+            return Ok(());
+        };
+        let own = frame.size.map(|[width, height]| SizePx { width, height });
+        let size = own.or(self.size).ok_or_else(unknown_size)?;
+        self.analyst.update(&mut frame, size);
+        sink.frame(&frame)?;
+        Ok(())
+    }
 }
 
 fn is_of_pixels(event: &EventRecord) -> bool {

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::arguments::RunArguments;
 use super::card::{CardSpec, ResizeSpec};
-use super::fault::{ConfigFaults, why};
+use super::fault::{ConfigFaults, Fault, why};
 use super::named::{Named, keys};
 use super::overrides::Override;
 use super::spec::{PipelineSpec, TelemetrySpec};
@@ -90,24 +90,54 @@ pub fn load_for_run(
     overrides: &[Override],
     arguments: &RunArguments,
 ) -> Result<PipelineConfig, ConfigFaults> {
+    load_with(file, overrides, arguments, true)
+}
+
+/// Loads the pipeline `file` under `overrides` for its labels and what is made of detections:
+/// neither its sources and sinks nor its network need to be there.
+///
+/// # Errors
+/// All faults that were found.
+pub fn load_for_analysis(
+    file: &Path,
+    overrides: &[Override],
+) -> Result<PipelineConfig, ConfigFaults> {
+    load_with(file, overrides, &RunArguments::default(), false)
+}
+
+fn load_with(
+    file: &Path,
+    overrides: &[Override],
+    arguments: &RunArguments,
+    runs: bool,
+) -> Result<PipelineConfig, ConfigFaults> {
     let document = Document::read(file, overrides)?;
     let mut spec: PipelineSpec = document.parse()?;
     join_paths(&mut spec, file.parent().unwrap_or(Path::new("")));
     let origins = arguments.apply(&mut spec)?;
     let mut named = Named::new(&document, &spec, origins);
-    named.check_sources();
-    named.check_telemetry();
     named.check_zones();
     named.check_lines();
-    named.check_attention();
-    named.check_order();
-    named.check_sinks();
-    named.check_mot();
-    let card = match load_card(&spec.model.card).and_then(|card| variant(&document, &spec, card)) {
+    if runs {
+        named.check_sources();
+        named.check_telemetry();
+        named.check_attention();
+        named.check_order();
+        named.check_sinks();
+        named.check_mot();
+    }
+    let card = if runs {
+        load_card(&spec.model.card).and_then(|card| variant(&document, &spec, card))
+    } else {
+        load_card_alone(&spec.model.card).map(|card| (card, String::new()))
+    };
+    let card = match card {
         Ok((card, model_sha256)) => {
             named.check_labels(&card);
             named.check_head(&card);
-            named.check_overwriting(&[file, &spec.model.card, &card.file]);
+            if runs {
+                named.check_overwriting(&[file, &spec.model.card, &card.file]);
+            }
             Some((card, model_sha256))
         }
         Err(ConfigFaults(of_card)) if !spec.model.card.is_file() => {
@@ -187,6 +217,56 @@ fn variant(
 /// All faults of the card; a file that is missing or has another fingerprint.
 pub fn load_card(file: &Path) -> Result<(CardSpec, String), ConfigFaults> {
     let document = Document::read(file, &[])?;
+    let (card, mut faults) = parse_card(file, &document)?;
+    let mut fault = |path: &[&str], what: String| {
+        faults.push(document.fault_at_value(&keys(path), what));
+    };
+    let sha256 = match fs::read(&card.file) {
+        Err(e) => {
+            fault(
+                &["file"],
+                format!("cannot read {}: {}", card.file.display(), why(&e)),
+            );
+            String::new()
+        }
+        Ok(bytes) => {
+            let got = hex(&Sha256::digest(&bytes));
+            if card
+                .sha256
+                .as_ref()
+                .is_some_and(|expected| *expected != got)
+            {
+                fault(
+                    &["sha256"],
+                    format!("{} has the sha256 {got}", card.file.display()),
+                );
+            }
+            got
+        }
+    };
+    if faults.is_empty() {
+        Ok((card, sha256))
+    } else {
+        Err(ConfigFaults::in_order(faults))
+    }
+}
+
+/// Loads a model card without looking at its ONNX file.
+fn load_card_alone(file: &Path) -> Result<CardSpec, ConfigFaults> {
+    let document = Document::read(file, &[])?;
+    let (card, faults) = parse_card(file, &document)?;
+    if faults.is_empty() {
+        Ok(card)
+    } else {
+        Err(ConfigFaults::in_order(faults))
+    }
+}
+
+/// A card and the faults of what it says by itself.
+fn parse_card(
+    file: &Path,
+    document: &Document<'_>,
+) -> Result<(CardSpec, Vec<Fault>), ConfigFaults> {
     let mut card: CardSpec = document.parse()?;
     card.file = file.parent().unwrap_or(Path::new("")).join(&card.file);
     let mut faults = Vec::new();
@@ -234,34 +314,7 @@ pub fn load_card(file: &Path) -> Result<(CardSpec, String), ConfigFaults> {
             fault(&["labels", &index, "id"], what.to_owned());
         }
     }
-    let sha256 = match fs::read(&card.file) {
-        Err(e) => {
-            fault(
-                &["file"],
-                format!("cannot read {}: {}", card.file.display(), why(&e)),
-            );
-            String::new()
-        }
-        Ok(bytes) => {
-            let got = hex(&Sha256::digest(&bytes));
-            if card
-                .sha256
-                .as_ref()
-                .is_some_and(|expected| *expected != got)
-            {
-                fault(
-                    &["sha256"],
-                    format!("{} has the sha256 {got}", card.file.display()),
-                );
-            }
-            got
-        }
-    };
-    if faults.is_empty() {
-        Ok((card, sha256))
-    } else {
-        Err(ConfigFaults::in_order(faults))
-    }
+    Ok((card, faults))
 }
 
 fn join_paths(spec: &mut PipelineSpec, base: &Path) {

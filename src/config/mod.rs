@@ -23,7 +23,7 @@ pub use card::{
     InputSpec, LabelSpec, LetterboxAnchor, ResizeSpec, SsdHeadSpec,
 };
 pub use fault::{ConfigFaults, Fault, Place};
-pub use load::{PipelineConfig, load, load_card, load_for_run};
+pub use load::{PipelineConfig, load, load_card, load_for_analysis, load_for_run};
 pub use overrides::Override;
 pub use spec::{
     AnchorPoint, AreaRuleSpec, AreaSpec, AttentionSpec, CameraSpec, ClassSpec, CocoSpec,

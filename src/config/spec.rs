@@ -256,7 +256,7 @@ pub struct LineSpec {
     #[serde(default)]
     pub anchor: AnchorPoint,
     /// How far from the line an object must be to count as on one side of it, in parts of its
-    /// height (default 0.1).
+    /// height (default 0.2).
     #[schemars(range(min = 0.0, max = 10.0))]
     pub hysteresis: Option<f64>,
 }

@@ -99,6 +99,9 @@ pub struct FrameRecord {
     /// File name of the picture, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Columns and rows, where not all frames have the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<[u32; 2]>,
     /// Frames dropped between the last record and this one.
     pub dropped_before: u64,
     /// What the drone that carries the camera said at that time.

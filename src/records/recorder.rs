@@ -37,6 +37,8 @@ pub struct Recorder {
     pub locator: Option<Locator>,
     /// Whether it is said of each frame if the network looked.
     pub attends: bool,
+    /// Whether it is said of each frame how large it is.
+    pub sizes: bool,
 }
 
 impl Recorder {
@@ -61,6 +63,7 @@ impl Recorder {
             frame: meta.frame,
             pts_ms: rounded(meta.pts.as_ms(), 1000.0),
             name: meta.name.as_deref().map(str::to_owned),
+            size: self.sizes.then_some([size.width, size.height]),
             dropped_before,
             telemetry: meta.telemetry,
             inferred: self.attends.then_some(look.at != LookAt::Nothing),
@@ -231,6 +234,7 @@ mod tests {
             detail: AreaDetail::default(),
             locator,
             attends: false,
+            sizes: false,
         }
     }
 

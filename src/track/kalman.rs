@@ -13,6 +13,8 @@ const MEASURED: f64 = 0.05;
 const CENTRE_ACCELERATION: f64 = 0.8 * 0.8;
 /// The same of width and height.
 const SIZE_ACCELERATION: f64 = 0.2 * 0.2;
+/// How fast it is forgotten how large a box was, a second.
+const SHRINKS: f64 = 0.25;
 /// Standard deviation of the first velocity, in box heights a second: a runner, a car.
 const FIRST_VELOCITY: f64 = 2.0;
 
@@ -66,6 +68,8 @@ impl Axis {
 pub struct BoxMotion {
     /// Centre column and row, width, height.
     axes: [Axis; 4],
+    /// Width and height when it was last seen whole, shrinking slowly.
+    whole: [f64; 2],
 }
 
 impl BoxMotion {
@@ -74,6 +78,7 @@ impl BoxMotion {
         let z = measured(rect);
         Self {
             axes: z.map(|z| Axis::new(z, f64::from(rect.height).max(1.0))),
+            whole: [z[2], z[3]],
         }
     }
 
@@ -89,14 +94,31 @@ impl BoxMotion {
         ] {
             axis.predict(dt_s, density * height * height);
         }
+        let shrinks = (-SHRINKS * dt_s).exp();
+        self.whole = self.whole.map(|side| side * shrinks);
     }
 
     /// Takes in where it was seen.
     pub fn correct(&mut self, rect: &RectPx) {
-        let variance = (MEASURED * self.height()).powi(2);
-        for (axis, z) in self.axes.iter_mut().zip(measured(rect)) {
+        let z = measured(rect);
+        let noise = self.noise(&z);
+        for ((axis, z), variance) in self.axes.iter_mut().zip(z).zip(noise) {
             axis.correct(z, variance);
         }
+        self.whole = [self.whole[0].max(z[2]), self.whole[1].max(z[3])];
+    }
+
+    /// Variances of a measurement. Of a box that is narrower than it was, a part is hidden, and its
+    /// centre may be off by half of that.
+    fn noise(&self, z: &[f64; 4]) -> [f64; 4] {
+        let of_edges = (MEASURED * self.height()).powi(2);
+        let hidden = |i: usize| ((self.whole[i] - z[i + 2]).max(0.0) / 2.0).powi(2);
+        [
+            of_edges + hidden(0),
+            of_edges + hidden(1),
+            of_edges,
+            of_edges,
+        ]
     }
 
     /// Keeps its size, which nobody sees now; where it goes is another matter.
@@ -116,6 +138,7 @@ impl BoxMotion {
         [x.x, y.x] = now_from_before.point([x.x, y.x]);
         [x.v, y.v] = now_from_before.vector([x.v, y.v]);
         let scale = now_from_before.scale();
+        self.whole = self.whole.map(|side| side * scale);
         for axis in [w, h] {
             axis.x *= scale;
             axis.v *= scale;
@@ -125,6 +148,15 @@ impl BoxMotion {
             axis.xv *= scale * scale;
             axis.vv *= scale * scale;
         }
+    }
+
+    /// Squared distance of a box's centre from where it is expected, in standard deviations.
+    pub fn distance_squared(&self, rect: &RectPx) -> f64 {
+        let variance = (MEASURED * self.height()).powi(2);
+        let centre = self.axes[..2].iter().zip(measured(rect));
+        centre
+            .map(|(axis, z)| (z - axis.x).powi(2) / (axis.xx + variance))
+            .sum()
     }
 
     /// The box.
@@ -198,10 +230,9 @@ mod tests {
             }
         }
 
-        fn correct(&mut self, z: [f64; 4]) {
-            let r = (MEASURED * self.x[3].max(1.0)).powi(2);
+        fn correct(&mut self, z: [f64; 4], noise: [f64; 4]) {
             for (m, z) in z.into_iter().enumerate() {
-                let s = self.p[m][m] + r;
+                let s = self.p[m][m] + noise[m];
                 let gain: [f64; 8] = std::array::from_fn(|i| self.p[i][m] / s);
                 let surprise = z - self.x[m];
                 let p = self.p;
@@ -236,8 +267,9 @@ mod tests {
                 fast.predict(dt);
                 dense.predict(dt);
                 if seen {
+                    let z = measured(&rect(x, y, w, h));
+                    dense.correct(z, fast.noise(&z));
                     fast.correct(&rect(x, y, w, h));
-                    dense.correct(measured(&rect(x, y, w, h)));
                 }
                 for i in 0..4 {
                     let near = |a: f64, b: f64| (a - b).abs() <= 1e-6 * (1.0 + b.abs());

@@ -98,8 +98,21 @@ pub struct Tracker {
 /// Each side of a box is moved out by this part of it before overlaps are taken, so that small and
 /// fast objects still meet themselves (after C-BIoU, Yang et al., WACV 2023).
 const BUFFER: f32 = 0.15;
-/// Least overlap in the second stage, of what scored badly, and for what is not confirmed.
+/// Least overlap in the second stage, of what scored badly.
 const STRICT_IOU: f64 = 0.4;
+/// Standard deviations from where it is expected within which something that was hidden comes back.
+const EXPECTED: f64 = 3.0;
+/// How long an object that has no number yet may be missed.
+const TENTATIVE_MS: f64 = 150.0;
+
+/// What makes a match.
+#[derive(Clone, Copy)]
+enum Match {
+    /// So much overlap at least.
+    Overlap(f64),
+    /// Being where the filter expects it, within what it is unsure of.
+    Expected,
+}
 
 impl Tracker {
     /// Knows of nothing yet.
@@ -127,29 +140,29 @@ impl Tracker {
             .filter(|i| seen[*i].score >= self.spec.score_low)
             .partition(|i| !seen[*i].is_faint);
         let mut matched = vec![false; self.tracks.len()];
-        let stages: [(&[usize], fn(&Track) -> bool, f64, bool); 3] = [
-            (&first, |t| t.id > 0, self.spec.match_iou, true),
+        let least = self.spec.match_iou;
+        let stages: [(&[usize], fn(&Track) -> bool, Match); 4] = [
+            (&first, |t| t.id > 0, Match::Overlap(least)),
             // What is lost does not come back as a faint shadow.
             (
                 &second,
-                |t| t.id > 0 && t.missed_ms == 0.0,
-                STRICT_IOU,
-                false,
+                |t| t.id > 0 && t.state != TrackState::Lost,
+                Match::Overlap(STRICT_IOU),
             ),
+            (&first, |t| t.id == 0, Match::Overlap(least)),
             (
                 &first,
-                |t| t.id == 0,
-                STRICT_IOU.min(self.spec.match_iou * 1.5),
-                true,
+                |t| t.id > 0 && t.state == TrackState::Lost,
+                Match::Expected,
             ),
         ];
-        for (candidates, takes_part, iou, by_score) in stages {
+        for (candidates, takes_part, how) in stages {
             let tracks: Vec<usize> = (0..self.tracks.len())
                 .filter(|t| !matched[*t] && takes_part(&self.tracks[*t]))
                 .collect();
             let free = candidates.iter().copied();
             let free: Vec<usize> = free.filter(|i| track_of[*i].is_none()).collect();
-            for (t, i) in self.matches(&tracks, &free, seen, iou, by_score) {
+            for (t, i) in self.matches(&tracks, &free, seen, how) {
                 matched[t] = true;
                 track_of[i] = Some(t);
             }
@@ -205,8 +218,7 @@ impl Tracker {
         tracks: &[usize],
         candidates: &[usize],
         seen: &[Observation],
-        least_iou: f64,
-        by_score: bool,
+        how: Match,
     ) -> Vec<(usize, usize)> {
         if tracks.is_empty() || candidates.is_empty() {
             return Vec::new();
@@ -220,16 +232,30 @@ impl Tracker {
             let track = &self.tracks[*t];
             let expected = buffered(&track.motion.rect());
             costs.extend(candidates.iter().zip(&enlarged).map(|(i, rect)| {
-                if seen[*i].category_id != track.category_id {
+                let observation = &seen[*i];
+                if observation.category_id != track.category_id {
                     return f64::INFINITY;
                 }
-                let score = if by_score { seen[*i].score } else { 1.0 };
-                let iou = f64::from(expected.iou(rect));
-                // The better of two equal overlaps wins; scores alone make no match.
-                if iou < least_iou {
-                    f64::INFINITY
-                } else {
-                    1.0 - iou * score
+                match how {
+                    Match::Overlap(least) => {
+                        let iou = f64::from(expected.iou(rect));
+                        // The surer of two equal overlaps wins; being sure alone is no match.
+                        if iou < least {
+                            f64::INFINITY
+                        } else {
+                            1.0 - iou * observation.score
+                        }
+                    }
+                    Match::Expected => {
+                        let ratio = rect.height / expected.height.max(1.0);
+                        let is_like = (0.5..2.0).contains(&ratio);
+                        let squared = track.motion.distance_squared(&observation.rect);
+                        if is_like {
+                            squared / (EXPECTED * EXPECTED)
+                        } else {
+                            f64::INFINITY
+                        }
+                    }
                 }
             }));
         }
@@ -275,7 +301,12 @@ impl Tracker {
             track.missed_ms += dt_ms + track.unlooked_ms;
             track.unlooked_ms = 0.0;
             track.state = TrackState::Lost;
-            track.id > 0 && track.missed_ms <= memory_ms
+            let memory_ms = if track.id > 0 {
+                memory_ms
+            } else {
+                TENTATIVE_MS
+            };
+            track.missed_ms <= memory_ms
         });
     }
 
