@@ -84,7 +84,10 @@ fn bad_truth_and_results_are_one_line_each() {
             &["tracking", "--mot", &path("")],
             "line 1: expected frame,id",
         ),
-        (&["tracking", "--mot", &path("truth.json")], "no gt.txt"),
+        (
+            &["tracking", "--mot", &path("truth.json")],
+            "Not a directory",
+        ),
     ];
     for (arguments, expected) in cases {
         let output = run(&[&["eval"], arguments].concat());
