@@ -87,6 +87,7 @@ fn segmentation(name: &str, logit: impl Fn(usize, usize, usize) -> f32) {
     let mut overlay = Overlay::new(OverlayStyle::default(), Arc::new(labels));
     let mut picture = RgbImage::new(SIZE.width, SIZE.height);
     let prediction = Prediction {
+        look: mobilens::frame::Look::default(),
         detections: Vec::new(),
         segmentation: Some(Segmentation {
             mask: Arc::new(mask),
@@ -139,6 +140,7 @@ fn overlay() {
         overlay.draw_mut(
             black_box(&mut picture),
             &Prediction {
+                look: mobilens::frame::Look::default(),
                 detections,
                 segmentation: None,
             },

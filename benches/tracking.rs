@@ -13,7 +13,7 @@ const FRAMES: u64 = 20_000;
 
 /// `objects` that go back and forth at their own speeds; one of ten is not seen, some are faint.
 fn frame(number: u64, objects: u64) -> FrameRecord {
-    let seen = (0..objects).filter(|i| (number * 7 + i * 13) % 10 != 0);
+    let seen = (0..objects).filter(|i| !(number * 7 + i * 13).is_multiple_of(10));
     let detections = seen.map(|i| {
         let way = 1200 - 40;
         let along = (number * (1 + i % 5) + i * 91) % (2 * way);
@@ -21,7 +21,11 @@ fn frame(number: u64, objects: u64) -> FrameRecord {
         DetectionRecord {
             category_id: 1,
             label: "person".to_owned(),
-            score: if (number + i) % 9 == 0 { 0.2 } else { 0.8 },
+            score: if (number + i).is_multiple_of(9) {
+                0.2
+            } else {
+                0.8
+            },
             bbox: [x as f64, (20 + i * 30 % 600) as f64, 40.0, 90.0],
             ..DetectionRecord::default()
         }

@@ -39,7 +39,7 @@ fn draw(picture: &mut RgbImage, style: OverlayStyle, detections: Vec<Detection>)
         picture,
         &Prediction {
             detections,
-            segmentation: None,
+            ..Prediction::default()
         },
     );
 }

@@ -236,7 +236,7 @@ fn least_squares(pairs: &[([f64; 2], [f64; 2])], chosen: &[usize]) -> Option<Sim
         square += x * x + y * y;
     }
     // Points too near to each other say nothing of rotation and scale.
-    if !(square > 16.0) {
+    if square.is_nan() || square <= 16.0 {
         return None;
     }
     let (a, b) = (a / square, b / square);

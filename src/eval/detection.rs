@@ -53,6 +53,11 @@ struct TrueBox {
     is_crowd: bool,
 }
 
+/// A detection: its score and box.
+type Found = (f64, [f64; 4]);
+/// What is true and what was found in a picture, of one class.
+type Picture<'a> = (&'a [TrueBox], &'a [Found]);
+
 /// True boxes of many pictures.
 #[derive(Default)]
 pub struct CocoBoxes {
@@ -101,7 +106,7 @@ impl CocoBoxes {
     /// The twelve figures of `results`; those of pictures and classes without annotations are left
     /// out.
     pub fn figures(&self, results: &[CocoResult]) -> CocoFigures {
-        let mut found: BTreeMap<(u32, u64), Vec<(f64, [f64; 4])>> = BTreeMap::new();
+        let mut found: BTreeMap<(u32, u64), Vec<Found>> = BTreeMap::new();
         for result in results {
             let known =
                 self.knows(result.image_id) && self.categories.contains(&result.category_id);
@@ -118,7 +123,7 @@ impl CocoBoxes {
         let mut precisions: Vec<Vec<[f64; OVERLAPS]>> = vec![Vec::new(); AREAS.len()];
         let mut recalls: Vec<Vec<[f64; OVERLAPS]>> = vec![Vec::new(); AREAS.len() + 2];
         for category in &self.categories {
-            let of_class: Vec<(&[TrueBox], &[(f64, [f64; 4])])> = self
+            let of_class: Vec<Picture<'_>> = self
                 .images
                 .iter()
                 .map(|image| {
@@ -187,7 +192,7 @@ enum Verdict {
 
 /// Mean precision and greatest recall of one class at each overlap; `None` without objects.
 fn of_one(
-    pictures: &[(&[TrueBox], &[(f64, [f64; 4])])],
+    pictures: &[Picture<'_>],
     range: (f64, f64),
     most: usize,
 ) -> Option<([f64; OVERLAPS], [f64; OVERLAPS])> {
@@ -236,7 +241,7 @@ fn of_one(
 /// Judges one picture's detections, best first; gives the number of objects to find.
 fn judge(
     truth: &[TrueBox],
-    found: &[(f64, [f64; 4])],
+    found: &[Found],
     (least, greatest): (f64, f64),
     verdicts: &mut Vec<(f64, [Verdict; OVERLAPS])>,
 ) -> u32 {
@@ -363,6 +368,6 @@ mod tests {
             result(0.98, [300.0, 50.0, 40.0, 40.0]),
             result(0.5, [0.0, 0.0, 50.0, 50.0]),
         ];
-        assert_eq!(boxes.figures(&seen).precision[0], 1.0);
+        assert!((boxes.figures(&seen).precision[0] - 1.0).abs() < 1e-9);
     }
 }

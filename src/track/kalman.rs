@@ -182,6 +182,10 @@ fn measured(rect: &RectPx) -> [f64; 4] {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "matrices are written as textbooks have them"
+)]
 mod tests {
     use proptest::prelude::*;
 

@@ -114,6 +114,9 @@ enum Match {
     Expected,
 }
 
+/// The detections of a stage of association, the tracks that take part, and what makes a match.
+type Stage<'a> = (&'a [usize], fn(&Track) -> bool, Match);
+
 impl Tracker {
     /// Knows of nothing yet.
     pub fn new(spec: TrackerSpec) -> Self {
@@ -141,7 +144,7 @@ impl Tracker {
             .partition(|i| !seen[*i].is_faint);
         let mut matched = vec![false; self.tracks.len()];
         let least = self.spec.match_iou;
-        let stages: [(&[usize], fn(&Track) -> bool, Match); 4] = [
+        let stages: [Stage<'_>; 4] = [
             (&first, |t| t.id > 0, Match::Overlap(least)),
             // What is lost does not come back as a faint shadow.
             (
