@@ -17,11 +17,8 @@ use crate::records::{
 };
 use crate::track::{Observation, Scene, TrackState, TrackView, Tracker, TrackerSpec};
 
-use super::detector::SCORE_THRESHOLD;
-use super::rules::polygon;
+use super::rules::{SCORE_LOW, SCORE_THRESHOLD, polygon};
 
-/// Detections below have no part in tracking, where the pipeline does not say.
-pub const SCORE_LOW: f64 = 0.1;
 /// Defaults of the pipeline's keys.
 const MATCH_IOU: f64 = 0.2;
 const CONFIRM_FRAMES: u32 = 3;

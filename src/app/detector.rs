@@ -15,13 +15,10 @@ use crate::postprocess::{
 };
 use crate::preprocess::PreprocessSpec;
 
-use super::analyst::SCORE_LOW;
 use super::fit::{ModelError, preprocess_spec};
 use super::inference::{ChainLatency, Inference};
 use super::pipeline::Chain;
-
-/// Score below which detections are dropped, where the pipeline does not say.
-pub const SCORE_THRESHOLD: f32 = 0.4;
+use super::rules::{SCORE_LOW, SCORE_THRESHOLD};
 
 /// A detector ready to be used by workers.
 #[derive(Debug)]

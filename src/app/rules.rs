@@ -7,6 +7,10 @@ use crate::config::{AreaSpec, PipelineConfig};
 use crate::frame::Polygon;
 use crate::postprocess::Labels;
 
+/// Score below which detections are dropped, where the pipeline does not say.
+pub const SCORE_THRESHOLD: f32 = 0.4;
+/// Detections below have no part in tracking either.
+pub const SCORE_LOW: f64 = 0.1;
 /// How long an area must last to be an event, where the pipeline does not say.
 const HOLD: Duration = Duration::from_secs(1);
 /// How far back past its limit a share must go, where the pipeline does not say.

@@ -1,6 +1,6 @@
 //! The pipeline's YAML and the model's card: load, check all of it, describe it.
 //!
-//! The types in `spec` and `card` are one to one with the YAML, and their JSON Schema is derived
+//! The types in the `spec` files and `card` are one to one with the YAML, and their JSON Schema is derived
 //! from them; the same schema that `mobilens schema` prints is what a file is checked against, so
 //! that all faults are found at once, each with its line and column. What a schema cannot say
 //! (does the file exist, has the model such a label) is checked in `named`.
@@ -14,6 +14,8 @@ mod locate;
 mod named;
 mod overrides;
 mod spec;
+mod spec_analysis;
+mod spec_sinks;
 mod values;
 mod yaml;
 

@@ -9,6 +9,9 @@ mod assign;
 mod kalman;
 mod tracker;
 
+#[cfg(test)]
+mod tests;
+
 pub use assign::assign;
 pub use kalman::BoxMotion;
 pub use tracker::{Observation, Scene, TrackState, TrackView, Tracker, TrackerSpec};

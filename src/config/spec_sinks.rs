@@ -1,0 +1,111 @@
+//! Where results go.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Exactly one kind of sink.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct SinkSpec {
+    /// A window with the live picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowSpec>,
+    /// Records as JSON lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jsonl: Option<JsonlSpec>,
+    /// Detections as one COCO results file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coco: Option<CocoSpec>,
+    /// Tracks in the MOTChallenge's results format.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mot: Option<MotSpec>,
+    /// Annotated pictures, a file a frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<ImagesSinkSpec>,
+    /// Segmentation masks, a file a frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masks: Option<MasksSinkSpec>,
+}
+
+/// Segmentation masks: PNG files of the frame's size with the class's number for each pixel (255:
+/// unknown) and the overlay's colours as their palette.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MasksSinkSpec {
+    /// Folder, relative to this YAML file; made if it is not there.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
+    pub dir: PathBuf,
+}
+
+/// A window with the live picture.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WindowSpec {
+    /// Title; default: the stream's name.
+    pub title: Option<String>,
+    /// Columns at the beginning (default 960).
+    #[schemars(range(min = 64, max = 7680))]
+    pub width_px: Option<u32>,
+    /// Rows at the beginning (default 540).
+    #[schemars(range(min = 64, max = 4320))]
+    pub height_px: Option<u32>,
+}
+
+/// Records as JSON lines.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JsonlSpec {
+    /// File, relative to this YAML file, or `-` for standard output.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
+    pub path: PathBuf,
+    /// Add latencies to each frame; such files do not compare.
+    #[serde(default)]
+    pub timings: bool,
+}
+
+/// Detections as one COCO results file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CocoSpec {
+    /// File, relative to this YAML file, or `-` for standard output.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
+    pub path: PathBuf,
+}
+
+/// Tracks in the MOTChallenge's results format.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MotSpec {
+    /// File, relative to this YAML file, or `-` for standard output.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
+    pub path: PathBuf,
+}
+
+/// Annotated pictures, a file a frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImagesSinkSpec {
+    /// Folder, relative to this YAML file; made if it is not there.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
+    pub dir: PathBuf,
+    /// File format (default png).
+    #[serde(default)]
+    pub format: PictureFormat,
+    /// Quality of JPEG files (default 90).
+    #[schemars(range(min = 1, max = 100))]
+    pub quality: Option<u8>,
+}
+
+/// A picture file's format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PictureFormat {
+    /// Without loss.
+    #[default]
+    Png,
+    /// Small.
+    Jpeg,
+}
