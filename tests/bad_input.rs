@@ -9,9 +9,11 @@ use std::path::Path;
 use image::RgbImage;
 use support::{complaints, file, mobilens, run, stderr};
 
-/// Runs the tiny pipeline on `input`; it must fail with `code` and one line that holds `words`.
+/// Runs the tiny pipeline on `input`, on a machine without ffmpeg; it must fail with `code` and one
+/// line that holds `words`.
 fn refused(input: &Path, code: i32, words: &str) {
     let output = mobilens()
+        .env("PATH", "")
         .args(["tests/data/tiny/replay.yaml", "--headless", "--input"])
         .arg(input)
         .output()

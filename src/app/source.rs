@@ -1,13 +1,15 @@
 //! Opens the source that a pipeline names, or its fallback.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use super::feed::Pace;
 use crate::capture::{
-    CameraRequest, CameraSource, CaptureError, DEFAULT_IMAGES_FPS, ImagesSource, Source,
-    VideoSource,
+    CameraRequest, CameraSource, CaptureError, DEFAULT_IMAGES_FPS, FfmpegSource, ImagesSource,
+    Source, VideoSource, Y4M_MAGIC, Y4mSource,
 };
-use crate::config::{CameraSpec, PaceSpec, PipelineSpec, SourceSpec};
+use crate::config::{CameraSpec, DecoderSpec, PaceSpec, PipelineSpec, SourceSpec, VideoSpec};
 use crate::telemetry::TelemetryLog;
 
 /// A source and how it is to be read.
@@ -56,11 +58,7 @@ fn open(spec: &SourceSpec) -> Result<OpenSource, CaptureError> {
         });
     }
     let (source, pace, looping): (Box<dyn Source>, _, _) = match (&spec.video, &spec.images) {
-        (Some(video), _) => (
-            Box::new(VideoSource::open(&video.path)?),
-            video.pace,
-            video.looping,
-        ),
+        (Some(video), _) => (open_video(video)?, video.pace, video.looping),
         (None, Some(images)) => {
             let fps = images.fps.unwrap_or(DEFAULT_IMAGES_FPS);
             (
@@ -114,6 +112,42 @@ fn telemetry(spec: &PipelineSpec) -> Result<Option<TelemetryLog>, CaptureError> 
             Ok(None)
         }
     }
+}
+
+/// Opens a clip with what can decode it.
+fn open_video(video: &VideoSpec) -> Result<Box<dyn Source>, CaptureError> {
+    let path = &video.path;
+    let ffmpeg = || -> Result<Box<dyn Source>, CaptureError> {
+        Ok(Box::new(FfmpegSource::open(path, &video.ffmpeg_args)?))
+    };
+    if path == Path::new("-") || begins_with(path, Y4M_MAGIC) {
+        return Ok(Box::new(Y4mSource::open(path)?));
+    }
+    match video.decoder {
+        DecoderSpec::Ffmpeg => ffmpeg(),
+        DecoderSpec::Builtin => Ok(Box::new(VideoSource::open(path)?)),
+        DecoderSpec::Auto => match VideoSource::open(path) {
+            Ok(source) => Ok(Box::new(source)),
+            Err(error @ CaptureError::Malformed { .. }) if FfmpegSource::is_installed() => {
+                // What neither can read is best explained by the built-in one.
+                let opened = ffmpeg().map_err(|_| error)?;
+                tracing::info!("{} is decoded by ffmpeg", path.display());
+                Ok(opened)
+            }
+            Err(error) => Err(error),
+        },
+    }
+}
+
+fn begins_with(path: &Path, magic: &[u8]) -> bool {
+    let mut start = vec![0; magic.len()];
+    // A pipe must not be read twice.
+    let is_file = std::fs::metadata(path).is_ok_and(|meta| meta.is_file());
+    is_file
+        && File::open(path)
+            .and_then(|mut f| f.read_exact(&mut start))
+            .is_ok()
+        && start == magic
 }
 
 fn camera_request(spec: &CameraSpec) -> CameraRequest {

@@ -5,11 +5,15 @@
 //! due, and what happens when nobody is ready for it, is decided by the flow.
 
 mod camera;
+mod ffmpeg;
 mod images;
 mod source;
 mod video;
+mod y4m;
 
 pub use camera::{CameraInfo, CameraMode, CameraRequest, CameraSource, list_cameras};
+pub use ffmpeg::FfmpegSource;
 pub use images::{DEFAULT_IMAGES_FPS, ImagesSource};
 pub use source::{CaptureError, Captured, Source, SourceInfo};
 pub use video::VideoSource;
+pub use y4m::{Y4M_MAGIC, Y4mReader, Y4mSource};

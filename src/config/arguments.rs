@@ -8,8 +8,8 @@ use super::fault::{ConfigFaults, why};
 use super::load::PipelineConfig;
 use super::named::Origins;
 use super::spec::{
-    CocoSpec, ImagesSpec, JsonlSpec, MotSpec, PaceSpec, PipelineSpec, SinkSpec, SourceSpec,
-    VideoSpec,
+    CocoSpec, DecoderSpec, ImagesSpec, JsonlSpec, MotSpec, PaceSpec, PipelineSpec, SinkSpec,
+    SourceSpec, VideoSpec,
 };
 
 /// What the JSON is.
@@ -141,10 +141,15 @@ fn source_of(input: &str) -> Result<SourceSpec, ConfigFaults> {
     }
     let fault = |what: String| ConfigFaults::of_argument(&format!("--input {input}"), what);
     let path = PathBuf::from(input);
-    let meta =
-        std::fs::metadata(&path).map_err(|e| fault(format!("cannot read it: {}", why(&e))))?;
+    let is_dir = if input == "-" {
+        false
+    } else {
+        let meta =
+            std::fs::metadata(&path).map_err(|e| fault(format!("cannot read it: {}", why(&e))))?;
+        meta.is_dir()
+    };
     Ok(
-        if meta.is_dir() || has_picture_ending(&path) || begins_like_picture(&path) {
+        if is_dir || has_picture_ending(&path) || begins_like_picture(&path) {
             SourceSpec {
                 images: Some(ImagesSpec {
                     path,
@@ -160,6 +165,8 @@ fn source_of(input: &str) -> Result<SourceSpec, ConfigFaults> {
                     path,
                     looping: false,
                     pace: PaceSpec::Fast,
+                    decoder: DecoderSpec::Auto,
+                    ffmpeg_args: Vec::new(),
                 }),
                 ..SourceSpec::default()
             }

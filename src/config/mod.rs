@@ -29,8 +29,8 @@ pub use load::{PipelineConfig, load, load_card, load_for_analysis, load_for_run}
 pub use overrides::Override;
 pub use spec::{
     AnchorPoint, AreaRuleSpec, AreaSpec, AttentionSpec, CameraSpec, ClassSpec, CocoSpec,
-    ColourSpec, DetectSpec, ImagesSinkSpec, ImagesSpec, InferenceSpec, IntervalSpec, JsonlSpec,
-    LineSpec, MasksSinkSpec, ModelSpec, MotSpec, MotionGateSpec, OverlaySpec, PaceSpec,
+    ColourSpec, DecoderSpec, DetectSpec, ImagesSinkSpec, ImagesSpec, InferenceSpec, IntervalSpec,
+    JsonlSpec, LineSpec, MasksSinkSpec, ModelSpec, MotSpec, MotionGateSpec, OverlaySpec, PaceSpec,
     PictureFormat, PipelineSpec, RegionsOn, RegionsSpec, SafeGroundSpec, SegmentSpec, SinkSpec,
     SourceSpec, TelemetrySpec, TilesSpec, TrackSpec, VideoSpec, WindowSpec, ZoneSpec,
 };

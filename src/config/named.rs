@@ -81,6 +81,9 @@ impl<'a> Named<'a> {
             let Some((kind, path)) = path_of_source(source) else {
                 continue;
             };
+            if kind == "video" && path == Path::new("-") {
+                continue;
+            }
             let shown = path.display();
             match fs::metadata(path) {
                 Err(e) => {
@@ -182,6 +185,7 @@ impl<'a> Named<'a> {
         let sources = sources.into_iter().flatten().filter_map(path_of_source);
         let read: Vec<PathBuf> = sources
             .map(|(_, path)| path)
+            .filter(|path| *path != Path::new("-"))
             .chain(also.iter().copied())
             .filter_map(place_of)
             .collect();

@@ -126,15 +126,35 @@ pub struct CameraSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VideoSpec {
-    /// MP4 or MOV with H.264, relative to this YAML file.
+    /// MP4 or MOV with H.264, or Y4M, or with ffmpeg installed whatever that reads; relative to this
+    /// YAML file. `-` is Y4M from standard input.
     #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub path: PathBuf,
+    /// What decodes it.
+    #[serde(default)]
+    pub decoder: DecoderSpec,
+    /// Arguments for ffmpeg, before its input: `["-hwaccel", "vaapi"]`.
+    #[serde(default)]
+    pub ffmpeg_args: Vec<String>,
     /// Begin again at the end.
     #[serde(default, rename = "loop")]
     pub looping: bool,
     /// When frames are due.
     #[serde(default)]
     pub pace: PaceSpec,
+}
+
+/// What decodes a clip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DecoderSpec {
+    /// The built-in one where it can, else ffmpeg.
+    #[default]
+    Auto,
+    /// The built-in one.
+    Builtin,
+    /// An ffmpeg process.
+    Ffmpeg,
 }
 
 /// A picture or a folder of pictures.

@@ -1,0 +1,192 @@
+//! Clips that the built-in decoder does not read, through ffmpeg and through pipes.
+
+mod support;
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use support::{complaints, end, file, mobilens, of_type, records, run, stderr};
+
+const TINY: &str = "tests/data/tiny/replay.yaml";
+
+/// Has ffmpeg make a clip from the bundled one; `false`, said aloud, where it is not installed.
+fn ffmpeg(arguments: &[&str]) -> bool {
+    let made = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-y", "-i"])
+        .arg(file("assets/street.mp4"))
+        .args(arguments)
+        .status();
+    match made {
+        Ok(status) => {
+            assert!(status.success(), "ffmpeg {arguments:?}");
+            true
+        }
+        Err(error) => {
+            assert!(
+                std::env::var_os("MOBILENS_CI").is_none(),
+                "ffmpeg is not installed: {error}"
+            );
+            eprintln!("SKIPPED: ffmpeg is not installed");
+            false
+        }
+    }
+}
+
+fn replay(input: &str, more: &[&str]) -> Vec<Value> {
+    let output = run(&[&[TINY, "--headless", "--input", input], more].concat());
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{input}: {}",
+        stderr(&output)
+    );
+    records(&output.stdout)
+}
+
+#[test]
+fn every_codec_and_container_that_ffmpeg_knows() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (name, codec) in [
+        ("h265.mkv", "libx265"),
+        ("vp9.webm", "libvpx-vp9"),
+        ("mpeg4.avi", "mpeg4"),
+        ("mjpeg.avi", "mjpeg"),
+        ("h264.ts", "libx264"),
+    ] {
+        let path = dir.path().join(name).display().to_string();
+        if !ffmpeg(&["-t", "1", "-c:v", codec, &path]) {
+            return;
+        }
+        let got = replay(&path, &[]);
+        let frames = of_type(&got, "frame");
+        assert_eq!(frames.len(), 25, "{name}");
+        let at = |i: usize| frames[i]["pts_ms"].as_f64().expect("a number");
+        assert!(
+            (at(24) - at(0) - 960.0).abs() < 2.0,
+            "{name}: {} to {}",
+            at(0),
+            at(24)
+        );
+        assert_eq!(end(&got)["reason"], "eof");
+    }
+}
+
+#[test]
+fn both_decoders_give_the_same_pixels_and_times() {
+    if !ffmpeg(&["-frames:v", "1", "-f", "null", "-"]) {
+        return;
+    }
+    let clip = file("assets/street.mp4").display().to_string();
+    let frames = |decoder: &str| {
+        let set = format!("source.video={{path: {clip}, decoder: {decoder}}}");
+        let output = run(&[TINY, "--headless", "--set", &set]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let text = String::from_utf8(output.stdout).expect("text");
+        let frames = text
+            .lines()
+            .filter(|line| line.starts_with(r#"{"type":"frame""#));
+        frames.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (builtin, ffmpeg) = (frames("builtin"), frames("ffmpeg"));
+    assert_eq!(builtin.len(), 250);
+    assert!(builtin == ffmpeg, "other pixels or times");
+}
+
+#[test]
+fn times_that_are_uneven_stay_so() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("uneven.mkv").display().to_string();
+    let filter = "setpts='if(lt(N,5),N,N*3)/25/TB'";
+    let args = [
+        "-frames:v",
+        "10",
+        "-vf",
+        filter,
+        "-fps_mode",
+        "vfr",
+        "-c:v",
+        "mpeg4",
+        &path,
+    ];
+    if !ffmpeg(&args) {
+        return;
+    }
+    let got = replay(&path, &[]);
+    let times: Vec<f64> = of_type(&got, "frame")
+        .iter()
+        .filter_map(|f| f["pts_ms"].as_f64())
+        .collect();
+    assert_eq!(times[..7], [0.0, 40.0, 80.0, 120.0, 160.0, 600.0, 720.0]);
+}
+
+#[test]
+fn uncompressed_frames_come_through_a_pipe_or_a_file() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("street.y4m").display().to_string();
+    if !ffmpeg(&["-frames:v", "12", &path]) {
+        return;
+    }
+    let of_file = replay(&path, &[]);
+    assert_eq!(of_type(&of_file, "frame").len(), 12);
+    let child = mobilens()
+        .args([TINY, "--headless", "--input", "-"])
+        .stdin(std::fs::File::open(&path).expect("just made"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output()
+        .expect("starts");
+    assert_eq!(child.status.code(), Some(0), "{}", stderr(&child));
+    let of_pipe = records(&child.stdout);
+    assert_eq!(of_type(&of_pipe, "frame"), of_type(&of_file, "frame"));
+    // The built-in decoder on the coded clip leads to the same detections.
+    let coded = replay(
+        &file("assets/street.mp4").display().to_string(),
+        &["--frames", "12"],
+    );
+    let seen = |of: &[Value]| {
+        of_type(of, "frame")
+            .iter()
+            .map(|f| f["detections"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(seen(&coded), seen(&of_file));
+}
+
+#[test]
+fn what_neither_reads_is_one_line_and_nothing_is_left_running() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("clip.mkv");
+    if !ffmpeg(&["-t", "4", "-c:v", "mpeg4", &path.display().to_string()]) {
+        return;
+    }
+    let whole = std::fs::read(&path).expect("just made");
+    let garbage = dir.path().join("garbage.mkv");
+    std::fs::write(&garbage, &whole[1000..3000]).expect("room");
+    let output = run(&[
+        TINY,
+        "--headless",
+        "--input",
+        &garbage.display().to_string(),
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(complaints(&output).len(), 1, "{:?}", complaints(&output));
+    let missing = run(&[TINY, "--headless", "--set", "source.video.decoder=ffmpg"]);
+    assert_eq!(missing.status.code(), Some(2));
+    // Stopped in the middle: its ffmpeg is gone when it is.
+    let output = run(&[
+        TINY,
+        "--headless",
+        "--input",
+        &path.display().to_string(),
+        "--frames",
+        "5",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let name = path.display().to_string();
+    let all = std::fs::read_dir("/proc").expect("a Linux machine");
+    let left = all.filter_map(Result::ok).filter(|process| {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&name)
+    });
+    assert_eq!(left.count(), 0, "an ffmpeg is left");
+}
