@@ -1,4 +1,5 @@
 //! Clips that the built-in decoder does not read, through ffmpeg and through pipes.
+#![allow(clippy::print_stderr, reason = "tests say what they measure and skip")]
 
 mod support;
 

@@ -3,6 +3,7 @@
 //! Everything is real but the motion: the pictures go through the decoder, the detector, the tracker
 //! and the line. Among the crossings are fast and slow ones, some that tremble on the line, stop on
 //! it, turn on it, turn behind it, and some that pass behind a pillar at the line.
+#![allow(clippy::print_stderr, reason = "tests say what they measure and skip")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Figures against the reference evaluators'.
+#![allow(clippy::print_stderr, reason = "tests say what they measure and skip")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! A drone's subtitles beside a clip.
+#![allow(clippy::print_stderr, reason = "tests say what they measure and skip")]
 
 mod support;
 

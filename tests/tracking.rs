@@ -1,4 +1,5 @@
 //! Tracks, events and attention on real input, through the binary.
+#![allow(clippy::print_stderr, reason = "tests say what they measure and skip")]
 
 mod support;
 

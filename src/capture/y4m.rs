@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn what_is_not_read_is_named() {
-        let why = |header: &str| Y4mReader::new(header.as_bytes()).err().expect("refused");
+        let why = |header: &str| Y4mReader::new(header.as_bytes()).expect_err("refused");
         assert!(why("YUV4MPEG2 W4 H4 C444\n").contains("444"));
         assert!(why("YUV4MPEG2 W4 H4 C420p10\n").contains("420p10"));
         assert!(why("YUV4MPEG2 W0 H4\n").contains("0x4"));

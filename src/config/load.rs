@@ -320,10 +320,10 @@ fn parse_card(
 fn join_paths(spec: &mut PipelineSpec, base: &Path) {
     let sources = [Some(&mut spec.source), spec.fallback.as_mut()];
     for source in sources.into_iter().flatten() {
-        if let Some(video) = &mut source.video {
-            if video.path != Path::new("-") {
-                video.path = base.join(&video.path);
-            }
+        if let Some(video) = &mut source.video
+            && video.path != Path::new("-")
+        {
+            video.path = base.join(&video.path);
         }
         if let Some(images) = &mut source.images {
             images.path = base.join(&images.path);
