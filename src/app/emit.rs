@@ -29,8 +29,8 @@ pub struct Emitter {
     pub analyst: Analyst,
     /// Told of each record.
     pub feedback: Arc<Feedback>,
-    /// Edge to the overlay.
-    pub pictures: Option<Sender<Packet<Finding>>>,
+    /// Edges to those who draw.
+    pub pictures: Vec<Sender<Packet<Finding>>>,
     /// Frames that got a record.
     pub emitted: Arc<AtomicU64>,
     /// From capture until the record was handed round.
@@ -85,13 +85,16 @@ impl Emitter {
             }
             self.end_to_end.record(packet.meta.captured_at.elapsed());
             self.emitted.fetch_add(1, Ordering::SeqCst);
-            if let Some(pictures) = &self.pictures {
+            if !self.pictures.is_empty() {
                 let finding = Finding {
                     prediction: packet.payload.clone(),
                     record,
                     board: self.analyst.board(),
                 };
-                let _ = pictures.send(packet.with(finding));
+                let packet = packet.with(finding);
+                for pictures in &self.pictures {
+                    let _ = pictures.send(packet.clone());
+                }
             }
             self.progress.frame_done();
         }

@@ -54,7 +54,8 @@ use crate::analytics::AreaRules;
 use crate::attention::{self, Attention, Every, Feedback, Gate, Regions, Tiles};
 use crate::capture::{CaptureError, SourceInfo};
 use crate::config::{
-    AttentionSpec, PictureFormat, PipelineConfig, RegionsOn, SinkSpec, WindowSpec, ensure_json,
+    AttentionSpec, PictureFormat, PipelineConfig, RegionsOn, SinkSpec, WEB_BIND, WindowSpec,
+    ensure_json, expand_env,
 };
 use crate::flow::StopSignal;
 use crate::nn::NnError;
@@ -64,11 +65,12 @@ use crate::records::{
     AreaDetail, LabelRecord, ModelRecord, Recorder, RunRecord, SCHEMA_VERSION, SourceRecord,
 };
 use crate::sink::{
-    CocoSink, ExpectSink, ImagesSink, JsonlSink, MasksSink, MotSink, PictureEncoding, SinkError,
-    Window,
+    CocoSink, ExpectSink, ImagesSink, JsonlSink, MasksSink, Metrics, MotSink, PictureEncoding,
+    SinkError, WebServer, Window,
 };
 use crate::telemetry::Locator;
 use rules::{area_rules, polygon};
+use show::WebArtist;
 use source::open_source;
 
 /// A live frame that waited longer is dropped, where the pipeline does not say.
@@ -121,7 +123,8 @@ pub fn run(
         config.spec.sinks.clear();
     }
     let window = open_window(&mut config);
-    let source = open_source(&config.spec, window.is_some())?;
+    let is_watched = window.is_some() || config.spec.sinks.iter().any(|sink| sink.web.is_some());
+    let source = open_source(&config.spec, is_watched)?;
     let (info, drops) = (source.source.info().clone(), source.drops);
     let labels = Arc::new(config.card.labels());
     let latency = ChainLatency::default();
@@ -136,6 +139,10 @@ pub fn run(
     let mut records = open_record_sinks(&config, &run_record(&config, &info))?;
     if let Some(expected) = &options.expect {
         records.push(("4-expect".to_owned(), Box::new(ExpectSink::open(expected)?)));
+    }
+    let web = open_web(&config, &labels, &latency)?;
+    if let Some((server, _)) = &web {
+        records.push(("4-web-records".to_owned(), server.records()));
     }
     let pipeline = Pipeline {
         stream: config.stream.as_str().into(),
@@ -158,6 +165,7 @@ pub fn run(
         images: open_images_sinks(&config)?,
         masks: open_masks_sinks(&config, &overlay)?,
         window,
+        web,
         overlay,
         progress: progress(&config, options, &info),
     };
@@ -233,6 +241,34 @@ fn open_record_sinks(
         }
     }
     Ok(sinks)
+}
+
+/// Starts the pipeline's web server.
+fn open_web(
+    config: &PipelineConfig,
+    labels: &Arc<Labels>,
+    latency: &ChainLatency,
+) -> Result<Option<(WebServer, WebArtist)>, SinkError> {
+    let Some(spec) = config.spec.sinks.iter().find_map(|sink| sink.web.as_ref()) else {
+        return Ok(None);
+    };
+    let bind = spec.bind.as_deref().unwrap_or(WEB_BIND);
+    let token = spec.token.as_deref().map(expand_env).transpose();
+    let token = token.map_err(|name| SinkError::Unsayable {
+        target: format!("http://{bind}"),
+        why: format!("the environment has no {name}"),
+    })?;
+    let metrics = Metrics::default();
+    metrics.add_latencies(latency.clone().in_order());
+    let most = spec.max_watchers.unwrap_or(64) as usize;
+    let server = WebServer::start(bind, token, most, &config.stream, metrics)?;
+    let artist = WebArtist {
+        hub: Arc::clone(server.hub()),
+        style: overlay_style(config, labels),
+        labels: Arc::clone(labels),
+        quality: spec.quality.unwrap_or(80),
+    };
+    Ok(Some((server, artist)))
 }
 
 /// The pipeline's folders of annotated pictures.
@@ -384,6 +420,9 @@ fn overlay_style(config: &PipelineConfig, labels: &Labels) -> OverlayStyle {
             .collect(),
         trail_ms: overlay.trail_ms.map(|ms| ms as f64),
         tracks: config.spec.track.is_some(),
+        hide_boxes: false,
+        hide_zones: false,
+        hide_masks: false,
         colours: overlay
             .colours
             .iter()

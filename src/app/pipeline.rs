@@ -9,7 +9,7 @@ use super::analyst::Analyst;
 use super::emit::Emitter;
 use super::feed::{Feed, FeedCounts};
 use super::progress::Progress;
-use super::show::{Artist, Drawn};
+use super::show::{Artist, Drawn, WebArtist};
 use super::source::OpenSource;
 use super::summary::RunReport;
 use super::watch::watch_window;
@@ -23,7 +23,7 @@ use crate::frame::{FrameMeta, Look, Packet};
 use crate::overlay::Overlay;
 use crate::postprocess::{ClassMask, Prediction};
 use crate::records::{DroppedFrames, EndRecord, FrameCounts, FrameRecord, Recorder};
-use crate::sink::{ImagesSink, MasksSink, RecordSink, SinkError, Window};
+use crate::sink::{ImagesSink, MasksSink, RecordSink, SinkError, WebServer, Window};
 
 /// What an inference worker does with a frame.
 pub trait Chain: Send {
@@ -67,6 +67,8 @@ pub struct Pipeline {
     pub masks: Vec<MasksSink>,
     /// Where they are shown.
     pub window: Option<Window>,
+    /// Where they are watched from afar, and who draws for that.
+    pub web: Option<(WebServer, WebArtist)>,
     /// How they are drawn.
     pub overlay: Overlay,
     /// Told of each frame.
@@ -157,11 +159,13 @@ impl Pipeline {
         }
         drop(shop);
 
+        let emitted = Arc::<AtomicU64>::default();
+        let end_to_end = Latency::new("end to end");
+
         // 3-overlay, before 2-emit has anything to give it.
         let overlay = Latency::new("overlay");
-        let pictures = if viewers.is_empty() {
-            None
-        } else {
+        let mut pictures = Vec::new();
+        if !viewers.is_empty() {
             let policy = if pictures_are_kept {
                 Policy::Block
             } else {
@@ -177,12 +181,30 @@ impl Pipeline {
                 artist.run(&rx);
                 Ok::<(), String>(())
             })?);
-            Some(tx)
-        };
+            pictures.push(tx);
+        }
+        let server = self
+            .web
+            .map(|(server, artist)| -> std::io::Result<WebServer> {
+                let (tx, rx) = edge("web", 1, Policy::NewestWins);
+                pictures.push(tx);
+                picture_sinks.push(failures.spawn("4-web", move || {
+                    artist.run(&rx);
+                    Ok::<(), String>(())
+                })?);
+                let latencies = [decode.clone(), overlay.clone(), end_to_end.clone()];
+                server.hub().metrics().add_latencies(latencies);
+                let (feed, edge) = (Arc::clone(&feed_counts), capture_counts.clone());
+                let emitted = Arc::clone(&emitted);
+                server
+                    .hub()
+                    .metrics()
+                    .set_counts(move || frame_counts(&feed, &edge, &emitted));
+                Ok(server)
+            });
+        let server = server.transpose()?;
 
         // 2-emit
-        let emitted = Arc::<AtomicU64>::default();
-        let end_to_end = Latency::new("end to end");
         let emitter = Emitter {
             recorder: self.recorder,
             rules: self.rules,
@@ -212,6 +234,7 @@ impl Pipeline {
             failures.watch("sink", || sink.finish(&end));
         }
         picture_sinks.join();
+        drop(server);
         Ok(RunReport {
             end,
             failures: failures.all(),

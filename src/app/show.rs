@@ -1,14 +1,17 @@
 //! Draws what was seen, once for all who want to look at it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use image::RgbImage;
+use image::codecs::jpeg::JpegEncoder;
 
 use crate::flow::{Latency, Receiver, Sender};
 use crate::frame::{FrameMeta, Packet, rgb_from_image};
-use crate::overlay::Overlay;
-use crate::postprocess::Prediction;
+use crate::overlay::{Overlay, OverlayStyle};
+use crate::postprocess::{Labels, Prediction};
 use crate::records::FrameRecord;
+use crate::sink::{Hub, Show};
 
 /// All that is known of a frame.
 #[derive(Clone, Debug)]
@@ -67,5 +70,63 @@ impl Artist {
                 break;
             }
         }
+    }
+}
+
+/// Draws for those who watch in a browser: each kind of picture once, and only what is watched.
+pub struct WebArtist {
+    /// Who watches what.
+    pub hub: Arc<Hub>,
+    /// How pictures are drawn when all of it is shown.
+    pub style: OverlayStyle,
+    /// Names of the categories.
+    pub labels: Arc<Labels>,
+    /// Quality of the JPEGs.
+    pub quality: u8,
+}
+
+impl WebArtist {
+    /// Works until no more frames come.
+    pub fn run(self, frames: &Receiver<Packet<Finding>>) {
+        let mut overlays: HashMap<Show, Overlay> = HashMap::new();
+        while let Some(packet) = frames.recv() {
+            let wanted = self.hub.wanted();
+            overlays.retain(|show, _| wanted.contains(show));
+            if wanted.is_empty() {
+                continue;
+            }
+            let size = packet.image.size();
+            let mut clean = RgbImage::new(size.width, size.height);
+            rgb_from_image(&packet.image, &mut clean);
+            for show in wanted {
+                let overlay = overlays.entry(show).or_insert_with(|| self.overlay(show));
+                let mut picture = clean.clone();
+                let Finding {
+                    prediction,
+                    record,
+                    board,
+                } = &packet.payload;
+                overlay.draw_mut(&mut picture, prediction);
+                overlay.draw_tracks_mut(&mut picture, record, board);
+                let mut jpeg = Vec::new();
+                let encoder = JpegEncoder::new_with_quality(&mut jpeg, self.quality);
+                match picture.write_with_encoder(encoder) {
+                    Ok(()) => self.hub.show(show, jpeg),
+                    Err(error) => tracing::warn!("no picture for the web page: {error}"),
+                }
+            }
+        }
+    }
+
+    fn overlay(&self, show: Show) -> Overlay {
+        let style = OverlayStyle {
+            hide_boxes: !show.boxes,
+            hide_labels: self.style.hide_labels || !show.labels,
+            hide_scores: self.style.hide_scores || !show.labels,
+            hide_zones: !show.zones,
+            hide_masks: !show.masks,
+            ..self.style.clone()
+        };
+        Overlay::new(style, Arc::clone(&self.labels))
     }
 }

@@ -27,15 +27,15 @@ pub struct OpenSource {
 }
 
 /// Opens the pipeline's source; a camera that is not there is replaced by the fallback, which
-/// plays once, if there is no window to watch it in.
+/// plays once, if nobody watches.
 ///
 /// # Errors
 /// When neither can be opened.
-pub fn open_source(spec: &PipelineSpec, has_window: bool) -> Result<OpenSource, CaptureError> {
+pub fn open_source(spec: &PipelineSpec, is_watched: bool) -> Result<OpenSource, CaptureError> {
     match (open(&spec.source), &spec.fallback) {
         (Err(error @ CaptureError::Device { .. }), Some(fallback)) => {
             let mut replay = open(fallback)?;
-            replay.looping &= has_window;
+            replay.looping &= is_watched;
             let clip = &replay.source.info().uri;
             tracing::warn!("{error}; replaying {clip} instead");
             Ok(replay)

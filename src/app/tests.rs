@@ -149,6 +149,7 @@ fn run(
         images: Vec::new(),
         masks: Vec::new(),
         window: None,
+        web: None,
         overlay: Overlay::new(OverlayStyle::default(), Arc::default()),
         progress: Progress::hidden(),
     };

@@ -160,7 +160,7 @@ impl<'a> Checker<'a> {
                 .get(key)
                 .and_then(|p| p.get("description"))
                 .and_then(Value::as_str)
-                .map(|d| format!(" ({})", d.trim_end_matches('.')))
+                .map(|d| format!(" ({})", d.trim_end_matches('.').replace('\n', " ")))
                 .unwrap_or_default();
             self.wrong(format!("the key \"{key}\" is missing{about}"));
         }

@@ -125,6 +125,7 @@ fn load_with(
         named.check_order();
         named.check_sinks();
         named.check_mot();
+        named.check_web();
     }
     let card = if runs {
         load_card(&spec.model.card).and_then(|card| variant(&document, &spec, card))

@@ -1,12 +1,14 @@
 //! Holds what a pipeline names against what is there: files, folders, labels.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::card::CardSpec;
 use super::check::did_you_mean;
 use super::fault::{ConfigFaults, Fault, why};
 use super::locate::Step;
+use super::secret::expand_env;
 use super::spec::{PipelineSpec, SinkSpec, SourceSpec};
 use super::yaml::Document;
 use crate::frame::Polygon;
@@ -253,6 +255,30 @@ impl<'a> Named<'a> {
         if spec.track.is_none() && !spec.lines.is_empty() {
             let what = "only tracked objects cross lines: add `track: {}`";
             self.fault_at_key(&["lines"], what);
+        }
+    }
+
+    /// Whether what listens does so where it should.
+    pub fn check_web(&mut self) {
+        for (i, sink) in self.spec.sinks.iter().enumerate() {
+            let Some(web) = &sink.web else { continue };
+            let bind = web.bind.as_deref().unwrap_or(super::spec::WEB_BIND);
+            match bind.parse::<SocketAddr>() {
+                Err(_) => {
+                    let what =
+                        format!("got {bind:?}; expected an address and port like 127.0.0.1:8080");
+                    self.fault_at_sink(i, &["web", "bind"], what);
+                }
+                Ok(address) if !address.ip().is_loopback() && web.token.is_none() => {
+                    let what = "others can reach this address: give a token";
+                    self.fault_at_sink(i, &["web", "bind"], what.to_owned());
+                }
+                Ok(_) => {}
+            }
+            if let Some(Err(name)) = web.token.as_deref().map(expand_env) {
+                let what = format!("the environment has no {name}");
+                self.fault_at_sink(i, &["web", "token"], what);
+            }
         }
     }
 

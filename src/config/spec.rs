@@ -11,9 +11,12 @@ pub use super::spec_analysis::{
     TilesSpec, TrackSpec, ZoneSpec,
 };
 pub use super::spec_sinks::{
-    CocoSpec, ImagesSinkSpec, JsonlSpec, MasksSinkSpec, MotSpec, PictureFormat, SinkSpec,
+    CocoSpec, ImagesSinkSpec, JsonlSpec, MasksSinkSpec, MotSpec, PictureFormat, SinkSpec, WebSpec,
     WindowSpec,
 };
+
+/// Where the web page listens, unless the pipeline says otherwise.
+pub const WEB_BIND: &str = "127.0.0.1:8080";
 
 /// A pipeline: where frames come from, what looks at them, where results go.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -126,8 +129,7 @@ pub struct CameraSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VideoSpec {
-    /// MP4 or MOV with H.264, or Y4M, or with ffmpeg installed whatever that reads; relative to this
-    /// YAML file. `-` is Y4M from standard input.
+    /// A clip, relative to this YAML file, or `-` for Y4M from standard input.
     #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub path: PathBuf,
     /// What decodes it.

@@ -13,6 +13,9 @@ pub struct SinkSpec {
     /// A window with the live picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowSpec>,
+    /// A page to watch in a browser.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub web: Option<WebSpec>,
     /// Records as JSON lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jsonl: Option<JsonlSpec>,
@@ -52,6 +55,25 @@ pub struct WindowSpec {
     /// Rows at the beginning (default 540).
     #[schemars(range(min = 64, max = 4320))]
     pub height_px: Option<u32>,
+}
+
+/// A page to watch in a browser: the live picture, the last events; records, metrics and snapshots
+/// for other programs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebSpec {
+    /// Address and port to listen on (default 127.0.0.1:8080).
+    pub bind: Option<String>,
+    /// Who comes must have it; needed for other addresses than this machine's own. `${NAME}` is
+    /// taken from the environment.
+    #[schemars(length(min = 8), extend("x-expected" = "a text of at least 8 letters"))]
+    pub token: Option<String>,
+    /// Pictures and record streams that may be open at once (default 64).
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_watchers: Option<u32>,
+    /// Quality of the JPEGs (default 80).
+    #[schemars(range(min = 1, max = 100))]
+    pub quality: Option<u8>,
 }
 
 /// Records as JSON lines.

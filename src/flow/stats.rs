@@ -63,6 +63,24 @@ impl Latency {
         result
     }
 
+    /// How many were at most each of `bounds_ms`, how many there are, and their sum in seconds.
+    pub fn cumulative(&self, bounds_ms: &[u64]) -> (Vec<u64>, u64, f64) {
+        let histogram = self
+            .histogram
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let below = bounds_ms
+            .iter()
+            .map(|bound| histogram.count_between(0, bound * 1000));
+        let count = histogram.len();
+        let sum_s = if count == 0 {
+            0.0
+        } else {
+            histogram.mean() * count as f64 / 1e6
+        };
+        (below.collect(), count, sum_s)
+    }
+
     /// The percentiles so far; `None` without measurements.
     pub fn percentiles(&self) -> Option<Percentiles> {
         let histogram = self

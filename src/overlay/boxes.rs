@@ -43,6 +43,12 @@ pub struct OverlayStyle {
     pub lines: Vec<([f32; 2], [f32; 2])>,
     /// How much of an object's way is drawn; two seconds if `None`.
     pub trail_ms: Option<f64>,
+    /// Leave boxes and trails out.
+    pub hide_boxes: bool,
+    /// Leave zones, lines and counts out.
+    pub hide_zones: bool,
+    /// Leave segmented areas out.
+    pub hide_masks: bool,
     /// Objects are tracked: their boxes are drawn, not the detections'.
     pub tracks: bool,
 }
@@ -84,13 +90,16 @@ impl Overlay {
     /// labels are moved so that they can be read in it. The best detection is drawn last, on top.
     pub fn draw_mut(&mut self, picture: &mut RgbImage, prediction: &Prediction) {
         let (line, letters) = self.widths(picture);
-        if let Some(segmentation) = &prediction.segmentation {
+        let segmentation = prediction.segmentation.as_ref();
+        if let Some(segmentation) = segmentation.filter(|_| !self.style.hide_masks) {
             self.draw_segmentation_mut(picture, segmentation, line, letters);
         }
-        for zone in &self.style.zones {
-            draw_zone_mut(picture, zone);
+        if !self.style.hide_zones {
+            for zone in &self.style.zones {
+                draw_zone_mut(picture, zone);
+            }
         }
-        if self.style.tracks {
+        if self.style.tracks || self.style.hide_boxes {
             return;
         }
         for detection in prediction.detections.iter().rev() {
@@ -118,11 +127,17 @@ impl Overlay {
         board: &[(String, String)],
     ) {
         let (line, letters) = self.widths(picture);
-        for (from, to) in &self.style.lines {
-            draw_line_mut(picture, *from, *to, line);
+        if !self.style.hide_zones {
+            for (from, to) in &self.style.lines {
+                draw_line_mut(picture, *from, *to, line);
+            }
+            draw_board_mut(picture, &mut self.text, board, letters);
         }
         self.trails
             .update(record, self.style.trail_ms.unwrap_or(2000.0));
+        if self.style.hide_boxes {
+            return;
+        }
         for track in record.tracks.iter().flatten() {
             let thickness = match track.state {
                 TrackStateRecord::Seen => line,
@@ -139,10 +154,9 @@ impl Overlay {
             };
             self.trails.draw_mut(picture, track.track_id, colour, line);
             draw_box(picture, &rect, thickness, colour);
-            let number = Some(track.track_id.to_string());
+            let number = (!self.style.hide_labels).then(|| track.track_id.to_string());
             self.draw_label(picture, track.category_id, number, &rect, letters, colour);
         }
-        draw_board_mut(picture, &mut self.text, board, letters);
     }
 
     /// Width of lines and height of letters.

@@ -14,6 +14,7 @@ mod masks;
 mod mot;
 mod output;
 mod scale;
+mod web;
 mod window;
 
 pub use coco::CocoSink;
@@ -23,6 +24,7 @@ pub use images::{ImagesSink, PictureEncoding};
 pub use jsonl::JsonlSink;
 pub use masks::MasksSink;
 pub use mot::MotSink;
+pub use web::{Hub, Metrics, Show, WebServer};
 pub use window::{Window, WindowError};
 
 use crate::records::{EndRecord, FrameRecord};

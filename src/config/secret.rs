@@ -1,0 +1,39 @@
+//! Secrets that come from the environment.
+
+/// `text` with each `${NAME}` replaced from the environment; the first name that is not there is the
+/// error.
+///
+/// # Errors
+/// The name of a variable that is not set.
+pub fn expand_env(text: &str) -> Result<String, String> {
+    let mut expanded = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let Some((name, after)) = after.split_once('}') else {
+            break;
+        };
+        expanded += before;
+        expanded += &std::env::var(name).map_err(|_| name.to_owned())?;
+        rest = after;
+    }
+    Ok(expanded + rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_replaced_and_what_is_missing_is_named() {
+        let home = std::env::var("PATH").expect("set everywhere");
+        assert_eq!(expand_env("a${PATH}b"), Ok(format!("a{home}b")));
+        assert_eq!(
+            expand_env("plain ${ and }"),
+            Ok("plain ${ and }".to_owned())
+        );
+        assert_eq!(
+            expand_env("${NOT_SET_ANYWHERE}"),
+            Err("NOT_SET_ANYWHERE".to_owned())
+        );
+    }
+}
