@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::analyst::{Analyst, rect_of};
+use super::feed::FeedCounts;
 use super::progress::Progress;
 use super::show::Finding;
 use crate::analytics::AreaRules;
 use crate::attention::Feedback;
 use crate::flow::{Latency, Ordered, Sender};
-use crate::frame::{FrameMeta, Look, LookAt, Packet, Similarity};
+use crate::frame::{FrameMeta, Look, LookAt, Outage, Packet, Similarity};
 use crate::postprocess::{ClassMask, Prediction};
 use crate::records::{EventRecord, FrameRecord, Recorder, TimingsRecord, rounded};
 
@@ -27,6 +28,8 @@ pub struct Emitter {
     pub masks: Vec<Sender<(FrameMeta, Arc<ClassMask>)>>,
     /// What makes tracks and their events.
     pub analyst: Analyst,
+    /// What befell the source.
+    pub feed: Arc<FeedCounts>,
     /// Told of each record.
     pub feedback: Arc<Feedback>,
     /// Edges to those who draw.
@@ -55,6 +58,10 @@ impl Emitter {
                 .frame(&packet.meta, size, dropped, &packet.payload);
             record.camera = step(&mut camera, look);
             record.events = self.area_events(&packet);
+            for outage in self.feed.outages().drain(..) {
+                let events = outage_events(&record, &outage);
+                record.events.extend(events);
+            }
             if let Some(now) = look.every
                 && every.replace(now).is_some_and(|before| before != now)
             {
@@ -120,6 +127,17 @@ fn step(before: &mut Option<Similarity>, look: &Look) -> Option<[f64; 4]> {
     let Similarity { a, b, x, y } = before.inverse()?.then(&now);
     let (a, b) = (rounded(a, 1e7), rounded(b, 1e7));
     Some([a, b, rounded(x, 1000.0), rounded(y, 1000.0)])
+}
+
+/// The source was lost and is back; both are told with the first record that is made then.
+fn outage_events(record: &FrameRecord, outage: &Outage) -> [EventRecord; 2] {
+    let duration_ms = Some((outage.lasted.as_secs_f64() * 1000.0).round());
+    let lost = EventRecord::of(record, "source", "new", "lost");
+    let back = EventRecord {
+        duration_ms,
+        ..EventRecord::of(record, "source", "end", "back")
+    };
+    [lost, back]
 }
 
 /// Frames are looked at more often now, or less.

@@ -1,13 +1,13 @@
 //! Reads a source: numbers its frames, keeps its pace, counts what it loses.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::attention::{Attention, Feedback};
 use crate::capture::{CaptureError, Captured, Source};
 use crate::flow::{Clock, Latency, Sender, StopReason, StopSignal};
-use crate::frame::{FrameMeta, Look, MediaTime, Packet};
+use crate::frame::{FrameMeta, Look, MediaTime, Outage, Packet};
 use crate::telemetry::TelemetryLog;
 
 /// When a recorded frame is due.
@@ -28,6 +28,14 @@ pub struct FeedCounts {
     pub decode_error: AtomicU64,
     /// Frames that the source itself had to drop, because it was not read in time.
     pub source_dropped: AtomicU64,
+    outages: Mutex<Vec<Outage>>,
+}
+
+impl FeedCounts {
+    /// Outages that ended since somebody last took them.
+    pub fn outages(&self) -> MutexGuard<'_, Vec<Outage>> {
+        self.outages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A source on its way into the pipeline.
@@ -80,6 +88,10 @@ impl Feed {
             self.counts.source_dropped.fetch_add(lost, Ordering::SeqCst);
             match captured {
                 Captured::Frame { image, pts, name } => {
+                    if let Some(outage) = self.source.outage() {
+                        // Not with its frame, which may be dropped on the way.
+                        self.counts.outages().push(outage);
+                    }
                     if !self.source.info().live {
                         self.latency.record(clock.now() - started);
                     }
@@ -181,8 +193,6 @@ impl Timeline {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
     use crate::capture::SourceInfo;
     use crate::flow::{Policy, edge};

@@ -209,6 +209,7 @@ impl Pipeline {
             recorder: self.recorder,
             rules: self.rules,
             analyst: self.analyst,
+            feed: Arc::clone(&feed_counts),
             feedback: self.feedback,
             records,
             masks,

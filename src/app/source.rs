@@ -3,13 +3,17 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
 use super::feed::Pace;
 use crate::capture::{
     CameraRequest, CameraSource, CaptureError, DEFAULT_IMAGES_FPS, FfmpegSource, ImagesSource,
-    Source, VideoSource, Y4M_MAGIC, Y4mSource,
+    RtspRequest, RtspSource, Source, VideoSource, Y4M_MAGIC, Y4mSource,
 };
-use crate::config::{CameraSpec, DecoderSpec, PaceSpec, PipelineSpec, SourceSpec, VideoSpec};
+use crate::config::{
+    CameraSpec, DecoderSpec, PaceSpec, PipelineSpec, RtspSpec, RtspTransport, SourceSpec,
+    VideoSpec, expand_env,
+};
 use crate::telemetry::TelemetryLog;
 
 /// A source and how it is to be read.
@@ -51,6 +55,19 @@ fn open(spec: &SourceSpec) -> Result<OpenSource, CaptureError> {
     if let Some(camera) = &spec.camera {
         return Ok(OpenSource {
             source: Box::new(CameraSource::open(&camera_request(camera))?),
+            pace: Pace::Fast,
+            drops: true,
+            looping: false,
+            telemetry: None,
+        });
+    }
+    if let Some(rtsp) = &spec.rtsp {
+        let request = rtsp_request(rtsp).map_err(|why| CaptureError::Device {
+            device: "rtsp".to_owned(),
+            why,
+        })?;
+        return Ok(OpenSource {
+            source: Box::new(RtspSource::open(&request)?),
             pace: Pace::Fast,
             drops: true,
             looping: false,
@@ -114,6 +131,12 @@ fn telemetry(spec: &PipelineSpec) -> Result<Option<TelemetryLog>, CaptureError> 
     }
 }
 
+fn rtsp_request(spec: &RtspSpec) -> Result<RtspRequest, String> {
+    let url = expand_env(&spec.url).map_err(|name| format!("the environment has no {name}"))?;
+    let stall = Duration::from_millis(spec.stall_ms.unwrap_or(5000));
+    RtspRequest::new(&url, spec.transport == RtspTransport::Udp, stall)
+}
+
 /// Opens a clip with what can decode it.
 fn open_video(video: &VideoSpec) -> Result<Box<dyn Source>, CaptureError> {
     let path = &video.path;
@@ -160,8 +183,6 @@ fn camera_request(spec: &CameraSpec) -> CameraRequest {
         width_px: spec.width_px.unwrap_or(default.width_px),
         height_px: spec.height_px.unwrap_or(default.height_px),
         fps: spec.fps.unwrap_or(default.fps),
-        stall: spec
-            .stall_ms
-            .map_or(default.stall, std::time::Duration::from_millis),
+        stall: spec.stall_ms.map_or(default.stall, Duration::from_millis),
     }
 }

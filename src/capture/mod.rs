@@ -7,6 +7,7 @@
 mod camera;
 mod ffmpeg;
 mod images;
+mod rtsp;
 mod source;
 mod video;
 mod y4m;
@@ -14,6 +15,7 @@ mod y4m;
 pub use camera::{CameraInfo, CameraMode, CameraRequest, CameraSource, list_cameras};
 pub use ffmpeg::FfmpegSource;
 pub use images::{DEFAULT_IMAGES_FPS, ImagesSource};
+pub use rtsp::{RtspRequest, RtspSource};
 pub use source::{CaptureError, Captured, Source, SourceInfo};
 pub use video::VideoSource;
 pub use y4m::{Y4M_MAGIC, Y4mReader, Y4mSource};

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::flow::StopSignal;
-use crate::frame::{Image, MediaTime, SizePx};
+use crate::frame::{Image, MediaTime, Outage, SizePx};
 use crate::telemetry::TelemetryError;
 
 /// What is known of a source once it is open.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceInfo {
-    /// `camera`, `video` or `images`.
+    /// `camera`, `rtsp`, `video` or `images`.
     pub kind: &'static str,
     /// The file's or device's name, without secrets and without folders.
     pub uri: String,
@@ -71,6 +71,11 @@ pub trait Source: Send {
     /// time; they came before the frame that [`next`](Self::next) gave last.
     fn dropped(&mut self) -> u64 {
         0
+    }
+
+    /// The outage that ended with the frame that [`next`](Self::next) gave last.
+    fn outage(&mut self) -> Option<Outage> {
+        None
     }
 }
 

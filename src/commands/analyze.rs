@@ -15,7 +15,7 @@ use super::{DONE, FAILED, USAGE, say};
 use crate::cli::{AnalyzeArgs, AnalyzeFormat};
 
 /// Events that pixels led to, not detections; they are kept as they are.
-const OF_PIXELS: [&str; 3] = ["area_above", "area_below", "interval"];
+const OF_PIXELS: [&str; 4] = ["area_above", "area_below", "interval", "source"];
 
 /// Why an analysis did not come to its end.
 #[derive(Debug, thiserror::Error)]

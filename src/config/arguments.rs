@@ -8,8 +8,8 @@ use super::fault::{ConfigFaults, why};
 use super::load::PipelineConfig;
 use super::named::Origins;
 use super::spec::{
-    CocoSpec, DecoderSpec, ImagesSpec, JsonlSpec, MotSpec, PaceSpec, PipelineSpec, SinkSpec,
-    SourceSpec, VideoSpec,
+    CocoSpec, DecoderSpec, ImagesSpec, JsonlSpec, MotSpec, PaceSpec, PipelineSpec, RtspSpec,
+    RtspTransport, SinkSpec, SourceSpec, VideoSpec,
 };
 
 /// What the JSON is.
@@ -131,6 +131,16 @@ fn json_sink(path: PathBuf, format: JsonFormat) -> SinkSpec {
 
 /// A folder, a picture's ending or a picture's first bytes mean pictures, everything else a clip.
 fn source_of(input: &str) -> Result<SourceSpec, ConfigFaults> {
+    if input.starts_with("rtsp://") {
+        return Ok(SourceSpec {
+            rtsp: Some(RtspSpec {
+                url: input.to_owned(),
+                transport: RtspTransport::Tcp,
+                stall_ms: None,
+            }),
+            ..SourceSpec::default()
+        });
+    }
     if let Some((scheme, _)) = input.split_once("://") {
         // The rest may hold a password.
         let what = "is not supported yet; give a file, or a camera in the YAML";

@@ -43,6 +43,10 @@ impl PipelineConfig {
         {
             *path = path.file_name().map(PathBuf::from).unwrap_or_default();
         }
+        if let Some(rtsp) = &mut source.rtsp {
+            // A password is nobody's business, not even as a fingerprint.
+            rtsp.url = rtsp.url.rsplit('@').next().unwrap_or_default().to_owned();
+        }
         let telemetry = self.spec.telemetry.as_ref();
         let telemetry = telemetry.map(|telemetry| TelemetrySpec {
             srt: None,

@@ -33,8 +33,8 @@ pub use spec::{
     AnchorPoint, AreaRuleSpec, AreaSpec, AttentionSpec, CameraSpec, ClassSpec, CocoSpec,
     ColourSpec, DecoderSpec, DetectSpec, ImagesSinkSpec, ImagesSpec, InferenceSpec, IntervalSpec,
     JsonlSpec, LineSpec, MasksSinkSpec, ModelSpec, MotSpec, MotionGateSpec, OverlaySpec, PaceSpec,
-    PictureFormat, PipelineSpec, RegionsOn, RegionsSpec, SafeGroundSpec, SegmentSpec, SinkSpec,
-    SourceSpec, TelemetrySpec, TilesSpec, TrackSpec, VideoSpec, WEB_BIND, WebSpec, WindowSpec,
-    ZoneSpec,
+    PictureFormat, PipelineSpec, RegionsOn, RegionsSpec, RtspSpec, RtspTransport, SafeGroundSpec,
+    SegmentSpec, SinkSpec, SourceSpec, TelemetrySpec, TilesSpec, TrackSpec, VideoSpec, WEB_BIND,
+    WebSpec, WindowSpec, ZoneSpec,
 };
 pub use yaml::schema_of;

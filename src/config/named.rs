@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::card::CardSpec;
 use super::check::did_you_mean;
@@ -11,6 +12,7 @@ use super::locate::Step;
 use super::secret::expand_env;
 use super::spec::{PipelineSpec, SinkSpec, SourceSpec};
 use super::yaml::Document;
+use crate::capture::RtspRequest;
 use crate::frame::Polygon;
 use crate::telemetry::TelemetryLog;
 
@@ -80,6 +82,14 @@ impl<'a> Named<'a> {
                 let what = "got index and device; give one of them";
                 self.fault_at_key(&[name, "camera", "device"], what);
             }
+            if let Some(rtsp) = &source.rtsp {
+                let checked = expand_env(&rtsp.url)
+                    .map_err(|name| format!("the environment has no {name}"))
+                    .and_then(|url| RtspRequest::new(&url, false, Duration::ZERO));
+                if let Err(what) = checked {
+                    self.fault_at_value(&[name, "rtsp", "url"], what);
+                }
+            }
             let Some((kind, path)) = path_of_source(source) else {
                 continue;
             };
@@ -101,11 +111,11 @@ impl<'a> Named<'a> {
             }
         }
         if let Some(fallback) = &spec.fallback {
-            if spec.source.camera.is_none() {
+            if spec.source.camera.is_none() && spec.source.rtsp.is_none() {
                 let what = "only a camera has a fallback; this source is a file";
                 self.fault_at_key(&["fallback"], what);
             }
-            if fallback.camera.is_some() {
+            if fallback.camera.is_some() || fallback.rtsp.is_some() {
                 let what = "a fallback must be a file: video or images";
                 self.fault_at_value(&["fallback"], what);
             }

@@ -9,8 +9,12 @@ pub fn expand_env(text: &str) -> Result<String, String> {
     let mut expanded = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
-        let Some((name, after)) = after.split_once('}') else {
-            break;
+        let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let Some((name, after)) = after.split_once('}').filter(|(name, _)| is_name(name)) else {
+            expanded += before;
+            expanded += "${";
+            rest = after;
+            continue;
         };
         expanded += before;
         expanded += &std::env::var(name).map_err(|_| name.to_owned())?;

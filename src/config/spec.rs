@@ -93,6 +93,9 @@ pub struct SourceSpec {
     /// A camera of this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub camera: Option<CameraSpec>,
+    /// A network camera.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtsp: Option<RtspSpec>,
     /// A recorded clip.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub video: Option<VideoSpec>,
@@ -123,6 +126,32 @@ pub struct CameraSpec {
     /// A camera that gives no frame for so long has failed (default 5000).
     #[schemars(range(min = 500, max = 600_000))]
     pub stall_ms: Option<u64>,
+}
+
+/// A network camera that sends H.264.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RtspSpec {
+    /// `rtsp://USER:PASSWORD@HOST/PATH`; `${NAME}` is taken from the environment.
+    #[schemars(length(min = 1), extend("x-expected" = "a URL"))]
+    pub url: String,
+    /// How pictures come (default tcp).
+    #[serde(default)]
+    pub transport: RtspTransport,
+    /// A camera that sends nothing for so long is lost, and tried again (default 5000).
+    #[schemars(range(min = 500, max = 600_000))]
+    pub stall_ms: Option<u64>,
+}
+
+/// How pictures come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RtspTransport {
+    /// Over the connection itself; nothing is lost on the way.
+    #[default]
+    Tcp,
+    /// As packets of their own.
+    Udp,
 }
 
 /// A recorded clip.

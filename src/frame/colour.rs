@@ -229,7 +229,7 @@ impl RowConverter {
     fn convert(&self, y: &[u8], out: &mut [u8]) {
         let blocks = y.chunks(BLOCK).zip(out.chunks_mut(3 * BLOCK));
         for ((y, out), chroma) in blocks.zip(&self.chroma) {
-            if let (Ok(y), Ok(out)) = (y.try_into(), out.as_mut().try_into()) {
+            if let (Ok(y), Ok(out)) = (y.try_into(), (&mut *out).try_into()) {
                 self.convert_block(y, chroma, out);
             } else {
                 let (mut padded, mut rgb) = ([0; BLOCK], [0; 3 * BLOCK]);

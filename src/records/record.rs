@@ -52,7 +52,7 @@ pub struct RunRecord {
 /// Where the frames come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceRecord {
-    /// `camera`, `video` or `images`.
+    /// `camera`, `rtsp`, `video` or `images`.
     pub kind: String,
     /// File or device, without folders.
     pub uri: String,
@@ -147,7 +147,7 @@ pub struct FrameRecord {
 pub struct EventRecord {
     /// Name of the stream.
     pub stream: String,
-    /// `area_above`, `area_below`, `zone`, `loiter`, `line` or `interval`.
+    /// `area_above`, `area_below`, `zone`, `loiter`, `line`, `interval` or `source`.
     pub kind: String,
     /// `new` when it begins, `update` while it lasts, `end` when it is over; a crossing of a line is
     /// an `update` of its counts. One that lasts until the stream ends has no end.

@@ -14,6 +14,7 @@ mod decode;
 mod demux;
 mod error;
 mod fragment;
+mod live;
 mod movie;
 mod order;
 mod params;
@@ -21,4 +22,5 @@ mod picture;
 mod samples;
 mod source;
 
+pub use live::LiveDecoder;
 pub use source::VideoSource;

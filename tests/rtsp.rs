@@ -1,0 +1,271 @@
+//! Network cameras: GStreamer's RTSP server plays one.
+#![allow(clippy::print_stderr, reason = "tests say what they measure and skip")]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::{complaints, end, file, mobilens, of_type, records, run, stderr};
+
+const TINY: &str = "tests/data/tiny/replay.yaml";
+
+/// A server, ended when the test is.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    /// Serves the bundled clip; `None`, said aloud, where the server is not installed.
+    fn start(port: Option<u16>, login: &[&str]) -> Option<Self> {
+        let free = || {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            listener.local_addr().expect("its address").port()
+        };
+        let port = port.unwrap_or_else(free);
+        let mut child = Command::new("/usr/bin/python3")
+            .arg(file("tests/rtsp_server.py"))
+            .arg(file("assets/street.mp4"))
+            .arg(port.to_string())
+            .args(login)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok();
+        let said = child.as_mut().and_then(|child| {
+            let mut line = String::new();
+            BufReader::new(child.stdout.take()?)
+                .read_line(&mut line)
+                .ok()?;
+            Some(line)
+        });
+        match (child, said.as_deref()) {
+            (Some(child), Some("ready\n")) => Some(Self { child, port }),
+            (child, _) => {
+                if let Some(mut child) = child {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                }
+                assert!(
+                    std::env::var_os("MOBILENS_CI").is_none(),
+                    "GStreamer's RTSP server is not installed"
+                );
+                eprintln!("SKIPPED: GStreamer's RTSP server is not installed");
+                None
+            }
+        }
+    }
+
+    fn url(&self, login: &str) -> String {
+        format!("rtsp://{login}127.0.0.1:{}/cam", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Records as they come.
+fn lines_of(child: &mut Child) -> Receiver<Value> {
+    let stdout = BufReader::new(child.stdout.take().expect("piped"));
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in stdout.lines().map_while(Result::ok) {
+            let record = serde_json::from_str(&line).expect("whole JSON");
+            if sender.send(record).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+#[test]
+fn every_frame_of_a_stream_comes_at_its_own_time() {
+    for transport in ["tcp", "udp"] {
+        let Some(server) = Server::start(None, &[]) else {
+            return;
+        };
+        let source = format!(
+            "source={{rtsp: {{url: \"{}\", transport: {transport}}}}}",
+            server.url("")
+        );
+        let began = Instant::now();
+        let output = run(&[TINY, "--headless", "--set", &source, "--frames", "150"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let got = records(&output.stdout);
+        let frames = of_type(&got, "frame");
+        assert_eq!(end(&got)["frames"]["captured"], 150, "{transport}");
+        // The clip has B-frames: how many pictures must wait for one shown earlier is found out at
+        // the beginning, at the cost of a few.
+        let lost = end(&got)["frames"]["dropped"]["decode_error"]
+            .as_u64()
+            .expect("a count");
+        assert!(lost <= 4, "{transport}: {lost} lost");
+        let at = |frame: &Value| frame["pts_ms"].as_f64().expect("a number");
+        let span = at(frames[frames.len() - 1]) - at(frames[0]);
+        assert!((span - 5960.0).abs() < 400.0, "{transport}: {span} ms");
+        let steps: Vec<f64> = frames
+            .windows(2)
+            .map(|pair| at(pair[1]) - at(pair[0]))
+            .collect();
+        assert!(
+            steps.iter().all(|step| *step > 30.0),
+            "{transport}: {steps:?}"
+        );
+        let even = steps
+            .iter()
+            .filter(|step| (**step - 40.0).abs() < 1.0)
+            .count();
+        assert!(even >= 140, "{transport}: {steps:?}");
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "{transport}: {:?}",
+            began.elapsed()
+        );
+        assert_eq!(got[0]["source"]["kind"], "rtsp");
+    }
+}
+
+#[test]
+fn a_server_that_goes_and_comes_back_is_taken_up_again_five_times() {
+    let Some(mut server) = Server::start(None, &[]) else {
+        return;
+    };
+    let mut child = mobilens()
+        .args([TINY, "--headless", "--input", &server.url("")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let lines = lines_of(&mut child);
+    let next = |kind: &str| {
+        let patience = Instant::now() + Duration::from_secs(15);
+        loop {
+            let left = patience.saturating_duration_since(Instant::now());
+            let record = lines
+                .recv_timeout(left)
+                .unwrap_or_else(|_| panic!("no {kind}"));
+            if record["type"] == kind {
+                return record;
+            }
+        }
+    };
+    next("frame");
+    let mut slowest = Duration::ZERO;
+    for round in 0..5 {
+        let port = server.port;
+        drop(server);
+        std::thread::sleep(Duration::from_millis(700));
+        server = Server::start(Some(port), &[]).expect("it was there before");
+        let began = Instant::now();
+        let lost = next("event");
+        assert_eq!(
+            (&lost["kind"], &lost["name"]),
+            (&"source".into(), &"lost".into()),
+            "round {round}"
+        );
+        let back = next("event");
+        assert_eq!(
+            (&back["name"], &back["phase"]),
+            (&"back".into(), &"end".into())
+        );
+        assert!(back["duration_ms"].as_f64().expect("a number") >= 500.0);
+        slowest = slowest.max(began.elapsed());
+        next("frame");
+    }
+    eprintln!("slowest return {slowest:?}");
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    let told = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(told.expect("kill starts").success());
+    assert_eq!(child.wait().expect("ends").code(), Some(0));
+}
+
+#[test]
+fn a_password_is_wanted_and_never_told() {
+    let Some(server) = Server::start(None, &["viewer", "se/cr:et"]) else {
+        return;
+    };
+    let output = run(&[
+        TINY,
+        "--headless",
+        "--input",
+        &server.url("viewer:se%2Fcr%3Aet@"),
+        "--frames",
+        "5",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        stderr(&output)
+    );
+    assert!(
+        !said.contains("et@") && !said.contains("se%2F") && !said.contains("viewer"),
+        "{said}"
+    );
+    let source = format!(
+        "source={{rtsp: {{url: \"{}\"}}}}",
+        server.url("viewer:${MOBILENS_CAMERA}@")
+    );
+    let output = mobilens()
+        .args([TINY, "--headless", "--set", &source, "--frames", "5"])
+        .env("MOBILENS_CAMERA", "se%2Fcr%3Aet")
+        .output()
+        .expect("starts");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for login in ["viewer:wrong@", ""] {
+        let output = run(&[TINY, "--headless", "--input", &server.url(login)]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = complaints(&output);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(!said[0].contains("wrong"), "{said:?}");
+    }
+}
+
+#[test]
+fn what_is_no_camera_is_one_line() {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("its address")
+        .port();
+    let refused = |url: &str, code: i32| {
+        let output = run(&[TINY, "--headless", "--input", url]);
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{url}: {}",
+            stderr(&output)
+        );
+        assert_eq!(
+            complaints(&output).len(),
+            1,
+            "{url}: {:?}",
+            complaints(&output)
+        );
+    };
+    refused(&format!("rtsp://127.0.0.1:{port}/none"), 1);
+    refused("rtsp://", 2);
+    // One that answers with something else.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let web = listener.local_addr().expect("its address").port();
+    let answering = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("a visitor");
+        let mut request = [0; 64];
+        let _ = socket.read(&mut request);
+        let _ = std::io::Write::write_all(&mut socket, b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    refused(&format!("rtsp://127.0.0.1:{web}/"), 1);
+    answering.join().expect("no panic");
+}
