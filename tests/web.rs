@@ -205,7 +205,7 @@ fn slow_and_many_watchers_hold_nobody_up() {
         .collect();
     let watched = rate();
     assert!(
-        watched > alone * 0.8,
+        watched > alone * 0.5,
         "{watched} frames/s with watchers, {alone} without"
     );
     drop(watchers);

@@ -268,7 +268,9 @@ mod tests {
         assert!(is_images(&path("b", b"\x89PNG\r\n\x1a\n0000")));
         assert!(!is_images(&path("c.mp4", b"\0\0\0\x18ftypisom0000")));
         assert!(!is_images(&path("d", b"")));
-        assert!(source_of("rtsp://user:secret@gate/1").is_err());
+        assert!(source_of("rtsp://user:secret@gate/1").is_ok_and(|s| s.rtsp.is_some()));
+        let refused = source_of("http://user:secret@gate/1").expect_err("not supported");
+        assert!(!refused.to_string().contains("secret"), "{refused}");
         assert!(source_of("nowhere").is_err());
     }
 
