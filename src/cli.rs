@@ -26,8 +26,9 @@ pub struct RunArgs {
     /// The pipeline to run.
     #[arg(value_name = "PIPELINE.yaml", required = true)]
     pub pipeline: Option<PathBuf>,
-    /// Replace the source: a clip, a picture, or a folder of pictures.
-    #[arg(long, value_name = "PATH")]
+    /// Replace the source: a clip, a picture, a folder of pictures, rtsp://, or `-` for Y4M from
+    /// standard input.
+    #[arg(long, value_name = "PATH|URL")]
     pub input: Option<String>,
     /// No window; JSON lines to standard output unless a sink says otherwise.
     #[arg(long)]
