@@ -10,9 +10,11 @@ mod change;
 mod luma;
 mod parts;
 mod plan;
+mod spec;
 
 pub use camera::CameraMotion;
 pub use change::ChangeDetector;
 pub use luma::LumaPlane;
 pub use parts::{SeenPart, merge_boxes, tiles_of};
-pub use plan::{Attention, AttentionSpec, Every, Feedback, Gate, Regions, Tiles};
+pub use plan::{Attention, Feedback};
+pub use spec::{AttentionSpec, Every, Gate, Regions, Tiles};

@@ -12,6 +12,7 @@ mod fault;
 mod load;
 mod locate;
 mod named;
+mod named_sinks;
 mod overrides;
 mod secret;
 mod spec;
