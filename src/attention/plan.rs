@@ -157,7 +157,10 @@ impl Attention {
         if look.at != LookAt::Nothing {
             self.looked_ms = Some(t_ms);
             self.since_look = 0;
-            self.change.remember();
+            // Tracking alone wants to know of cuts only.
+            if self.spec.gate.is_some() || self.spec.regions.is_some() {
+                self.change.remember();
+            }
         }
         look
     }
