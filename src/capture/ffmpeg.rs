@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::source::{CaptureError, Captured, Source, SourceInfo};
+use super::source::{CaptureError, Captured, Source, SourceInfo, name_of};
 use super::y4m::{Y4mHeader, Y4mReader};
 use crate::flow::StopSignal;
 use crate::frame::{Image, MediaTime, YuvColour, YuvMatrix, YuvRange};
@@ -40,10 +40,9 @@ impl FfmpegSource {
     pub fn open(path: &Path, arguments: &[String]) -> Result<Self, CaptureError> {
         let (decoder, header) =
             Decoder::start(path, arguments).map_err(|why| malformed(path, why))?;
-        let name = path.file_name().unwrap_or(path.as_os_str());
         let info = SourceInfo {
             kind: "video",
-            uri: name.to_string_lossy().into_owned(),
+            uri: name_of(path),
             size: Some(header.size),
             fps: Some(f64::from(header.rate.0) / f64::from(header.rate.1)),
             frames: None,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
+use super::source::name_of;
 use super::{CaptureError, Captured, Source, SourceInfo};
 use crate::flow::StopSignal;
 use crate::frame::{Image, MediaTime, PixelFormat, SizePx, YuvColour};
@@ -309,11 +310,6 @@ fn leading_number(text: &str) -> (&str, &str) {
         .unwrap_or(text.len());
     let (digits, after) = text.split_at(end);
     (digits.trim_start_matches('0'), after)
-}
-
-fn name_of(path: &Path) -> String {
-    let name = path.file_name().unwrap_or(path.as_os_str());
-    name.to_string_lossy().into_owned()
 }
 
 fn picture_error(path: &Path, error: PictureError) -> CaptureError {

@@ -1,6 +1,6 @@
 //! What every source promises.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::flow::StopSignal;
@@ -77,6 +77,12 @@ pub trait Source: Send {
     fn outage(&mut self) -> Option<Outage> {
         None
     }
+}
+
+/// A file's name without its folders.
+pub(super) fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
 }
 
 /// Why a source cannot be opened or read.

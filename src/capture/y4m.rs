@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use super::source::{CaptureError, Captured, Source, SourceInfo};
+use super::source::{CaptureError, Captured, Source, SourceInfo, name_of};
 use crate::flow::StopSignal;
 use crate::frame::{Image, MediaTime, PixelFormat, SizePx, YuvColour, YuvMatrix, YuvRange};
 
@@ -169,12 +169,10 @@ impl Y4mSource {
         };
         let reader = Y4mReader::new(reader).map_err(|why| malformed(path, why))?;
         let Y4mHeader { size, rate, .. } = *reader.header();
-        let uri = match path.file_name() {
-            _ if is_stdin => "standard input".to_owned(),
-            name => name
-                .unwrap_or(path.as_os_str())
-                .to_string_lossy()
-                .into_owned(),
+        let uri = if is_stdin {
+            "standard input".to_owned()
+        } else {
+            name_of(path)
         };
         let info = SourceInfo {
             kind: "video",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::flow::StopSignal;
 use crate::frame::{Image, MediaTime, SizePx};
 
+use super::super::source::name_of;
 use super::super::{CaptureError, Captured, Source, SourceInfo};
 use super::decode::{AvcDecoder, Decoded};
 use super::demux::{CodedFrame, Demuxer};
@@ -68,10 +69,9 @@ impl VideoSource {
             decoder.configure(description).map_err(tool)?;
         }
         let extent = demuxer.extent();
-        let name = path.file_name().unwrap_or(path.as_os_str());
         let info = SourceInfo {
             kind: "video",
-            uri: name.to_string_lossy().into_owned(),
+            uri: name_of(path),
             size: decoder.first_sps().map(|sps| match track.rotation {
                 Rotation::None | Rotation::Half => sps.size,
                 Rotation::Cw90 | Rotation::Cw270 => SizePx {
