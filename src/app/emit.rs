@@ -46,6 +46,7 @@ impl Emitter {
     /// Works until all workers are gone.
     pub fn run(mut self, mut frames: Ordered<Packet<Prediction>>) {
         let mut next_frame = 0;
+        let mut scene = None;
         let mut camera = None;
         let mut every = None;
         while let Some(packet) = frames.recv() {
@@ -56,7 +57,10 @@ impl Emitter {
             let mut record = self
                 .recorder
                 .frame(&packet.meta, size, dropped, &packet.payload);
-            record.camera = step(&mut camera, look);
+            record.cut = scene
+                .replace(look.scene)
+                .is_some_and(|before| before != look.scene);
+            record.camera = step(&mut camera, look, record.cut);
             record.events = self.area_events(&packet);
             for outage in self.feed.outages().drain(..) {
                 let events = outage_events(&record, &outage);
@@ -121,9 +125,9 @@ impl Emitter {
 }
 
 /// How the camera moved since the record before; nothing is known of that over a cut.
-fn step(before: &mut Option<Similarity>, look: &Look) -> Option<[f64; 4]> {
+fn step(before: &mut Option<Similarity>, look: &Look, is_cut: bool) -> Option<[f64; 4]> {
     let now = look.camera?;
-    let before = before.replace(now).filter(|_| !look.is_cut)?;
+    let before = before.replace(now).filter(|_| !is_cut)?;
     let Similarity { a, b, x, y } = before.inverse()?.then(&now);
     let (a, b) = (rounded(a, 1e7), rounded(b, 1e7));
     Some([a, b, rounded(x, 1000.0), rounded(y, 1000.0)])

@@ -80,6 +80,7 @@ pub struct Attention {
     change: ChangeDetector,
     motion: CameraMotion,
     camera: Similarity,
+    scene: u64,
     looked_ms: Option<f64>,
     changed_ms: Option<f64>,
     whole_ms: Option<f64>,
@@ -103,6 +104,7 @@ impl Attention {
             change: ChangeDetector::default(),
             motion: CameraMotion::default(),
             camera: Similarity::IDENTITY,
+            scene: 0,
             looked_ms: None,
             changed_ms: None,
             whole_ms: None,
@@ -123,8 +125,9 @@ impl Attention {
     ) -> Look {
         self.plane.fill(image, PLANE_WIDTH);
         let is_cut = self.change.next(&self.plane);
+        self.scene += u64::from(is_cut);
         let mut look = Look {
-            is_cut,
+            scene: self.scene,
             ..Look::default()
         };
         if self.spec.camera {
@@ -337,6 +340,31 @@ mod tests {
         // once more after a second.
         assert_eq!(at, [0, 25, 30, 31, 32, 33, 34, 59]);
         assert!(looks[10].is_still && !looks[30].is_still);
+    }
+
+    #[test]
+    fn every_frame_after_a_cut_shows_the_new_scene() {
+        let mut attention = Attention::new(AttentionSpec::default(), true);
+        let (feedback, stop) = (Feedback::default(), StopSignal::new());
+        let noise = {
+            let bytes = PixelFormat::I420.bytes(SIZE);
+            // Squares of 8 pixels, so that they are not averaged away.
+            let data = (0..bytes).map(|i| ((i % 320 / 8 * 97 + i / 2560 * 61) % 251) as u8);
+            let data = data.collect();
+            Image::new(SIZE, PixelFormat::I420, YuvColour::DEFAULT, data).expect("fits")
+        };
+        let scenes: Vec<u64> = [&image(None), &image(None), &noise, &noise, &noise]
+            .iter()
+            .enumerate()
+            .map(|(i, image)| {
+                let t_ms = i as f64 * 40.0;
+                attention
+                    .look(i as u64, t_ms, image, &feedback, &stop)
+                    .scene
+            })
+            .collect();
+        // Whichever of the last three arrives first, the cut is seen.
+        assert_eq!(scenes, [0, 0, 1, 1, 1]);
     }
 
     #[test]

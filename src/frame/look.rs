@@ -7,8 +7,9 @@ use super::{RectPx, Similarity};
 pub struct Look {
     /// Where the network looks.
     pub at: LookAt,
-    /// It shows another scene than the frame before.
-    pub is_cut: bool,
+    /// Which scene it shows, counted from 0. A number, and not whether there is a cut before it: the
+    /// frame after a cut may be dropped on its way.
+    pub scene: u64,
     /// Nothing moved since the network last looked.
     pub is_still: bool,
     /// Takes places of the scene's first frame to this one, where the camera's motion is followed.
@@ -34,7 +35,7 @@ impl Default for Look {
     fn default() -> Self {
         Self {
             at: LookAt::Whole,
-            is_cut: false,
+            scene: 0,
             is_still: false,
             camera: None,
             every: None,

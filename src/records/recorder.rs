@@ -72,7 +72,6 @@ impl Recorder {
                 LookAt::Whole | LookAt::Nothing => None,
             },
             still: look.is_still,
-            cut: look.is_cut,
             detections: detections.map(|d| self.detection(d, &place)).collect(),
             segmentation: segmentation.map(|s| self.segmentation(s, &place)),
             ..FrameRecord::default()
