@@ -234,6 +234,32 @@ fn evaluation_of_its_own_masks_is_perfect_and_bad_truth_is_one_line() {
         (&1.0.into(), &1.0.into())
     );
 
+    // Masks may lie among the pictures: they are none of them.
+    let mixed = dir.path().join("mixed");
+    fs::create_dir(&mixed).expect("room");
+    fs::copy(
+        file("tests/data/pictures/chelsea.png"),
+        mixed.join("chelsea.png"),
+    )
+    .expect("room");
+    fs::copy(masks.join("chelsea.png"), mixed.join("chelsea_mask.png")).expect("room");
+    let mixed = mixed.display().to_string();
+    let output = run(&[
+        "eval",
+        "segmentation",
+        PIPELINE,
+        "--images",
+        &mixed,
+        "--masks",
+        &mixed,
+        "--json",
+    ]);
+    let figures: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (&figures["pictures"], &figures["mean_iou"]),
+        (&1.into(), &1.0.into())
+    );
+
     // A mask of another size, a damaged one, none at all, and no folder.
     let refused = |arguments: &[&str], expected: &str| {
         let output = run(arguments);

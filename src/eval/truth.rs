@@ -88,6 +88,10 @@ impl MaskFolder {
 impl Truth for MaskFolder {
     fn of(&self, name: &str, size: SizePx) -> Result<Option<ClassMask>, EvalError> {
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        if stem.ends_with("_mask") && self.dir.join(name).is_file() {
+            // A mask that lies among the pictures is none of them.
+            return Ok(None);
+        }
         let mut names = ["_mask", ""].into_iter().flat_map(|tail| {
             ["png", "bmp"].map(|ending| self.dir.join(format!("{stem}{tail}.{ending}")))
         });
