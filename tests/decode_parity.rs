@@ -113,6 +113,7 @@ fn real_clips_equal_ffmpeg_frame_for_frame() {
         let mut frames = 0;
         loop {
             match source.next(&stop).unwrap_or_else(|e| panic!("{e}")) {
+                Captured::Lost { .. } | Captured::Back { .. } => panic!("a file is not lost"),
                 Captured::End => break,
                 Captured::Undecodable { pts, why } => {
                     panic!("{name}: {:.1} ms: {why}", pts.as_ms())

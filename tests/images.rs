@@ -28,6 +28,7 @@ fn all(path: &Path, fps: f64) -> Vec<(String, Option<Image>, f64)> {
     let mut all = Vec::new();
     loop {
         match source.next(&stop).expect("goes on") {
+            Captured::Lost { .. } | Captured::Back { .. } => panic!("a file is not lost"),
             Captured::End => return all,
             Captured::Frame { image, pts, name } => {
                 all.push((name.expect("named").to_string(), Some(image), pts.as_ms()));

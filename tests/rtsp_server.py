@@ -16,7 +16,8 @@ server = GstRtspServer.RTSPServer()
 server.set_address("127.0.0.1")
 server.set_service(port)
 factory = GstRtspServer.RTSPMediaFactory()
-factory.set_launch(f'( filesrc location="{clip}" ! qtdemux ! h264parse config-interval=-1 ! rtph264pay name=pay0 pt=96 )')
+codec = "h265" if clip.endswith("h265.mp4") else "h264"
+factory.set_launch(f'( filesrc location="{clip}" ! qtdemux ! {codec}parse config-interval=-1 ! rtp{codec}pay name=pay0 pt=96 )')
 if login:
     auth = GstRtspServer.RTSPAuth()
     auth.set_supported_methods(GstRtspServer.RTSPAuth.__gtype__ and 2)  # digest

@@ -29,6 +29,7 @@ fn watch(source: &mut VideoSource) -> (Vec<(f64, Seen)>, Result<(), String>) {
     let mut seen = Vec::new();
     loop {
         match source.next(&stop) {
+            Ok(Captured::Lost { .. } | Captured::Back { .. }) => panic!("a file is not lost"),
             Ok(Captured::End) => return (seen, Ok(())),
             Ok(Captured::Frame { image, pts, .. }) => {
                 let sum = Sha256::digest(image.data()).into();
@@ -65,6 +66,7 @@ fn equals_ffmpeg(name: &str) {
         let mut got_ms = Vec::new();
         loop {
             match source.next(&stop).unwrap_or_else(|e| panic!("{e}")) {
+                Captured::Lost { .. } | Captured::Back { .. } => panic!("a file is not lost"),
                 Captured::End => break,
                 Captured::Undecodable { why, .. } => panic!("{name}: {why}"),
                 Captured::Frame { image, pts, .. } => {

@@ -129,13 +129,36 @@ times=$(grep '"type":"frame"' "$work/clock.jsonl" | grep -o '"pts_ms":[0-9.]*' |
 check "clock: media time goes on and does not jump" \
     awk 'NR > 1 && ($1 <= last || $1 > last + 2000) { bad = 1 } { last = $1 } END { exit bad || NR < 40 }' <<<"$times"
 
-run unplugged 1 --bg 'sleep 3; echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind' --
+run unplugged 1 --bg 'sleep 3; echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind' -- --set source.camera.reconnect=never
 says unplugged "camera /dev/video0: it was unplugged"
 check "unplugged: the records end whole" ended unplugged
 
-run stalled 1 --with /usr/bin/v4l2-ctl --bg 'sleep 3; v4l2-ctl -c percentage_of_dropped_buffers=100' --
+run stalled 1 --with /usr/bin/v4l2-ctl --bg 'sleep 3; v4l2-ctl -c percentage_of_dropped_buffers=100' -- --set source.camera.reconnect=never
 says stalled "camera /dev/video0: it gave no frame for 5 s"
 check "stalled: the records end whole" ended stalled
+
+# Lost and taken up again: unplugged for a while, stalled for a while, busy at the beginning.
+vivid=/sys/bus/platform/drivers/vivid
+taken_up() {
+    check "$1: it was lost" grep -q '"kind":"source","phase":"new","name":"lost"' "$work/$1.jsonl" &&
+        check "$1: it came back" grep -q '"kind":"source","phase":"end","name":"back"' "$work/$1.jsonl" &&
+        check "$1: frames after that" awk '/"name":"back"/ { back = 1 } back && /"type":"frame"/ { n++ } END { exit n < 5 }' "$work/$1.jsonl" ||
+        { sed 's/^/    /' "$work/$1.err" | tail -8; cut -c1-150 "$work/$1.jsonl" | tail -3; }
+    check "$1: time goes on" awk '/"type":"frame"/ { match($0, /"pts_ms":[0-9.]*/); t = substr($0, RSTART + 9, RLENGTH - 9) + 0; if (n++ && t <= last) exit 1; last = t }' "$work/$1.jsonl"
+}
+run replugged 0 --bg "sleep 3; echo vivid.0 >$vivid/unbind; sleep 3; echo vivid.0 >$vivid/bind; sleep 12; kill -INT \$PID" -- "${slowly[@]}"
+taken_up replugged
+# Another program keeps the old number: the camera comes back under another one.
+run renumbered 0 --with /usr/bin/v4l2-ctl \
+    --bg "sleep 3; exec 9</dev/video0; echo vivid.0 >$vivid/unbind; sleep 2; echo vivid.0 >$vivid/bind; sleep 12; kill -INT \$PID" -- "${slowly[@]}"
+taken_up renumbered
+check "renumbered: it says so" grep -q 'camera /dev/video0 is now /dev/video[1-9]' "$work/renumbered.err"
+run stalled_once 0 --with /usr/bin/v4l2-ctl --bg "sleep 3; v4l2-ctl -c percentage_of_dropped_buffers=100; sleep 8
+v4l2-ctl -c percentage_of_dropped_buffers=0; sleep 12; kill -INT \$PID" -- "${slowly[@]}" --set source.camera.stall_ms=2000
+taken_up stalled_once
+run waited 0 --with /usr/bin/v4l2-ctl --pre 'v4l2-ctl --stream-mmap --stream-count=60 >/dev/null 2>&1 & sleep 2' \
+    --bg "sleep 25; kill -INT \$PID" -- "${slowly[@]}" --set source.camera.reconnect=always
+taken_up waited
 
 run interrupted 0 --with /usr/bin/v4l2-ctl \
     --bg 'sleep 3; v4l2-ctl -c percentage_of_dropped_buffers=100; sleep 2; kill -INT $PID' --

@@ -4,24 +4,39 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::analyst::{Analyst, rect_of};
-use super::feed::FeedCounts;
+use super::feed::{FeedCounts, SourceNews};
 use super::progress::Progress;
 use super::show::Finding;
 use crate::analytics::AreaRules;
 use crate::attention::Feedback;
-use crate::flow::{Latency, Ordered, Sender};
-use crate::frame::{FrameMeta, Look, LookAt, Outage, Packet, Similarity};
+use crate::flow::{Latency, Ordered, Received, Sender};
+use crate::frame::{FrameMeta, Look, LookAt, Packet, Similarity};
 use crate::postprocess::{ClassMask, Prediction};
 use crate::records::{EventRecord, FrameRecord, Recorder, TimingsRecord, rounded};
 
+/// How long a source's loss may stay untold while no frame comes.
+const SILENCE: Duration = Duration::from_millis(200);
+
+/// What record sinks are told.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// A frame, with its events.
+    Frame(Arc<FrameRecord>),
+    /// An event without a frame.
+    Event(Arc<EventRecord>),
+}
+
 /// Makes records and hands them round.
 pub struct Emitter {
+    /// Name of the stream.
+    pub stream: Arc<str>,
     /// What makes records.
     pub recorder: Recorder,
     /// Edges to the record sinks. One that closes has failed by itself and is passed over.
-    pub records: Vec<Sender<Arc<FrameRecord>>>,
+    pub records: Vec<Sender<Told>>,
     /// What makes events of areas.
     pub rules: AreaRules,
     /// Edges to the mask sinks, which fail by themselves too.
@@ -49,7 +64,23 @@ impl Emitter {
         let mut scene = None;
         let mut camera = None;
         let mut every = None;
-        while let Some(packet) = frames.recv() {
+        // The last frame that had a record, for events that have none.
+        let mut last = FrameRecord {
+            stream: self.stream.to_string(),
+            ..FrameRecord::default()
+        };
+        loop {
+            let packet = match frames.recv_timeout(SILENCE) {
+                Received::Item(packet) => packet,
+                Received::Nothing => {
+                    for news in self.feed.news().drain(..) {
+                        let event = Arc::new(source_event(&last, news));
+                        self.tell(&Told::Event(event));
+                    }
+                    continue;
+                }
+                Received::Closed => break,
+            };
             let frame = packet.meta.frame;
             let (size, dropped) = (packet.image.size(), frame - next_frame);
             next_frame = frame + 1;
@@ -62,9 +93,10 @@ impl Emitter {
                 .is_some_and(|before| before != look.scene);
             record.camera = step(&mut camera, look, record.cut);
             record.events = self.area_events(&packet);
-            for outage in self.feed.outages().drain(..) {
-                let events = outage_events(&record, &outage);
-                record.events.extend(events);
+            let news: Vec<SourceNews> = self.feed.news().drain(..).collect();
+            for news in news {
+                let event = source_event(&record, news);
+                record.events.push(event);
             }
             if let Some(now) = look.every
                 && every.replace(now).is_some_and(|before| before != now)
@@ -85,10 +117,14 @@ impl Emitter {
                 .map(|track| rect_of(&track.bbox));
             let tracks = tracks.collect();
             self.feedback.done(frame, tracks, looked.then_some(age_ms));
+            last = FrameRecord {
+                stream: record.stream.clone(),
+                frame: record.frame,
+                pts_ms: record.pts_ms,
+                ..FrameRecord::default()
+            };
             let record = Arc::new(record);
-            for sink in &self.records {
-                let _ = sink.send(Arc::clone(&record));
-            }
+            self.tell(&Told::Frame(Arc::clone(&record)));
             if let Some(segmentation) = &packet.payload.segmentation {
                 for sink in &self.masks {
                     let _ = sink.send((packet.meta.clone(), Arc::clone(&segmentation.mask)));
@@ -108,6 +144,12 @@ impl Emitter {
                 }
             }
             self.progress.frame_done();
+        }
+    }
+
+    fn tell(&self, told: &Told) {
+        for sink in &self.records {
+            let _ = sink.send(told.clone());
         }
     }
 
@@ -133,15 +175,15 @@ fn step(before: &mut Option<Similarity>, look: &Look, is_cut: bool) -> Option<[f
     Some([a, b, rounded(x, 1000.0), rounded(y, 1000.0)])
 }
 
-/// The source was lost and is back; both are told with the first record that is made then.
-fn outage_events(record: &FrameRecord, outage: &Outage) -> [EventRecord; 2] {
-    let duration_ms = Some((outage.lasted.as_secs_f64() * 1000.0).round());
-    let lost = EventRecord::of(record, "source", "new", "lost");
-    let back = EventRecord {
-        duration_ms,
-        ..EventRecord::of(record, "source", "end", "back")
-    };
-    [lost, back]
+/// The source was lost, or is back.
+fn source_event(record: &FrameRecord, news: SourceNews) -> EventRecord {
+    match news {
+        SourceNews::Lost => EventRecord::of(record, "source", "new", "lost"),
+        SourceNews::Back(lasted) => EventRecord {
+            duration_ms: Some((lasted.as_secs_f64() * 1000.0).round()),
+            ..EventRecord::of(record, "source", "end", "back")
+        },
+    }
 }
 
 /// Frames are looked at more often now, or less.

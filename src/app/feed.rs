@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::attention::{Attention, Feedback};
 use crate::capture::{CaptureError, Captured, Source};
 use crate::flow::{Clock, Latency, Sender, StopReason, StopSignal};
-use crate::frame::{FrameMeta, Look, MediaTime, Outage, Packet};
+use crate::frame::{FrameMeta, Look, MediaTime, Packet};
 use crate::telemetry::TelemetryLog;
 
 /// When a recorded frame is due.
@@ -28,13 +28,24 @@ pub struct FeedCounts {
     pub decode_error: AtomicU64,
     /// Frames that the source itself had to drop, because it was not read in time.
     pub source_dropped: AtomicU64,
-    outages: Mutex<Vec<Outage>>,
+    /// How often the source was lost.
+    pub outages: AtomicU64,
+    news: Mutex<Vec<SourceNews>>,
+}
+
+/// What befell a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceNews {
+    /// It is lost.
+    Lost,
+    /// It is back, after so long.
+    Back(Duration),
 }
 
 impl FeedCounts {
-    /// Outages that ended since somebody last took them.
-    pub fn outages(&self) -> MutexGuard<'_, Vec<Outage>> {
-        self.outages.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What befell the source since somebody last took it.
+    pub fn news(&self) -> MutexGuard<'_, Vec<SourceNews>> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,10 +99,6 @@ impl Feed {
             self.counts.source_dropped.fetch_add(lost, Ordering::SeqCst);
             match captured {
                 Captured::Frame { image, pts, name } => {
-                    if let Some(outage) = self.source.outage() {
-                        // Not with its frame, which may be dropped on the way.
-                        self.counts.outages().push(outage);
-                    }
                     if !self.source.info().live {
                         self.latency.record(clock.now() - started);
                     }
@@ -134,6 +141,12 @@ impl Feed {
                     self.counts.decode_error.fetch_add(1, Ordering::SeqCst);
                     next_frame += 1;
                 }
+                // Not with a frame, which may be dropped on the way.
+                Captured::Lost { .. } => {
+                    self.counts.outages.fetch_add(1, Ordering::SeqCst);
+                    self.counts.news().push(SourceNews::Lost);
+                }
+                Captured::Back { lasted } => self.counts.news().push(SourceNews::Back(lasted)),
                 // A loop over nothing would spin for ever.
                 Captured::End if self.looping && !stop.is_stopped() && timeline.moved() => {
                     self.source.rewind()?;

@@ -40,7 +40,7 @@ use std::time::Duration;
 
 pub use analyst::Analyst;
 pub use detector::{Detector, DetectorModel, classes_to_keep};
-pub use feed::{Feed, FeedCounts, Pace};
+pub use feed::{Feed, FeedCounts, Pace, SourceNews};
 pub use fit::ModelError;
 pub use inference::{ChainLatency, Inference};
 pub use model::Model;
@@ -149,6 +149,7 @@ pub fn run(
         source,
         frame_limit: options.frames,
         chains,
+        turns: None,
         max_age: max_age.map_or(MAX_AGE, Duration::from_millis),
         records,
         recorder: Recorder {

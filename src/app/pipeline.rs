@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::analyst::Analyst;
-use super::emit::Emitter;
+use super::emit::{Emitter, Told};
 use super::feed::{Feed, FeedCounts};
 use super::progress::Progress;
 use super::show::{Artist, Drawn, WebArtist};
@@ -16,13 +16,13 @@ use super::watch::watch_window;
 use crate::analytics::AreaRules;
 use crate::attention::{Attention, Feedback};
 use crate::flow::{
-    EdgeCounts, Failures, Latency, Policy, Receiver, StopReason, StopSignal, SystemClock, edge,
-    workshop,
+    EdgeCounts, Failures, Latency, Policy, Receiver, StopReason, StopSignal, SystemClock,
+    TurnTaker, edge, workshop,
 };
 use crate::frame::{FrameMeta, Look, Packet};
 use crate::overlay::Overlay;
 use crate::postprocess::{ClassMask, Prediction};
-use crate::records::{DroppedFrames, EndRecord, FrameCounts, FrameRecord, Recorder};
+use crate::records::{DroppedFrames, EndRecord, FrameCounts, Recorder};
 use crate::sink::{ImagesSink, MasksSink, RecordSink, SinkError, WebServer, Window};
 
 /// What an inference worker does with a frame.
@@ -47,6 +47,8 @@ pub struct Pipeline {
     pub frame_limit: Option<u64>,
     /// What looks at them: one for each worker.
     pub chains: Vec<Box<dyn Chain>>,
+    /// This stream's turns, where several share the machine.
+    pub turns: Option<TurnTaker>,
     /// Live frames that waited longer are dropped.
     pub max_age: Duration,
     /// Where records go.
@@ -147,7 +149,7 @@ impl Pipeline {
 
         // 1-infer-N
         let max_age = drops.then_some(self.max_age);
-        let (shop, ordered) = workshop(captured_rx, self.chains.len(), max_age);
+        let (shop, ordered) = workshop(captured_rx, self.chains.len(), max_age, self.turns);
         for (i, mut chain) in self.chains.into_iter().enumerate() {
             let shop = shop.clone();
             trunk.push(failures.spawn(&format!("1-infer-{i}"), move || {
@@ -206,6 +208,7 @@ impl Pipeline {
 
         // 2-emit
         let emitter = Emitter {
+            stream: Arc::clone(&self.stream),
             recorder: self.recorder,
             rules: self.rules,
             analyst: self.analyst,
@@ -277,12 +280,16 @@ fn spawn_record_sink(
     stop: &StopSignal,
     name: &str,
     mut sink: Box<dyn RecordSink>,
-    records: Receiver<Arc<FrameRecord>>,
+    told: Receiver<Told>,
 ) -> std::io::Result<SinkThread> {
     let stop = stop.clone();
     failures.spawn(name, move || {
-        while let Some(record) = records.recv() {
-            match sink.frame(&record) {
+        while let Some(told) = told.recv() {
+            let taken = match &told {
+                Told::Frame(record) => sink.frame(record),
+                Told::Event(event) => sink.event(event),
+            };
+            match taken {
                 Ok(()) => {}
                 Err(SinkError::ReaderGone { target }) => {
                     tracing::info!("{target} was closed by its reader; stopping");

@@ -3,16 +3,18 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::feed::Pace;
 use crate::capture::{
-    CameraRequest, CameraSource, CaptureError, DEFAULT_IMAGES_FPS, FfmpegSource, ImagesSource,
-    RtspRequest, RtspSource, Source, VideoSource, Y4M_MAGIC, Y4mSource,
+    CameraRequest, CameraSeat, CaptureError, DEFAULT_IMAGES_FPS, FfmpegInput, FfmpegSource,
+    ImagesSource, Opener, Reconnecting, RtspRequest, RtspSource, Source, VideoSource, Y4M_MAGIC,
+    Y4mSource,
 };
 use crate::config::{
-    CameraSpec, DecoderSpec, PaceSpec, PipelineSpec, RtspSpec, RtspTransport, SourceSpec,
-    VideoSpec, expand_env,
+    CameraSpec, DecoderSpec, PaceSpec, PipelineSpec, ReconnectSpec, RtspSpec, RtspTransport,
+    SourceSpec, VideoSpec, expand_env, is_url,
 };
 use crate::telemetry::TelemetryLog;
 
@@ -52,27 +54,27 @@ pub fn open_source(spec: &PipelineSpec, is_watched: bool) -> Result<OpenSource, 
 }
 
 fn open(spec: &SourceSpec) -> Result<OpenSource, CaptureError> {
+    let live = |source| OpenSource {
+        source,
+        pace: Pace::Fast,
+        drops: true,
+        looping: false,
+        telemetry: None,
+    };
     if let Some(camera) = &spec.camera {
-        return Ok(OpenSource {
-            source: Box::new(CameraSource::open(&camera_request(camera))?),
-            pace: Pace::Fast,
-            drops: true,
-            looping: false,
-            telemetry: None,
-        });
+        let seat = Arc::new(CameraSeat::new(camera_request(camera)));
+        let name = seat.name().to_owned();
+        let open: Opener = Arc::new(move || Ok(Box::new(seat.open()?)));
+        return Ok(live(connect(camera.reconnect, "camera", &name, open)?));
     }
     if let Some(rtsp) = &spec.rtsp {
         let request = rtsp_request(rtsp).map_err(|why| CaptureError::Device {
             device: "rtsp".to_owned(),
             why,
         })?;
-        return Ok(OpenSource {
-            source: Box::new(RtspSource::open(&request)?),
-            pace: Pace::Fast,
-            drops: true,
-            looping: false,
-            telemetry: None,
-        });
+        let (name, spec) = (request.name(), rtsp.clone());
+        let open: Opener = Arc::new(move || open_rtsp(&request, &spec));
+        return Ok(live(connect(rtsp.reconnect, "rtsp", &name, open)?));
     }
     let (source, pace, looping): (Box<dyn Source>, _, _) = match (&spec.video, &spec.images) {
         (Some(video), _) => (open_video(video)?, video.pace, video.looping),
@@ -96,6 +98,42 @@ fn open(spec: &SourceSpec) -> Result<OpenSource, CaptureError> {
         looping,
         telemetry: None,
     })
+}
+
+/// Opens a camera, and sees to it that it is waited for as it should be.
+fn connect(
+    reconnect: ReconnectSpec,
+    kind: &'static str,
+    name: &str,
+    open: Opener,
+) -> Result<Box<dyn Source>, CaptureError> {
+    Ok(match reconnect {
+        ReconnectSpec::Never => open()?,
+        ReconnectSpec::Lost => Box::new(Reconnecting::new(open()?, open)),
+        ReconnectSpec::Always => Box::new(Reconnecting::waiting(kind, name, open)),
+    })
+}
+
+/// Opens a network camera with what can decode it.
+fn open_rtsp(request: &RtspRequest, spec: &RtspSpec) -> Result<Box<dyn Source>, CaptureError> {
+    let ffmpeg = || -> Result<Box<dyn Source>, CaptureError> {
+        let input = FfmpegInput::rtsp(request, &spec.ffmpeg_args);
+        Ok(Box::new(FfmpegSource::open(input)?))
+    };
+    let builtin = match spec.decoder {
+        DecoderSpec::Ffmpeg => return ffmpeg(),
+        DecoderSpec::Builtin | DecoderSpec::Auto => RtspSource::open(request),
+    };
+    match builtin {
+        Ok(source) => Ok(Box::new(source)),
+        Err(error @ CaptureError::Unsupported { .. })
+            if spec.decoder == DecoderSpec::Auto && FfmpegSource::is_installed() =>
+        {
+            tracing::info!("{error}: it is decoded by ffmpeg");
+            ffmpeg()
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The telemetry that the pipeline names, or that lies beside its clip.
@@ -140,8 +178,22 @@ fn rtsp_request(spec: &RtspSpec) -> Result<RtspRequest, String> {
 /// Opens a clip with what can decode it.
 fn open_video(video: &VideoSpec) -> Result<Box<dyn Source>, CaptureError> {
     let path = &video.path;
+    let fault = |path: &Path, why| CaptureError::Malformed {
+        path: path.to_owned(),
+        why,
+    };
+    if is_url(path) {
+        let missing = |name| fault(Path::new("URL"), format!("the environment has no {name}"));
+        let url = expand_env(&path.to_string_lossy()).map_err(missing)?;
+        let input = FfmpegInput::file(Path::new(&url), &video.ffmpeg_args);
+        let input = input.map_err(|why| fault(Path::new("URL"), why))?;
+        return Ok(Box::new(FfmpegSource::open(input)?));
+    }
     let ffmpeg = || -> Result<Box<dyn Source>, CaptureError> {
-        Ok(Box::new(FfmpegSource::open(path, &video.ffmpeg_args)?))
+        let input = FfmpegInput::file(path, &video.ffmpeg_args);
+        Ok(Box::new(FfmpegSource::open(
+            input.map_err(|why| fault(path, why))?,
+        )?))
     };
     if path == Path::new("-") || begins_with(path, Y4M_MAGIC) {
         return Ok(Box::new(Y4mSource::open(path)?));

@@ -136,6 +136,7 @@ fn run(
         },
         frame_limit: None,
         chains,
+        turns: None,
         max_age: Duration::from_secs(3600),
         records: sinks
             .into_iter()

@@ -4,15 +4,19 @@
 //! on its standard error, where the filter `showinfo` says a line of each frame before it lets the
 //! frame through. When this process ends, however it ends, the pipe closes and ffmpeg ends with it.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::source::{CaptureError, Captured, Source, SourceInfo, name_of};
+use url::Url;
+
+use super::rtsp::RtspRequest;
+use super::source::{CaptureError, Captured, Source, SourceInfo, name_of, public_name};
 use super::y4m::{Y4mHeader, Y4mReader};
 use crate::flow::StopSignal;
 use crate::frame::{Image, MediaTime, YuvColour, YuvMatrix, YuvRange};
@@ -24,35 +28,121 @@ const LATE: Duration = Duration::from_secs(2);
 /// Frames that are decoded ahead.
 const AHEAD: usize = 2;
 
-/// A clip that `ffmpeg` decodes.
+/// What ffmpeg is to read.
+#[derive(Clone)]
+pub struct FfmpegInput {
+    /// A file or a URL.
+    pub input: OsString,
+    /// How it is called: without folders and without secrets.
+    pub name: String,
+    /// `video` or `rtsp`.
+    pub kind: &'static str,
+    /// Arguments that go before it (for instance `-hwaccel`).
+    pub arguments: Vec<String>,
+    /// It comes by itself; one that gives no frame for so long is lost.
+    pub stall: Option<Duration>,
+}
+
+impl FfmpegInput {
+    /// A file, or the URL of one.
+    ///
+    /// # Errors
+    /// When it looks like a URL and is none.
+    pub fn file(path: &Path, arguments: &[String]) -> Result<Self, String> {
+        let text = path.to_string_lossy();
+        let name = if text.contains("://") {
+            public_name(&Url::parse(&text).map_err(|e| format!("it is no URL: {e}"))?)
+        } else {
+            name_of(path)
+        };
+        Ok(Self {
+            input: path.as_os_str().to_owned(),
+            name,
+            kind: "video",
+            arguments: arguments.to_vec(),
+            stall: None,
+        })
+    }
+
+    /// A network camera.
+    pub fn rtsp(request: &RtspRequest, arguments: &[String]) -> Self {
+        let transport = if request.udp { "udp" } else { "tcp" };
+        let patience = request.stall.as_micros().to_string();
+        let options = [
+            "-rtsp_transport",
+            transport,
+            "-fflags",
+            "nobuffer",
+            "-timeout",
+            &patience,
+        ];
+        let mut before = options.map(str::to_owned).to_vec();
+        before.extend_from_slice(arguments);
+        Self {
+            input: request.url_with_credentials().into(),
+            name: request.name(),
+            kind: "rtsp",
+            arguments: before,
+            stall: Some(request.stall),
+        }
+    }
+
+    fn fault(&self, why: String) -> CaptureError {
+        // ffmpeg repeats what it was given.
+        let why = why.replace(&*self.input.to_string_lossy(), &self.name);
+        match self.stall {
+            Some(_) => CaptureError::Device {
+                device: self.name.clone(),
+                why,
+            },
+            None => CaptureError::Malformed {
+                path: self.shown(),
+                why,
+            },
+        }
+    }
+
+    /// The path where there is one.
+    fn shown(&self) -> PathBuf {
+        if self.name.contains("://") {
+            PathBuf::from(&self.name)
+        } else {
+            PathBuf::from(&self.input)
+        }
+    }
+}
+
+/// A clip or a stream that `ffmpeg` decodes.
 pub struct FfmpegSource {
-    path: PathBuf,
-    arguments: Vec<String>,
+    input: FfmpegInput,
     info: SourceInfo,
     decoder: Decoder,
+    last_frame: Instant,
+    /// The first frame's time, which is a stream's beginning.
+    first: Option<i64>,
 }
 
 impl FfmpegSource {
-    /// Has ffmpeg decode `path`; `arguments` go before its input (for instance `-hwaccel`).
+    /// Has ffmpeg decode `input`.
     ///
     /// # Errors
-    /// When ffmpeg is not installed, or what it says when it cannot read the file.
-    pub fn open(path: &Path, arguments: &[String]) -> Result<Self, CaptureError> {
-        let (decoder, header) =
-            Decoder::start(path, arguments).map_err(|why| malformed(path, why))?;
+    /// When ffmpeg is not installed, or what it says when it cannot read the input.
+    pub fn open(input: FfmpegInput) -> Result<Self, CaptureError> {
+        let (decoder, header) = Decoder::start(&input).map_err(|why| input.fault(why))?;
         let info = SourceInfo {
-            kind: "video",
-            uri: name_of(path),
+            kind: input.kind,
+            uri: input.name.clone(),
             size: Some(header.size),
             fps: Some(f64::from(header.rate.0) / f64::from(header.rate.1)),
             frames: None,
-            live: false,
+            live: input.stall.is_some(),
         };
         Ok(Self {
-            path: path.to_owned(),
-            arguments: arguments.to_vec(),
+            input,
             info,
             decoder,
+            last_frame: Instant::now(),
+            first: None,
         })
     }
 
@@ -80,10 +170,12 @@ impl Source for FfmpegSource {
             }
             match self.decoder.frames.recv_timeout(POLL) {
                 Ok(Ok(image)) => {
-                    let (image, pts) = self
-                        .decoder
-                        .with_time(image)
-                        .map_err(|why| malformed(&self.path, why))?;
+                    self.last_frame = Instant::now();
+                    let timed = self.decoder.with_time(image);
+                    let (image, mut pts) = timed.map_err(|why| self.input.fault(why))?;
+                    if self.info.live {
+                        pts.ticks -= *self.first.get_or_insert(pts.ticks);
+                    }
                     return Ok(Captured::Frame {
                         image,
                         pts,
@@ -92,13 +184,19 @@ impl Source for FfmpegSource {
                 }
                 Ok(Err(why)) => {
                     let why = self.decoder.first_error().unwrap_or(why);
-                    return Err(malformed(&self.path, why));
+                    return Err(self.input.fault(why));
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    let silent = self.last_frame.elapsed();
+                    if self.input.stall.is_some_and(|stall| silent > stall) {
+                        let why = format!("nothing came for {:.1} s", silent.as_secs_f64());
+                        return Err(self.input.fault(why));
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     return match self.decoder.outcome() {
                         Ok(()) => Ok(Captured::End),
-                        Err(why) => Err(malformed(&self.path, why)),
+                        Err(why) => Err(self.input.fault(why)),
                     };
                 }
             }
@@ -106,8 +204,8 @@ impl Source for FfmpegSource {
     }
 
     fn rewind(&mut self) -> Result<(), CaptureError> {
-        let started = Decoder::start(&self.path, &self.arguments);
-        self.decoder = started.map_err(|why| malformed(&self.path, why))?.0;
+        let started = Decoder::start(&self.input);
+        self.decoder = started.map_err(|why| self.input.fault(why))?.0;
         Ok(())
     }
 }
@@ -135,7 +233,7 @@ enum Said {
 }
 
 impl Decoder {
-    fn start(path: &Path, arguments: &[String]) -> Result<(Self, Y4mHeader), String> {
+    fn start(input: &FfmpegInput) -> Result<(Self, Y4mHeader), String> {
         let mut child = Command::new("ffmpeg")
             .args([
                 "-nostdin",
@@ -144,9 +242,9 @@ impl Decoder {
                 "level+info",
                 "-nostats",
             ])
-            .args(arguments)
+            .args(&input.arguments)
             .arg("-i")
-            .arg(path)
+            .arg(&input.input)
             .args([
                 "-map",
                 "0:v:0",
@@ -336,11 +434,4 @@ fn parse_said(line: &str) -> Option<Said> {
             _ => YuvMatrix::Bt601,
         },
     }))
-}
-
-fn malformed(path: &Path, why: String) -> CaptureError {
-    CaptureError::Malformed {
-        path: path.to_owned(),
-        why,
-    }
 }

@@ -7,14 +7,16 @@
 mod camera;
 mod ffmpeg;
 mod images;
+mod reconnect;
 mod rtsp;
 mod source;
 mod video;
 mod y4m;
 
-pub use camera::{CameraInfo, CameraMode, CameraRequest, CameraSource, list_cameras};
-pub use ffmpeg::FfmpegSource;
+pub use camera::{CameraInfo, CameraMode, CameraRequest, CameraSeat, CameraSource, list_cameras};
+pub use ffmpeg::{FfmpegInput, FfmpegSource};
 pub use images::{DEFAULT_IMAGES_FPS, ImagesSource};
+pub use reconnect::{Opener, Reconnecting};
 pub use rtsp::{RtspRequest, RtspSource};
 pub use source::{CaptureError, Captured, Source, SourceInfo};
 pub use video::VideoSource;

@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
 
 use crate::flow::StopSignal;
-use crate::frame::{Image, MediaTime, Outage, SizePx};
+use crate::frame::{Image, MediaTime, SizePx};
 use crate::telemetry::TelemetryError;
 
 /// What is known of a source once it is open.
@@ -43,6 +46,16 @@ pub enum Captured {
         /// What was wrong, in one line.
         why: String,
     },
+    /// The source is lost, and waited for.
+    Lost {
+        /// Why, in one line.
+        why: String,
+    },
+    /// The source that was lost is back; frames follow.
+    Back {
+        /// How long it was away.
+        lasted: Duration,
+    },
     /// No more frames, or the stop was asked for.
     End,
 }
@@ -72,17 +85,20 @@ pub trait Source: Send {
     fn dropped(&mut self) -> u64 {
         0
     }
-
-    /// The outage that ended with the frame that [`next`](Self::next) gave last.
-    fn outage(&mut self) -> Option<Outage> {
-        None
-    }
 }
 
 /// A file's name without its folders.
 pub(super) fn name_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str());
     name.to_string_lossy().into_owned()
+}
+
+/// A URL as it may be shown: without user, password and query.
+pub(super) fn public_name(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}"));
+    let host = url.host_str().unwrap_or_default();
+    let (scheme, port, path) = (url.scheme(), port.unwrap_or_default(), url.path());
+    format!("{scheme}://{host}{port}{path}")
 }
 
 /// Why a source cannot be opened or read.
@@ -111,6 +127,14 @@ pub enum CaptureError {
         device: String,
         /// What is wrong, and what to do.
         why: String,
+    },
+    /// The camera sends what is not decoded here.
+    #[error("camera {device}: it sends {codec}; set it to H.264, or install ffmpeg")]
+    Unsupported {
+        /// The device's name.
+        device: String,
+        /// What it sends.
+        codec: String,
     },
     /// What should be the drone's telemetry is not.
     #[error(transparent)]

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use super::fault::{ConfigFaults, why};
 use super::load::PipelineConfig;
 use super::named::Origins;
+use super::secret::is_url;
 use super::spec::{
-    CocoSpec, DecoderSpec, ImagesSpec, JsonlSpec, MotSpec, PaceSpec, PipelineSpec, RtspSpec,
-    RtspTransport, SinkSpec, SourceSpec, VideoSpec,
+    CocoSpec, DecoderSpec, ImagesSpec, JsonlSpec, MotSpec, PaceSpec, PipelineSpec, ReconnectSpec,
+    RtspSpec, RtspTransport, SinkSpec, SourceSpec, VideoSpec,
 };
 
 /// What the JSON is.
@@ -137,21 +138,16 @@ fn source_of(input: &str) -> Result<SourceSpec, ConfigFaults> {
                 url: input.to_owned(),
                 transport: RtspTransport::Tcp,
                 stall_ms: None,
+                reconnect: ReconnectSpec::Lost,
+                decoder: DecoderSpec::Auto,
+                ffmpeg_args: Vec::new(),
             }),
             ..SourceSpec::default()
         });
     }
-    if let Some((scheme, _)) = input.split_once("://") {
-        // The rest may hold a password.
-        let what = "is not supported yet; give a file, or a camera in the YAML";
-        return Err(ConfigFaults::of_argument(
-            &format!("--input {scheme}://"),
-            what,
-        ));
-    }
     let fault = |what: String| ConfigFaults::of_argument(&format!("--input {input}"), what);
     let path = PathBuf::from(input);
-    let is_dir = if input == "-" {
+    let is_dir = if input == "-" || is_url(&path) {
         false
     } else {
         let meta =
@@ -159,7 +155,7 @@ fn source_of(input: &str) -> Result<SourceSpec, ConfigFaults> {
         meta.is_dir()
     };
     Ok(
-        if is_dir || has_picture_ending(&path) || begins_like_picture(&path) {
+        if is_dir || !is_url(&path) && has_picture_ending(&path) || begins_like_picture(&path) {
             SourceSpec {
                 images: Some(ImagesSpec {
                     path,
@@ -269,8 +265,7 @@ mod tests {
         assert!(!is_images(&path("c.mp4", b"\0\0\0\x18ftypisom0000")));
         assert!(!is_images(&path("d", b"")));
         assert!(source_of("rtsp://user:secret@gate/1").is_ok_and(|s| s.rtsp.is_some()));
-        let refused = source_of("http://user:secret@gate/1").expect_err("not supported");
-        assert!(!refused.to_string().contains("secret"), "{refused}");
+        assert!(!is_images("https://user:secret@gate/1.png"));
         assert!(source_of("nowhere").is_err());
     }
 

@@ -13,6 +13,7 @@ use super::card::{CardSpec, ResizeSpec};
 use super::fault::{ConfigFaults, Fault, why};
 use super::named::{Named, keys};
 use super::overrides::Override;
+use super::secret::is_url;
 use super::spec::{PipelineSpec, TelemetrySpec};
 use super::yaml::Document;
 
@@ -327,6 +328,7 @@ fn join_paths(spec: &mut PipelineSpec, base: &Path) {
     for source in sources.into_iter().flatten() {
         if let Some(video) = &mut source.video
             && video.path != Path::new("-")
+            && !is_url(&video.path)
         {
             video.path = base.join(&video.path);
         }

@@ -29,13 +29,13 @@ pub use card::{
 pub use fault::{ConfigFaults, Fault, Place};
 pub use load::{PipelineConfig, load, load_card, load_for_analysis, load_for_run};
 pub use overrides::Override;
-pub use secret::expand_env;
+pub use secret::{expand_env, is_url};
 pub use spec::{
     AnchorPoint, AreaRuleSpec, AreaSpec, AttentionSpec, CameraSpec, ClassSpec, CocoSpec,
     ColourSpec, DecoderSpec, DetectSpec, ImagesSinkSpec, ImagesSpec, InferenceSpec, IntervalSpec,
     JsonlSpec, LineSpec, MasksSinkSpec, ModelSpec, MotSpec, MotionGateSpec, OverlaySpec, PaceSpec,
-    PictureFormat, PipelineSpec, RegionsOn, RegionsSpec, RtspSpec, RtspTransport, SafeGroundSpec,
-    SegmentSpec, SinkSpec, SourceSpec, TelemetrySpec, TilesSpec, TrackSpec, VideoSpec, WEB_BIND,
-    WebSpec, WindowSpec, ZoneSpec,
+    PictureFormat, PipelineSpec, ReconnectSpec, RegionsOn, RegionsSpec, RtspSpec, RtspTransport,
+    SafeGroundSpec, SegmentSpec, SinkSpec, SourceSpec, TelemetrySpec, TilesSpec, TrackSpec,
+    VideoSpec, WEB_BIND, WebSpec, WindowSpec, ZoneSpec,
 };
 pub use yaml::schema_of;

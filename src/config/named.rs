@@ -8,7 +8,7 @@ use super::card::CardSpec;
 use super::check::did_you_mean;
 use super::fault::{ConfigFaults, Fault, why};
 use super::locate::Step;
-use super::secret::expand_env;
+use super::secret::{expand_env, is_url};
 use super::spec::{PipelineSpec, SourceSpec};
 use super::yaml::Document;
 use crate::capture::RtspRequest;
@@ -92,6 +92,13 @@ impl<'a> Named<'a> {
             let Some((kind, path)) = path_of_source(source) else {
                 continue;
             };
+            if kind == "video" && is_url(path) {
+                if let Err(missing) = expand_env(&path.to_string_lossy()) {
+                    let what = format!("the environment has no {missing}");
+                    self.fault_at_value(&[name, kind, "path"], what);
+                }
+                continue;
+            }
             if kind == "video" && path == Path::new("-") {
                 continue;
             }

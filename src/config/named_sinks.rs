@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::named::{Named, path_of_source};
-use super::secret::expand_env;
+use super::secret::{expand_env, is_url};
 use super::spec::SinkSpec;
 
 impl Named<'_> {
@@ -70,7 +70,7 @@ impl Named<'_> {
         let sources = sources.into_iter().flatten().filter_map(path_of_source);
         let read: Vec<PathBuf> = sources
             .map(|(_, path)| path)
-            .filter(|path| *path != Path::new("-"))
+            .filter(|path| *path != Path::new("-") && !is_url(path))
             .chain(also.iter().copied())
             .filter_map(place_of)
             .collect();

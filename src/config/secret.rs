@@ -1,4 +1,6 @@
-//! Secrets that come from the environment.
+//! Secrets that come from the environment, and addresses that may hold them.
+
+use std::path::Path;
 
 /// `text` with each `${NAME}` replaced from the environment; the first name that is not there is the
 /// error.
@@ -23,6 +25,18 @@ pub fn expand_env(text: &str) -> Result<String, String> {
     Ok(expanded + rest)
 }
 
+/// Whether a path is a URL instead.
+pub fn is_url(path: &Path) -> bool {
+    path.to_str()
+        .and_then(|text| text.split_once("://"))
+        .is_some_and(|(scheme, _)| {
+            !scheme.is_empty()
+                && scheme
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || c == '+')
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,5 +53,16 @@ mod tests {
             expand_env("${NOT_SET_ANYWHERE}"),
             Err("NOT_SET_ANYWHERE".to_owned())
         );
+    }
+
+    #[test]
+    fn a_url_has_a_scheme() {
+        for (text, expected) in [
+            ("https://a/b.m3u8", true),
+            ("a/b.mp4", false),
+            ("://a", false),
+        ] {
+            assert_eq!(is_url(Path::new(text)), expected, "{text}");
+        }
     }
 }

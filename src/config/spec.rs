@@ -126,9 +126,25 @@ pub struct CameraSpec {
     /// A camera that gives no frame for so long has failed (default 5000).
     #[schemars(range(min = 500, max = 600_000))]
     pub stall_ms: Option<u64>,
+    /// When a camera is waited for.
+    #[serde(default)]
+    pub reconnect: ReconnectSpec,
 }
 
-/// A network camera that sends H.264.
+/// When a camera is waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReconnectSpec {
+    /// Once it was there: unplugged, stalled or cut off, it is tried again for ever.
+    #[default]
+    Lost,
+    /// Also at the beginning, where it is missing or busy.
+    Always,
+    /// Never: losing it ends the run.
+    Never,
+}
+
+/// A network camera.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RtspSpec {
@@ -138,9 +154,18 @@ pub struct RtspSpec {
     /// How pictures come (default tcp).
     #[serde(default)]
     pub transport: RtspTransport,
-    /// A camera that sends nothing for so long is lost, and tried again (default 5000).
+    /// A camera that sends nothing for so long is lost (default 5000).
     #[schemars(range(min = 500, max = 600_000))]
     pub stall_ms: Option<u64>,
+    /// When a camera is waited for.
+    #[serde(default)]
+    pub reconnect: ReconnectSpec,
+    /// What decodes it: the built-in one knows H.264.
+    #[serde(default)]
+    pub decoder: DecoderSpec,
+    /// Arguments for ffmpeg, before its input: `["-hwaccel", "vaapi"]`.
+    #[serde(default)]
+    pub ffmpeg_args: Vec<String>,
 }
 
 /// How pictures come.
@@ -158,7 +183,8 @@ pub enum RtspTransport {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VideoSpec {
-    /// A clip, relative to this YAML file, or `-` for Y4M from standard input.
+    /// A clip, relative to this YAML file, a URL (with `${NAME}` from the environment), or `-` for
+    /// Y4M from standard input.
     #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub path: PathBuf,
     /// What decodes it.

@@ -36,6 +36,7 @@ pub trait Aged {
 #[derive(Debug)]
 struct Shared {
     name: String,
+    policy: Policy,
     readers: AtomicUsize,
     evicted: AtomicU64,
     stale: AtomicU64,
@@ -77,6 +78,7 @@ pub fn edge<T>(name: &str, capacity: usize, policy: Policy) -> (Sender<T>, Recei
     let (tx, rx) = crossbeam_channel::bounded(capacity.max(1));
     let shared = Arc::new(Shared {
         name: name.to_owned(),
+        policy,
         readers: AtomicUsize::new(1),
         evicted: AtomicU64::new(0),
         stale: AtomicU64::new(0),
@@ -206,6 +208,22 @@ impl<T: Aged> Receiver<T> {
             self.shared.stale.fetch_add(1, Ordering::SeqCst);
         }
     }
+
+    /// What to work on now instead of `item`, which was received a while ago: where the newest wins,
+    /// the newest, if that is not too old. What is passed over is counted.
+    pub fn renew(&self, mut item: T, max_age: Option<Duration>) -> Option<T> {
+        if self.shared.policy == Policy::NewestWins {
+            while let Received::Item(newer) = self.try_recv() {
+                item = newer;
+                self.shared.evicted.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        if max_age.is_none_or(|limit| item.captured_at().elapsed() <= limit) {
+            return Some(item);
+        }
+        self.shared.stale.fetch_add(1, Ordering::SeqCst);
+        None
+    }
 }
 
 /// The answer of a reader that does not wait for ever.
@@ -269,6 +287,22 @@ mod tests {
         sender.join().expect("no panic").expect("open");
         assert_eq!(got, (0..1000).collect::<Vec<_>>());
         assert_eq!(counts.evicted(), 0);
+    }
+
+    #[test]
+    fn what_waited_makes_room_for_what_came_meanwhile() {
+        let now = Instant::now();
+        let old = now.checked_sub(Duration::from_secs(60)).expect("uptime");
+        let limit = Some(Duration::from_secs(30));
+        for policy in [Policy::NewestWins, Policy::Block] {
+            let (tx, rx) = edge("t", 1, policy);
+            tx.send(Item(now)).expect("open");
+            let renewed = rx.renew(Item(old), limit);
+            let takes_newest = policy == Policy::NewestWins;
+            assert_eq!(renewed.is_some_and(|item| item.0 == now), takes_newest);
+            let counts = (tx.counts().evicted(), tx.counts().stale());
+            assert_eq!(counts, if takes_newest { (1, 0) } else { (0, 1) });
+        }
     }
 
     #[test]

@@ -5,18 +5,24 @@
 //! instead of piling up results behind it. Permits are at least as many as workers, so the holder
 //! of the oldest ticket always has one: no deadlock. A worker that fails hands in its ticket as
 //! lost (also when it unwinds), so that nobody waits for it.
+//!
+//! Where several streams share the machine, an item is handed out when it is its stream's turn, and
+//! with it the turn, until the result is there. On an edge where the newest wins, what came
+//! meanwhile takes its place.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::edge::{Aged, Policy, Receiver, Sender, edge};
+use super::edge::{Aged, Policy, Received, Receiver, Sender, edge};
+use super::turns::{Turn, TurnTaker};
 
 /// The work side: clones go to the workers.
 pub struct Workshop<In, Out> {
     queue: Arc<Queue<In>>,
     results: Sender<(u64, Option<Out>)>,
     max_age: Option<Duration>,
+    turns: Option<TurnTaker>,
 }
 
 /// The result side: gives results in the order of the work.
@@ -32,6 +38,7 @@ pub struct Ticket<Out> {
     number: u64,
     results: Sender<(u64, Option<Out>)>,
     open: bool,
+    turn: Option<Turn>,
 }
 
 struct Queue<In> {
@@ -49,11 +56,13 @@ struct Free {
     reader_gone: bool,
 }
 
-/// Joins an edge of work to `workers` threads and to one ordered reader.
+/// Joins an edge of work to `workers` threads and to one ordered reader. With `turns`, work waits for
+/// its stream's.
 pub fn workshop<In, Out>(
     input: Receiver<In>,
     workers: usize,
     max_age: Option<Duration>,
+    turns: Option<TurnTaker>,
 ) -> (Workshop<In, Out>, Ordered<Out>) {
     let window = 2 * workers.max(1);
     let permits = Arc::new(Permits {
@@ -71,6 +80,7 @@ pub fn workshop<In, Out>(
         }),
         results: tx,
         max_age,
+        turns,
     };
     let ordered = Ordered {
         results: rx,
@@ -87,6 +97,7 @@ impl<In, Out> Clone for Workshop<In, Out> {
             queue: Arc::clone(&self.queue),
             results: self.results.clone(),
             max_age: self.max_age,
+            turns: self.turns.clone(),
         }
     }
 }
@@ -103,10 +114,20 @@ impl<In: Aged, Out> Workshop<In, Out> {
             .input
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let Some(item) = input.0.recv_fresh(self.max_age) else {
-            drop(input);
-            self.queue.permits.release();
-            return None;
+        let (item, turn) = loop {
+            let Some(item) = input.0.recv_fresh(self.max_age) else {
+                drop(input);
+                self.queue.permits.release();
+                return None;
+            };
+            let Some(turns) = &self.turns else {
+                break (item, None);
+            };
+            let turn = turns.wait();
+            // It may have grown old, or been overtaken, in the wait.
+            if let Some(item) = input.0.renew(item, self.max_age) {
+                break (item, Some(turn));
+            }
         };
         let number = input.1;
         input.1 += 1;
@@ -114,6 +135,7 @@ impl<In: Aged, Out> Workshop<In, Out> {
             number,
             results: self.results.clone(),
             open: true,
+            turn,
         };
         Some((item, ticket))
     }
@@ -123,6 +145,7 @@ impl<Out> Ticket<Out> {
     /// Hands in the result.
     pub fn finish(mut self, result: Out) {
         self.open = false;
+        drop(self.turn.take());
         // A reader that is gone wants no result; the next `take` says so to the worker.
         let _ = self.results.send((self.number, Some(result)));
     }
@@ -137,18 +160,24 @@ impl<Out> Drop for Ticket<Out> {
 }
 
 impl<Out> Ordered<Out> {
-    /// The next result in order, passing over lost ones; `None` when all workers are gone.
-    pub fn recv(&mut self) -> Option<Out> {
+    /// The next result in order, passing over lost ones; nothing if none comes for `patience`, closed
+    /// when all workers are gone.
+    pub fn recv_timeout(&mut self, patience: Duration) -> Received<Out> {
         loop {
             while let Some(result) = self.waiting.remove(&self.next) {
                 self.next += 1;
                 self.permits.release();
-                if result.is_some() {
-                    return result;
+                if let Some(result) = result {
+                    return Received::Item(result);
                 }
             }
-            let (number, result) = self.results.recv()?;
-            self.waiting.insert(number, result);
+            match self.results.recv_timeout(patience) {
+                Received::Item((number, result)) => {
+                    self.waiting.insert(number, result);
+                }
+                Received::Nothing => return Received::Nothing,
+                Received::Closed => return Received::Closed,
+            }
         }
     }
 }
@@ -215,7 +244,7 @@ mod tests {
         work: impl Fn(u64) -> Option<u64> + Send + Sync + 'static,
     ) -> Vec<u64> {
         let (tx, rx) = edge::<Job>("work", 1, Policy::Block);
-        let (shop, mut ordered) = workshop(rx, workers, None);
+        let (shop, mut ordered) = workshop(rx, workers, None, None);
         let work = Arc::new(work);
         let threads: Vec<_> = (0..workers)
             .map(|_| {
@@ -231,7 +260,10 @@ mod tests {
             .collect();
         drop(shop);
         let feeder = std::thread::spawn(move || (0..jobs).try_for_each(|i| tx.send(Job(i))));
-        let got = std::iter::from_fn(|| ordered.recv()).collect();
+        let mut got = Vec::new();
+        while let Received::Item(result) = ordered.recv_timeout(Duration::from_secs(60)) {
+            got.push(result);
+        }
         feeder.join().expect("no panic").expect("open");
         for thread in threads {
             thread.join().expect("no panic");
@@ -272,7 +304,7 @@ mod tests {
     #[test]
     fn workers_stop_when_nobody_reads() {
         let (tx, rx) = edge("work", 1, Policy::Block);
-        let (shop, ordered) = workshop::<Job, u64>(rx, 1, None);
+        let (shop, ordered) = workshop::<Job, u64>(rx, 1, None, None);
         let worker = std::thread::spawn(move || {
             let mut taken = 0;
             while let Some((job, ticket)) = shop.take() {

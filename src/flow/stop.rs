@@ -1,12 +1,20 @@
 //! The one word that ends a run: only the source listens to it, the rest drains.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Asks the source to stop, from any thread; wakes whoever sleeps on it.
 #[derive(Clone, Debug, Default)]
 pub struct StopSignal {
-    shared: Arc<(Mutex<Option<StopReason>>, Condvar)>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    reason: Mutex<Option<StopReason>>,
+    woken: Condvar,
+    /// Those that stop with this one.
+    children: Mutex<Vec<StopSignal>>,
 }
 
 /// Why a run was asked to stop before its source ended.
@@ -43,18 +51,29 @@ impl StopSignal {
         Self::default()
     }
 
+    /// A signal that is given with this one, and can be given alone.
+    pub fn child(&self) -> Self {
+        let child = Self::new();
+        let mut children = lock(&self.shared.children);
+        if let Some(reason) = self.reason() {
+            child.stop(reason);
+        }
+        children.push(child.clone());
+        child
+    }
+
     /// Asks for the end. The first reason stays.
     pub fn stop(&self, reason: StopReason) {
-        let (lock, woken) = &*self.shared;
-        lock.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(reason);
-        woken.notify_all();
+        lock(&self.shared.reason).get_or_insert(reason);
+        self.shared.woken.notify_all();
+        for child in &*lock(&self.shared.children) {
+            child.stop(reason);
+        }
     }
 
     /// The reason, once the end was asked for.
     pub fn reason(&self) -> Option<StopReason> {
-        *self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.shared.reason)
     }
 
     /// Whether the end was asked for.
@@ -64,8 +83,7 @@ impl StopSignal {
 
     /// Sleeps until `deadline`, or until the end is asked for; true in the latter case.
     pub fn sleep_until(&self, deadline: Instant) -> bool {
-        let (lock, woken) = &*self.shared;
-        let mut reason = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reason = lock(&self.shared.reason);
         loop {
             if reason.is_some() {
                 return true;
@@ -74,7 +92,9 @@ impl StopSignal {
             if left == Duration::ZERO {
                 return false;
             }
-            reason = woken
+            reason = self
+                .shared
+                .woken
                 .wait_timeout(reason, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
@@ -82,9 +102,25 @@ impl StopSignal {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn children_stop_with_their_parent_and_alone() {
+        let all = StopSignal::new();
+        let (one, two) = (all.child(), all.child());
+        one.stop(StopReason::Failed);
+        assert!(!all.is_stopped() && !two.is_stopped());
+        all.stop(StopReason::Interrupted);
+        assert_eq!(one.reason(), Some(StopReason::Failed));
+        assert_eq!(two.reason(), Some(StopReason::Interrupted));
+        assert_eq!(all.child().reason(), Some(StopReason::Interrupted));
+    }
 
     #[test]
     fn the_first_reason_stays() {

@@ -43,15 +43,6 @@ impl MediaTime {
     }
 }
 
-/// A time in which a source was lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outage {
-    /// Why it was lost.
-    pub why: String,
-    /// For how long.
-    pub lasted: Duration,
-}
-
 /// Who a frame is and when it was. Set at capture, never changed after.
 #[derive(Clone, Debug)]
 pub struct FrameMeta {

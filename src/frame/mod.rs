@@ -18,5 +18,5 @@ pub(crate) use colour::tests as colour_tests;
 pub use geometry::{ImageFromModel, RectPx, Similarity, SizePx, TensorLayout};
 pub use image::{Image, ImageError, PixelFormat, PlaneRef, YuvColour, YuvMatrix, YuvRange};
 pub use look::{Look, LookAt};
-pub use meta::{FrameMeta, MediaTime, Outage, Packet};
+pub use meta::{FrameMeta, MediaTime, Packet};
 pub use polygon::{Polygon, PolygonError, fill_polygon};

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::output::Output;
 use super::{RecordSink, SinkError};
-use crate::records::{EndRecord, FrameRecord, Record, RunRecord};
+use crate::records::{EndRecord, EventRecord, FrameRecord, Record, RunRecord};
 
 /// Writes one record a line; every line is whole or not there.
 #[derive(Debug)]
@@ -53,6 +53,10 @@ impl RecordSink for JsonlSink {
             self.write(&Record::Event(event))?;
         }
         Ok(())
+    }
+
+    fn event(&mut self, event: &EventRecord) -> Result<(), SinkError> {
+        self.write(&Record::Event(event.clone()))
     }
 
     fn finish(&mut self, record: &EndRecord) -> Result<(), SinkError> {

@@ -27,7 +27,7 @@ pub use mot::MotSink;
 pub use web::{Hub, Metrics, Show, WebServer};
 pub use window::{Window, WindowError};
 
-use crate::records::{EndRecord, FrameRecord};
+use crate::records::{EndRecord, EventRecord, FrameRecord};
 
 /// Takes the records of a stream.
 pub trait RecordSink: Send {
@@ -36,6 +36,15 @@ pub trait RecordSink: Send {
     /// # Errors
     /// When it cannot be kept; the sink is then not used again.
     fn frame(&mut self, record: &FrameRecord) -> Result<(), SinkError>;
+
+    /// Takes an event that came without a frame: the source was lost.
+    ///
+    /// # Errors
+    /// When it cannot be kept; the sink is then not used again.
+    fn event(&mut self, event: &EventRecord) -> Result<(), SinkError> {
+        let _ = event;
+        Ok(())
+    }
 
     /// Takes the last record and puts everything in its place.
     ///

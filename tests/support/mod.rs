@@ -2,9 +2,14 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use serde_json::Value;
+
+/// What takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The checkout.
 pub fn root() -> &'static Path {
@@ -23,9 +28,25 @@ pub fn mobilens() -> Command {
     command
 }
 
-/// Runs the binary with `args`.
+/// Runs the binary with `args`; one that hangs is ended.
 pub fn run<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Output {
-    mobilens().args(args).output().expect("the binary starts")
+    let mut command = mobilens();
+    command
+        .args(args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn().expect("the binary starts");
+    let id = child.id().to_string();
+    let (ended, end) = channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            let _ = Command::new("kill").args(["-9", &id]).status();
+        }
+    });
+    let output = child.wait_with_output().expect("it can be waited for");
+    drop(ended);
+    watch.join().expect("no panic");
+    output
 }
 
 /// Standard error as text.

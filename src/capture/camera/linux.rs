@@ -16,6 +16,7 @@ use super::device::explain;
 use super::list::{CameraInfo, CameraMode};
 use super::offer::{Choice, Offer, Rate, Rates, USUAL_SIZES, choices, nothing_usable};
 use super::request::CameraRequest;
+use super::seat::Identity;
 use crate::frame::{YuvColour, YuvMatrix, YuvRange};
 
 /// What a device was set to.
@@ -188,6 +189,26 @@ pub fn list_cameras() -> Vec<CameraInfo> {
         .iter()
         // v4l unwinds over a name that is not UTF-8, or a colour space that it does not know.
         .filter_map(|(_, node)| catch_unwind(AssertUnwindSafe(|| camera_at(node))).ok()?)
+        .collect()
+}
+
+/// What tells the camera at a device's path from others.
+pub fn identity_of(path: &str) -> Option<Identity> {
+    // v4l unwinds over a name that is not UTF-8.
+    let caps = catch_unwind(|| Device::with_path(path).ok()?.query_caps().ok()).ok()??;
+    caps.capabilities
+        .contains(Flags::VIDEO_CAPTURE)
+        .then_some(Identity {
+            card: caps.card,
+            bus: caps.bus,
+        })
+}
+
+/// The paths of all devices, whatever they are.
+pub fn nodes() -> Vec<String> {
+    v4l::context::enum_devices()
+        .iter()
+        .map(|node| node.path().display().to_string())
         .collect()
 }
 

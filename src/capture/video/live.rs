@@ -47,6 +47,11 @@ impl LiveDecoder {
         self.decoder.first_sps().map(|sps| sps.size)
     }
 
+    /// Most pictures that come before one which is shown earlier, if the camera says.
+    pub fn reordered(&self) -> Option<usize> {
+        self.decoder.first_sps()?.reordered
+    }
+
     /// Something is lost: what follows refers to it, until a keyframe comes.
     pub fn lose(&mut self) {
         self.decoder.begin();

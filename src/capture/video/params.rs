@@ -123,6 +123,8 @@ pub(super) struct Sps {
     pub crop_left_top: (u32, u32),
     /// Colours, if the stream says.
     pub colour: Option<YuvColour>,
+    /// Most pictures that come before one which is shown earlier, if the stream says.
+    pub reordered: Option<usize>,
     /// `frame_num` counts modulo two to this power.
     pub log2_max_frame_num: u32,
     /// Whether `frame_num` may jump without a loss.
@@ -155,7 +157,7 @@ impl Sps {
         if log2_max_frame_num > 16 {
             return Err(ParamError::Damaged);
         }
-        picture_order_fields(&mut r)?;
+        let is_order_of_decoding = picture_order_fields(&mut r)?;
         let references = r.ue()?;
         if references > 16 {
             return Err(ParamError::Damaged);
@@ -198,7 +200,9 @@ impl Sps {
             return Err(ParamError::Damaged);
         }
         // A damaged VUI takes away the colours, not the video.
-        let colour = vui_colour(&mut r).unwrap_or(None);
+        let mut vui = Vui::default();
+        let _ = read_vui(&mut r, &mut vui);
+        let has_b_frames = profile != 66 && !is_order_of_decoding;
         Ok(Self {
             id,
             size: SizePx {
@@ -210,7 +214,8 @@ impl Sps {
                 height: coded_y as u32,
             },
             crop_left_top: ((2 * left) as u32, (unit_y * top) as u32),
-            colour,
+            colour: vui.colour,
+            reordered: if has_b_frames { vui.reordered } else { Some(0) },
             log2_max_frame_num,
             gaps_allowed,
             max_dpb_frames: max_dpb_frames(level, constraints, mbs).max(references as usize),
@@ -255,8 +260,10 @@ fn scaling_list(r: &mut Bits, length: usize) -> Result<(), ParamError> {
     Ok(())
 }
 
-fn picture_order_fields(r: &mut Bits) -> Result<(), ParamError> {
-    match r.ue()? {
+/// Whether pictures are shown in the order of their decoding.
+fn picture_order_fields(r: &mut Bits) -> Result<bool, ParamError> {
+    let kind = r.ue()?;
+    match kind {
         0 => {
             r.ue()?;
         }
@@ -275,13 +282,20 @@ fn picture_order_fields(r: &mut Bits) -> Result<(), ParamError> {
         2 => {}
         _ => return Err(ParamError::Damaged),
     }
-    Ok(())
+    Ok(kind == 2)
 }
 
-/// Colours from the VUI (E.1.1); none where it does not say.
-fn vui_colour(r: &mut Bits) -> Result<Option<YuvColour>, ParamError> {
+/// What the source takes from the VUI (E.1.1), as far as it is there.
+#[derive(Default)]
+struct Vui {
+    colour: Option<YuvColour>,
+    reordered: Option<usize>,
+}
+
+/// Reads the VUI into `vui`; what was read before a damage stays.
+fn read_vui(r: &mut Bits, vui: &mut Vui) -> Result<(), ParamError> {
     if !r.bit()? {
-        return Ok(None);
+        return Ok(());
     }
     if r.bit()? && r.bits(8)? == 255 {
         r.bits(32)?; // sample aspect ratio
@@ -289,9 +303,41 @@ fn vui_colour(r: &mut Bits) -> Result<Option<YuvColour>, ParamError> {
     if r.bit()? {
         r.bit()?; // overscan
     }
-    if !r.bit()? {
-        return Ok(None);
+    if r.bit()? {
+        vui.colour = Some(vui_colour(r)?);
     }
+    if r.bit()? {
+        r.ue()?; // chroma_sample_loc_type, of the top and the bottom field
+        r.ue()?;
+    }
+    if r.bit()? {
+        r.bits(32)?; // num_units_in_tick, time_scale, fixed_frame_rate_flag
+        r.bits(32)?;
+        r.bit()?;
+    }
+    let nal_hrd = r.bit()?;
+    if nal_hrd {
+        hrd_fields(r)?;
+    }
+    let vcl_hrd = r.bit()?;
+    if vcl_hrd {
+        hrd_fields(r)?;
+    }
+    if nal_hrd || vcl_hrd {
+        r.bit()?; // low_delay_hrd_flag
+    }
+    r.bit()?; // pic_struct_present_flag
+    if r.bit()? {
+        r.bit()?; // motion_vectors_over_pic_boundaries_flag
+        for _ in 0..4 {
+            r.ue()?;
+        }
+        vui.reordered = Some(r.ue()?.min(16) as usize);
+    }
+    Ok(())
+}
+
+fn vui_colour(r: &mut Bits) -> Result<YuvColour, ParamError> {
     r.bits(3)?; // video_format
     let range = if r.bit()? {
         YuvRange::Full
@@ -304,10 +350,26 @@ fn vui_colour(r: &mut Bits) -> Result<Option<YuvColour>, ParamError> {
     } else {
         None
     };
-    Ok(Some(YuvColour {
+    Ok(YuvColour {
         matrix: matrix.unwrap_or(YuvColour::DEFAULT.matrix),
         range,
-    }))
+    })
+}
+
+/// E.1.2.
+fn hrd_fields(r: &mut Bits) -> Result<(), ParamError> {
+    let count = r.ue()?;
+    if count > 31 {
+        return Err(ParamError::Damaged);
+    }
+    r.bits(8)?;
+    for _ in 0..=count {
+        r.ue()?;
+        r.ue()?;
+        r.bit()?;
+    }
+    r.bits(20)?;
+    Ok(())
 }
 
 /// `MaxDpbFrames` of A.3.1 (table A-1).
@@ -400,6 +462,7 @@ mod tests {
         assert_eq!(sps.crop_left_top, (0, 0));
         assert_eq!(sps.colour, None);
         assert_eq!(sps.max_dpb_frames, 8);
+        assert_eq!(sps.reordered, Some(2));
         assert!(!sps.gaps_allowed);
     }
 
@@ -422,6 +485,7 @@ mod tests {
         assert_eq!(uncropped.uncropped, sps.uncropped);
         let same = Sps {
             size: sps.size,
+            reordered: sps.reordered,
             ..uncropped
         };
         assert_eq!(same, sps);

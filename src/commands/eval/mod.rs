@@ -77,6 +77,7 @@ fn look_at_folder(
                 say(&why);
                 continue;
             }
+            Captured::Lost { .. } | Captured::Back { .. } => continue,
             Captured::End => return Ok(()),
         };
         progress.frame_done();

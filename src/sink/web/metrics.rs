@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
 use crate::flow::Latency;
-use crate::records::{FrameCounts, FrameRecord};
+use crate::records::{EventRecord, FrameCounts, FrameRecord};
 
 /// Upper bounds of the histograms in milliseconds.
 const BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
@@ -44,9 +44,18 @@ impl Metrics {
         for detection in &record.detections {
             *seen.detections.entry(detection.label.clone()).or_default() += 1;
         }
+        drop(seen);
         for event in &record.events {
-            *seen.events.entry(event.kind.clone()).or_default() += 1;
+            self.count_event(event);
         }
+    }
+
+    /// Takes in an event.
+    pub(super) fn count_event(&self, event: &EventRecord) {
+        *lock(&self.seen)
+            .events
+            .entry(event.kind.clone())
+            .or_default() += 1;
     }
 
     /// All of it as text.

@@ -27,7 +27,7 @@ use futures_util::future::{Either, select};
 use tokio::sync::oneshot;
 
 use super::{RecordSink, SinkError};
-use crate::records::{EndRecord, FrameRecord, Record};
+use crate::records::{EndRecord, EventRecord, FrameRecord, Record};
 
 /// A server that listens.
 pub struct WebServer {
@@ -126,6 +126,12 @@ impl RecordSink for WebRecords {
         for event in events {
             self.0.say(&Record::Event(event));
         }
+        Ok(())
+    }
+
+    fn event(&mut self, event: &EventRecord) -> Result<(), SinkError> {
+        self.0.metrics().count_event(event);
+        self.0.say(&Record::Event(event.clone()));
         Ok(())
     }
 
