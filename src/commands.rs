@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mobilens::app::{self, Model, RunError, RunOptions};
+use mobilens::app::{self, Model, Outcome, RunError, RunOptions};
 use mobilens::capture::{CameraMode, list_cameras};
 use mobilens::config::{self, CardSpec, ConfigFaults, Override, PipelineConfig, RunArguments};
 use mobilens::flow::{StopReason, StopSignal, panic_message};
@@ -81,8 +81,8 @@ fn run(args: RunArgs) -> u8 {
         progress: true,
         discard: false,
     };
-    let config = match configure(args) {
-        Ok(config) => config,
+    let configs = match configure(args) {
+        Ok(configs) => configs,
         Err(faults) => {
             say(&faults.to_string());
             return USAGE;
@@ -90,27 +90,40 @@ fn run(args: RunArgs) -> u8 {
     };
     let stop = StopSignal::new();
     stop_on_signals(&stop);
-    match app::run(config, &options, &stop) {
-        Ok(report) => {
-            let _ = write!(std::io::stderr(), "{report}");
-            for failure in &report.failures {
-                say(&format!("failed: {failure}"));
-            }
-            if report.failures.is_empty() {
-                DONE
-            } else {
-                FAILED
-            }
-        }
+    let outcomes = match app::run_streams(configs, &options, &stop) {
+        Ok(outcomes) => outcomes,
         Err(error) => {
             say(&error.to_string());
-            exit_code_of(&error)
+            return exit_code_of(&error);
+        }
+    };
+    let several = outcomes.len() > 1;
+    let mut code = DONE;
+    for Outcome { stream, result } in outcomes {
+        let prefix = if several {
+            format!("{stream}: ")
+        } else {
+            String::new()
+        };
+        match result {
+            Ok(report) => {
+                let _ = write!(std::io::stderr(), "{report}");
+                for failure in &report.failures {
+                    say(&format!("{prefix}failed: {failure}"));
+                    code = code.max(FAILED);
+                }
+            }
+            Err(error) => {
+                say(&format!("{prefix}{error}"));
+                code = code.max(exit_code_of(&error));
+            }
         }
     }
+    code
 }
 
 /// The pipeline under everything that the command line says.
-fn configure(args: RunArgs) -> Result<PipelineConfig, ConfigFaults> {
+fn configure(args: RunArgs) -> Result<Vec<PipelineConfig>, ConfigFaults> {
     let overrides = args
         .overrides
         .iter()
@@ -134,7 +147,7 @@ fn configure(args: RunArgs) -> Result<PipelineConfig, ConfigFaults> {
     if arguments.output.as_deref() == Some("".as_ref()) {
         arguments.output = None;
     }
-    config::load_for_run(&pipeline, &overrides, &arguments)
+    config::load_all(&pipeline, &overrides, &arguments)
 }
 
 /// The first Ctrl-C or SIGTERM asks for the end, a second one leaves at once.
@@ -154,10 +167,11 @@ fn stop_on_signals(stop: &StopSignal) {
 fn check(pipelines: &[PathBuf]) -> u8 {
     let mut code = DONE;
     for pipeline in pipelines {
-        let checked = config::load(pipeline, &[])
+        let checked = config::load_all(pipeline, &[], &RunArguments::default())
             .map_err(|faults| faults.to_string())
-            .and_then(|config| {
-                Model::load(&config).map_err(|error| format!("{}: {error}", pipeline.display()))
+            .and_then(|configs| {
+                Model::load_shared(&configs)
+                    .map_err(|error| format!("{}: {error}", pipeline.display()))
             });
         match checked {
             Ok(_) => print(&format!("{}: ok", pipeline.display())),
@@ -174,7 +188,7 @@ fn print_schema(records: bool, card: bool) -> u8 {
     let schema = match (records, card) {
         (true, _) => config::schema_of::<Record>(),
         (_, true) => config::schema_of::<CardSpec>(),
-        _ => config::schema_of::<config::PipelineSpec>(),
+        _ => config::pipeline_schema(),
     };
     match serde_json::to_string_pretty(&schema) {
         Ok(text) => {

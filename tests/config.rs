@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 
+use mobilens::config::RunArguments;
 use proptest::prelude::*;
 use support::{file, mobilens};
 
@@ -42,7 +43,8 @@ fn each_fault_is_named_where_it_stands() {
 fn the_shipped_pipelines_and_cards_are_sound() {
     for entry in fs::read_dir(file("pipelines")).expect("the folder") {
         let path = entry.expect("an entry").path();
-        mobilens::config::load(&path, &[]).unwrap_or_else(|faults| panic!("{faults}"));
+        mobilens::config::load_all(&path, &[], &RunArguments::default())
+            .unwrap_or_else(|faults| panic!("{faults}"));
         let text = fs::read_to_string(&path).expect("readable");
         assert!(
             text.starts_with("# "),
@@ -78,7 +80,7 @@ proptest! {
         let path = dir.path().join("slip.yaml");
         let good = fs::read_to_string(file("pipelines/ssd_camera.yaml")).expect("readable");
         fs::write(&path, slip(&good, at, drop, &text)).expect("room");
-        check_faults(mobilens::config::load(&path, &[]).err())?;
+        check_faults(mobilens::config::load_all(&path, &[], &RunArguments::default()).err())?;
         let good = fs::read_to_string(file("models/ssd_mobilenet_v2_oidv4.yaml")).expect("readable");
         fs::write(&path, slip(&good, at, drop, &text)).expect("room");
         check_faults(mobilens::config::load_card(&path).err())?;

@@ -32,17 +32,17 @@ from PIL import Image
 
 folder = sys.argv[1]
 one, two, bare = (Image.open(f"{folder}/{name}.png").convert("RGB") for name in ["one", "two", "bare"])
-picture = (15, 50, 770, 368)
+picture = (15, 82, 770, 400)
 moved = sum(a != b for a, b in zip(one.crop(picture).getdata(), two.crop(picture).getdata()))
 print("pixels of the picture that changed:", moved)
 assert moved > 20_000, "the picture does not move"
 yellow = lambda p: p[0] > 200 and p[1] > 200 and p[2] < 90
-lines = [sum(map(yellow, shot.crop((380, 60, 410, 360)).getdata())) for shot in (one, bare)]
+lines = [sum(map(yellow, shot.crop((380, 90, 410, 390)).getdata())) for shot in (one, bare)]
 print("yellow pixels where the line is, switched on and off:", lines)
 assert lines[0] > 300 and lines[1] < 30, "the line cannot be switched off"
 dom = open(f"{folder}/dom.html").read()
 events = len(re.findall(r"<li", dom))
-state = re.search(r'id="state"[^>]*>([^<]*)', dom).group(1)
+state = re.search(r'class="state[^>]*>([^<]*)', dom).group(1)
 print(f"{events} events; {state}")
 assert events > 0 and "frames/s" in state
 PYTHON

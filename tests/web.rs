@@ -96,7 +96,7 @@ fn pictures_records_and_metrics_are_served() {
     assert!(running.answer("/healthz", "").ends_with("ok\n"));
     let page = running.answer("/", "");
     assert!(
-        page.contains("<h1>web_security</h1>") && page.contains("X-Frame-Options")
+        page.contains("names = [\"web_security\"]") && page.contains("X-Frame-Options")
             || page.contains("x-frame-options")
     );
     assert!(

@@ -9,7 +9,7 @@ use crate::config::{
 };
 use crate::flow::Latency;
 use crate::frame::{Image, Look, LookAt, Packet, RectPx, SizePx};
-use crate::nn::{KeptClasses, LoadOptions, Network, NnError, PrunedClasses};
+use crate::nn::{KeptClasses, Network, NnError, PrunedClasses};
 use crate::postprocess::{
     Activation, AnchorSpec, BoxCoding, Detection, Prediction, SsdDecoder, SsdSpec, WantedClass,
 };
@@ -36,22 +36,20 @@ pub struct DetectorModel {
 }
 
 impl DetectorModel {
-    /// Loads the network that `config` names, and checks it against its card.
+    /// Holds the network that `config` names against its card.
     ///
     /// # Errors
-    /// When it cannot be loaded or does not do what the card says.
-    pub fn load(config: &PipelineConfig, head: &SsdHeadSpec) -> Result<Self, ModelError> {
+    /// When it does not do what the card says.
+    pub fn new(
+        config: &PipelineConfig,
+        head: &SsdHeadSpec,
+        network: Network,
+    ) -> Result<Self, ModelError> {
         let card = &config.card;
         let fault = |why: String| ModelError::Card {
             card: card.name.clone(),
             why,
         };
-        let wanted = &config.spec.detect.classes;
-        let options = LoadOptions {
-            keep: classes_to_keep(card, &|name| wanted.contains_key(name)),
-            ..LoadOptions::default()
-        };
-        let network = Network::load(&card.file, &options)?;
         let (w, h) = (card.input.width_px as usize, card.input.height_px as usize);
         let expected = [1, 3, h, w];
         if network.input().shape != expected {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::attention::Feedback;
 use crate::config::PipelineConfig;
-use crate::nn::NnError;
+use crate::nn::{LoadOptions, Network, NnError};
 
-use super::detector::{Detector, DetectorModel};
+use super::detector::{Detector, DetectorModel, classes_to_keep};
 use super::fit::ModelError;
 use super::inference::ChainLatency;
 use super::pipeline::Chain;
@@ -27,15 +27,37 @@ impl Model {
     /// # Errors
     /// When it cannot be loaded or does not do what the card says.
     pub fn load(config: &PipelineConfig) -> Result<Self, ModelError> {
-        let head = &config.card.head;
-        match (&head.ssd, &head.deeplab) {
-            (Some(ssd), _) => Ok(Self::Detector(Arc::new(DetectorModel::load(config, ssd)?))),
+        let mut models = Self::load_shared(std::slice::from_ref(config))?;
+        Ok(models.remove(0))
+    }
+
+    /// Loads the one network of several streams; gives what each of them makes of it.
+    ///
+    /// # Errors
+    /// When it cannot be loaded or does not do what the card says.
+    pub fn load_shared(configs: &[PipelineConfig]) -> Result<Vec<Self>, ModelError> {
+        let Some(PipelineConfig { card, .. }) = configs.first() else {
+            return Ok(Vec::new());
+        };
+        match (&card.head.ssd, &card.head.deeplab) {
+            (Some(ssd), _) => {
+                let network = load_network(configs)?;
+                let models = configs.iter().map(|config| {
+                    let model = DetectorModel::new(config, ssd, network.clone())?;
+                    Ok(Self::Detector(Arc::new(model)))
+                });
+                models.collect()
+            }
             (None, Some(deeplab)) => {
-                let model = SegmenterModel::load(config, deeplab)?;
-                Ok(Self::Segmenter(Arc::new(model)))
+                let network = load_network(configs)?;
+                let models = configs.iter().map(|config| {
+                    let model = SegmenterModel::new(config, deeplab, network.clone())?;
+                    Ok(Self::Segmenter(Arc::new(model)))
+                });
+                models.collect()
             }
             (None, None) => Err(ModelError::Card {
-                card: config.card.name.clone(),
+                card: card.name.clone(),
                 why: "it has no head".to_owned(),
             }),
         }
@@ -57,4 +79,27 @@ impl Model {
             Self::Segmenter(model) => Box::new(Segmenter::new(model, threads, latency)?),
         })
     }
+}
+
+/// The network of streams that share it, with the classes that any of them wants.
+fn load_network(configs: &[PipelineConfig]) -> Result<Network, ModelError> {
+    let card = &configs[0].card;
+    let all = configs
+        .iter()
+        .any(|config| config.spec.detect.classes.is_empty());
+    let wanted = |name: &str| {
+        let mut specs = configs.iter().map(|config| &config.spec.detect.classes);
+        specs.any(|classes| classes.contains_key(name))
+    };
+    let (width, height) = (card.input.width_px as usize, card.input.height_px as usize);
+    let options = LoadOptions {
+        keep: if all {
+            None
+        } else {
+            classes_to_keep(card, &wanted)
+        },
+        input: card.head.deeplab.is_some().then_some((height, width)),
+        ..LoadOptions::default()
+    };
+    Ok(Network::load(&card.file, &options)?)
 }

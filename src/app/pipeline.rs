@@ -9,7 +9,8 @@ use super::analyst::Analyst;
 use super::emit::{Emitter, Told};
 use super::feed::{Feed, FeedCounts};
 use super::progress::Progress;
-use super::show::{Artist, Drawn, WebArtist};
+use super::show::{Artist, Drawn};
+use super::sinks::StreamSinks;
 use super::source::OpenSource;
 use super::summary::RunReport;
 use super::watch::watch_window;
@@ -23,7 +24,7 @@ use crate::frame::{FrameMeta, Look, Packet};
 use crate::overlay::Overlay;
 use crate::postprocess::{ClassMask, Prediction};
 use crate::records::{DroppedFrames, EndRecord, FrameCounts, Recorder};
-use crate::sink::{ImagesSink, MasksSink, RecordSink, SinkError, WebServer, Window};
+use crate::sink::{ImagesSink, MasksSink, RecordSink, SinkError, Window};
 
 /// What an inference worker does with a frame.
 pub trait Chain: Send {
@@ -51,8 +52,6 @@ pub struct Pipeline {
     pub turns: Option<TurnTaker>,
     /// Live frames that waited longer are dropped.
     pub max_age: Duration,
-    /// Where records go.
-    pub records: Vec<NamedSink>,
     /// What makes them.
     pub recorder: Recorder,
     /// What makes events of segmented areas.
@@ -63,14 +62,8 @@ pub struct Pipeline {
     pub attention: Option<Attention>,
     /// What it is told by those further on.
     pub feedback: Arc<Feedback>,
-    /// Where annotated pictures are kept.
-    pub images: Vec<ImagesSink>,
-    /// Where segmentation masks are kept.
-    pub masks: Vec<MasksSink>,
-    /// Where they are shown.
-    pub window: Option<Window>,
-    /// Where they are watched from afar, and who draws for that.
-    pub web: Option<(WebServer, WebArtist)>,
+    /// Where results go.
+    pub sinks: StreamSinks,
     /// How they are drawn.
     pub overlay: Overlay,
     /// Told of each frame.
@@ -78,12 +71,12 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Runs until the source ends or `stop` is given. Latencies of the chains' own stages are not
-    /// in the report.
+    /// Runs until the source ends or `stop` is given, and shows it in `window` on this thread.
+    /// Latencies of the chains' own stages are not in the report.
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn run(self, stop: &StopSignal) -> std::io::Result<RunReport> {
+    pub fn run(self, window: Option<Window>, stop: &StopSignal) -> std::io::Result<RunReport> {
         let started = Instant::now();
         let failures = Failures::new(stop.clone());
         let info = self.source.source.info().clone();
@@ -93,24 +86,24 @@ impl Pipeline {
         let mut record_sinks = Threads::default();
         let mut picture_sinks = Threads::default();
         let (mut records, mut viewers) = (Vec::new(), Vec::new());
-        for (name, sink) in self.records {
+        for (name, sink) in self.sinks.records {
             let (tx, rx) = edge(&name, 4, Policy::Block);
             records.push(tx);
             record_sinks.push(spawn_record_sink(&failures, stop, &name, sink, rx)?);
         }
-        let pictures_are_kept = !self.images.is_empty();
-        for sink in self.images {
+        let pictures_are_kept = !self.sinks.images.is_empty();
+        for sink in self.sinks.images {
             let (tx, rx) = edge("images", 4, Policy::Block);
             viewers.push(tx);
             picture_sinks.push(spawn_images_sink(&failures, sink, rx)?);
         }
         let mut masks = Vec::new();
-        for sink in self.masks {
+        for sink in self.sinks.masks {
             let (tx, rx) = edge("masks", 4, Policy::Block);
             masks.push(tx);
             picture_sinks.push(spawn_masks_sink(&failures, sink, rx)?);
         }
-        let shown = self.window.map(|window| {
+        let shown = window.map(|window| {
             let (tx, rx) = edge("window", 1, Policy::NewestWins);
             viewers.push(tx);
             (window, rx)
@@ -185,26 +178,22 @@ impl Pipeline {
             })?);
             pictures.push(tx);
         }
-        let server = self
-            .web
-            .map(|(server, artist)| -> std::io::Result<WebServer> {
-                let (tx, rx) = edge("web", 1, Policy::NewestWins);
-                pictures.push(tx);
-                picture_sinks.push(failures.spawn("4-web", move || {
-                    artist.run(&rx);
-                    Ok::<(), String>(())
-                })?);
-                let latencies = [decode.clone(), overlay.clone(), end_to_end.clone()];
-                server.hub().metrics().add_latencies(latencies);
-                let (feed, edge) = (Arc::clone(&feed_counts), capture_counts.clone());
-                let emitted = Arc::clone(&emitted);
-                server
-                    .hub()
-                    .metrics()
-                    .set_counts(move || frame_counts(&feed, &edge, &emitted));
-                Ok(server)
+        for artist in self.sinks.web {
+            let metrics = artist.hub.metrics();
+            metrics.add_latencies([decode.clone(), overlay.clone(), end_to_end.clone()]);
+            let (feed, edge_counts) = (Arc::clone(&feed_counts), capture_counts.clone());
+            let done = Arc::clone(&emitted);
+            metrics.set_counts(move || {
+                let lost = feed.outages.load(Ordering::SeqCst);
+                (frame_counts(&feed, &edge_counts, &done), lost)
             });
-        let server = server.transpose()?;
+            let (tx, rx) = edge("web", 1, Policy::NewestWins);
+            pictures.push(tx);
+            picture_sinks.push(failures.spawn("4-web", move || {
+                artist.run(&rx);
+                Ok::<(), String>(())
+            })?);
+        }
 
         // 2-emit
         let emitter = Emitter {
@@ -238,7 +227,6 @@ impl Pipeline {
             failures.watch("sink", || sink.finish(&end));
         }
         picture_sinks.join();
-        drop(server);
         Ok(RunReport {
             end,
             failures: failures.all(),

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::analytics::{AreaKind, AreaRule};
-use crate::config::{AreaSpec, PipelineConfig};
+use crate::attention::{self, Attention, Every, Gate, Regions, Tiles};
+use crate::config::{AreaSpec, AttentionSpec, PipelineConfig, RegionsOn};
 use crate::frame::Polygon;
 use crate::postprocess::Labels;
 
@@ -60,4 +61,59 @@ fn area_rule(
 pub fn polygon(config: &PipelineConfig, zone: &str) -> Option<Polygon> {
     let corners = &config.spec.zones.get(zone)?.polygon;
     Polygon::new(corners.clone()).ok()
+}
+
+/// Whether the network may look at less than all of every frame.
+pub fn attends(config: &PipelineConfig) -> bool {
+    config.spec.attention != AttentionSpec::default()
+}
+
+/// What decides where to look, if there is something to decide, or cuts and the camera's motion are
+/// needed further on.
+pub fn attention(config: &PipelineConfig, drops: bool) -> Option<Attention> {
+    let spec = &config.spec.attention;
+    if !attends(config) && config.spec.track.is_none() {
+        return None;
+    }
+    let ms = |ms: Option<u64>, default: u64| ms.unwrap_or(default) as f64;
+    let gate = spec.motion_gate.as_ref().map(|gate| Gate {
+        share: gate.share.unwrap_or(0.002),
+        force_ms: ms(gate.force_ms, 5000),
+        after_ms: ms(gate.after_ms, 0),
+    });
+    let every = spec.interval.as_ref().and_then(|interval| {
+        let governed = interval.latency_ms.map(|target_ms| Every::Latency {
+            target_ms,
+            most: 30,
+        });
+        interval.every.map(Every::Frames).or(governed)
+    });
+    let input = &config.card.input;
+    let regions = spec.regions.as_ref().map(|regions| Regions {
+        on_tracks: regions.on == RegionsOn::Tracks,
+        most: regions.max.unwrap_or(4) as usize,
+        side_px: input.width_px.max(input.height_px) as f32,
+        whole_ms: ms(regions.whole_ms, 1000),
+    });
+    let tiles = spec.tiles.as_ref().map(|tiles| Tiles {
+        columns: tiles.columns.unwrap_or(2),
+        rows: tiles.rows.unwrap_or(2),
+        overlap: tiles.overlap.unwrap_or(0.2),
+        at_once: tiles.at_once.map(|n| n as usize),
+        budget_ms: tiles.budget_ms,
+        whole: tiles.whole.unwrap_or(true),
+    });
+    let camera = config
+        .spec
+        .track
+        .as_ref()
+        .is_some_and(|track| track.camera_motion);
+    let spec = attention::AttentionSpec {
+        gate,
+        every,
+        regions,
+        tiles,
+        camera,
+    };
+    Some(Attention::new(spec, drops))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::{CardSpec, DeeplabHeadSpec, PipelineConfig};
 use crate::flow::Latency;
 use crate::frame::{Look, LookAt, Packet, Polygon};
-use crate::nn::{LoadOptions, Network, NnError};
+use crate::nn::{Network, NnError};
 use crate::postprocess::{
     DeepLabDecoder, DeepLabSpec, Prediction, SafeGroundFinder, Segmentation, Smoother, UNKNOWN,
 };
@@ -45,23 +45,21 @@ pub struct SafeGround {
 }
 
 impl SegmenterModel {
-    /// Loads the network that `config` names at the size that it wants, and checks it against its
-    /// card.
+    /// Holds the network that `config` names against its card.
     ///
     /// # Errors
-    /// When it cannot be loaded or does not do what the card says.
-    pub fn load(config: &PipelineConfig, head: &DeeplabHeadSpec) -> Result<Self, ModelError> {
+    /// When it does not do what the card says.
+    pub fn new(
+        config: &PipelineConfig,
+        head: &DeeplabHeadSpec,
+        network: Network,
+    ) -> Result<Self, ModelError> {
         let card = &config.card;
         let fault = |why: String| ModelError::Card {
             card: card.name.clone(),
             why,
         };
         let (width, height) = (card.input.width_px, card.input.height_px);
-        let options = LoadOptions {
-            input: Some((height as usize, width as usize)),
-            ..LoadOptions::default()
-        };
-        let network = Network::load(&card.file, &options)?;
         let outputs = network.outputs();
         let Some(logits_output) = outputs.iter().position(|o| o.name == head.logits) else {
             let known: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();

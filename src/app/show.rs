@@ -6,6 +6,8 @@ use std::sync::Arc;
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 
+use super::rules::polygon;
+use crate::config::PipelineConfig;
 use crate::flow::{Latency, Receiver, Sender};
 use crate::frame::{FrameMeta, Packet, rgb_from_image};
 use crate::overlay::{Overlay, OverlayStyle};
@@ -128,5 +130,41 @@ impl WebArtist {
             ..self.style.clone()
         };
         Overlay::new(style, Arc::clone(&self.labels))
+    }
+}
+
+/// How results are drawn.
+pub fn overlay_style(config: &PipelineConfig, labels: &Labels) -> OverlayStyle {
+    let overlay = &config.spec.overlay;
+    OverlayStyle {
+        line_px: overlay.line_px,
+        text_px: overlay.text_px,
+        hide_labels: overlay.labels == Some(false),
+        hide_scores: overlay.scores == Some(false),
+        alpha: overlay.alpha,
+        hide_edges: overlay.edges == Some(false),
+        hide_legend: overlay.legend == Some(false),
+        zones: config
+            .spec
+            .zones
+            .keys()
+            .filter_map(|zone| polygon(config, zone))
+            .collect(),
+        lines: config
+            .spec
+            .lines
+            .values()
+            .map(|line| (line.from, line.to))
+            .collect(),
+        trail_ms: overlay.trail_ms.map(|ms| ms as f64),
+        tracks: config.spec.track.is_some(),
+        hide_boxes: false,
+        hide_zones: false,
+        hide_masks: false,
+        colours: overlay
+            .colours
+            .iter()
+            .filter_map(|(label, colour)| Some((labels.id(label)?, colour.rgb())))
+            .collect(),
     }
 }

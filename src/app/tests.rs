@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Analyst, Chain, OpenSource, Pace, Pipeline, Progress, RunReport};
+use super::{Analyst, Chain, OpenSource, Pace, Pipeline, Progress, RunReport, StreamSinks};
 use crate::analytics::AreaRules;
 use crate::capture::{CaptureError, Captured, Source, SourceInfo};
 use crate::flow::StopSignal;
@@ -138,23 +138,22 @@ fn run(
         chains,
         turns: None,
         max_age: Duration::from_secs(3600),
-        records: sinks
-            .into_iter()
-            .map(|sink| ("4-sink".to_owned(), sink))
-            .collect(),
         recorder: Recorder::default(),
         rules: AreaRules::new(Vec::new()),
         analyst: Analyst::default(),
         attention: None,
         feedback: Arc::default(),
-        images: Vec::new(),
-        masks: Vec::new(),
-        window: None,
-        web: None,
+        sinks: StreamSinks {
+            records: sinks
+                .into_iter()
+                .map(|sink| ("4-sink".to_owned(), sink))
+                .collect(),
+            ..StreamSinks::default()
+        },
         overlay: Overlay::new(OverlayStyle::default(), Arc::default()),
         progress: Progress::hidden(),
     };
-    let report = pipeline.run(&StopSignal::new()).expect("threads");
+    let report = pipeline.run(None, &StopSignal::new()).expect("threads");
     let frames = report.end.frames;
     assert_eq!(
         frames.captured,

@@ -9,7 +9,7 @@ use mobilens::app::Analyst;
 use mobilens::config::{self, Override, PipelineConfig};
 use mobilens::frame::SizePx;
 use mobilens::records::{EventRecord, FrameRecord, Record};
-use mobilens::sink::{JsonlSink, MotSink, RecordSink, SinkError};
+use mobilens::sink::{JsonlSink, Lines, MotSink, RecordSink, SinkError};
 
 use super::{DONE, FAILED, USAGE, say};
 use crate::cli::{AnalyzeArgs, AnalyzeFormat};
@@ -94,7 +94,9 @@ fn run(arguments: &AnalyzeArgs, config: &PipelineConfig) -> Result<(), Failure> 
                 run.size = size.map(|(width, height)| SizePx { width, height });
                 of_run.analysis_sha256 = config.analysis_sha256();
                 run.sink = Some(match arguments.format {
-                    AnalyzeFormat::Jsonl => Box::new(JsonlSink::open(output, &of_run, true)?),
+                    AnalyzeFormat::Jsonl => {
+                        Box::new(JsonlSink::new(Lines::open(output)?, &of_run, true)?)
+                    }
                     AnalyzeFormat::Mot => Box::new(MotSink::open(output)?),
                 });
             }

@@ -105,9 +105,18 @@ fn add_json(spec: &mut PipelineSpec) -> bool {
     is_missing
 }
 
-/// A run without a window says what it sees on standard output, unless another sink says it.
+/// A run without its window says what it sees on standard output, unless another sink says it.
 pub fn ensure_json(config: &mut PipelineConfig) {
-    add_json(&mut config.spec);
+    let (sinks, shared) = (&mut config.spec.sinks, &mut config.shared);
+    let mut at = 0;
+    shared.retain(|_| {
+        at += 1;
+        sinks[at - 1].window.is_none()
+    });
+    sinks.retain(|sink| sink.window.is_none());
+    if add_json(&mut config.spec) {
+        config.shared.push(true);
+    }
 }
 
 fn json_sink(path: PathBuf, format: JsonFormat) -> SinkSpec {

@@ -15,6 +15,7 @@ use super::named::{Named, keys};
 use super::overrides::Override;
 use super::secret::is_url;
 use super::spec::{PipelineSpec, TelemetrySpec};
+use super::streams::check_together;
 use super::yaml::Document;
 
 /// A pipeline and its model card, both without fault. Paths are joined to their files' folders.
@@ -28,6 +29,8 @@ pub struct PipelineConfig {
     pub card: CardSpec,
     /// The ONNX file's own fingerprint.
     pub model_sha256: String,
+    /// Which of the sinks all streams of the file share.
+    pub shared: Vec<bool>,
 }
 
 impl PipelineConfig {
@@ -81,20 +84,20 @@ impl PipelineConfig {
 /// Loads the pipeline `file` under `overrides`, its card, and checks that what they name exists.
 ///
 /// # Errors
-/// All faults that were found.
+/// All faults that were found; a file with several streams is one.
 pub fn load(file: &Path, overrides: &[Override]) -> Result<PipelineConfig, ConfigFaults> {
-    load_for_run(file, overrides, &RunArguments::default())
+    only_one(file, load_all(file, overrides, &RunArguments::default())?)
 }
 
-/// Loads the pipeline `file` as [`load`] does, changed by what a run was asked for.
+/// Loads the streams of the pipeline `file`, changed by what a run was asked for.
 ///
 /// # Errors
 /// All faults that were found.
-pub fn load_for_run(
+pub fn load_all(
     file: &Path,
     overrides: &[Override],
     arguments: &RunArguments,
-) -> Result<PipelineConfig, ConfigFaults> {
+) -> Result<Vec<PipelineConfig>, ConfigFaults> {
     load_with(file, overrides, arguments, true)
 }
 
@@ -102,12 +105,25 @@ pub fn load_for_run(
 /// neither its sources and sinks nor its network need to be there.
 ///
 /// # Errors
-/// All faults that were found.
+/// All faults that were found; a file with several streams is one.
 pub fn load_for_analysis(
     file: &Path,
     overrides: &[Override],
 ) -> Result<PipelineConfig, ConfigFaults> {
-    load_with(file, overrides, &RunArguments::default(), false)
+    only_one(
+        file,
+        load_with(file, overrides, &RunArguments::default(), false)?,
+    )
+}
+
+fn only_one(file: &Path, mut configs: Vec<PipelineConfig>) -> Result<PipelineConfig, ConfigFaults> {
+    match (configs.pop(), configs.is_empty()) {
+        (Some(config), true) => Ok(config),
+        _ => Err(ConfigFaults::of_file(
+            file,
+            "has several streams; expected one",
+        )),
+    }
 }
 
 fn load_with(
@@ -115,12 +131,57 @@ fn load_with(
     overrides: &[Override],
     arguments: &RunArguments,
     runs: bool,
+) -> Result<Vec<PipelineConfig>, ConfigFaults> {
+    let documents = Document::read(file, overrides)?.split()?;
+    let (mut configs, mut faults) = (Vec::new(), Vec::new());
+    for document in &documents {
+        match load_stream(file, document, arguments, runs) {
+            Ok(config) => configs.push(config),
+            // What streams share is wrong in each of them.
+            Err(ConfigFaults(of_stream)) => {
+                faults.extend(
+                    of_stream
+                        .into_iter()
+                        .filter(|f| !faults.contains(f))
+                        .collect::<Vec<_>>(),
+                );
+            }
+        }
+    }
+    if faults.is_empty() && documents.iter().any(|d| d.shared_sinks().is_some()) {
+        check_together(&documents, &configs, &mut faults);
+        faults.dedup();
+    }
+    if faults.is_empty() {
+        Ok(configs)
+    } else {
+        Err(ConfigFaults::in_order(faults))
+    }
+}
+
+/// Loads one stream.
+fn load_stream(
+    file: &Path,
+    document: &Document<'_>,
+    arguments: &RunArguments,
+    runs: bool,
 ) -> Result<PipelineConfig, ConfigFaults> {
-    let document = Document::read(file, overrides)?;
     let mut spec: PipelineSpec = document.parse()?;
     join_paths(&mut spec, file.parent().unwrap_or(Path::new("")));
+    let shared_sinks = document.shared_sinks();
+    if shared_sinks.is_some() && arguments.input.is_some() {
+        let what = "which of the streams? Give --set streams.0.source=...";
+        return Err(ConfigFaults::of_argument("--input", what));
+    }
     let origins = arguments.apply(&mut spec)?;
-    let mut named = Named::new(&document, &spec, origins);
+    let shared = origins
+        .iter()
+        .map(|origin| match (origin, shared_sinks) {
+            (Ok(i), Some(shared)) => *i < shared,
+            (Err(_), _) | (_, None) => true,
+        })
+        .collect();
+    let mut named = Named::new(document, &spec, origins);
     named.check_zones();
     named.check_lines();
     if runs {
@@ -133,7 +194,7 @@ fn load_with(
         named.check_web();
     }
     let card = if runs {
-        load_card(&spec.model.card).and_then(|card| variant(&document, &spec, card))
+        load_card(&spec.model.card).and_then(|card| variant(document, &spec, card))
     } else {
         load_card_alone(&spec.model.card).map(|card| (card, String::new()))
     };
@@ -165,6 +226,7 @@ fn load_with(
             spec,
             card,
             model_sha256,
+            shared,
         }),
         _ => Err(ConfigFaults::in_order(faults)),
     }

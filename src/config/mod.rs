@@ -18,6 +18,7 @@ mod secret;
 mod spec;
 mod spec_analysis;
 mod spec_sinks;
+mod streams;
 mod values;
 mod yaml;
 
@@ -27,7 +28,7 @@ pub use card::{
     InputSpec, LabelSpec, LetterboxAnchor, ResizeSpec, SsdHeadSpec,
 };
 pub use fault::{ConfigFaults, Fault, Place};
-pub use load::{PipelineConfig, load, load_card, load_for_analysis, load_for_run};
+pub use load::{PipelineConfig, load, load_all, load_card, load_for_analysis};
 pub use overrides::Override;
 pub use secret::{expand_env, is_url};
 pub use spec::{
@@ -38,4 +39,5 @@ pub use spec::{
     SafeGroundSpec, SegmentSpec, SinkSpec, SourceSpec, TelemetrySpec, TilesSpec, TrackSpec,
     VideoSpec, WEB_BIND, WebSpec, WindowSpec, ZoneSpec,
 };
+pub use streams::pipeline_schema;
 pub use yaml::schema_of;

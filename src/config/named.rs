@@ -313,7 +313,7 @@ impl<'a> Named<'a> {
 pub fn keys(path: &[&str]) -> Vec<Step> {
     // Labels are below mappings, whose keys stay texts.
     let in_list = |i: usize| {
-        let lists = ["sinks", "labels", "avoid", "rules"];
+        let lists = ["sinks", "labels", "avoid", "rules", "streams"];
         let is_of_zone = i == 3 && path[2] == "classes";
         i > 0 && (lists.contains(&path[i - 1]) || is_of_zone)
     };

@@ -123,7 +123,8 @@ impl Named<'_> {
     }
 }
 
-fn path_of_sink(sink: &SinkSpec) -> Option<(&'static str, &'static str, &Path)> {
+/// Where a sink writes: its kind, its key, the path.
+pub(super) fn path_of_sink(sink: &SinkSpec) -> Option<(&'static str, &'static str, &Path)> {
     let jsonl = sink.jsonl.as_ref().map(|s| ("jsonl", "path", &s.path));
     let coco = sink.coco.as_ref().map(|s| ("coco", "path", &s.path));
     let mot = sink.mot.as_ref().map(|s| ("mot", "path", &s.path));

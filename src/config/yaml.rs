@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
@@ -12,19 +13,22 @@ use super::check::{Wrong, check, fill_empty};
 use super::fault::{ConfigFaults, Fault, Place, why};
 use super::locate::{Places, Step};
 use super::overrides::Override;
+use super::streams::View;
 use super::values::read_values;
 
 /// More than any person writes, and little enough to read at once.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// A YAML file: its values, and where they stand.
+/// A YAML file, or what it says of one of its streams: its values, and where they stand.
 pub struct Document<'a> {
-    file: &'a Path,
-    places: Places,
-    overrides: &'a [Override],
-    value: Value,
+    pub(super) file: &'a Path,
+    pub(super) places: Arc<Places>,
+    pub(super) overrides: &'a [Override],
+    pub(super) value: Value,
     /// What is wrong with the values themselves.
-    wrong: Vec<Wrong>,
+    pub(super) wrong: Vec<Wrong>,
+    /// Which stream of the file it is.
+    pub(super) view: Option<View>,
 }
 
 impl<'a> Document<'a> {
@@ -58,10 +62,11 @@ impl<'a> Document<'a> {
         }
         let mut document = Self {
             file,
-            places,
+            places: Arc::new(places),
             overrides,
             value,
             wrong,
+            view: None,
         };
         for change in overrides {
             put(&mut document.value, &change.path, &change.value)
@@ -82,6 +87,8 @@ impl<'a> Document<'a> {
             .places
             .repeated
             .iter()
+            // Of a file with streams, they were told before.
+            .filter(|_| self.view.is_none())
             .map(|again| {
                 let line = again.first.0;
                 let what = format!("the key stands here a second time, after line {line}");
@@ -114,12 +121,14 @@ impl<'a> Document<'a> {
 
     /// A fault of the value at `path`.
     pub fn fault_at_value(&self, path: &[Step], what: impl Into<String>) -> Fault {
-        self.fault(path, self.places.value(path), what.into())
+        let path = self.path_in_file(path);
+        self.fault(&path, self.places.value(&path), what.into())
     }
 
     /// A fault of the key at the end of `path`.
     pub fn fault_at_key(&self, path: &[Step], what: impl Into<String>) -> Fault {
-        self.fault(path, self.places.key(path), what.into())
+        let path = self.path_in_file(path);
+        self.fault(&path, self.places.key(&path), what.into())
     }
 
     fn fault(&self, path: &[Step], at: Option<(usize, usize)>, what: String) -> Fault {

@@ -1,6 +1,7 @@
 //! Records as JSON lines, flushed line by line.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -8,23 +9,37 @@ use super::output::Output;
 use super::{RecordSink, SinkError};
 use crate::records::{EndRecord, EventRecord, FrameRecord, Record, RunRecord};
 
+/// Where lines go; several streams may share it.
+#[derive(Clone, Debug)]
+pub struct Lines(Arc<Mutex<Output>>);
+
+impl Lines {
+    /// Opens `path`, or standard output for `-`.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn open(path: &Path) -> Result<Self, SinkError> {
+        Ok(Self(Arc::new(Mutex::new(Output::open(path)?))))
+    }
+}
+
 /// Writes one record a line; every line is whole or not there.
 #[derive(Debug)]
 pub struct JsonlSink {
-    output: Output,
+    output: Lines,
     line: Vec<u8>,
     timings: bool,
 }
 
 impl JsonlSink {
-    /// Opens `path`, or standard output for `-`, and writes the `run` record. Latencies are left
-    /// out of the frames' records unless `timings` are asked for, so that runs compare.
+    /// Writes the `run` record. Latencies are left out of the frames' records unless `timings` are
+    /// asked for, so that runs compare.
     ///
     /// # Errors
-    /// When the file cannot be made or written.
-    pub fn open(path: &Path, run: &RunRecord, timings: bool) -> Result<Self, SinkError> {
+    /// When it cannot be written.
+    pub fn new(output: Lines, run: &RunRecord, timings: bool) -> Result<Self, SinkError> {
         let mut sink = Self {
-            output: Output::open(path)?,
+            output,
             line: Vec::new(),
             timings,
         };
@@ -37,7 +52,8 @@ impl JsonlSink {
         serde_json::to_writer(&mut self.line, record)
             .expect("records are plain data with string keys");
         self.line.push(b'\n');
-        self.output.write_chunk(&self.line)
+        let mut output = self.output.0.lock().unwrap_or_else(PoisonError::into_inner);
+        output.write_chunk(&self.line)
     }
 }
 
@@ -73,7 +89,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn a_full_disk_is_an_error_that_names_the_file() {
         let mut sink = JsonlSink {
-            output: Output::create(Path::new("/dev/full")).expect("opens"),
+            output: Lines::open(Path::new("/dev/full")).expect("opens"),
             line: Vec::new(),
             timings: false,
         };

@@ -21,7 +21,7 @@ pub use coco::CocoSink;
 pub use error::SinkError;
 pub use expect::ExpectSink;
 pub use images::{ImagesSink, PictureEncoding};
-pub use jsonl::JsonlSink;
+pub use jsonl::{JsonlSink, Lines};
 pub use masks::MasksSink;
 pub use mot::MotSink;
 pub use web::{Hub, Metrics, Show, WebServer};

@@ -160,6 +160,10 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
         let mut team = Team::new(case.threads).expect("threads");
         program.run(&mut arena, &mut team);
         let largest = expected.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
+        // Sums of many terms are rounded more often, also where a clamp hides how large they were.
+        let (rows, columns) = case.window.kernel;
+        let terms = rows * columns * if case.depthwise { 1 } else { case.shape.c };
+        let largest = largest * (terms as f32 / 512.0).sqrt().max(1.0);
         for (at, (got, expected)) in arena.tensor(to).iter().zip(&expected).enumerate() {
             let near = (got - expected).abs() <= TOLERANCE * largest;
             prop_assert!(near, "{}: {got} at {at}, expected {expected}", isa.name());

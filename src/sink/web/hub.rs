@@ -43,48 +43,57 @@ impl Show {
 /// A JPEG; `None` before the first.
 pub type Newest = Option<Arc<[u8]>>;
 
-/// What the pipeline's threads and the server share.
-pub struct Hub {
-    stream: String,
+/// What the server knows of all streams.
+pub struct Site {
     /// Fingerprint of the token.
     token: Option<[u8; 32]>,
-    views: Mutex<HashMap<Show, watch::Sender<Newest>>>,
+    hubs: Mutex<Vec<Arc<Hub>>>,
     lines: broadcast::Sender<Arc<str>>,
     events: Mutex<VecDeque<Arc<str>>>,
     places: Arc<Semaphore>,
+}
+
+/// What a stream's threads and the server share.
+pub struct Hub {
+    stream: String,
+    views: Mutex<HashMap<Show, watch::Sender<Newest>>>,
     metrics: Metrics,
 }
 
-impl Hub {
-    pub(super) fn new(
-        stream: &str,
-        token: Option<String>,
-        places: usize,
-        metrics: Metrics,
-    ) -> Self {
+impl Site {
+    pub(super) fn new(token: Option<String>, places: usize) -> Self {
         Self {
-            stream: stream.to_owned(),
             token: token.map(|token| fingerprint(&token)),
-            views: Mutex::default(),
+            hubs: Mutex::default(),
             lines: broadcast::channel(BEHIND).0,
             events: Mutex::default(),
             places: Arc::new(Semaphore::new(places)),
-            metrics,
         }
     }
 
-    /// The kinds of pictures that somebody watches now.
-    pub fn wanted(&self) -> Vec<Show> {
-        let mut views = lock(&self.views);
-        views.retain(|_, view| view.receiver_count() > 0);
-        views.keys().copied().collect()
+    /// A place for one more stream.
+    pub(super) fn add(&self, stream: &str) -> Arc<Hub> {
+        let hub = Arc::new(Hub {
+            stream: stream.to_owned(),
+            views: Mutex::default(),
+            metrics: Metrics::default(),
+        });
+        lock(&self.hubs).push(Arc::clone(&hub));
+        hub
     }
 
-    /// Shows a JPEG to whoever watches this kind.
-    pub fn show(&self, show: Show, jpeg: Vec<u8>) {
-        if let Some(view) = lock(&self.views).get(&show) {
-            view.send_replace(Some(jpeg.into()));
-        }
+    /// All streams.
+    pub(super) fn hubs(&self) -> Vec<Arc<Hub>> {
+        lock(&self.hubs).clone()
+    }
+
+    /// The stream of that name; the first without one.
+    pub(super) fn hub(&self, stream: Option<&str>) -> Option<Arc<Hub>> {
+        let hubs = lock(&self.hubs);
+        let mut wanted = hubs
+            .iter()
+            .filter(|hub| stream.is_none_or(|name| hub.stream == name));
+        wanted.next().cloned()
     }
 
     /// Tells a record to whoever listens.
@@ -100,22 +109,6 @@ impl Hub {
         }
         // Nobody listening is no failure.
         let _ = self.lines.send(line);
-    }
-
-    /// What is counted and measured.
-    pub fn metrics(&self) -> &Metrics {
-        &self.metrics
-    }
-
-    pub(super) fn stream(&self) -> &str {
-        &self.stream
-    }
-
-    /// The newest pictures of a kind, from now on.
-    pub(super) fn watch(&self, show: Show) -> watch::Receiver<Newest> {
-        let mut views = lock(&self.views);
-        let view = views.entry(show).or_insert_with(|| watch::channel(None).0);
-        view.subscribe()
     }
 
     /// The last events, and all records from now on.
@@ -141,6 +134,38 @@ impl Hub {
     }
 }
 
+impl Hub {
+    /// The kinds of pictures that somebody watches now.
+    pub fn wanted(&self) -> Vec<Show> {
+        let mut views = lock(&self.views);
+        views.retain(|_, view| view.receiver_count() > 0);
+        views.keys().copied().collect()
+    }
+
+    /// Shows a JPEG to whoever watches this kind.
+    pub fn show(&self, show: Show, jpeg: Vec<u8>) {
+        if let Some(view) = lock(&self.views).get(&show) {
+            view.send_replace(Some(jpeg.into()));
+        }
+    }
+
+    /// What is counted and measured.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(super) fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// The newest pictures of a kind, from now on.
+    pub(super) fn watch(&self, show: Show) -> watch::Receiver<Newest> {
+        let mut views = lock(&self.views);
+        let view = views.entry(show).or_insert_with(|| watch::channel(None).0);
+        view.subscribe()
+    }
+}
+
 fn fingerprint(token: &str) -> [u8; 32] {
     Sha256::digest(token).into()
 }
@@ -153,13 +178,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn hub(token: Option<&str>, places: usize) -> Hub {
-        Hub::new("gate", token.map(str::to_owned), places, Metrics::default())
-    }
-
     #[test]
     fn only_what_is_watched_is_wanted_and_only_the_newest_is_kept() {
-        let hub = hub(None, 4);
+        let hub = Site::new(None, 4).add("gate");
         assert_eq!(hub.wanted(), []);
         let boxes = Show::parse(Some("boxes"));
         let watcher = hub.watch(boxes);
@@ -172,20 +193,31 @@ mod tests {
     }
 
     #[test]
+    fn streams_are_found_by_their_names() {
+        let site = Site::new(None, 4);
+        assert!(site.hub(None).is_none());
+        let (gate, yard) = (site.add("gate"), site.add("yard"));
+        let is =
+            |found: Option<Arc<Hub>>, hub: &Arc<Hub>| found.is_some_and(|h| Arc::ptr_eq(&h, hub));
+        assert!(is(site.hub(None), &gate) && is(site.hub(Some("yard")), &yard));
+        assert!(site.hub(Some("attic")).is_none());
+    }
+
+    #[test]
     fn places_are_counted_and_given_back() {
-        let hub = hub(None, 2);
-        let (one, two) = (hub.place(), hub.place());
-        assert!(one.is_some() && two.is_some() && hub.place().is_none());
+        let site = Site::new(None, 2);
+        let (one, two) = (site.place(), site.place());
+        assert!(one.is_some() && two.is_some() && site.place().is_none());
         drop(one);
-        assert!(hub.place().is_some());
+        assert!(site.place().is_some());
     }
 
     #[test]
     fn the_token_opens_and_nothing_else_does() {
-        let hub = hub(Some("secret"), 2);
-        assert!(hub.is_locked() && hub.admits("secret"));
-        assert!(!hub.admits("Secret") && !hub.admits(""));
-        assert!(self::hub(None, 1).admits("anything"));
+        let site = Site::new(Some("secret".to_owned()), 2);
+        assert!(site.is_locked() && site.admits("secret"));
+        assert!(!site.admits("Secret") && !site.admits(""));
+        assert!(Site::new(None, 1).admits("anything"));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::records::{EventRecord, FrameCounts, FrameRecord};
 /// Upper bounds of the histograms in milliseconds.
 const BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
 
-/// Tells what became of the frames so far.
-type Counts = Box<dyn Fn() -> FrameCounts + Send>;
+/// Tells what became of the frames so far, and how often the source was lost.
+type Counts = Box<dyn Fn() -> (FrameCounts, u64) + Send>;
 
 /// What is counted and measured of a stream.
 #[derive(Default)]
@@ -33,8 +33,8 @@ impl Metrics {
         lock(&self.latencies).extend(latencies);
     }
 
-    /// Has frames counted by `counts`.
-    pub fn set_counts(&self, counts: impl Fn() -> FrameCounts + Send + 'static) {
+    /// Has frames, and losses of the source, counted by `counts`.
+    pub fn set_counts(&self, counts: impl Fn() -> (FrameCounts, u64) + Send + 'static) {
         *lock(&self.counts) = Some(Box::new(counts));
     }
 
@@ -58,68 +58,37 @@ impl Metrics {
             .or_default() += 1;
     }
 
-    /// All of it as text.
-    pub(super) fn render(&self, stream: &str) -> String {
-        let mut text = String::new();
-        let head = |text: &mut String, name: &str, kind: &str, help: &str| {
+    fn frames(&self, text: &mut String, stream: &str) {
+        let Some((counts, _)) = lock(&self.counts).as_ref().map(|counts| counts()) else {
+            return;
+        };
+        let FrameCounts {
+            captured,
+            emitted,
+            dropped,
+        } = counts;
+        for (fate, n) in [
+            ("captured", captured),
+            ("emitted", emitted),
+            ("dropped_queue", dropped.queue),
+            ("dropped_stale", dropped.stale),
+            ("dropped_decode_error", dropped.decode_error),
+        ] {
+            let labels = format!("stream=\"{stream}\",fate=\"{fate}\"");
+            let _ = writeln!(text, "mobilens_frames_total{{{labels}}} {n}");
+        }
+    }
+
+    fn losses(&self, text: &mut String, stream: &str) {
+        if let Some((_, lost)) = lock(&self.counts).as_ref().map(|counts| counts()) {
             let _ = writeln!(
                 text,
-                "# HELP mobilens_{name} {help}\n# TYPE mobilens_{name} {kind}"
+                "mobilens_source_lost_total{{stream=\"{stream}\"}} {lost}"
             );
-        };
-        if let Some(counts) = &*lock(&self.counts) {
-            let FrameCounts {
-                captured,
-                emitted,
-                dropped,
-            } = counts();
-            head(
-                &mut text,
-                "frames_total",
-                "counter",
-                "Frames by what became of them.",
-            );
-            for (fate, n) in [
-                ("captured", captured),
-                ("emitted", emitted),
-                ("dropped_queue", dropped.queue),
-                ("dropped_stale", dropped.stale),
-                ("dropped_decode_error", dropped.decode_error),
-            ] {
-                let _ = writeln!(
-                    text,
-                    "mobilens_frames_total{{stream=\"{stream}\",fate=\"{fate}\"}} {n}"
-                );
-            }
         }
-        let seen = lock(&self.seen);
-        for (name, label, counts, help) in [
-            (
-                "detections_total",
-                "class",
-                &seen.detections,
-                "Detections by class.",
-            ),
-            ("events_total", "kind", &seen.events, "Events by kind."),
-        ] {
-            head(&mut text, name, "counter", help);
-            for (value, n) in counts {
-                let value = value
-                    .replace('\\', "\\\\")
-                    .replace('"', "\\\"")
-                    .replace('\n', "\\n");
-                let _ = writeln!(
-                    text,
-                    "mobilens_{name}{{stream=\"{stream}\",{label}=\"{value}\"}} {n}"
-                );
-            }
-        }
-        head(
-            &mut text,
-            "latency_seconds",
-            "histogram",
-            "Time of each stage.",
-        );
+    }
+
+    fn latencies(&self, text: &mut String, stream: &str) {
         for latency in &*lock(&self.latencies) {
             let labels = format!("stream=\"{stream}\",stage=\"{}\"", latency.name());
             let (below, count, sum_s) = latency.cumulative(&BOUNDS_MS);
@@ -137,8 +106,70 @@ impl Metrics {
                  mobilens_latency_seconds_count{{{labels}}} {count}"
             );
         }
-        text
     }
+}
+
+/// The metrics of all streams as text, family by family.
+pub(super) fn render<'a>(streams: impl Iterator<Item = (&'a str, &'a Metrics)> + Clone) -> String {
+    let mut text = String::new();
+    let mut family =
+        |name: &str, kind: &str, help: &str, of: &dyn Fn(&mut String, &str, &Metrics)| {
+            let _ = writeln!(
+                text,
+                "# HELP mobilens_{name} {help}\n# TYPE mobilens_{name} {kind}"
+            );
+            for (stream, metrics) in streams.clone() {
+                of(&mut text, &escaped(stream), metrics);
+            }
+        };
+    family(
+        "frames_total",
+        "counter",
+        "Frames by what became of them.",
+        &|text, stream, metrics| metrics.frames(text, stream),
+    );
+    family(
+        "source_lost_total",
+        "counter",
+        "How often the source was lost.",
+        &|text, stream, metrics| metrics.losses(text, stream),
+    );
+    family(
+        "detections_total",
+        "counter",
+        "Detections by class.",
+        &|text, stream, metrics| {
+            for (class, n) in &lock(&metrics.seen).detections {
+                let labels = format!("stream=\"{stream}\",class=\"{}\"", escaped(class));
+                let _ = writeln!(text, "mobilens_detections_total{{{labels}}} {n}");
+            }
+        },
+    );
+    family(
+        "events_total",
+        "counter",
+        "Events by kind.",
+        &|text, stream, metrics| {
+            for (kind, n) in &lock(&metrics.seen).events {
+                let labels = format!("stream=\"{stream}\",kind=\"{}\"", escaped(kind));
+                let _ = writeln!(text, "mobilens_events_total{{{labels}}} {n}");
+            }
+        },
+    );
+    family(
+        "latency_seconds",
+        "histogram",
+        "Time of each stage.",
+        &|text, stream, metrics| metrics.latencies(text, stream),
+    );
+    text
+}
+
+fn escaped(value: &str) -> String {
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -159,14 +190,20 @@ mod tests {
             latency.record(Duration::from_millis(ms));
         }
         metrics.add_latencies([latency]);
-        metrics.set_counts(|| FrameCounts {
-            captured: 9,
-            emitted: 7,
-            ..FrameCounts::default()
+        metrics.set_counts(|| {
+            let counts = FrameCounts {
+                captured: 9,
+                emitted: 7,
+                ..FrameCounts::default()
+            };
+            (counts, 2)
         });
-        let text = metrics.render("gate");
+        let other = Metrics::default();
+        let text = render([("gate", &metrics), ("ya\"rd", &other)].into_iter());
+        assert_eq!(text.matches("# TYPE mobilens_frames_total").count(), 1);
         for line in [
             "mobilens_frames_total{stream=\"gate\",fate=\"captured\"} 9",
+            "mobilens_source_lost_total{stream=\"gate\"} 2",
             "mobilens_latency_seconds_bucket{stream=\"gate\",stage=\"infer\",le=\"0.005\"} 1",
             "mobilens_latency_seconds_bucket{stream=\"gate\",stage=\"infer\",le=\"0.02\"} 3",
             "mobilens_latency_seconds_bucket{stream=\"gate\",stage=\"infer\",le=\"+Inf\"} 4",

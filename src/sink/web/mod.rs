@@ -3,9 +3,9 @@
 //! | path | what |
 //! |---|---|
 //! | `/` | the page |
-//! | `/live.mjpeg?show=boxes,labels,zones,masks` | the picture, as fast as the watcher reads it |
-//! | `/snapshot.jpg?show=...` | the next picture |
-//! | `/events` | all records, as server-sent events |
+//! | `/live.mjpeg?stream=NAME&show=boxes,labels,zones,masks` | the picture, as fast as the watcher reads it |
+//! | `/snapshot.jpg?stream=NAME&show=...` | the next picture |
+//! | `/events` | all streams' records, as server-sent events |
 //! | `/metrics` | counters and latency histograms, for Prometheus |
 //! | `/healthz` | `ok` |
 //!
@@ -16,11 +16,12 @@ mod hub;
 mod metrics;
 mod routes;
 
+use hub::Site;
 pub use hub::{Hub, Show};
 pub use metrics::Metrics;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use futures_util::future::{Either, select};
@@ -31,15 +32,17 @@ use crate::records::{EndRecord, EventRecord, FrameRecord, Record};
 
 /// A server that listens.
 pub struct WebServer {
-    hub: Arc<Hub>,
+    site: Arc<Site>,
     address: SocketAddr,
+    begin: Mutex<Option<oneshot::Sender<()>>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl WebServer {
-    /// Listens on `bind`, an address with a port (0: any that is free). With a `token`, whoever comes
-    /// must have it. At most `most_watchers` pictures and record streams are open at once.
+    /// Takes `bind`, an address with a port (0: any that is free). With a `token`, whoever comes
+    /// must have it. At most `most_watchers` pictures and record streams are open at once. Whoever comes
+    /// before [`begin`](Self::begin) waits.
     ///
     /// # Errors
     /// When the address cannot be listened on.
@@ -47,8 +50,6 @@ impl WebServer {
         bind: &str,
         token: Option<String>,
         most_watchers: usize,
-        stream: &str,
-        metrics: Metrics,
     ) -> Result<Self, SinkError> {
         let target = format!("http://{bind}");
         let io = |e| SinkError::from_io(&target, e);
@@ -59,12 +60,16 @@ impl WebServer {
             .enable_all()
             .build()
             .map_err(io)?;
-        let hub = Arc::new(Hub::new(stream, token, most_watchers, metrics));
-        let app = routes::router(Arc::clone(&hub));
+        let site = Arc::new(Site::new(token, most_watchers));
+        let app = routes::router(Arc::clone(&site));
+        let (begin, begun) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
             let served = runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
+                if begun.await.is_err() {
+                    return Ok(());
+                }
                 let server = std::pin::pin!(axum::serve(listener, app).into_future());
                 match select(server, stopped).await {
                     Either::Left((served, _)) => served,
@@ -80,34 +85,39 @@ impl WebServer {
             .name("4-web-server".to_owned())
             .spawn(serve)
             .map_err(io)?;
-        tracing::info!("watch at http://{address}/");
         Ok(Self {
-            hub,
+            site,
             address,
+            begin: Mutex::new(Some(begin)),
             stop: Some(stop),
             thread: Some(thread),
         })
     }
 
-    /// Where pictures and records go.
-    pub fn hub(&self) -> &Arc<Hub> {
-        &self.hub
+    /// A place for one more stream: where its pictures go, and a sink for its records.
+    pub fn add(&self, stream: &str) -> (Arc<Hub>, Box<dyn RecordSink>) {
+        let hub = self.site.add(stream);
+        let records = WebRecords {
+            site: Arc::clone(&self.site),
+            hub: Arc::clone(&hub),
+        };
+        (hub, Box::new(records))
     }
 
-    /// The address, with the port that was free if any would do.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// A sink for the records.
-    pub fn records(&self) -> Box<dyn RecordSink> {
-        Box::new(WebRecords(Arc::clone(&self.hub)))
+    /// Lets them in: all streams are there.
+    pub fn begin(&self) {
+        let mut begin = self.begin.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(begin) = begin.take() {
+            let _ = begin.send(());
+            tracing::info!("watch at http://{}/", self.address);
+        }
     }
 }
 
 impl Drop for WebServer {
     fn drop(&mut self) {
         drop(self.stop.take());
+        self.begin = Mutex::default();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -115,28 +125,31 @@ impl Drop for WebServer {
 }
 
 /// Gives records to whoever listens.
-struct WebRecords(Arc<Hub>);
+struct WebRecords {
+    site: Arc<Site>,
+    hub: Arc<Hub>,
+}
 
 impl RecordSink for WebRecords {
     fn frame(&mut self, record: &FrameRecord) -> Result<(), SinkError> {
-        self.0.metrics().count(record);
+        self.hub.metrics().count(record);
         let mut frame = record.clone();
         let events = std::mem::take(&mut frame.events);
-        self.0.say(&Record::Frame(frame));
+        self.site.say(&Record::Frame(frame));
         for event in events {
-            self.0.say(&Record::Event(event));
+            self.site.say(&Record::Event(event));
         }
         Ok(())
     }
 
     fn event(&mut self, event: &EventRecord) -> Result<(), SinkError> {
-        self.0.metrics().count_event(event);
-        self.0.say(&Record::Event(event.clone()));
+        self.hub.metrics().count_event(event);
+        self.site.say(&Record::Event(event.clone()));
         Ok(())
     }
 
     fn finish(&mut self, record: &EndRecord) -> Result<(), SinkError> {
-        self.0.say(&Record::End(record.clone()));
+        self.site.say(&Record::End(record.clone()));
         Ok(())
     }
 }

@@ -15,7 +15,8 @@ use futures_util::stream::{self, StreamExt};
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::hub::{Hub, Show};
+use super::hub::{Show, Site};
+use super::metrics;
 
 const PAGE: &str = include_str!("page.html");
 const LOGIN: &str = include_str!("login.html");
@@ -24,20 +25,20 @@ const COOKIE: &str = "mobilens";
 /// How long a snapshot waits for a picture.
 const SNAPSHOT: Duration = Duration::from_secs(5);
 
-pub fn router(hub: Arc<Hub>) -> Router {
+pub fn router(site: Arc<Site>) -> Router {
     let guarded = Router::new()
         .route("/", get(page))
         .route("/live.mjpeg", get(live))
         .route("/snapshot.jpg", get(snapshot))
         .route("/events", get(events))
-        .route("/metrics", get(metrics))
-        .route_layer(from_fn_with_state(Arc::clone(&hub), guard));
+        .route("/metrics", get(counts))
+        .route_layer(from_fn_with_state(Arc::clone(&site), guard));
     Router::new()
         .merge(guarded)
         .route("/login", get(login).post(enter))
         .route("/healthz", get(|| async { "ok\n" }))
         .layer(middleware::map_response(harden))
-        .with_state(hub)
+        .with_state(site)
 }
 
 /// Nothing of this server belongs into another's page.
@@ -59,8 +60,9 @@ async fn harden(mut response: Response) -> Response {
 }
 
 /// Lets those pass who have the token; a browser is shown where to give it.
-async fn guard(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
-    let admitted = !hub.is_locked() || token_of(request.headers()).is_some_and(|t| hub.admits(&t));
+async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    let admitted =
+        !site.is_locked() || token_of(request.headers()).is_some_and(|t| site.admits(&t));
     if admitted {
         return next.run(request).await;
     }
@@ -110,8 +112,17 @@ fn unhex(text: &str) -> Option<String> {
     String::from_utf8(bytes?).ok()
 }
 
-async fn page(State(hub): State<Arc<Hub>>) -> Html<String> {
-    Html(PAGE.replace("{{stream}}", hub.stream()))
+async fn page(State(site): State<Arc<Site>>) -> Html<String> {
+    let streams: Vec<_> = site
+        .hubs()
+        .iter()
+        .map(|hub| hub.stream().to_owned())
+        .collect();
+    // Inside a script, where no tag may begin.
+    let streams = serde_json::Value::from(streams)
+        .to_string()
+        .replace('<', "\\u003c");
+    Html(PAGE.replace("\"{{streams}}\"", &streams))
 }
 
 async fn login() -> Html<&'static str> {
@@ -123,8 +134,8 @@ struct Given {
     token: String,
 }
 
-async fn enter(State(hub): State<Arc<Hub>>, Form(given): Form<Given>) -> Response {
-    if !hub.admits(&given.token) {
+async fn enter(State(site): State<Arc<Site>>, Form(given): Form<Given>) -> Response {
+    if !site.admits(&given.token) {
         // A guess a second is no use to anybody.
         tokio::time::sleep(Duration::from_secs(1)).await;
         return (
@@ -142,13 +153,17 @@ async fn enter(State(hub): State<Arc<Hub>>, Form(given): Form<Given>) -> Respons
 
 #[derive(Deserialize)]
 struct Wanted {
+    stream: Option<String>,
     show: Option<String>,
 }
 
 /// The picture, one JPEG after another, as fast as the watcher takes them.
-async fn live(State(hub): State<Arc<Hub>>, Query(wanted): Query<Wanted>) -> Response {
-    let Some(place) = hub.place() else {
+async fn live(State(site): State<Arc<Site>>, Query(wanted): Query<Wanted>) -> Response {
+    let Some(place) = site.place() else {
         return full();
+    };
+    let Some(hub) = site.hub(wanted.stream.as_deref()) else {
+        return unknown();
     };
     let watcher = hub.watch(Show::parse(wanted.show.as_deref()));
     let pictures = stream::unfold((watcher, place), |(mut watcher, place)| async move {
@@ -175,9 +190,12 @@ async fn live(State(hub): State<Arc<Hub>>, Query(wanted): Query<Wanted>) -> Resp
     (kind, Body::from_stream(pictures)).into_response()
 }
 
-async fn snapshot(State(hub): State<Arc<Hub>>, Query(wanted): Query<Wanted>) -> Response {
-    let Some(_place) = hub.place() else {
+async fn snapshot(State(site): State<Arc<Site>>, Query(wanted): Query<Wanted>) -> Response {
+    let Some(_place) = site.place() else {
         return full();
+    };
+    let Some(hub) = site.hub(wanted.stream.as_deref()) else {
+        return unknown();
     };
     let mut watcher = hub.watch(Show::parse(wanted.show.as_deref()));
     let next = tokio::time::timeout(SNAPSHOT, watcher.changed()).await;
@@ -196,11 +214,11 @@ async fn snapshot(State(hub): State<Arc<Hub>>, Query(wanted): Query<Wanted>) -> 
 }
 
 /// The last events, then all records as they are made; one that reads slowly misses some.
-async fn events(State(hub): State<Arc<Hub>>) -> Response {
-    let Some(place) = hub.place() else {
+async fn events(State(site): State<Arc<Site>>) -> Response {
+    let Some(place) = site.place() else {
         return full();
     };
-    let (past, lines) = hub.listen();
+    let (past, lines) = site.listen();
     let past = stream::iter(
         past.into_iter()
             .map(|line| Ok(Event::default().data(&*line))),
@@ -222,9 +240,17 @@ async fn events(State(hub): State<Arc<Hub>>) -> Response {
         .into_response()
 }
 
-async fn metrics(State(hub): State<Arc<Hub>>) -> impl IntoResponse {
+async fn counts(State(site): State<Arc<Site>>) -> impl IntoResponse {
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-    (kind, hub.metrics().render(hub.stream()))
+    let hubs = site.hubs();
+    (
+        kind,
+        metrics::render(hubs.iter().map(|hub| (hub.stream(), hub.metrics()))),
+    )
+}
+
+fn unknown() -> Response {
+    (StatusCode::NOT_FOUND, "there is no such stream\n").into_response()
 }
 
 fn full() -> Response {

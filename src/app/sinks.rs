@@ -1,0 +1,139 @@
+//! Opens the sinks that a pipeline describes: those that streams share once, the others for each.
+
+use std::sync::Arc;
+
+use super::pipeline::NamedSink;
+use super::show::{WebArtist, overlay_style};
+use crate::config::{PictureFormat, PipelineConfig, SinkSpec, WEB_BIND, WebSpec, expand_env};
+use crate::overlay::Overlay;
+use crate::postprocess::Labels;
+use crate::records::RunRecord;
+use crate::sink::{
+    CocoSink, ImagesSink, JsonlSink, Lines, MasksSink, MotSink, PictureEncoding, SinkError,
+    WebServer,
+};
+
+/// What several streams write to.
+#[derive(Default)]
+pub struct SharedSinks(Vec<(SinkSpec, Shared)>);
+
+#[derive(Clone)]
+enum Shared {
+    Lines(Lines),
+    Web(Arc<WebServer>),
+}
+
+impl SharedSinks {
+    /// All streams are there: those who wait at them are let in.
+    pub fn begin(&self) {
+        for (_, shared) in &self.0 {
+            if let Shared::Web(server) = shared {
+                server.begin();
+            }
+        }
+    }
+
+    /// What `spec` describes: opened with `open`, unless another stream did.
+    fn get(
+        &mut self,
+        spec: &SinkSpec,
+        is_shared: bool,
+        open: impl FnOnce() -> Result<Shared, SinkError>,
+    ) -> Result<Shared, SinkError> {
+        let known = self.0.iter().find(|(known, _)| is_shared && known == spec);
+        if let Some((_, shared)) = known {
+            return Ok(shared.clone());
+        }
+        let shared = open()?;
+        // Kept in any case: it ends when all streams have.
+        self.0.push((spec.clone(), shared.clone()));
+        Ok(shared)
+    }
+}
+
+/// The sinks of one stream.
+#[derive(Default)]
+pub struct StreamSinks {
+    /// Those that take records, each with the name of its thread.
+    pub records: Vec<NamedSink>,
+    /// Folders of annotated pictures.
+    pub images: Vec<ImagesSink>,
+    /// Folders of masks.
+    pub masks: Vec<MasksSink>,
+    /// Who draws for those who watch from afar.
+    pub web: Vec<WebArtist>,
+}
+
+impl StreamSinks {
+    /// Opens what `config` describes.
+    ///
+    /// # Errors
+    /// When one cannot be opened.
+    pub fn open(
+        config: &PipelineConfig,
+        run: &RunRecord,
+        labels: &Arc<Labels>,
+        overlay: &Overlay,
+        shared: &mut SharedSinks,
+    ) -> Result<Self, SinkError> {
+        let mut sinks = Self::default();
+        for (spec, is_shared) in config.spec.sinks.iter().zip(&config.shared) {
+            let mut record = |name: &str, sink| sinks.records.push((name.to_owned(), sink));
+            if let Some(jsonl) = &spec.jsonl {
+                let lines = || Ok(Shared::Lines(Lines::open(&jsonl.path)?));
+                if let Shared::Lines(lines) = shared.get(spec, *is_shared, lines)? {
+                    let sink = JsonlSink::new(lines, run, jsonl.timings)?;
+                    record("4-jsonl", Box::new(sink));
+                }
+            }
+            if let Some(coco) = &spec.coco {
+                record("4-coco", Box::new(CocoSink::open(&coco.path)?));
+            }
+            if let Some(mot) = &spec.mot {
+                record("4-mot", Box::new(MotSink::open(&mot.path)?));
+            }
+            if let Some(web) = &spec.web {
+                let server = || Ok(Shared::Web(Arc::new(web_server(web)?)));
+                if let Shared::Web(server) = shared.get(spec, *is_shared, server)? {
+                    let (hub, records) = server.add(&config.stream);
+                    record("4-web-records", records);
+                    sinks.web.push(WebArtist {
+                        hub,
+                        style: overlay_style(config, labels),
+                        labels: Arc::clone(labels),
+                        quality: web.quality.unwrap_or(80),
+                    });
+                }
+            }
+            if let Some(images) = &spec.images {
+                let encoding = match images.format {
+                    PictureFormat::Png => PictureEncoding::Png,
+                    PictureFormat::Jpeg => PictureEncoding::Jpeg {
+                        quality: images.quality.unwrap_or(90),
+                    },
+                };
+                sinks.images.push(ImagesSink::open(&images.dir, encoding)?);
+            }
+            if let Some(masks) = &spec.masks {
+                let colours = overlay.class_colours();
+                sinks.masks.push(MasksSink::open(&masks.dir, colours)?);
+            }
+        }
+        Ok(sinks)
+    }
+}
+
+fn web_server(spec: &WebSpec) -> Result<WebServer, SinkError> {
+    let bind = spec.bind.as_deref().unwrap_or(WEB_BIND);
+    let token = secret(spec.token.as_deref(), &format!("http://{bind}"))?;
+    WebServer::start(bind, token, spec.max_watchers.unwrap_or(64) as usize)
+}
+
+/// A secret of the sink `target`, as the environment has it.
+fn secret(text: Option<&str>, target: &str) -> Result<Option<String>, SinkError> {
+    let expanded = text.map(expand_env).transpose();
+    expanded.map_err(|name| SinkError::Unsayable {
+        target: target.to_owned(),
+        why: format!("the environment has no {name}"),
+    })
+}
