@@ -68,6 +68,13 @@ pub fn attends(config: &PipelineConfig) -> bool {
     config.spec.attention != AttentionSpec::default()
 }
 
+/// Whether pictures are compared, so that it is known when something moves.
+pub fn compares_pictures(config: &PipelineConfig) -> bool {
+    let attention = &config.spec.attention;
+    let regions = attention.regions.as_ref();
+    attention.motion_gate.is_some() || regions.is_some_and(|r| r.on == RegionsOn::Motion)
+}
+
 /// What decides where to look, if there is something to decide, or cuts and the camera's motion are
 /// needed further on.
 pub fn attention(config: &PipelineConfig, drops: bool) -> Option<Attention> {

@@ -3,14 +3,19 @@
 use std::sync::Arc;
 
 use super::pipeline::NamedSink;
+use super::rules::compares_pictures;
 use super::show::{WebArtist, overlay_style};
-use crate::config::{PictureFormat, PipelineConfig, SinkSpec, WEB_BIND, WebSpec, expand_env};
+use crate::config::{
+    MqttFramesSpec, MqttSpec, PictureFormat, PipelineConfig, SinkSpec, WEB_BIND, WebSpec,
+    WebhookSpec, expand_env, server_url,
+};
 use crate::overlay::Overlay;
 use crate::postprocess::Labels;
 use crate::records::RunRecord;
 use crate::sink::{
-    CocoSink, ImagesSink, JsonlSink, Lines, MasksSink, MotSink, PictureEncoding, SinkError,
-    WebServer,
+    CocoSink, ImagesSink, JsonlSink, Lines, MasksSink, MotSink, MqttClient, MqttFrames,
+    MqttRequest, MqttSink, PictureEncoding, SinkError, WebServer, Webhook, WebhookRequest,
+    WebhookSink,
 };
 
 /// What several streams write to.
@@ -21,6 +26,8 @@ pub struct SharedSinks(Vec<(SinkSpec, Shared)>);
 enum Shared {
     Lines(Lines),
     Web(Arc<WebServer>),
+    Mqtt(Arc<MqttClient>),
+    Webhook(Arc<Webhook>),
 }
 
 impl SharedSinks {
@@ -105,6 +112,28 @@ impl StreamSinks {
                     });
                 }
             }
+            if let Some(mqtt) = &spec.mqtt {
+                let client = || Ok(Shared::Mqtt(Arc::new(mqtt_client(mqtt)?)));
+                if let Shared::Mqtt(client) = shared.get(spec, *is_shared, client)? {
+                    let frames = match mqtt.frames {
+                        MqttFramesSpec::Changes => MqttFrames::Changes,
+                        MqttFramesSpec::All => MqttFrames::All,
+                        MqttFramesSpec::None => MqttFrames::None,
+                    };
+                    let discovery = mqtt.discovery.as_deref().unwrap_or("homeassistant");
+                    let discovery = Some(discovery).filter(|prefix| !prefix.is_empty());
+                    let (stream, moves) = (&config.stream, compares_pictures(config));
+                    let sink = MqttSink::new(client, stream, frames, discovery, moves);
+                    record("4-mqtt", Box::new(sink));
+                }
+            }
+            if let Some(webhook) = &spec.webhook {
+                let server = || Ok(Shared::Webhook(Arc::new(start_webhook(webhook)?)));
+                if let Shared::Webhook(server) = shared.get(spec, *is_shared, server)? {
+                    let sink = WebhookSink::new(server, webhook.events.clone());
+                    record("4-webhook", Box::new(sink));
+                }
+            }
             if let Some(images) = &spec.images {
                 let encoding = match images.format {
                     PictureFormat::Png => PictureEncoding::Png,
@@ -129,11 +158,43 @@ fn web_server(spec: &WebSpec) -> Result<WebServer, SinkError> {
     WebServer::start(bind, token, spec.max_watchers.unwrap_or(64) as usize)
 }
 
+fn mqtt_client(spec: &MqttSpec) -> Result<MqttClient, SinkError> {
+    let url = server_url(&spec.url, &["mqtt", "mqtts"]).map_err(|why| unsayable("mqtt", why))?;
+    let ca = spec.ca_file.as_ref().map(|file| {
+        let io = |e| SinkError::from_io(&file.display().to_string(), e);
+        std::fs::read(file).map_err(io)
+    });
+    MqttClient::start(&MqttRequest {
+        url,
+        ca: ca.transpose()?,
+        topic: spec.topic.clone().unwrap_or_else(|| "mobilens".to_owned()),
+        buffer: spec.buffer.unwrap_or(1000) as usize,
+    })
+}
+
+fn start_webhook(spec: &WebhookSpec) -> Result<Webhook, SinkError> {
+    let url = server_url(&spec.url, &["http", "https"]);
+    let headers = spec.headers.iter().map(|(name, value)| {
+        let value = secret(Some(value), "webhook")?.unwrap_or_default();
+        Ok((name.clone(), value))
+    });
+    Webhook::start(WebhookRequest {
+        url: url.map_err(|why| unsayable("webhook", why))?,
+        headers: headers.collect::<Result<_, SinkError>>()?,
+        buffer: spec.buffer.unwrap_or(100) as usize,
+        attempts: spec.attempts.unwrap_or(8),
+    })
+}
+
+fn unsayable(target: &str, why: String) -> SinkError {
+    SinkError::Unsayable {
+        target: target.to_owned(),
+        why,
+    }
+}
+
 /// A secret of the sink `target`, as the environment has it.
 fn secret(text: Option<&str>, target: &str) -> Result<Option<String>, SinkError> {
     let expanded = text.map(expand_env).transpose();
-    expanded.map_err(|name| SinkError::Unsayable {
-        target: target.to_owned(),
-        why: format!("the environment has no {name}"),
-    })
+    expanded.map_err(|name| unsayable(target, format!("the environment has no {name}")))
 }

@@ -18,6 +18,6 @@ pub use ffmpeg::{FfmpegInput, FfmpegSource};
 pub use images::{DEFAULT_IMAGES_FPS, ImagesSource};
 pub use reconnect::{Opener, Reconnecting};
 pub use rtsp::{RtspRequest, RtspSource};
-pub use source::{CaptureError, Captured, Source, SourceInfo};
+pub use source::{CaptureError, Captured, Source, SourceInfo, credentials_of};
 pub use video::VideoSource;
 pub use y4m::{Y4M_MAGIC, Y4mReader, Y4mSource};

@@ -101,6 +101,33 @@ pub(super) fn public_name(url: &Url) -> String {
     format!("{scheme}://{host}{port}{path}")
 }
 
+/// User and password of a URL; empty where it has none.
+pub fn credentials_of(url: &Url) -> (String, String) {
+    let password = url.password().unwrap_or_default();
+    (unescaped(url.username()), unescaped(password))
+}
+
+/// `%40` and its like, as they are meant.
+fn unescaped(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let hex = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let byte = hex.and_then(|two| u8::from_str_radix(two, 16).ok());
+        match (first, byte) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// Why a source cannot be opened or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {

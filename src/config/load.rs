@@ -192,6 +192,7 @@ fn load_stream(
         named.check_sinks();
         named.check_mot();
         named.check_web();
+        named.check_servers();
     }
     let card = if runs {
         load_card(&spec.model.card).and_then(|card| variant(document, &spec, card))
@@ -409,6 +410,7 @@ fn join_paths(spec: &mut PipelineSpec, base: &Path) {
             sink.mot.as_mut().map(|s| &mut s.path),
             sink.images.as_mut().map(|s| &mut s.dir),
             sink.masks.as_mut().map(|s| &mut s.dir),
+            sink.mqtt.as_mut().and_then(|s| s.ca_file.as_mut()),
         ];
         for path in paths.into_iter().flatten() {
             if *path != Path::new("-") {

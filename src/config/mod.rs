@@ -29,15 +29,17 @@ pub use card::{
 };
 pub use fault::{ConfigFaults, Fault, Place};
 pub use load::{PipelineConfig, load, load_all, load_card, load_for_analysis};
+pub use named_sinks::server_url;
 pub use overrides::Override;
 pub use secret::{expand_env, is_url};
 pub use spec::{
     AnchorPoint, AreaRuleSpec, AreaSpec, AttentionSpec, CameraSpec, ClassSpec, CocoSpec,
     ColourSpec, DecoderSpec, DetectSpec, ImagesSinkSpec, ImagesSpec, InferenceSpec, IntervalSpec,
-    JsonlSpec, LineSpec, MasksSinkSpec, ModelSpec, MotSpec, MotionGateSpec, OverlaySpec, PaceSpec,
-    PictureFormat, PipelineSpec, ReconnectSpec, RegionsOn, RegionsSpec, RtspSpec, RtspTransport,
-    SafeGroundSpec, SegmentSpec, SinkSpec, SourceSpec, TelemetrySpec, TilesSpec, TrackSpec,
-    VideoSpec, WEB_BIND, WebSpec, WindowSpec, ZoneSpec,
+    JsonlSpec, LineSpec, MasksSinkSpec, ModelSpec, MotSpec, MotionGateSpec, MqttFramesSpec,
+    MqttSpec, OverlaySpec, PaceSpec, PictureFormat, PipelineSpec, ReconnectSpec, RegionsOn,
+    RegionsSpec, RtspSpec, RtspTransport, SafeGroundSpec, SegmentSpec, SinkSpec, SourceSpec,
+    TelemetrySpec, TilesSpec, TrackSpec, VideoSpec, WEB_BIND, WebSpec, WebhookSpec, WindowSpec,
+    ZoneSpec,
 };
 pub use streams::pipeline_schema;
 pub use yaml::schema_of;

@@ -4,6 +4,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use url::Url;
+
 use super::named::{Named, path_of_source};
 use super::secret::{expand_env, is_url};
 use super::spec::SinkSpec;
@@ -120,6 +122,49 @@ impl Named<'_> {
                 self.fault_at_sink(i, &["web", "token"], what);
             }
         }
+    }
+}
+
+impl Named<'_> {
+    /// Whether the servers that sinks talk to can be meant.
+    pub fn check_servers(&mut self) {
+        let missing = |name| format!("the environment has no {name}");
+        for (i, sink) in self.spec.sinks.iter().enumerate() {
+            if let Some(mqtt) = &sink.mqtt {
+                if let Err(what) = server_url(&mqtt.url, &["mqtt", "mqtts"]) {
+                    self.fault_at_sink(i, &["mqtt", "url"], what);
+                }
+                if let Some(file) = mqtt.ca_file.as_ref().filter(|file| !file.is_file()) {
+                    let what = format!("cannot read {}", file.display());
+                    self.fault_at_sink(i, &["mqtt", "ca_file"], what);
+                }
+            }
+            let Some(webhook) = &sink.webhook else {
+                continue;
+            };
+            if let Err(what) = server_url(&webhook.url, &["http", "https"]) {
+                self.fault_at_sink(i, &["webhook", "url"], what);
+            }
+            for (name, value) in &webhook.headers {
+                if let Err(what) = expand_env(value).map_err(missing) {
+                    self.fault_at_sink(i, &["webhook", "headers", name], what);
+                }
+            }
+        }
+    }
+}
+
+/// The URL of a server, with what it takes from the environment.
+///
+/// # Errors
+/// What is wrong with it; it is not repeated, as it may hold a password.
+pub fn server_url(text: &str, schemes: &[&str]) -> Result<Url, String> {
+    let text = expand_env(text).map_err(|name| format!("the environment has no {name}"))?;
+    let url = Url::parse(&text).map_err(|e| format!("it is no URL: {e}"))?;
+    if schemes.contains(&url.scheme()) && url.host_str().is_some_and(|host| !host.is_empty()) {
+        Ok(url)
+    } else {
+        Err(format!("expected {}://HOST", schemes.join("://HOST or ")))
     }
 }
 

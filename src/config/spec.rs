@@ -11,8 +11,8 @@ pub use super::spec_analysis::{
     TilesSpec, TrackSpec, ZoneSpec,
 };
 pub use super::spec_sinks::{
-    CocoSpec, ImagesSinkSpec, JsonlSpec, MasksSinkSpec, MotSpec, PictureFormat, SinkSpec, WebSpec,
-    WindowSpec,
+    CocoSpec, ImagesSinkSpec, JsonlSpec, MasksSinkSpec, MotSpec, MqttFramesSpec, MqttSpec,
+    PictureFormat, SinkSpec, WebSpec, WebhookSpec, WindowSpec,
 };
 
 /// Where the web page listens, unless the pipeline says otherwise.

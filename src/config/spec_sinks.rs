@@ -1,5 +1,6 @@
 //! Where results go.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -16,6 +17,12 @@ pub struct SinkSpec {
     /// A page to watch in a browser.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub web: Option<WebSpec>,
+    /// Events, states and frames for other programs, through an MQTT broker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mqtt: Option<MqttSpec>,
+    /// Events for a web server, one POST each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookSpec>,
     /// Records as JSON lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jsonl: Option<JsonlSpec>,
@@ -74,6 +81,67 @@ pub struct WebSpec {
     /// Quality of the JPEGs (default 80).
     #[schemars(range(min = 1, max = 100))]
     pub quality: Option<u8>,
+}
+
+/// Events, states and frames for other programs, through an MQTT broker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MqttSpec {
+    /// `mqtt://USER:PASSWORD@HOST:1883`, or `mqtts://` for TLS; `${NAME}` is taken from the
+    /// environment.
+    #[schemars(length(min = 1), extend("x-expected" = "a URL"))]
+    pub url: String,
+    /// Begins every topic (default mobilens).
+    #[schemars(
+        regex(pattern = "^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$"),
+        extend("x-expected" = "a topic of letters, digits, \"_\", \".\", \"-\" and \"/\"")
+    )]
+    pub topic: Option<String>,
+    /// Which frames are told.
+    #[serde(default)]
+    pub frames: MqttFramesSpec,
+    /// Where Home Assistant looks for what there is (default homeassistant; empty: not told).
+    pub discovery: Option<String>,
+    /// Messages that may wait while the broker is away; then the oldest are dropped (default 1000).
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub buffer: Option<u32>,
+    /// Certificates (PEM) to trust instead of the system's, relative to this YAML file.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Which frames are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MqttFramesSpec {
+    /// Those in which something else is seen than before.
+    #[default]
+    Changes,
+    /// All.
+    All,
+    /// None.
+    None,
+}
+
+/// Events for a web server, one POST each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSpec {
+    /// The address; `${NAME}` is taken from the environment.
+    #[schemars(length(min = 1), extend("x-expected" = "a URL"))]
+    pub url: String,
+    /// Headers, such as `Authorization`, with `${NAME}` from the environment.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Kinds of events that are told: `zone`, `line`, `loiter`, `source`, ...; empty: all.
+    #[serde(default)]
+    pub events: Vec<String>,
+    /// Events that may wait while the server is away; then the oldest are dropped (default 100).
+    #[schemars(range(min = 1, max = 100_000))]
+    pub buffer: Option<u32>,
+    /// How often an event is tried before it is dropped (default 8, about a minute and a half).
+    #[schemars(range(min = 1, max = 100))]
+    pub attempts: Option<u32>,
 }
 
 /// Records as JSON lines.

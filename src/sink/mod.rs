@@ -12,9 +12,12 @@ mod images;
 mod jsonl;
 mod masks;
 mod mot;
+mod mqtt;
+mod outbox;
 mod output;
 mod scale;
 mod web;
+mod webhook;
 mod window;
 
 pub use coco::CocoSink;
@@ -24,7 +27,9 @@ pub use images::{ImagesSink, PictureEncoding};
 pub use jsonl::{JsonlSink, Lines};
 pub use masks::MasksSink;
 pub use mot::MotSink;
+pub use mqtt::{MqttClient, MqttFrames, MqttRequest, MqttSink};
 pub use web::{Hub, Metrics, Show, WebServer};
+pub use webhook::{Webhook, WebhookRequest, WebhookSink};
 pub use window::{Window, WindowError};
 
 use crate::records::{EndRecord, EventRecord, FrameRecord};

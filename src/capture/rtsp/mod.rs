@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::source::{CaptureError, Captured, Source, SourceInfo, public_name};
+use super::source::{CaptureError, Captured, Source, SourceInfo, credentials_of, public_name};
 use super::video::LiveDecoder;
 use crate::flow::{StopReason, StopSignal};
 use crate::frame::{Image, MediaTime};
@@ -52,8 +52,7 @@ impl RtspRequest {
         if url.scheme() != "rtsp" || url.host_str().is_none() {
             return Err("expected rtsp://HOST/PATH".to_owned());
         }
-        let user = unescaped(url.username());
-        let password = unescaped(url.password().unwrap_or_default());
+        let (user, password) = credentials_of(&url);
         let credentials = (!user.is_empty()).then_some((user, password));
         // Neither fails for a URL with a host.
         let _ = url.set_username("");
@@ -267,27 +266,6 @@ impl Drop for RtspSource {
             let _ = worker.join();
         }
     }
-}
-
-/// `%40` and its like, as they are meant.
-fn unescaped(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let hex = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        let byte = hex.and_then(|two| u8::from_str_radix(two, 16).ok());
-        match (first, byte) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

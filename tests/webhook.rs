@@ -1,0 +1,157 @@
+//! Webhooks, against a server that has its moods.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::Value;
+use support::{complaints, mobilens, run, stderr};
+
+/// Answers each request with what `answers` gives; says what was asked: headers and body.
+fn server(
+    mut answer: impl FnMut() -> &'static str + Send + 'static,
+) -> (String, Receiver<(String, Value)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!(
+        "http://{}/hook",
+        listener.local_addr().expect("its address")
+    );
+    let (sender, asked) = channel();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            let answer = answer();
+            if answer.is_empty() {
+                continue;
+            }
+            if let Some(request) = read(&socket) {
+                let mut socket = socket;
+                let _ = write!(
+                    socket,
+                    "HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                );
+                if sender.send(request).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    (url, asked)
+}
+
+fn read(socket: &TcpStream) -> Option<(String, Value)> {
+    let mut reader = BufReader::new(socket);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+        head += &line;
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((head, serde_json::from_slice(&body).ok()?))
+}
+
+#[test]
+fn events_are_posted_and_tried_again() {
+    // Gone, overloaded, then well.
+    let mut moods = vec!["", "503 Overloaded"].into_iter();
+    let (url, asked) = server(move || moods.next().unwrap_or("200 OK"));
+    let sink = format!(
+        "sinks.0={{webhook: {{url: \"{url}\", events: [zone], \
+         headers: {{Authorization: \"Bearer ${{MOBILENS_HOOK}}\"}}}}}}"
+    );
+    let output = mobilens()
+        .args([
+            "pipelines/ssd_counting.yaml",
+            "--headless",
+            "--set",
+            &sink,
+            "--pace",
+            "realtime",
+        ])
+        .args(["--output", "-"])
+        .env("MOBILENS_HOOK", "open sesame")
+        .output()
+        .expect("starts");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said: Vec<Value> = support::records(&output.stdout)
+        .into_iter()
+        .filter(|record| record["kind"] == "zone")
+        .collect();
+    assert!(said.len() > 2, "{}", said.len());
+    let (head, again) = asked
+        .recv_timeout(Duration::from_secs(5))
+        .expect("the refused one");
+    assert!(head.contains("Bearer open sesame"), "{head}");
+    let got: Vec<Value> = asked.try_iter().map(|(_, event)| event).collect();
+    assert_eq!(again, said[0]);
+    assert_eq!(got, said, "all of them, in their order");
+}
+
+#[test]
+fn what_is_refused_is_dropped_and_said_and_holds_nobody_up() {
+    let (url, _asked) = server(|| "410 Gone");
+    let sink = format!("sinks.0={{webhook: {{url: \"{url}\"}}}}");
+    let output = run(&[
+        "pipelines/ssd_counting.yaml",
+        "--headless",
+        "--pace",
+        "fast",
+        "--set",
+        &sink,
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("it answers 410"),
+        "{}",
+        stderr(&output)
+    );
+    // Nobody there at all: the run ends soon after its last frame.
+    let sink = "sinks.0={webhook: {url: \"http://127.0.0.1:1/\"}}";
+    let output = run(&[
+        "pipelines/ssd_counting.yaml",
+        "--headless",
+        "--pace",
+        "fast",
+        "--set",
+        sink,
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("the event is dropped"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    for (sink, words) in [
+        (
+            "{url: \"ftp://host\"}",
+            "expected http://HOST or https://HOST",
+        ),
+        (
+            "{url: \"http://host\", headers: {A: \"${MOBILENS_NOT_SET}\"}}",
+            "has no MOBILENS_NOT_SET",
+        ),
+    ] {
+        let sink = format!("sinks.0={{webhook: {sink}}}");
+        let output = run(&["pipelines/ssd_counting.yaml", "--headless", "--set", &sink]);
+        assert_eq!(output.status.code(), Some(2), "{sink}");
+        assert!(
+            complaints(&output)[0].contains(words),
+            "{:?}",
+            complaints(&output)
+        );
+    }
+}
