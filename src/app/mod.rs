@@ -8,6 +8,7 @@
 //! | `1-infer-N` | preprocess, infer, postprocess | blocks, in order |
 //! | `2-emit` | records | blocks, 4 (records); see below (pictures) |
 //! | `3-overlay` | convert and draw, only if somebody looks | blocks, or newest wins for the window |
+//! | `4-record` | draw if asked to, encode, write | blocks, 4 |
 //! | `4-SINK` | write | |
 //! | main | the window, or waiting | |
 //!
@@ -25,6 +26,7 @@ mod inference;
 mod model;
 mod pipeline;
 mod progress;
+mod recording;
 mod rules;
 mod segmenter;
 mod show;
@@ -47,6 +49,7 @@ pub use inference::{ChainLatency, Inference};
 pub use model::Model;
 pub use pipeline::{Chain, NamedSink, Pipeline};
 pub use progress::Progress;
+pub use recording::Recordist;
 pub use segmenter::{Segmenter, SegmenterModel};
 pub use show::WebArtist;
 pub use sinks::StreamSinks;

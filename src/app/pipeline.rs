@@ -178,6 +178,13 @@ impl Pipeline {
             })?);
             pictures.push(tx);
         }
+        let record = Latency::new("record");
+        for recordist in self.sinks.recordings {
+            let (tx, rx) = edge("record", 4, Policy::Block);
+            pictures.push(tx);
+            let latency = record.clone();
+            picture_sinks.push(failures.spawn("4-record", move || recordist.run(&rx, &latency))?);
+        }
         for artist in self.sinks.web {
             let metrics = artist.hub.metrics();
             metrics.add_latencies([decode.clone(), overlay.clone(), end_to_end.clone()]);
@@ -230,7 +237,7 @@ impl Pipeline {
         Ok(RunReport {
             end,
             failures: failures.all(),
-            latencies: vec![decode, overlay, end_to_end],
+            latencies: vec![decode, overlay, record, end_to_end],
             elapsed: started.elapsed(),
         })
     }

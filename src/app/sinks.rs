@@ -1,21 +1,24 @@
 //! Opens the sinks that a pipeline describes: those that streams share once, the others for each.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::pipeline::NamedSink;
+use super::recording::Recordist;
 use super::rules::compares_pictures;
 use super::show::{WebArtist, overlay_style};
 use crate::config::{
-    MqttFramesSpec, MqttSpec, PictureFormat, PipelineConfig, SinkSpec, WEB_BIND, WebSpec,
-    WebhookSpec, expand_env, server_url,
+    MqttFramesSpec, MqttSpec, PictureFormat, PipelineConfig, RecordedPicture, SinkSpec, WEB_BIND,
+    WebSpec, WebhookSpec, expand_env, server_url,
 };
 use crate::overlay::Overlay;
 use crate::postprocess::Labels;
 use crate::records::RunRecord;
 use crate::sink::{
-    CocoSink, ImagesSink, JsonlSink, Lines, MasksSink, MotSink, MqttClient, MqttFrames,
-    MqttRequest, MqttSink, PictureEncoding, SinkError, WebServer, Webhook, WebhookRequest,
-    WebhookSink,
+    ClipRules, Clips, CocoSink, ImagesSink, JsonlSink, Keep, Lines, MasksSink, MotSink, MqttClient,
+    MqttFrames, MqttRequest, MqttSink, PictureEncoding, Recording, Segments, SinkError, WebServer,
+    Webhook, WebhookRequest, WebhookSink,
 };
 
 /// What several streams write to.
@@ -69,6 +72,8 @@ pub struct StreamSinks {
     pub masks: Vec<MasksSink>,
     /// Who draws for those who watch from afar.
     pub web: Vec<WebArtist>,
+    /// What records pictures.
+    pub recordings: Vec<Recordist>,
 }
 
 impl StreamSinks {
@@ -148,8 +153,70 @@ impl StreamSinks {
                 sinks.masks.push(MasksSink::open(&masks.dir, colours)?);
             }
         }
+        sinks.recordings = recordings(config, labels)?;
         Ok(sinks)
     }
+}
+
+/// What records the pipeline's pictures: those that are encoded alike are encoded once.
+fn recordings(config: &PipelineConfig, labels: &Arc<Labels>) -> Result<Vec<Recordist>, SinkError> {
+    let mut all: Vec<((RecordedPicture, u8), Recordist)> = Vec::new();
+    let mut with = |picture: RecordedPicture, qp: Option<u8>| {
+        let kind = (picture, qp.unwrap_or(30));
+        let known = all.iter().position(|(known, _)| *known == kind);
+        known.unwrap_or_else(|| {
+            let is_annotated = picture == RecordedPicture::Annotated;
+            let overlay = || Overlay::new(overlay_style(config, labels), Arc::clone(labels));
+            let recordist = Recordist {
+                recording: Recording::new(kind.1),
+                overlay: is_annotated.then(overlay),
+            };
+            all.push((kind, recordist));
+            all.len() - 1
+        })
+    };
+    let keep = |dir: &Path, max_mb: u32, max_days: f64| Keep {
+        dir: dir.to_owned(),
+        stream: config.stream.clone(),
+        max_bytes: u64::from(max_mb) * 1_000_000,
+        max_age: Duration::from_secs_f64(max_days * 86_400.0),
+    };
+    let us = |ms: u64| i64::try_from(ms * 1000).unwrap_or(i64::MAX);
+    let mut wanted = Vec::new();
+    for spec in &config.spec.sinks {
+        if let Some(video) = &spec.video {
+            let at = with(video.picture, video.qp);
+            wanted.push((at, Some(video), None));
+        }
+        if let Some(clips) = &spec.clips {
+            let at = with(clips.picture, clips.qp);
+            wanted.push((at, None, Some(clips)));
+        }
+    }
+    for (at, video, clips) in wanted {
+        let recording = &mut all[at].1.recording;
+        if let Some(video) = video {
+            let (max_mb, max_days) = (
+                video.max_mb.unwrap_or(10_000),
+                video.max_days.unwrap_or(30.0),
+            );
+            let split_us = us(u64::from(video.split_s.unwrap_or(600)) * 1000);
+            let segments = Segments::open(keep(&video.dir, max_mb, max_days), split_us)?;
+            recording.segments.push(segments);
+        }
+        if let Some(clips) = clips {
+            let (max_mb, max_days) = (clips.max_mb.unwrap_or(2000), clips.max_days.unwrap_or(30.0));
+            let rules = ClipRules {
+                kinds: clips.events.clone(),
+                before_us: us(clips.before_ms.unwrap_or(5000)),
+                after_us: us(clips.after_ms.unwrap_or(5000)),
+                longest_us: us(clips.longest_ms.unwrap_or(60_000)),
+            };
+            let clips = Clips::open(keep(&clips.dir, max_mb, max_days), rules)?;
+            recording.clips.push(clips);
+        }
+    }
+    Ok(all.into_iter().map(|(_, recordist)| recordist).collect())
 }
 
 fn web_server(spec: &WebSpec) -> Result<WebServer, SinkError> {

@@ -410,6 +410,8 @@ fn join_paths(spec: &mut PipelineSpec, base: &Path) {
             sink.mot.as_mut().map(|s| &mut s.path),
             sink.images.as_mut().map(|s| &mut s.dir),
             sink.masks.as_mut().map(|s| &mut s.dir),
+            sink.video.as_mut().map(|s| &mut s.dir),
+            sink.clips.as_mut().map(|s| &mut s.dir),
             sink.mqtt.as_mut().and_then(|s| s.ca_file.as_mut()),
         ];
         for path in paths.into_iter().flatten() {

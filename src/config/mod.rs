@@ -33,13 +33,13 @@ pub use named_sinks::server_url;
 pub use overrides::Override;
 pub use secret::{expand_env, is_url};
 pub use spec::{
-    AnchorPoint, AreaRuleSpec, AreaSpec, AttentionSpec, CameraSpec, ClassSpec, CocoSpec,
+    AnchorPoint, AreaRuleSpec, AreaSpec, AttentionSpec, CameraSpec, ClassSpec, ClipsSpec, CocoSpec,
     ColourSpec, DecoderSpec, DetectSpec, ImagesSinkSpec, ImagesSpec, InferenceSpec, IntervalSpec,
     JsonlSpec, LineSpec, MasksSinkSpec, ModelSpec, MotSpec, MotionGateSpec, MqttFramesSpec,
-    MqttSpec, OverlaySpec, PaceSpec, PictureFormat, PipelineSpec, ReconnectSpec, RegionsOn,
-    RegionsSpec, RtspSpec, RtspTransport, SafeGroundSpec, SegmentSpec, SinkSpec, SourceSpec,
-    TelemetrySpec, TilesSpec, TrackSpec, VideoSpec, WEB_BIND, WebSpec, WebhookSpec, WindowSpec,
-    ZoneSpec,
+    MqttSpec, OverlaySpec, PaceSpec, PictureFormat, PipelineSpec, ReconnectSpec, RecordedPicture,
+    RegionsOn, RegionsSpec, RtspSpec, RtspTransport, SafeGroundSpec, SegmentSpec, SinkSpec,
+    SourceSpec, TelemetrySpec, TilesSpec, TrackSpec, VideoSinkSpec, VideoSpec, WEB_BIND, WebSpec,
+    WebhookSpec, WindowSpec, ZoneSpec,
 };
 pub use streams::pipeline_schema;
 pub use yaml::schema_of;

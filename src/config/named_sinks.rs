@@ -175,7 +175,15 @@ pub(super) fn path_of_sink(sink: &SinkSpec) -> Option<(&'static str, &'static st
     let mot = sink.mot.as_ref().map(|s| ("mot", "path", &s.path));
     let images = sink.images.as_ref().map(|s| ("images", "dir", &s.dir));
     let masks = sink.masks.as_ref().map(|s| ("masks", "dir", &s.dir));
-    let named = jsonl.or(coco).or(mot).or(images).or(masks);
+    let video = sink.video.as_ref().map(|s| ("video", "dir", &s.dir));
+    let clips = sink.clips.as_ref().map(|s| ("clips", "dir", &s.dir));
+    let named = jsonl
+        .or(coco)
+        .or(mot)
+        .or(images)
+        .or(masks)
+        .or(video)
+        .or(clips);
     named.map(|(kind, key, path)| (kind, key, path.as_path()))
 }
 

@@ -11,8 +11,9 @@ pub use super::spec_analysis::{
     TilesSpec, TrackSpec, ZoneSpec,
 };
 pub use super::spec_sinks::{
-    CocoSpec, ImagesSinkSpec, JsonlSpec, MasksSinkSpec, MotSpec, MqttFramesSpec, MqttSpec,
-    PictureFormat, SinkSpec, WebSpec, WebhookSpec, WindowSpec,
+    ClipsSpec, CocoSpec, ImagesSinkSpec, JsonlSpec, MasksSinkSpec, MotSpec, MqttFramesSpec,
+    MqttSpec, PictureFormat, RecordedPicture, SinkSpec, VideoSinkSpec, WebSpec, WebhookSpec,
+    WindowSpec,
 };
 
 /// Where the web page listens, unless the pipeline says otherwise.

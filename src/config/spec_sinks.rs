@@ -32,6 +32,12 @@ pub struct SinkSpec {
     /// Tracks in the MOTChallenge's results format.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mot: Option<MotSpec>,
+    /// Everything that is seen, as MP4 in pieces of some minutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video: Option<VideoSinkSpec>,
+    /// A clip of each event, as MP4, with what came before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clips: Option<ClipsSpec>,
     /// Annotated pictures, a file a frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub images: Option<ImagesSinkSpec>,
@@ -172,6 +178,75 @@ pub struct MotSpec {
     /// File, relative to this YAML file, or `-` for standard output.
     #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub path: PathBuf,
+}
+
+/// Everything that is seen, as MP4 in pieces of some minutes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VideoSinkSpec {
+    /// Folder, relative to this YAML file; made if it is not there.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
+    pub dir: PathBuf,
+    /// What is recorded.
+    #[serde(default)]
+    pub picture: RecordedPicture,
+    /// Seconds after which another file begins (default 600).
+    #[schemars(range(min = 1, max = 86_400))]
+    pub split_s: Option<u32>,
+    /// Quantiser, from 0 (best) to 51 (smallest) (default 30).
+    #[schemars(range(min = 0, max = 51))]
+    pub qp: Option<u8>,
+    /// Beyond so many megabytes the stream's oldest files go (default 10000).
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub max_mb: Option<u32>,
+    /// Files older than so many days go (default 30).
+    #[schemars(range(min = 0.0001, max = 100_000.0))]
+    pub max_days: Option<f64>,
+}
+
+/// What is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordedPicture {
+    /// The picture as it was captured.
+    #[default]
+    Clean,
+    /// With boxes, areas, zones and lines drawn on it.
+    Annotated,
+}
+
+/// A clip of each event, as MP4, with what came before it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClipsSpec {
+    /// Folder, relative to this YAML file; made if it is not there.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
+    pub dir: PathBuf,
+    /// What is recorded.
+    #[serde(default)]
+    pub picture: RecordedPicture,
+    /// Kinds of events: `zone`, `loiter`, `line`, `area_above`, `area_below`, `source`; empty: all
+    /// that are seen.
+    #[serde(default)]
+    pub events: Vec<String>,
+    /// How much before the event is in the clip (default 5000).
+    #[schemars(range(max = 120_000))]
+    pub before_ms: Option<u64>,
+    /// How much after its end (default 5000).
+    #[schemars(range(max = 600_000))]
+    pub after_ms: Option<u64>,
+    /// A clip is over so long after its event began, however long that lasts (default 60000).
+    #[schemars(range(min = 100, max = 86_400_000))]
+    pub longest_ms: Option<u64>,
+    /// Quantiser, from 0 (best) to 51 (smallest) (default 30).
+    #[schemars(range(min = 0, max = 51))]
+    pub qp: Option<u8>,
+    /// Beyond so many megabytes the stream's oldest clips go (default 2000).
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub max_mb: Option<u32>,
+    /// Clips older than so many days go (default 30).
+    #[schemars(range(min = 0.0001, max = 100_000.0))]
+    pub max_days: Option<f64>,
 }
 
 /// Annotated pictures, a file a frame.

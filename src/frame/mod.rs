@@ -9,6 +9,7 @@ mod geometry;
 mod image;
 mod look;
 mod meta;
+mod planar;
 mod polygon;
 
 pub(crate) use colour::RgbFromYuv;
@@ -19,4 +20,5 @@ pub use geometry::{ImageFromModel, RectPx, Similarity, SizePx, TensorLayout};
 pub use image::{Image, ImageError, PixelFormat, PlaneRef, YuvColour, YuvMatrix, YuvRange};
 pub use look::{Look, LookAt};
 pub use meta::{FrameMeta, MediaTime, Packet};
+pub use planar::Planar;
 pub use polygon::{Polygon, PolygonError, fill_polygon};

@@ -1,7 +1,7 @@
 //! Where results go.
 //!
 //! A [`RecordSink`] takes records and needs no picture; [`ImagesSink`] and [`Window`] take annotated
-//! pictures, [`MasksSink`] the class of each pixel. Sinks know no threads; each is given one
+//! pictures, a [`Recording`] annotated or clean ones, [`MasksSink`] the class of each pixel. Sinks know no threads; each is given one
 //! of its own, behind an edge, by the application.
 
 mod coco;
@@ -15,6 +15,7 @@ mod mot;
 mod mqtt;
 mod outbox;
 mod output;
+mod recording;
 mod scale;
 mod web;
 mod webhook;
@@ -28,6 +29,7 @@ pub use jsonl::{JsonlSink, Lines};
 pub use masks::MasksSink;
 pub use mot::MotSink;
 pub use mqtt::{MqttClient, MqttFrames, MqttRequest, MqttSink};
+pub use recording::{ClipRules, Clips, Keep, Recording, Segments};
 pub use web::{Hub, Metrics, Show, WebServer};
 pub use webhook::{Webhook, WebhookRequest, WebhookSink};
 pub use window::{Window, WindowError};

@@ -1,0 +1,53 @@
+//! Everything, in pieces of some minutes.
+
+use super::keep::Keep;
+use super::mp4::{Sample, Track};
+use super::{Open, file_name};
+use crate::sink::SinkError;
+
+/// Writes all pictures into one file after another.
+pub struct Segments {
+    keep: Keep,
+    split_us: i64,
+    open: Option<(i64, Open)>,
+}
+
+impl Segments {
+    /// A file lasts until the first keyframe after `split_us`.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn open(keep: Keep, split_us: i64) -> Result<Self, SinkError> {
+        keep.open()?;
+        Ok(Self {
+            keep,
+            split_us,
+            open: None,
+        })
+    }
+
+    pub(super) fn push(&mut self, track: &Track, sample: &Sample) -> Result<(), SinkError> {
+        let is_over = |(began_us, open): &(i64, Open)| {
+            open.track != *track || sample.is_key && sample.at_us - began_us >= self.split_us
+        };
+        if self.open.as_ref().is_some_and(is_over)
+            && let Some((_, open)) = self.open.take()
+        {
+            open.finish()?;
+        }
+        let open = match &mut self.open {
+            Some((_, open)) => open,
+            none => {
+                let path = self.keep.dir.join(file_name(&self.keep.stream, ""));
+                let open = Open::create(path, track)?;
+                self.keep.sweep(&[&open.path]);
+                &mut none.insert((sample.at_us, open)).1
+            }
+        };
+        open.push(sample)
+    }
+
+    pub(super) fn finish(self) -> Result<(), SinkError> {
+        self.open.map_or(Ok(()), |(_, open)| open.finish())
+    }
+}
