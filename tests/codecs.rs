@@ -191,3 +191,83 @@ fn what_neither_reads_is_one_line_and_nothing_is_left_running() {
     });
     assert_eq!(left.count(), 0, "an ffmpeg is left");
 }
+
+#[test]
+fn motion_jpeg_in_avi_takes_no_ffmpeg() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("mjpeg.avi");
+    let name = path.display().to_string();
+    if !ffmpeg(&["-t", "1", "-c:v", "mjpeg", "-q:v", "2", &name]) {
+        return;
+    }
+    let alone = |path: &str| {
+        mobilens()
+            .args([TINY, "--headless", "--input", path])
+            .env("PATH", "")
+            .output()
+            .expect("starts")
+    };
+    let output = alone(&name);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let got = records(&output.stdout);
+    let frames = of_type(&got, "frame");
+    assert_eq!(frames.len(), 25);
+    for (i, frame) in frames.iter().enumerate() {
+        assert_eq!(frame["pts_ms"], i as f64 * 40.0);
+    }
+    assert_eq!(got[0]["source"]["fps"], 25.0);
+    // The pictures are ffmpeg's.
+    let set = |decoder: &str| {
+        let images = dir.path().join(decoder).display().to_string();
+        let output = run(&[
+            TINY,
+            "--headless",
+            "--output",
+            "/dev/null",
+            "--set",
+            &format!("source.video={{path: {name}, decoder: {decoder}}}"),
+            "--set",
+            &format!("sinks.1={{images: {{dir: {images}}}}}"),
+            "--set",
+            "overlay.labels=false",
+            "--set",
+            "detect.score_threshold=1",
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let picture = std::fs::read_dir(&images)
+            .expect("a folder")
+            .next()
+            .expect("a picture");
+        image::open(picture.expect("an entry").path())
+            .expect("a picture")
+            .into_rgb8()
+    };
+    let (ours, theirs) = (set("builtin"), set("ffmpeg"));
+    let off: u64 = ours
+        .as_raw()
+        .iter()
+        .zip(theirs.as_raw())
+        .map(|(a, b)| u64::from(a.abs_diff(*b)))
+        .sum();
+    let mean = off as f64 / ours.as_raw().len() as f64;
+    assert!(mean < 2.5, "{mean} codes off");
+    // A damaged frame costs itself, a missing end is said.
+    let mut bytes = std::fs::read(&path).expect("is there");
+    let jpegs: Vec<usize> = bytes
+        .windows(3)
+        .enumerate()
+        .filter(|(_, w)| *w == [0xff, 0xd8, 0xff])
+        .map(|(i, _)| i)
+        .collect();
+    bytes[jpegs[3]..jpegs[3] + 40].fill(7);
+    std::fs::write(&path, &bytes).expect("room");
+    let output = alone(&name);
+    let got = records(&output.stdout);
+    assert_eq!(end(&got)["frames"]["dropped"]["decode_error"], 1);
+    bytes.truncate(jpegs[10] + 100);
+    std::fs::write(&path, &bytes).expect("room");
+    let output = alone(&name);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cut off"), "{}", stderr(&output));
+    assert_eq!(of_type(&records(&output.stdout), "frame").len(), 9);
+}

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::feed::Pace;
 use crate::capture::{
-    CameraRequest, CameraSeat, CaptureError, DEFAULT_IMAGES_FPS, FfmpegInput, FfmpegSource,
-    ImagesSource, Opener, Reconnecting, RtspRequest, RtspSource, Source, VideoSource, Y4M_MAGIC,
-    Y4mSource,
+    AviSource, CameraRequest, CameraSeat, CaptureError, DEFAULT_IMAGES_FPS, FfmpegInput,
+    FfmpegSource, ImagesSource, Opener, Reconnecting, RtspRequest, RtspSource, Source, VideoSource,
+    Y4M_MAGIC, Y4mSource, is_mjpeg_avi,
 };
 use crate::config::{
     CameraSpec, DecoderSpec, PaceSpec, PipelineSpec, ReconnectSpec, RtspSpec, RtspTransport,
@@ -197,6 +197,9 @@ fn open_video(video: &VideoSpec) -> Result<Box<dyn Source>, CaptureError> {
     };
     if path == Path::new("-") || begins_with(path, Y4M_MAGIC) {
         return Ok(Box::new(Y4mSource::open(path)?));
+    }
+    if video.decoder != DecoderSpec::Ffmpeg && is_mjpeg_avi(path) {
+        return Ok(Box::new(AviSource::open(path)?));
     }
     match video.decoder {
         DecoderSpec::Ffmpeg => ffmpeg(),

@@ -4,15 +4,18 @@
 //! pixel format that its decoder or camera has. It knows neither threads nor pace: when a frame is
 //! due, and what happens when nobody is ready for it, is decided by the flow.
 
+mod avi;
 mod camera;
 mod ffmpeg;
 mod images;
+mod jpeg;
 mod reconnect;
 mod rtsp;
 mod source;
 mod video;
 mod y4m;
 
+pub use avi::{AviSource, is_mjpeg_avi};
 pub use camera::{CameraInfo, CameraMode, CameraRequest, CameraSeat, CameraSource, list_cameras};
 pub use ffmpeg::{FfmpegInput, FfmpegSource};
 pub use images::{DEFAULT_IMAGES_FPS, ImagesSource};

@@ -1,0 +1,68 @@
+//! JPEGs as frames of a video.
+
+use image::codecs::jpeg::JpegDecoder;
+use image::{DynamicImage, ImageDecoder};
+
+use crate::frame::{Image, PixelFormat, SizePx, YuvColour};
+
+/// Decodes the JPEG at the beginning of `buffer`, which must be of `size`.
+///
+/// # Errors
+/// In one line, when it is damaged or of another size.
+pub fn decode_jpeg(buffer: &[u8], size: SizePx) -> Result<Image, String> {
+    let jpeg = whole_jpeg(buffer).ok_or("the JPEG is cut off")?;
+    let decoder = JpegDecoder::new(std::io::Cursor::new(jpeg)).map_err(|e| e.to_string())?;
+    let (width, height) = decoder.dimensions();
+    if (width, height) != (size.width, size.height) {
+        return Err(format!(
+            "the JPEG is {width}x{height}, expected {}x{}",
+            size.width, size.height
+        ));
+    }
+    let rgb = DynamicImage::from_decoder(decoder)
+        .map_err(|e| e.to_string())?
+        .into_rgb8();
+    Image::new(size, PixelFormat::Rgb8, YuvColour::DEFAULT, rgb.into_raw())
+        .map_err(|e| e.to_string())
+}
+
+/// The JPEG at the beginning of `buffer`, from its start to its end marker (ITU-T T.81, annex B).
+/// Decoders take one that is cut off for whole, and grey for what is missing.
+///
+/// The buffer is longer than the frame and nokhwa does not tell by how much, so a frame that is cut
+/// off over the rest of an older one ends where that one did, and passes.
+fn whole_jpeg(buffer: &[u8]) -> Option<&[u8]> {
+    const SOI: u8 = 0xd8;
+    const EOI: u8 = 0xd9;
+    const SOS: u8 = 0xda;
+    const FILL: u8 = 0xff;
+    let marker_at = |at: usize| match buffer.get(at..at + 2)? {
+        &[0xff, marker] => Some(marker),
+        _ => None,
+    };
+    if marker_at(0)? != SOI {
+        return None;
+    }
+    let mut at = 2;
+    loop {
+        let marker = marker_at(at)?;
+        if marker == FILL {
+            at += 1;
+            continue;
+        }
+        if marker == EOI {
+            return Some(&buffer[..at + 2]);
+        }
+        let length = buffer.get(at + 2..at + 4)?;
+        at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]]));
+        if marker == SOS {
+            // Entropy-coded data: FF is followed by 00, or by a restart marker, until it ends.
+            while !matches!(marker_at(at), Some(m) if m != 0 && !(0xd0..=0xd7).contains(&m)) {
+                at += 1;
+                if at >= buffer.len() {
+                    return None;
+                }
+            }
+        }
+    }
+}
