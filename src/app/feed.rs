@@ -116,7 +116,7 @@ impl Feed {
                         stream: Arc::clone(&self.stream),
                         frame: next_frame,
                         pts,
-                        captured_at: clock.now(),
+                        captured_at: self.source.arrived().unwrap_or_else(|| clock.now()),
                         name,
                         telemetry,
                     };

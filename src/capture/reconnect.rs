@@ -200,6 +200,13 @@ impl Source for Reconnecting {
         Ok(())
     }
 
+    fn arrived(&self) -> Option<Instant> {
+        match &self.state {
+            State::Reading(source) => source.arrived(),
+            State::Pausing { .. } | State::Opening(_) => None,
+        }
+    }
+
     fn dropped(&mut self) -> u64 {
         match &mut self.state {
             State::Reading(source) => source.dropped(),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use url::Url;
 
@@ -79,6 +79,12 @@ pub trait Source: Send {
     /// # Errors
     /// When the source cannot be read again.
     fn rewind(&mut self) -> Result<(), CaptureError>;
+
+    /// When the frame that [`next`](Self::next) gave last reached this process, if that was before it
+    /// was given: it was decoded, or waited, since.
+    fn arrived(&self) -> Option<Instant> {
+        None
+    }
 
     /// Frames that the source itself had to drop since the last call, because it was not read in
     /// time; they came before the frame that [`next`](Self::next) gave last.

@@ -10,7 +10,7 @@ mod session;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use url::Url;
 
@@ -90,7 +90,9 @@ pub struct RtspSource {
     decoder: LiveDecoder,
     last: i64,
     /// Pictures that came before others which are shown earlier.
-    ahead: BTreeMap<i64, Image>,
+    ahead: BTreeMap<i64, (Image, Instant)>,
+    /// When the picture that was given last arrived.
+    arrived: Option<Instant>,
     /// How many of them the camera holds back: none, unless it sends B-frames.
     depth: usize,
     dropped: u64,
@@ -132,6 +134,7 @@ impl RtspSource {
             decoder: LiveDecoder::new(),
             last: -1,
             ahead: BTreeMap::new(),
+            arrived: None,
             depth: 0,
             dropped: 0,
             worker: Some(worker),
@@ -168,6 +171,7 @@ impl RtspSource {
         data: Vec<u8>,
         is_key: bool,
         at: Duration,
+        arrived: Instant,
         loss: bool,
     ) -> Option<Captured> {
         if loss {
@@ -193,12 +197,13 @@ impl RtspSource {
             let why = "it comes after one that is shown later".to_owned();
             return Some(Captured::Undecodable { pts, why });
         }
-        self.ahead.insert(ticks, image);
+        self.ahead.insert(ticks, (image, arrived));
         if self.ahead.len() <= self.depth {
             return None;
         }
-        let (ticks, image) = self.ahead.pop_first()?;
+        let (ticks, (image, arrived)) = self.ahead.pop_first()?;
         self.last = ticks;
+        self.arrived = Some(arrived);
         let pts = time(ticks);
         Some(Captured::Frame {
             image,
@@ -223,9 +228,11 @@ impl Source for RtspSource {
                     data,
                     is_key,
                     at,
+                    arrived,
                     loss,
                 }) => {
-                    if let Some(captured) = self.take_frame(data, is_key, at, loss) {
+                    let taken = self.take_frame(data, is_key, at, arrived, loss);
+                    if let Some(captured) = taken {
                         return Ok(captured);
                     }
                 }
@@ -249,6 +256,10 @@ impl Source for RtspSource {
 
     fn rewind(&mut self) -> Result<(), CaptureError> {
         Ok(())
+    }
+
+    fn arrived(&self) -> Option<Instant> {
+        self.arrived
     }
 
     fn dropped(&mut self) -> u64 {

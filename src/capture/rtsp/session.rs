@@ -26,6 +26,8 @@ pub enum Message {
         is_key: bool,
         /// Since the connection's beginning.
         at: Duration,
+        /// When its last packet came.
+        arrived: Instant,
         /// Packets, or whole frames, are missing before it.
         loss: bool,
     },
@@ -161,6 +163,7 @@ async fn session(
         let message = Message::Frame {
             is_key,
             at: clock.at(rtp, silent_since),
+            arrived: silent_since,
             loss: frame.loss() > 0 || skipped > 0,
             data: frame.into_data(),
         };

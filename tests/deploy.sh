@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# What the README says of running as a service: the unit is one that systemd takes, the container file names
+# what is there, and the program needs nothing but glibc.
+#
+#   tests/deploy.sh [BINARY]          (default: target/debug/mobilens)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+binary=$(realpath "${1:-target/debug/mobilens}")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# block LANGUAGE: the README's first block in it.
+block() { awk -v fence="\`\`\`$1" '$0 == fence { on = 1; next } /^```/ && on { exit } on' README.md; }
+
+block ini >"$work/mobilens.service"
+grep -q '^ExecStart=/usr/local/bin/mobilens /opt/mobilens/pipelines/rtsp_security.yaml' "$work/mobilens.service"
+if command -v systemd-analyze >/dev/null; then
+    # The program is not installed here; all else must be in order.
+    sed -i "s#ExecStart=/usr/local/bin/mobilens#ExecStart=$binary#" "$work/mobilens.service"
+    systemd-analyze verify "$work/mobilens.service"
+    echo "systemd takes the unit"
+else
+    echo "SKIPPED: systemd-analyze is not installed"
+fi
+
+block dockerfile >"$work/Containerfile"
+root=$work/root
+mkdir -p "$root/usr/local/bin" "$root/opt/mobilens" "$root/tmp"
+sed -n 's/^COPY \([a-z]*\) \(.*\)$/\1 \2/p' "$work/Containerfile" | while read -r from to; do
+    cp -r "$from" "$root$to"
+done
+cp "$binary" "$root/usr/local/bin/"
+ldd "$binary" | grep -o '/[^ ]*' | while read -r library; do
+    mkdir -p "$root$(dirname "$library")"
+    cp -L "$library" "$root$library"
+done
+if [ "$(id -u)" = 0 ]; then
+    chroot "$root" /usr/local/bin/mobilens check /opt/mobilens/pipelines/rtsp_security.yaml
+    chroot "$root" /usr/local/bin/mobilens /opt/mobilens/pipelines/ssd_replay.yaml --frames 30 >"$work/records" 2>"$work/said"
+    grep -c '"type":"frame"' "$work/records"
+    ldd "$binary" | grep -vE 'linux-vdso|libgcc_s|libc\.so|libm\.so|libdl|libpthread|ld-linux' && {
+        echo "it needs more than glibc"
+        exit 1
+    }
+    echo "it runs in an empty root"
+else
+    echo "SKIPPED: only root may change the root"
+fi
