@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -270,4 +271,93 @@ fn motion_jpeg_in_avi_takes_no_ffmpeg() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("cut off"), "{}", stderr(&output));
     assert_eq!(of_type(&records(&output.stdout), "frame").len(), 9);
+}
+
+/// Serves the files of a folder; what is asked for with a wrong token is not there.
+fn web_server(dir: &std::path::Path) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let dir = dir.to_owned();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") && socket.read(&mut byte).is_ok_and(|n| n == 1) {
+                request.push(byte[0]);
+            }
+            let request = String::from_utf8_lossy(&request).into_owned();
+            let path = request.split(' ').nth(1).unwrap_or("/");
+            let (path, query) = path.split_once('?').unwrap_or((path, ""));
+            let is_allowed = query == "token=tops3cret" || path.ends_with(".ts");
+            let bytes = std::fs::read(dir.join(path.trim_start_matches('/')));
+            let answer = match bytes.ok().filter(|_| is_allowed) {
+                Some(bytes) => {
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                        bytes.len()
+                    );
+                    [head.into_bytes(), bytes].concat()
+                }
+                None => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                    .to_vec(),
+            };
+            let _ = socket.write_all(&answer);
+        }
+    });
+    format!("http://viewer:hidden@{address}")
+}
+
+#[test]
+fn a_clip_behind_a_url_is_read_and_its_secrets_are_not_told() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let made = ffmpeg(&["-t", "2", "-c", "copy", &path("clip.mkv")])
+        && ffmpeg(&[
+            "-t",
+            "2",
+            "-c",
+            "copy",
+            "-hls_time",
+            "1",
+            "-hls_playlist_type",
+            "vod",
+            &path("live.m3u8"),
+        ]);
+    if !made {
+        return;
+    }
+    let url = web_server(dir.path());
+    for name in ["clip.mkv", "live.m3u8"] {
+        let output = run(&[
+            TINY,
+            "--headless",
+            "--input",
+            &format!("{url}/{name}?token=tops3cret"),
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", stderr(&output));
+        let got = records(&output.stdout);
+        let frames = of_type(&got, "frame").len();
+        assert!((48..=56).contains(&frames), "{name}: {frames}");
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            stderr(&output)
+        );
+        assert!(
+            !said.contains("tops3cret") && !said.contains("hidden"),
+            "{said}"
+        );
+    }
+    let output = run(&[
+        TINY,
+        "--headless",
+        "--input",
+        &format!("{url}/clip.mkv?token=wr0ng"),
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(
+        said.contains("404") && !said.contains("wr0ng") && !said.contains("hidden"),
+        "{said}"
+    );
 }

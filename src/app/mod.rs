@@ -47,18 +47,18 @@ pub use feed::{Feed, FeedCounts, Pace, SourceNews};
 pub use fit::ModelError;
 pub use inference::{ChainLatency, Inference};
 pub use model::Model;
-pub use pipeline::{Chain, NamedSink, Pipeline};
+pub use pipeline::{Chain, Pipeline};
 pub use progress::Progress;
 pub use recording::Recordist;
 pub use segmenter::{Segmenter, SegmenterModel};
 pub use show::WebArtist;
-pub use sinks::StreamSinks;
+pub use sinks::{NamedSink, StreamSinks};
 pub use source::OpenSource;
 pub use summary::RunReport;
 
 use crate::capture::CaptureError;
 use crate::config::PipelineConfig;
-use crate::flow::{StopReason, StopSignal, Turns};
+use crate::flow::{StopReason, StopSignal, Turns, panic_message};
 use crate::nn::NnError;
 use crate::sink::SinkError;
 use sinks::SharedSinks;
@@ -168,9 +168,11 @@ pub fn run_streams(
             outcomes.push((place, name, result));
         }
         for (place, name, thread) in running {
-            if let Ok(result) = thread.join() {
-                outcomes.push((place, name, result));
-            }
+            let result = thread.join().unwrap_or_else(|panic| {
+                let why = format!("internal error: {}", panic_message(&*panic));
+                Err(RunError::Thread(std::io::Error::other(why)))
+            });
+            outcomes.push((place, name, result));
         }
     });
     drop(shared);

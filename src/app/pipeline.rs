@@ -35,9 +35,6 @@ pub trait Chain: Send {
     fn run(&mut self, packet: Packet<Look>) -> Result<Packet<Prediction>, String>;
 }
 
-/// A sink and the name of its thread.
-pub type NamedSink = (String, Box<dyn RecordSink>);
-
 /// Everything that a run consists of, opened and ready.
 pub struct Pipeline {
     /// Name of the stream.

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::pipeline::NamedSink;
 use super::recording::Recordist;
 use super::rules::compares_pictures;
 use super::show::{WebArtist, overlay_style};
@@ -17,8 +16,8 @@ use crate::postprocess::Labels;
 use crate::records::RunRecord;
 use crate::sink::{
     ClipRules, Clips, CocoSink, ImagesSink, JsonlSink, Keep, Lines, MasksSink, MotSink, MqttClient,
-    MqttFrames, MqttRequest, MqttSink, PictureEncoding, Recording, Segments, SinkError, WebServer,
-    Webhook, WebhookRequest, WebhookSink,
+    MqttFrames, MqttRequest, MqttSink, PictureEncoding, RecordSink, Recording, Segments, SinkError,
+    WebServer, Webhook, WebhookRequest, WebhookSink,
 };
 
 /// What several streams write to.
@@ -60,6 +59,9 @@ impl SharedSinks {
         Ok(shared)
     }
 }
+
+/// A sink and the name of its thread.
+pub type NamedSink = (String, Box<dyn RecordSink>);
 
 /// The sinks of one stream.
 #[derive(Default)]

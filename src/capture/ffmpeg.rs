@@ -25,6 +25,8 @@ use crate::frame::{Image, MediaTime, YuvColour, YuvMatrix, YuvRange};
 const POLL: Duration = Duration::from_millis(100);
 /// How long a frame's time may come after the frame.
 const LATE: Duration = Duration::from_secs(2);
+/// How long a web server may be silent, in microseconds.
+const URL_PATIENCE_US: &str = "15000000";
 /// Frames that are decoded ahead.
 const AHEAD: usize = 2;
 
@@ -50,16 +52,20 @@ impl FfmpegInput {
     /// When it looks like a URL and is none.
     pub fn file(path: &Path, arguments: &[String]) -> Result<Self, String> {
         let text = path.to_string_lossy();
-        let name = if text.contains("://") {
-            public_name(&Url::parse(&text).map_err(|e| format!("it is no URL: {e}"))?)
-        } else {
-            name_of(path)
-        };
+        let (mut before, mut name) = (arguments.to_vec(), name_of(path));
+        if text.contains("://") {
+            let url = Url::parse(&text).map_err(|e| format!("it is no URL: {e}"))?;
+            name = public_name(&url);
+            if url.scheme().starts_with("http") {
+                // A server that says nothing must not hold the run for ever.
+                before.splice(0..0, ["-rw_timeout", URL_PATIENCE_US].map(str::to_owned));
+            }
+        }
         Ok(Self {
             input: path.as_os_str().to_owned(),
             name,
             kind: "video",
-            arguments: arguments.to_vec(),
+            arguments: before,
             stall: None,
         })
     }

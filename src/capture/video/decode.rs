@@ -10,8 +10,9 @@ use rusty_h264::{DecodeError, Decoder, YuvFrame};
 
 use crate::frame::{Image, YuvColour};
 
+use super::error::ParamError;
 use super::movie::{Description, Rotation};
-use super::params::{ParamError, Pps, SliceHead, Sps};
+use super::params::{Pps, SliceHead, Sps};
 use super::picture::image_from_yuv;
 
 /// Why nothing is decoded at the beginning.

@@ -88,3 +88,24 @@ pub(super) enum VideoError {
 fn of_total(frames: Option<u64>) -> String {
     frames.map_or_else(String::new, |n| format!(" of {n}"))
 }
+
+/// Why a parameter set is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ParamError {
+    /// Ends too early or has a value that the standard forbids.
+    #[error("damaged parameter set")]
+    Damaged,
+    /// Uses what the decoder lacks.
+    #[error("the video is H.264 with {0}, which is not decoded")]
+    Unsupported(&'static str),
+    /// Too large to be decoded in sane memory.
+    #[error("the video is {width}x{height} with {references} reference pictures, above the limit")]
+    TooLarge {
+        /// Columns.
+        width: u64,
+        /// Rows.
+        height: u64,
+        /// Reference pictures.
+        references: u32,
+    },
+}

@@ -375,4 +375,11 @@ mod tests {
         assert_eq!(codec_name(*b"hvc1"), "H.265 (HEVC)");
         assert_eq!(codec_name([b'x', 0, b'y', b'z']), "`x?yz`");
     }
+
+    #[test]
+    fn matrix_codes() {
+        assert_eq!(matrix_from_code(1), Some(YuvMatrix::Bt709));
+        assert_eq!(matrix_from_code(6), Some(YuvMatrix::Bt601));
+        assert_eq!(matrix_from_code(2), None);
+    }
 }

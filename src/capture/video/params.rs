@@ -3,112 +3,16 @@
 //! The decoder reads them again for its own needs. Stops at the slice's `frame_num`. ITU-T H.264,
 //! sections 7.3.2.1, 7.3.2.2, 7.3.3 and annexes A and E.
 
-use crate::frame::{SizePx, YuvColour, YuvRange};
+use crate::frame::{SizePx, YuvColour};
 
-use super::movie::matrix_from_code;
+use super::bits::Bits;
+use super::error::ParamError;
+use super::vui::{Vui, read_vui};
 
 /// Largest picture in macroblocks: 8192x4320.
 const MAX_PICTURE_MBS: u64 = 138_240;
 /// Most macroblocks in all reference pictures together (16 of 3840x2160), about 200 MB.
 const MAX_REFERENCE_MBS: u64 = 520_000;
-
-/// Why a parameter set is not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ParamError {
-    /// Ends too early or has a value that the standard forbids.
-    #[error("damaged parameter set")]
-    Damaged,
-    /// Uses what the decoder lacks.
-    #[error("the video is H.264 with {0}, which is not decoded")]
-    Unsupported(&'static str),
-    /// Too large to be decoded in sane memory.
-    #[error("the video is {width}x{height} with {references} reference pictures, above the limit")]
-    TooLarge {
-        /// Columns.
-        width: u64,
-        /// Rows.
-        height: u64,
-        /// Reference pictures.
-        references: u32,
-    },
-}
-
-/// Bits of a NAL unit's payload, without emulation prevention bytes.
-struct Bits {
-    bytes: Vec<u8>,
-    at: usize,
-}
-
-impl Bits {
-    /// The first `most` bytes of the payload of `nal` (header byte left out).
-    fn new(nal: &[u8], most: usize) -> Self {
-        let mut bytes = Vec::with_capacity(nal.len().min(most));
-        let mut zeros = 0;
-        for &b in nal.iter().skip(1).take(most) {
-            if zeros >= 2 && b == 3 {
-                zeros = 0;
-                continue;
-            }
-            zeros = if b == 0 { zeros + 1 } else { 0 };
-            bytes.push(b);
-        }
-        Self { bytes, at: 0 }
-    }
-
-    fn bit(&mut self) -> Result<bool, ParamError> {
-        let byte = *self.bytes.get(self.at / 8).ok_or(ParamError::Damaged)?;
-        let bit = byte >> (7 - self.at % 8) & 1;
-        self.at += 1;
-        Ok(bit == 1)
-    }
-
-    fn bits(&mut self, n: u32) -> Result<u32, ParamError> {
-        (0..n).try_fold(0u32, |v, _| Ok(v << 1 | u32::from(self.bit()?)))
-    }
-
-    /// A NAL unit with the header of `nal`, the bits read so far, and the `count` bits of `tail`.
-    fn nal_of_read_bits(&self, nal: &[u8], tail: u16, count: usize) -> Vec<u8> {
-        let (whole, partial) = (self.at / 8, self.at % 8);
-        let kept = self
-            .bytes
-            .get(whole)
-            .map_or(0, |b| u16::from(*b) >> (8 - partial));
-        let last = (kept << count | tail) << (16 - partial - count);
-        let mut out: Vec<u8> = nal.first().copied().into_iter().collect();
-        let mut zeros = 0;
-        for &b in self.bytes.iter().take(whole).chain(&last.to_be_bytes()) {
-            if zeros >= 2 && b <= 3 {
-                out.push(3);
-                zeros = 0;
-            }
-            zeros = if b == 0 { zeros + 1 } else { 0 };
-            out.push(b);
-        }
-        if partial + count <= 8 {
-            out.pop(); // the second byte of `last` is unused
-        }
-        out
-    }
-
-    /// ue(v).
-    fn ue(&mut self) -> Result<u32, ParamError> {
-        let mut zeros = 0;
-        while !self.bit()? {
-            zeros += 1;
-            if zeros == 32 {
-                return Err(ParamError::Damaged);
-            }
-        }
-        Ok((1u32 << zeros) - 1 + self.bits(zeros)?)
-    }
-
-    /// se(v).
-    fn se(&mut self) -> Result<i32, ParamError> {
-        let k = i64::from(self.ue()?);
-        let v = if k % 2 == 0 { -k / 2 } else { (k + 1) / 2 };
-        i32::try_from(v).map_err(|_| ParamError::Damaged)
-    }
-}
 
 /// What the source takes from a sequence parameter set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -285,93 +189,6 @@ fn picture_order_fields(r: &mut Bits) -> Result<bool, ParamError> {
     Ok(kind == 2)
 }
 
-/// What the source takes from the VUI (E.1.1), as far as it is there.
-#[derive(Default)]
-struct Vui {
-    colour: Option<YuvColour>,
-    reordered: Option<usize>,
-}
-
-/// Reads the VUI into `vui`; what was read before a damage stays.
-fn read_vui(r: &mut Bits, vui: &mut Vui) -> Result<(), ParamError> {
-    if !r.bit()? {
-        return Ok(());
-    }
-    if r.bit()? && r.bits(8)? == 255 {
-        r.bits(32)?; // sample aspect ratio
-    }
-    if r.bit()? {
-        r.bit()?; // overscan
-    }
-    if r.bit()? {
-        vui.colour = Some(vui_colour(r)?);
-    }
-    if r.bit()? {
-        r.ue()?; // chroma_sample_loc_type, of the top and the bottom field
-        r.ue()?;
-    }
-    if r.bit()? {
-        r.bits(32)?; // num_units_in_tick, time_scale, fixed_frame_rate_flag
-        r.bits(32)?;
-        r.bit()?;
-    }
-    let nal_hrd = r.bit()?;
-    if nal_hrd {
-        hrd_fields(r)?;
-    }
-    let vcl_hrd = r.bit()?;
-    if vcl_hrd {
-        hrd_fields(r)?;
-    }
-    if nal_hrd || vcl_hrd {
-        r.bit()?; // low_delay_hrd_flag
-    }
-    r.bit()?; // pic_struct_present_flag
-    if r.bit()? {
-        r.bit()?; // motion_vectors_over_pic_boundaries_flag
-        for _ in 0..4 {
-            r.ue()?;
-        }
-        vui.reordered = Some(r.ue()?.min(16) as usize);
-    }
-    Ok(())
-}
-
-fn vui_colour(r: &mut Bits) -> Result<YuvColour, ParamError> {
-    r.bits(3)?; // video_format
-    let range = if r.bit()? {
-        YuvRange::Full
-    } else {
-        YuvRange::Limited
-    };
-    let matrix = if r.bit()? {
-        r.bits(16)?; // primaries, transfer
-        matrix_from_code(r.bits(8)?)
-    } else {
-        None
-    };
-    Ok(YuvColour {
-        matrix: matrix.unwrap_or(YuvColour::DEFAULT.matrix),
-        range,
-    })
-}
-
-/// E.1.2.
-fn hrd_fields(r: &mut Bits) -> Result<(), ParamError> {
-    let count = r.ue()?;
-    if count > 31 {
-        return Err(ParamError::Damaged);
-    }
-    r.bits(8)?;
-    for _ in 0..=count {
-        r.ue()?;
-        r.ue()?;
-        r.bit()?;
-    }
-    r.bits(20)?;
-    Ok(())
-}
-
 /// `MaxDpbFrames` of A.3.1 (table A-1).
 fn max_dpb_frames(level: u32, constraints: u32, picture_mbs: u64) -> usize {
     let mbs = match level {
@@ -446,7 +263,6 @@ impl SliceHead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::YuvMatrix;
 
     /// x264, High, 640x360, level 3.0 (`ffmpeg -f lavfi -i testsrc=s=640x360`).
     const SPS_360: &[u8] = &[
@@ -496,12 +312,5 @@ mod tests {
         assert_eq!(max_dpb_frames(31, 0, 3600), 5);
         assert_eq!(max_dpb_frames(11, 0x10, 99), 4);
         assert_eq!(max_dpb_frames(10, 0, 138_240), 1);
-    }
-
-    #[test]
-    fn matrix_codes() {
-        assert_eq!(matrix_from_code(1), Some(YuvMatrix::Bt709));
-        assert_eq!(matrix_from_code(6), Some(YuvMatrix::Bt601));
-        assert_eq!(matrix_from_code(2), None);
     }
 }

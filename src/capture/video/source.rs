@@ -10,10 +10,10 @@ use super::super::source::name_of;
 use super::super::{CaptureError, Captured, Source, SourceInfo};
 use super::decode::{AvcDecoder, Decoded};
 use super::demux::{CodedFrame, Demuxer};
+use super::error::ParamError;
 use super::error::VideoError;
 use super::movie::Rotation;
 use super::order::PresentationQueue;
-use super::params::ParamError;
 
 /// Frames that are tried before a file without a single picture is given up.
 const TRIES: u32 = 25;

@@ -1,0 +1,95 @@
+//! The part of a sequence parameter set that decoding does not need (ITU-T H.264, annex E).
+
+use super::bits::Bits;
+use super::error::ParamError;
+use super::movie::matrix_from_code;
+use crate::frame::{YuvColour, YuvRange};
+
+/// What the source takes from the VUI (E.1.1), as far as it is there.
+#[derive(Default)]
+pub(super) struct Vui {
+    /// Colours.
+    pub colour: Option<YuvColour>,
+    /// Most pictures that come before one which is shown earlier.
+    pub reordered: Option<usize>,
+}
+
+/// Reads the VUI into `vui`; what was read before a damage stays.
+pub(super) fn read_vui(r: &mut Bits, vui: &mut Vui) -> Result<(), ParamError> {
+    if !r.bit()? {
+        return Ok(());
+    }
+    if r.bit()? && r.bits(8)? == 255 {
+        r.bits(32)?; // sample aspect ratio
+    }
+    if r.bit()? {
+        r.bit()?; // overscan
+    }
+    if r.bit()? {
+        vui.colour = Some(vui_colour(r)?);
+    }
+    if r.bit()? {
+        r.ue()?; // chroma_sample_loc_type, of the top and the bottom field
+        r.ue()?;
+    }
+    if r.bit()? {
+        r.bits(32)?; // num_units_in_tick, time_scale, fixed_frame_rate_flag
+        r.bits(32)?;
+        r.bit()?;
+    }
+    let nal_hrd = r.bit()?;
+    if nal_hrd {
+        hrd_fields(r)?;
+    }
+    let vcl_hrd = r.bit()?;
+    if vcl_hrd {
+        hrd_fields(r)?;
+    }
+    if nal_hrd || vcl_hrd {
+        r.bit()?; // low_delay_hrd_flag
+    }
+    r.bit()?; // pic_struct_present_flag
+    if r.bit()? {
+        r.bit()?; // motion_vectors_over_pic_boundaries_flag
+        for _ in 0..4 {
+            r.ue()?;
+        }
+        vui.reordered = Some(r.ue()?.min(16) as usize);
+    }
+    Ok(())
+}
+
+fn vui_colour(r: &mut Bits) -> Result<YuvColour, ParamError> {
+    r.bits(3)?; // video_format
+    let range = if r.bit()? {
+        YuvRange::Full
+    } else {
+        YuvRange::Limited
+    };
+    let matrix = if r.bit()? {
+        r.bits(16)?; // primaries, transfer
+        matrix_from_code(r.bits(8)?)
+    } else {
+        None
+    };
+    Ok(YuvColour {
+        matrix: matrix.unwrap_or(YuvColour::DEFAULT.matrix),
+        range,
+    })
+}
+
+/// E.1.2.
+fn hrd_fields(r: &mut Bits) -> Result<(), ParamError> {
+    let count = r.ue()?;
+    if count > 31 {
+        return Err(ParamError::Damaged);
+    }
+    r.bits(8)?;
+    for _ in 0..=count {
+        r.ue()?;
+        r.ue()?;
+        r.bit()?;
+    }
+    r.bits(20)?;
+    Ok(())
+}
