@@ -246,6 +246,18 @@ pub fn pipeline_schema() -> Value {
             }
         }
     }
+    for definition in schema
+        .get_mut("$defs")
+        .and_then(Value::as_object_mut)
+        .into_iter()
+        .flat_map(Map::values_mut)
+    {
+        // What is also written as a text by itself.
+        if definition.get("x-short-for").is_some() {
+            let whole = definition.take();
+            *definition = json!({ "anyOf": [{ "type": "string", "minLength": 1 }, whole] });
+        }
+    }
     if let Some(schema) = schema.as_object_mut() {
         schema.remove("required");
         schema.insert(

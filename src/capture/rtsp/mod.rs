@@ -1,8 +1,8 @@
 //! Network cameras (RTSP, H.264), until they are lost.
 //!
 //! A thread of its own talks to the camera and hands on coded frames; they are decoded where they are
-//! read. Frames are timed by RTP, or by their arrival where a camera's RTP times are no use. When
-//! frames come faster than they are decoded, what does not fit is dropped up to the next keyframe,
+//! read. Frames are timed by RTP, at the rate that RTCP's reports tell, or by their arrival where a
+//! camera's RTP times are no use. When frames come faster than they are decoded, what does not fit is dropped up to the next keyframe,
 //! and counted.
 
 mod session;

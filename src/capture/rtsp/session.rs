@@ -65,22 +65,65 @@ impl From<String> for Ended {
 /// Frames by the camera's clock, as long as that goes as ours does.
 #[derive(Default)]
 struct FrameClock {
-    /// The first frame's times: RTP's and ours.
-    first: Option<(Duration, Instant)>,
+    /// The first frame's times: RTP's in seconds, and ours.
+    first: Option<(f64, Instant)>,
+    /// The first sender report's times: RTP's and the camera's own clock's, in seconds.
+    report: Option<(f64, f64)>,
+    /// A place from which RTP's time is counted, and how fast it goes there.
+    place: Place,
     /// RTP's times are no use.
     by_arrival: bool,
 }
 
+struct Place {
+    rtp_s: f64,
+    at_s: f64,
+    rate: f64,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            rtp_s: 0.0,
+            at_s: 0.0,
+            rate: 1.0,
+        }
+    }
+}
+
+impl Place {
+    fn at(&self, rtp_s: f64) -> f64 {
+        self.at_s + (rtp_s - self.rtp_s) * self.rate
+    }
+}
+
 impl FrameClock {
     /// When a frame is, since the first.
-    fn at(&mut self, rtp: Duration, arrived: Instant) -> Duration {
-        let (first, began) = *self.first.get_or_insert((rtp, arrived));
-        let (own, ours) = (rtp.saturating_sub(first), arrived - began);
+    fn at(&mut self, rtp_s: f64, arrived: Instant) -> Duration {
+        let (_, began) = *self.first.get_or_insert_with(|| {
+            self.place.rtp_s = rtp_s;
+            (rtp_s, arrived)
+        });
+        let own = Duration::try_from_secs_f64(self.place.at(rtp_s)).unwrap_or_default();
+        let ours = arrived - began;
         if !self.by_arrival && own.abs_diff(ours) > ASTRAY {
             tracing::warn!("the camera's clock goes astray: its frames are timed by their arrival");
             self.by_arrival = true;
         }
         if self.by_arrival { ours } else { own }
+    }
+
+    /// A sender report (RFC 3550, section 6.4.1): what RTP's time was at a time of the camera's own
+    /// clock. Two of them tell how fast RTP's time really goes, which is not always as it should be.
+    fn report(&mut self, rtp_s: f64, own_s: f64) {
+        let (first_rtp_s, first_own_s) = *self.report.get_or_insert((rtp_s, own_s));
+        let span = rtp_s - first_rtp_s;
+        let rate = (own_s - first_own_s) / span;
+        // Over a short span the reports' own jitter counts for too much.
+        if span >= 10.0 && self.first.is_some() && (0.5..2.0).contains(&rate) {
+            let at_s = self.place.at(rtp_s);
+            self.place = Place { rtp_s, at_s, rate };
+        }
     }
 }
 
@@ -140,8 +183,20 @@ async fn session(
             Ok(None) => return Err("the camera ended the stream".to_owned().into()),
             Ok(Some(item)) => item.map_err(|e| one_line(&e))?,
         };
-        let CodecItem::VideoFrame(frame) = item else {
-            continue;
+        let frame = match item {
+            CodecItem::VideoFrame(frame) => frame,
+            CodecItem::Rtcp(packets) => {
+                let reports = packets
+                    .pkts()
+                    .filter_map(|p| p.as_sender_report().ok().flatten());
+                if let (Some(rtp), Some(report)) = (packets.rtp_timestamp(), reports.last()) {
+                    // Seconds in the upper half, their fraction in the lower.
+                    let own_s = report.ntp_timestamp().0 as f64 / 2_f64.powi(32);
+                    clock.report(rtp.elapsed_secs(), own_s);
+                }
+                continue;
+            }
+            _ => continue,
         };
         silent_since = Instant::now();
         if frame.has_new_parameters() || parameters.is_empty() {
@@ -159,10 +214,10 @@ async fn session(
             skipped += 1;
             continue;
         }
-        let rtp = Duration::from_secs_f64(frame.timestamp().elapsed_secs().max(0.0));
+        let rtp_s = frame.timestamp().elapsed_secs();
         let message = Message::Frame {
             is_key,
-            at: clock.at(rtp, silent_since),
+            at: clock.at(rtp_s, silent_since),
             arrived: silent_since,
             loss: frame.loss() > 0 || skipped > 0,
             data: frame.into_data(),
@@ -203,10 +258,38 @@ mod tests {
     fn a_clock_that_goes_astray_is_left() {
         let (mut clock, began) = (FrameClock::default(), Instant::now());
         let ms = Duration::from_millis;
-        let mut at = |rtp, arrived| clock.at(ms(rtp), began + ms(arrived));
-        assert_eq!(at(500, 0), ms(0));
-        assert_eq!(at(540, 55), ms(40), "by the camera's own time");
-        assert_eq!(at(60_000, 80), ms(80), "by arrival, once that is no use");
-        assert_eq!(at(580, 120), ms(120), "and from then on");
+        let mut at = |rtp_s, arrived| clock.at(rtp_s, began + ms(arrived)).as_secs_f64();
+        assert_eq!(at(0.5, 0), 0.0);
+        assert!(
+            (at(0.54, 55) - 0.04).abs() < 1e-6,
+            "by the camera's own time"
+        );
+        assert_eq!(at(60.0, 80), 0.08, "by arrival, once that is no use");
+        assert_eq!(at(0.58, 120), 0.12, "and from then on");
+    }
+
+    #[test]
+    fn reports_tell_how_fast_rtp_goes() {
+        // Its clock is a tenth too fast: 66 s of RTP in a minute.
+        let (mut clock, began) = (FrameClock::default(), Instant::now());
+        let (mut last, mut steps) = (0.0, Vec::new());
+        for i in 0..=60 {
+            let own_s = f64::from(i);
+            let arrived = began + Duration::from_secs_f64(own_s);
+            let at = clock.at(100.0 + own_s * 1.1, arrived).as_secs_f64();
+            steps.push(at - last);
+            last = at;
+            if i % 5 == 0 {
+                clock.report(100.0 + own_s * 1.1, 3_900_000_000.0 + own_s);
+            }
+        }
+        assert!(
+            steps[1..].iter().all(|step| (0.99..1.11).contains(step)),
+            "{steps:?}"
+        );
+        assert!(
+            steps[20..].iter().all(|step| (step - 1.0).abs() < 1e-3),
+            "{steps:?}"
+        );
     }
 }
