@@ -66,8 +66,10 @@ def main():
     a = p.parse_args()
     with tempfile.TemporaryDirectory() as d:
         clip = f"{d}/thirty.mp4"
-        subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-stream_loop", "59", "-itsscale", "0.833333333",
-                        "-i", str(ROOT / "assets/street.mp4"), "-c", "copy", clip], check=True)
+        # As cameras send it: without B-frames, which would have to wait for each other.
+        subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-stream_loop", "35", "-i", str(ROOT / "assets/street.mp4"),
+                        "-vf", "setpts=N/30/TB", "-r", "30", "-c:v", "libx264", "-preset", "veryfast", "-bf", "0",
+                        "-g", "60", clip], check=True)
         rtsp, web = free_port(), free_port()
         server = subprocess.Popen(["/usr/bin/python3", str(ROOT / "tests/rtsp_server.py"), clip, str(rtsp)],
                                   stdout=subprocess.PIPE)

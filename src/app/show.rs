@@ -113,7 +113,7 @@ impl WebArtist {
                 let mut jpeg = Vec::new();
                 let encoder = JpegEncoder::new_with_quality(&mut jpeg, self.quality);
                 match picture.write_with_encoder(encoder) {
-                    Ok(()) => self.hub.show(show, jpeg),
+                    Ok(()) => self.hub.show(show, &jpeg),
                     Err(error) => tracing::warn!("no picture for the web page: {error}"),
                 }
             }

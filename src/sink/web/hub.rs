@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::body::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
@@ -13,6 +14,8 @@ use crate::records::Record;
 const BEHIND: usize = 512;
 /// Events that a new page is shown.
 const EVENTS: usize = 50;
+/// What stands between the pictures of a stream.
+pub const BOUNDARY: &str = "picture";
 
 /// What is drawn on a picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -40,8 +43,39 @@ impl Show {
     }
 }
 
-/// A JPEG; `None` before the first.
-pub type Newest = Option<Arc<[u8]>>;
+/// A picture; `None` before the first.
+pub type Newest = Option<Picture>;
+
+/// A JPEG as it is sent, once for all who watch: nobody gets a copy of their own.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    part: Bytes,
+    head: usize,
+}
+
+impl Picture {
+    fn new(jpeg: &[u8]) -> Self {
+        let head = format!(
+            "--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n",
+            jpeg.len()
+        );
+        let part = [head.as_bytes(), jpeg, b"\r\n"].concat();
+        Self {
+            part: part.into(),
+            head: head.len(),
+        }
+    }
+
+    /// With what stands around it in a stream of pictures.
+    pub(super) fn part(&self) -> Bytes {
+        self.part.clone()
+    }
+
+    /// The JPEG alone.
+    pub(super) fn jpeg(&self) -> Bytes {
+        self.part.slice(self.head..self.part.len() - 2)
+    }
+}
 
 /// What the server knows of all streams.
 pub struct Site {
@@ -143,9 +177,9 @@ impl Hub {
     }
 
     /// Shows a JPEG to whoever watches this kind.
-    pub fn show(&self, show: Show, jpeg: Vec<u8>) {
+    pub fn show(&self, show: Show, jpeg: &[u8]) {
         if let Some(view) = lock(&self.views).get(&show) {
-            view.send_replace(Some(jpeg.into()));
+            view.send_replace(Some(Picture::new(jpeg)));
         }
     }
 
@@ -185,9 +219,13 @@ mod tests {
         let boxes = Show::parse(Some("boxes"));
         let watcher = hub.watch(boxes);
         assert_eq!(hub.wanted(), [boxes]);
-        hub.show(boxes, vec![1]);
-        hub.show(boxes, vec![2]);
-        assert_eq!(watcher.borrow().as_deref(), Some(&[2_u8][..]));
+        hub.show(boxes, &[1]);
+        hub.show(boxes, &[2, 3]);
+        let newest = watcher.borrow().clone().expect("a picture");
+        assert_eq!(newest.jpeg().as_ref(), [2, 3]);
+        let part =
+            b"--picture\r\nContent-Type: image/jpeg\r\nContent-Length: 2\r\n\r\n\x02\x03\r\n";
+        assert_eq!(newest.part().as_ref(), part);
         drop(watcher);
         assert_eq!(hub.wanted(), []);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Form, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -15,7 +15,7 @@ use futures_util::stream::{self, StreamExt};
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::hub::{Show, Site};
+use super::hub::{BOUNDARY, Show, Site};
 use super::metrics;
 
 const PAGE: &str = include_str!("page.html");
@@ -170,22 +170,15 @@ async fn live(State(site): State<Arc<Site>>, Query(wanted): Query<Wanted>) -> Re
         loop {
             watcher.changed().await.ok()?;
             let newest = watcher.borrow_and_update().clone();
-            if let Some(jpeg) = newest {
-                let head = format!(
-                    "--picture\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n",
-                    jpeg.len()
-                );
-                let part = [head.as_bytes(), &jpeg, b"\r\n"].concat();
-                return Some((
-                    Ok::<_, std::convert::Infallible>(Bytes::from(part)),
-                    (watcher, place),
-                ));
+            if let Some(picture) = newest {
+                let part = Ok::<_, std::convert::Infallible>(picture.part());
+                return Some((part, (watcher, place)));
             }
         }
     });
     let kind = [(
         header::CONTENT_TYPE,
-        "multipart/x-mixed-replace; boundary=picture",
+        format!("multipart/x-mixed-replace; boundary={BOUNDARY}"),
     )];
     (kind, Body::from_stream(pictures)).into_response()
 }
@@ -201,13 +194,13 @@ async fn snapshot(State(site): State<Arc<Site>>, Query(wanted): Query<Wanted>) -
     let next = tokio::time::timeout(SNAPSHOT, watcher.changed()).await;
     let newest = watcher.borrow_and_update().clone();
     match (next, newest) {
-        (Ok(Ok(())), Some(jpeg)) => {
+        (Ok(Ok(())), Some(picture)) => {
             let name = format!("inline; filename=\"{}.jpg\"", hub.stream());
             let kind = [
                 (header::CONTENT_TYPE, "image/jpeg".to_owned()),
                 (header::CONTENT_DISPOSITION, name),
             ];
-            (kind, Bytes::copy_from_slice(&jpeg)).into_response()
+            (kind, picture.jpeg()).into_response()
         }
         _ => (StatusCode::SERVICE_UNAVAILABLE, "no picture comes\n").into_response(),
     }
