@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use image::RgbImage;
-use mobilens::frame::{
-    Image, ImageFromModel, PixelFormat, RectPx, SizePx, TensorLayout, YuvColour, rgb_from_image,
-};
 use mobilens::overlay::{Overlay, OverlayStyle};
 use mobilens::postprocess::{
-    DeepLabDecoder, DeepLabSpec, Detection, Labels, Prediction, SafeGroundFinder, Segmentation,
+    DeepLabDecoder, DeepLabParams, Detection, Labels, Prediction, SafeGroundFinder, Segmentation,
 };
-use mobilens::preprocess::{PreprocessSpec, Preprocessor, Resize};
 use mobilens::records::rles_of;
 use mobilens::sink::Window;
+use mobilens_image::{
+    Image, ImageFromModel, PixelFormat, RectPx, SizePx, TensorLayout, YuvColour, rgb_from_image,
+};
+use mobilens_image::{PreprocessParams, Preprocessor, Resize};
 
 const SIZE: SizePx = SizePx {
     width: 1280,
@@ -63,7 +63,7 @@ fn segmentation(name: &str, logit: impl Fn(usize, usize, usize) -> f32) {
         offset_x_px: 0.0,
         offset_y_px: 0.0,
     };
-    let mut decoder = DeepLabDecoder::new(DeepLabSpec {
+    let mut decoder = DeepLabDecoder::new(DeepLabParams {
         classes: CLASSES,
         grid: (GRID, GRID),
         input: (513, 513),
@@ -87,7 +87,7 @@ fn segmentation(name: &str, logit: impl Fn(usize, usize, usize) -> f32) {
     let mut overlay = Overlay::new(OverlayStyle::default(), Arc::new(labels));
     let mut picture = RgbImage::new(SIZE.width, SIZE.height);
     let prediction = Prediction {
-        look: mobilens::frame::Look::default(),
+        plan: mobilens::frame::InferencePlan::default(),
         detections: Vec::new(),
         segmentation: Some(Segmentation {
             mask: Arc::new(mask),
@@ -100,7 +100,7 @@ fn segmentation(name: &str, logit: impl Fn(usize, usize, usize) -> f32) {
 }
 
 fn preprocess(image: &Image, side: u32, layout: TensorLayout) {
-    let spec = PreprocessSpec {
+    let spec = PreprocessParams {
         width_px: side,
         height_px: side,
         bgr: false,
@@ -140,7 +140,7 @@ fn overlay() {
         overlay.draw_mut(
             black_box(&mut picture),
             &Prediction {
-                look: mobilens::frame::Look::default(),
+                plan: mobilens::frame::InferencePlan::default(),
                 detections,
                 segmentation: None,
             },

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use mobilens::app::Analyst;
 use mobilens::config;
-use mobilens::frame::SizePx;
+use mobilens::pipeline::Analyzer;
 use mobilens::records::{DetectionRecord, FrameRecord};
+use mobilens_image::SizePx;
 
 const FRAMES: u64 = 20_000;
 
@@ -46,7 +46,7 @@ fn main() {
         height: 720,
     };
     for objects in [5, 20, 50] {
-        let mut analyst = Analyst::new(&config, &Arc::new(config.card.labels()));
+        let mut analyst = Analyzer::new(&config, &Arc::new(config.card.labels()));
         let mut records: Vec<_> = (0..FRAMES).map(|number| frame(number, objects)).collect();
         let began = Instant::now();
         let mut events = 0;

@@ -6,18 +6,18 @@
 //! The modules stand in the order in which a frame meets them.
 //!
 //! 1. [`config`] reads the pipeline's YAML and the model's card, and finds every fault in them.
-//! 2. [`app`] builds what they describe and runs it: the one place that knows all others.
+//! 2. [`pipeline`] builds what they describe and runs it: the one place that knows all others.
 //! 3. [`capture`] gives frames in their decoder's own pixel format. Identity (stream, number) and
 //!    time (media time, instant of capture) are set once, here, and stay with the frame in its
 //!    [`frame::Packet`].
 //!    A drone's [`telemetry`] is laid beside the frames there, and before any network has seen one,
-//!    [`attention`] decides what of it is looked at.
+//!    [`gating`] decides what of it is looked at.
 //! 4. [`flow`] carries them: bounded edges with a policy and a count of what they drop, work
 //!    shared over threads with results in order, one word that ends it all. It knows no pixels;
 //!    the stages know no threads.
-//! 5. [`preprocess`] goes from the captured planes to the network's tensor in one pass and writes
-//!    down [`frame::ImageFromModel`], the one transform that takes results back.
-//! 6. [`nn`] runs the network.
+//! 5. [`preprocess`](mobilens_image::preprocess) goes from the captured planes to the network's tensor in one pass and writes
+//!    down [`ImageFromModel`](mobilens_image::ImageFromModel), the one transform that takes results back.
+//! 6. [`nn`](mobilens_nn) runs the network.
 //! 7. [`postprocess`] decodes its raw heads. Model space ends here: from now on all is in pixels of
 //!    the original frame.
 //! 8. [`track`] gives objects a number that they keep, [`analytics`] makes events of what they do, in
@@ -33,7 +33,7 @@
 
 pub mod config;
 
-pub mod app;
+pub mod pipeline;
 
 pub mod capture;
 
@@ -43,11 +43,7 @@ pub mod frame;
 
 pub mod flow;
 
-pub mod attention;
-
-pub mod preprocess;
-
-pub mod nn;
+pub mod gating;
 
 pub mod postprocess;
 

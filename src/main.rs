@@ -1,7 +1,6 @@
 //! The thin binary: what was typed goes in, an exit code comes out.
 
 mod cli;
-mod commands;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -23,5 +22,5 @@ fn main() -> ExitCode {
         .without_time()
         .with_target(false)
         .init();
-    commands::dispatch(cli)
+    cli::dispatch(cli)
 }

@@ -5,9 +5,9 @@ mod support;
 
 use std::fs;
 
-use mobilens::frame::{Image, PixelFormat, SizePx, TensorLayout, YuvColour};
-use mobilens::nn::{LoadOptions, Network};
-use mobilens::preprocess::{LetterboxAnchor, PreprocessSpec, Preprocessor, Resize};
+use mobilens_image::{Image, PixelFormat, SizePx, TensorLayout, YuvColour};
+use mobilens_image::{LetterboxAnchor, PreprocessParams, Preprocessor, Resize};
+use mobilens_nn::{LoadOptions, Network};
 use support::file;
 
 /// Largest difference as a share of the largest value.
@@ -52,7 +52,7 @@ fn goldens() -> Vec<Golden> {
 fn preprocessor(model: &str) -> Preprocessor {
     let segments = model.starts_with("deeplab");
     let side = if segments { 513 } else { 300 };
-    Preprocessor::new(&PreprocessSpec {
+    Preprocessor::new(&PreprocessParams {
         width_px: side,
         height_px: side,
         bgr: false,

@@ -6,7 +6,7 @@ use std::path::Path;
 use image::{DynamicImage, GrayImage, ImageBuffer, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 use mobilens::capture::{Captured, ImagesSource, Source};
 use mobilens::flow::StopSignal;
-use mobilens::frame::{Image, PixelFormat};
+use mobilens_image::{Image, PixelFormat};
 
 /// Six pixels, all different.
 fn sample() -> RgbImage {

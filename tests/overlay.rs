@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use image::{Rgb, RgbImage};
-use mobilens::frame::RectPx;
 use mobilens::overlay::{Overlay, OverlayStyle};
 use mobilens::postprocess::{Detection, Labels, Prediction};
+use mobilens_image::RectPx;
 
 /// Codes of 255 that a glyph's edge may differ by.
 const TOLERANCE: u8 = 8;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use mobilens::frame::{Image, PixelFormat, SizePx, TensorLayout, YuvColour};
-use mobilens::preprocess::{PreprocessSpec, Preprocessor, Resize};
+use mobilens_image::{Image, PixelFormat, SizePx, TensorLayout, YuvColour};
+use mobilens_image::{PreprocessParams, Preprocessor, Resize};
 
 /// Part of the range (-1 to 1) that a value may be off.
 const TOLERANCE: f32 = 1e-4;
@@ -29,7 +29,7 @@ fn resized_pictures_equal_tensorflows() {
     let picture = picture();
     for (width_px, height_px) in [(12, 10), (50, 30), (37, 23)] {
         for (half_pixel, rule) in [(false, "point"), (true, "half")] {
-            let spec = PreprocessSpec {
+            let spec = PreprocessParams {
                 width_px,
                 height_px,
                 bgr: false,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 use mobilens::capture::{Captured, Source, VideoSource};
 use mobilens::flow::StopSignal;
-use mobilens::frame::rgb_from_image;
+use mobilens_image::rgb_from_image;
 use serde_json::Value;
 use support::{file, mobilens, records, run, stderr};
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mobilens::capture::{Captured, Source, VideoSource};
 use mobilens::flow::{StopReason, StopSignal};
-use mobilens::frame::{PixelFormat, SizePx, YuvMatrix, YuvRange};
+use mobilens_image::{PixelFormat, SizePx, YuvMatrix, YuvRange};
 use sha2::{Digest, Sha256};
 
 fn clip(name: &str) -> PathBuf {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::frame::{MediaTime, Polygon, SizePx};
+use crate::frame::MediaTime;
 use crate::postprocess::ClassMask;
+use mobilens_image::{Polygon, SizePx};
 
 /// Which side of the share is an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

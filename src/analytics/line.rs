@@ -38,7 +38,7 @@ pub struct LineCounts {
 
 /// One line and the objects near it. Coordinates are pixels.
 #[derive(Clone, Debug)]
-pub struct LineWatch {
+pub struct LineCounter {
     from: [f64; 2],
     to: [f64; 2],
     counts: LineCounts,
@@ -60,7 +60,7 @@ enum Side {
     Right,
 }
 
-impl LineWatch {
+impl LineCounter {
     /// A line in pixels.
     pub fn new(from: [f64; 2], to: [f64; 2]) -> Self {
         Self {
@@ -73,7 +73,7 @@ impl LineWatch {
 
     /// Takes in where an object was seen; `margin_px` is how far from the line it is firmly on a
     /// side.
-    pub fn see(
+    pub fn observe(
         &mut self,
         track_id: u64,
         at: [f64; 2],
@@ -157,9 +157,9 @@ mod tests {
 
     fn counts(points: &[[f64; 2]]) -> LineCounts {
         // Upwards in the picture: its right is where columns grow.
-        let mut line = LineWatch::new([100.0, 200.0], [100.0, 0.0]);
+        let mut line = LineCounter::new([100.0, 200.0], [100.0, 0.0]);
         for (i, at) in points.iter().enumerate() {
-            line.see(1, *at, i as f64 * 40.0, 5.0);
+            line.observe(1, *at, i as f64 * 40.0, 5.0);
         }
         line.counts()
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// One zone and the objects in it.
 #[derive(Clone, Debug)]
-pub struct ZoneWatch {
+pub struct ZoneMonitor {
     /// An object that was seen outside for so long has left.
     leave_ms: f64,
     /// An object that stays for so long loiters.
@@ -59,7 +59,7 @@ pub enum ZoneChange {
     Left(Presence),
 }
 
-impl ZoneWatch {
+impl ZoneMonitor {
     /// A zone with nobody in it.
     pub fn new(leave_ms: f64, loiter_ms: Option<f64>, update_ms: Option<f64>) -> Self {
         Self {
@@ -72,7 +72,7 @@ impl ZoneWatch {
     }
 
     /// Takes in whether an object is inside. Changes follow from [`update`](Self::update).
-    pub fn see(
+    pub fn observe(
         &mut self,
         track_id: u64,
         category_id: u32,
@@ -154,13 +154,13 @@ mod tests {
 
     #[test]
     fn a_stay_has_a_beginning_updates_and_an_end() {
-        let mut zone = ZoneWatch::new(200.0, Some(1000.0), Some(600.0));
+        let mut zone = ZoneMonitor::new(200.0, Some(1000.0), Some(600.0));
         let mut told = Vec::new();
         for frame in 0..60_u32 {
             let t = f64::from(frame) * 100.0;
             // Inside from 500 ms to 2500 ms, with a tremble at 1000 ms.
             let is_inside = (5..=25).contains(&frame) && frame != 10;
-            let entered = zone.see(7, 1, is_inside, t);
+            let entered = zone.observe(7, 1, is_inside, t);
             for change in entered.into_iter().chain(zone.update(t, |_| true)) {
                 told.push(match change {
                     ZoneChange::Entered(_) => (t, "new", 0.0),
@@ -190,9 +190,9 @@ mod tests {
 
     #[test]
     fn a_track_that_is_over_has_left() {
-        let mut zone = ZoneWatch::new(200.0, None, None);
-        zone.see(1, 1, true, 0.0);
-        zone.see(2, 1, true, 0.0);
+        let mut zone = ZoneMonitor::new(200.0, None, None);
+        zone.observe(1, 1, true, 0.0);
+        zone.observe(2, 1, true, 0.0);
         assert_eq!(zone.counts().peak, 2);
         assert_eq!(zone.update(10.0, |id| id == 2).len(), 1);
         assert_eq!((zone.counts().now, zone.counts().left), (1, 1));

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use super::jpeg::decode_jpeg;
 use super::source::{CaptureError, Captured, Source, SourceInfo, name_of};
 use crate::flow::StopSignal;
-use crate::frame::{MediaTime, SizePx};
+use crate::frame::MediaTime;
+use mobilens_image::SizePx;
 
 /// Bytes of the largest frame that is taken for one.
 const MAX_FRAME: u32 = 64 << 20;

@@ -19,7 +19,8 @@ use super::rtsp::RtspRequest;
 use super::source::{CaptureError, Captured, Source, SourceInfo, name_of, public_name};
 use super::y4m::{Y4mHeader, Y4mReader};
 use crate::flow::StopSignal;
-use crate::frame::{Image, MediaTime, YuvColour, YuvMatrix, YuvRange};
+use crate::frame::MediaTime;
+use mobilens_image::{Image, YuvColour, YuvMatrix, YuvRange};
 
 /// How often a wait for a frame looks at the stop signal.
 const POLL: Duration = Duration::from_millis(100);

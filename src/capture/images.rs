@@ -17,7 +17,8 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use super::source::name_of;
 use super::{CaptureError, Captured, Source, SourceInfo};
 use crate::flow::StopSignal;
-use crate::frame::{Image, MediaTime, PixelFormat, SizePx, YuvColour};
+use crate::frame::MediaTime;
+use mobilens_image::{Image, PixelFormat, SizePx, YuvColour};
 
 /// Pictures a second where nothing else is asked for: pictures have no time of their own.
 pub const DEFAULT_IMAGES_FPS: f64 = 1.0;

@@ -3,7 +3,7 @@
 use image::codecs::jpeg::JpegDecoder;
 use image::{DynamicImage, ImageDecoder};
 
-use crate::frame::{Image, PixelFormat, SizePx, YuvColour};
+use mobilens_image::{Image, PixelFormat, SizePx, YuvColour};
 
 /// Decodes the JPEG at the beginning of `buffer`, which must be of `size`.
 ///

@@ -16,7 +16,9 @@ mod video;
 mod y4m;
 
 pub use avi::{AviSource, is_mjpeg_avi};
-pub use camera::{CameraInfo, CameraMode, CameraRequest, CameraSeat, CameraSource, list_cameras};
+pub use camera::{
+    CameraInfo, CameraMode, CameraReopener, CameraRequest, CameraSource, list_cameras,
+};
 pub use ffmpeg::{FfmpegInput, FfmpegSource};
 pub use images::{DEFAULT_IMAGES_FPS, ImagesSource};
 pub use reconnect::{Opener, Reconnecting};

@@ -221,7 +221,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::frame::{Image, PixelFormat, SizePx, YuvColour};
+    use mobilens_image::{Image, PixelFormat, SizePx, YuvColour};
 
     /// Gives frames 40 ms apart, then fails.
     struct Failing {

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 use crate::flow::StopSignal;
-use crate::frame::{Image, MediaTime, SizePx};
+use crate::frame::MediaTime;
 use crate::telemetry::TelemetryError;
+use mobilens_image::{Image, SizePx};
 
 /// What is known of a source once it is open.
 #[derive(Clone, Debug, PartialEq)]

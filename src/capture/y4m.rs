@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::source::{CaptureError, Captured, Source, SourceInfo, name_of};
 use crate::flow::StopSignal;
-use crate::frame::{Image, MediaTime, PixelFormat, SizePx, YuvColour, YuvMatrix, YuvRange};
+use crate::frame::MediaTime;
+use mobilens_image::{Image, PixelFormat, SizePx, YuvColour, YuvMatrix, YuvRange};
 
 /// What a file begins with.
 pub const Y4M_MAGIC: &[u8] = b"YUV4MPEG2 ";

@@ -5,12 +5,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::fault::{ConfigFaults, why};
-use super::load::PipelineConfig;
+use super::load::LoadedPipeline;
 use super::named::Origins;
 use super::secret::is_url;
 use super::spec::{
-    CocoSpec, DecoderSpec, ImagesSpec, JsonlSpec, MotSpec, PaceSpec, PipelineSpec, ReconnectSpec,
-    RtspSpec, RtspTransport, SinkSpec, SourceSpec, VideoSpec,
+    CocoConfig, DecoderConfig, ImagesConfig, JsonlConfig, MotConfig, PaceConfig, PipelineConfig,
+    ReconnectConfig, RtspConfig, RtspTransport, SinkConfig, SourceConfig, VideoConfig,
 };
 
 /// What the JSON is.
@@ -37,7 +37,7 @@ pub struct RunArguments {
     /// What the JSON is.
     pub format: Option<JsonFormat>,
     /// When recorded frames are due.
-    pub pace: Option<PaceSpec>,
+    pub pace: Option<PaceConfig>,
 }
 
 impl RunArguments {
@@ -45,7 +45,7 @@ impl RunArguments {
     ///
     /// # Errors
     /// When the input is not there or cannot be told apart.
-    pub(super) fn apply(&self, spec: &mut PipelineSpec) -> Result<Origins, ConfigFaults> {
+    pub(super) fn apply(&self, spec: &mut PipelineConfig) -> Result<Origins, ConfigFaults> {
         if let Some(input) = &self.input {
             spec.source = source_of(input)?;
             spec.fallback = None;
@@ -91,12 +91,12 @@ impl RunArguments {
     }
 }
 
-fn is_json(sink: &SinkSpec) -> bool {
+fn is_json(sink: &SinkConfig) -> bool {
     sink.jsonl.is_some() || sink.coco.is_some() || sink.mot.is_some()
 }
 
 /// Adds JSON lines on standard output where there is no JSON; whether it did.
-fn add_json(spec: &mut PipelineSpec) -> bool {
+fn add_json(spec: &mut PipelineConfig) -> bool {
     let is_missing = !spec.sinks.iter().any(is_json);
     if is_missing {
         spec.sinks
@@ -106,52 +106,52 @@ fn add_json(spec: &mut PipelineSpec) -> bool {
 }
 
 /// A run without its window says what it sees on standard output, unless another sink says it.
-pub fn ensure_json(config: &mut PipelineConfig) {
-    let (sinks, shared) = (&mut config.spec.sinks, &mut config.shared);
+pub fn ensure_json(config: &mut LoadedPipeline) {
+    let (sinks, shared) = (&mut config.config.sinks, &mut config.shared);
     let mut at = 0;
     shared.retain(|_| {
         at += 1;
         sinks[at - 1].window.is_none()
     });
     sinks.retain(|sink| sink.window.is_none());
-    if add_json(&mut config.spec) {
+    if add_json(&mut config.config) {
         config.shared.push(true);
     }
 }
 
-fn json_sink(path: PathBuf, format: JsonFormat) -> SinkSpec {
+fn json_sink(path: PathBuf, format: JsonFormat) -> SinkConfig {
     match format {
-        JsonFormat::Jsonl => SinkSpec {
-            jsonl: Some(JsonlSpec {
+        JsonFormat::Jsonl => SinkConfig {
+            jsonl: Some(JsonlConfig {
                 path,
                 timings: false,
             }),
-            ..SinkSpec::default()
+            ..SinkConfig::default()
         },
-        JsonFormat::Coco => SinkSpec {
-            coco: Some(CocoSpec { path }),
-            ..SinkSpec::default()
+        JsonFormat::Coco => SinkConfig {
+            coco: Some(CocoConfig { path }),
+            ..SinkConfig::default()
         },
-        JsonFormat::Mot => SinkSpec {
-            mot: Some(MotSpec { path }),
-            ..SinkSpec::default()
+        JsonFormat::Mot => SinkConfig {
+            mot: Some(MotConfig { path }),
+            ..SinkConfig::default()
         },
     }
 }
 
 /// A folder, a picture's ending or a picture's first bytes mean pictures, everything else a clip.
-fn source_of(input: &str) -> Result<SourceSpec, ConfigFaults> {
+fn source_of(input: &str) -> Result<SourceConfig, ConfigFaults> {
     if input.starts_with("rtsp://") {
-        return Ok(SourceSpec {
-            rtsp: Some(RtspSpec {
+        return Ok(SourceConfig {
+            rtsp: Some(RtspConfig {
                 url: input.to_owned(),
                 transport: RtspTransport::Tcp,
                 stall_ms: None,
-                reconnect: ReconnectSpec::Lost,
-                decoder: DecoderSpec::Auto,
+                reconnect: ReconnectConfig::Lost,
+                decoder: DecoderConfig::Auto,
                 ffmpeg_args: Vec::new(),
             }),
-            ..SourceSpec::default()
+            ..SourceConfig::default()
         });
     }
     let fault = |what: String| ConfigFaults::of_argument(&format!("--input {input}"), what);
@@ -165,25 +165,25 @@ fn source_of(input: &str) -> Result<SourceSpec, ConfigFaults> {
     };
     Ok(
         if is_dir || !is_url(&path) && has_picture_ending(&path) || begins_like_picture(&path) {
-            SourceSpec {
-                images: Some(ImagesSpec {
+            SourceConfig {
+                images: Some(ImagesConfig {
                     path,
                     looping: false,
                     fps: None,
-                    pace: PaceSpec::Fast,
+                    pace: PaceConfig::Fast,
                 }),
-                ..SourceSpec::default()
+                ..SourceConfig::default()
             }
         } else {
-            SourceSpec {
-                video: Some(VideoSpec {
+            SourceConfig {
+                video: Some(VideoConfig {
                     path,
                     looping: false,
-                    pace: PaceSpec::Fast,
-                    decoder: DecoderSpec::Auto,
+                    pace: PaceConfig::Fast,
+                    decoder: DecoderConfig::Auto,
                     ffmpeg_args: Vec::new(),
                 }),
-                ..SourceSpec::default()
+                ..SourceConfig::default()
             }
         },
     )
@@ -212,7 +212,7 @@ mod tests {
 
     use super::*;
 
-    fn spec(sinks: &str) -> PipelineSpec {
+    fn spec(sinks: &str) -> PipelineConfig {
         serde_yaml::from_str(&format!(
             "{{source: {{camera: {{}}}}, fallback: {{video: {{path: f.mp4}}}}, model: {{card: m.yaml}}, \
              sinks: {sinks}}}"
@@ -220,8 +220,8 @@ mod tests {
         .expect("a pipeline")
     }
 
-    fn kinds(spec: &PipelineSpec) -> Vec<&'static str> {
-        let kind = |s: &SinkSpec| match s {
+    fn kinds(spec: &PipelineConfig) -> Vec<&'static str> {
+        let kind = |s: &SinkConfig| match s {
             s if s.window.is_some() => "window",
             s if s.jsonl.is_some() => "jsonl",
             s if s.coco.is_some() => "coco",
@@ -281,12 +281,12 @@ mod tests {
     #[test]
     fn pace_reaches_source_and_fallback() {
         let arguments = RunArguments {
-            pace: Some(PaceSpec::Realtime),
+            pace: Some(PaceConfig::Realtime),
             ..RunArguments::default()
         };
         let mut changed = spec("[window: {}]");
         arguments.apply(&mut changed).expect("applies");
         let fallback = changed.fallback.and_then(|f| f.video).expect("a clip");
-        assert_eq!(fallback.pace, PaceSpec::Realtime);
+        assert_eq!(fallback.pace, PaceConfig::Realtime);
     }
 }

@@ -10,7 +10,7 @@ use crate::postprocess::Labels;
 /// A model card, `models/NAME.yaml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CardSpec {
+pub struct CardConfig {
     /// Name in the records.
     pub name: String,
     /// The ONNX file, relative to the card.
@@ -23,12 +23,12 @@ pub struct CardSpec {
     )]
     pub sha256: Option<String>,
     /// From a picture to the input tensor.
-    pub input: InputSpec,
+    pub input: InputConfig,
     /// From the output tensors to results.
-    pub head: HeadSpec,
+    pub head: HeadConfig,
     /// Names of the label ids; an id is the index of its channel.
     #[schemars(length(min = 1))]
-    pub labels: Vec<LabelSpec>,
+    pub labels: Vec<LabelConfig>,
     /// Licence of the weights.
     pub licence: Option<String>,
     /// Where the weights come from.
@@ -42,7 +42,7 @@ pub struct CardSpec {
 /// From a picture to the input tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct InputSpec {
+pub struct InputConfig {
     /// Columns.
     #[schemars(range(min = 8, max = 4096))]
     pub width_px: u32,
@@ -58,7 +58,7 @@ pub struct InputSpec {
     pub std: [f32; 3],
     /// How the picture is fitted.
     #[serde(default)]
-    pub resize: ResizeSpec,
+    pub resize: ResizeConfig,
     /// Whether pixel centres lie at half coordinates (OpenCV, PyTorch) or whole ones
     /// (TensorFlow 1).
     #[serde(default)]
@@ -84,7 +84,7 @@ pub enum ChannelOrder {
 /// How a picture is fitted into the input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ResizeSpec {
+pub enum ResizeConfig {
     /// Over all of the input, whatever that does to its shape.
     #[default]
     Stretch,
@@ -107,29 +107,29 @@ pub enum LetterboxAnchor {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
-pub struct HeadSpec {
+pub struct HeadConfig {
     /// Boxes and class scores at anchors.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ssd: Option<SsdHeadSpec>,
+    pub ssd: Option<SsdHeadConfig>,
     /// A class for each pixel.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub deeplab: Option<DeeplabHeadSpec>,
+    pub deeplab: Option<DeeplabHeadConfig>,
 }
 
 /// Boxes and class scores at anchors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SsdHeadSpec {
+pub struct SsdHeadConfig {
     /// Name of the output with the box encodings, `[1, anchors, 4]`.
     pub boxes: String,
     /// Name of the output with the class logits, `[1, anchors, channels]`.
     pub scores: String,
     /// Layout of the anchors.
-    pub anchors: AnchorsSpec,
+    pub anchors: AnchorsConfig,
     /// Divisors of the encodings.
-    pub box_coding: BoxCodingSpec,
+    pub box_coding: BoxCodingConfig,
     /// How logits become scores.
-    pub activation: ActivationSpec,
+    pub activation: ActivationConfig,
     /// Whether channel 0 is the background.
     pub background: bool,
     /// Boxes of one class that overlap more than this are one object.
@@ -143,7 +143,7 @@ pub struct SsdHeadSpec {
 /// Layout of the anchors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct AnchorsSpec {
+pub struct AnchorsConfig {
     /// Side of each square feature map, largest first.
     #[schemars(length(min = 1), inner(range(min = 1, max = 512)))]
     pub feature_maps: Vec<u32>,
@@ -163,7 +163,7 @@ pub struct AnchorsSpec {
 /// Divisors of the box encodings.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct BoxCodingSpec {
+pub struct BoxCodingConfig {
     /// Of ty.
     #[schemars(range(min = 0.001, max = 1000.0))]
     pub y: f32,
@@ -181,7 +181,7 @@ pub struct BoxCodingSpec {
 /// How logits become scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ActivationSpec {
+pub enum ActivationConfig {
     /// Each class by itself.
     Sigmoid,
     /// Over all channels.
@@ -191,7 +191,7 @@ pub enum ActivationSpec {
 /// A class for each pixel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct DeeplabHeadSpec {
+pub struct DeeplabHeadConfig {
     /// Name of the output with the class logits, `[1, classes, rows, columns]`.
     pub logits: String,
     /// Input pixels for each logit.
@@ -207,7 +207,7 @@ pub struct DeeplabHeadSpec {
 /// One label.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct LabelSpec {
+pub struct LabelConfig {
     /// Index of its channel, and category id in the records.
     #[schemars(range(max = 65_535))]
     pub id: u32,
@@ -215,7 +215,7 @@ pub struct LabelSpec {
     pub name: String,
 }
 
-impl CardSpec {
+impl CardConfig {
     /// The labels, to be looked up by id.
     pub fn labels(&self) -> Labels {
         Labels::new(

@@ -9,35 +9,35 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::arguments::RunArguments;
-use super::card::{CardSpec, ResizeSpec};
+use super::card::{CardConfig, ResizeConfig};
 use super::fault::{ConfigFaults, Fault, why};
-use super::named::{Named, keys};
+use super::named::{Validator, keys};
 use super::overrides::Override;
 use super::secret::is_url;
-use super::spec::{PipelineSpec, TelemetrySpec};
+use super::spec::{PipelineConfig, TelemetryConfig};
 use super::streams::check_together;
 use super::yaml::Document;
 
 /// A pipeline and its model card, both without fault. Paths are joined to their files' folders.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PipelineConfig {
+pub struct LoadedPipeline {
     /// Name of the stream.
     pub stream: String,
-    /// The pipeline.
-    pub spec: PipelineSpec,
+    /// What the YAML says of it.
+    pub config: PipelineConfig,
     /// The model's card.
-    pub card: CardSpec,
+    pub card: CardConfig,
     /// The ONNX file's own fingerprint.
     pub model_sha256: String,
     /// Which of the sinks all streams of the file share.
     pub shared: Vec<bool>,
 }
 
-impl PipelineConfig {
+impl LoadedPipeline {
     /// Fingerprint of all that bears on what is seen: source, model and what to look for. How much
     /// of the machine is used, and where results go, are left out, so that runs compare.
     pub fn sha256(&self) -> String {
-        let mut source = self.spec.source.clone();
+        let mut source = self.config.source.clone();
         for path in [
             source.video.as_mut().map(|v| &mut v.path),
             source.images.as_mut().map(|i| &mut i.path),
@@ -51,18 +51,18 @@ impl PipelineConfig {
             // A password is nobody's business, not even as a fingerprint.
             rtsp.url = rtsp.url.rsplit('@').next().unwrap_or_default().to_owned();
         }
-        let telemetry = self.spec.telemetry.as_ref();
-        let telemetry = telemetry.map(|telemetry| TelemetrySpec {
+        let telemetry = self.config.telemetry.as_ref();
+        let telemetry = telemetry.map(|telemetry| TelemetryConfig {
             srt: None,
             ..telemetry.clone()
         });
         let seen = serde_json::json!({
             "source": source,
             "telemetry": telemetry,
-            "detect": self.spec.detect,
-            "segment": self.spec.segment,
-            "attention": self.spec.attention,
-            "zones": self.spec.zones,
+            "detect": self.config.detect,
+            "segment": self.config.segment,
+            "gating": self.config.gating,
+            "zones": self.config.zones,
             "card": self.card.name,
             "input": [self.card.input.width_px, self.card.input.height_px],
             "model_sha256": self.model_sha256,
@@ -72,7 +72,7 @@ impl PipelineConfig {
 
     /// Fingerprint of what is made of detections, where they are tracked.
     pub fn analysis_sha256(&self) -> Option<String> {
-        let spec = &self.spec;
+        let spec = &self.config;
         let track = spec.track.as_ref()?;
         let made = serde_json::json!({
             "detect": spec.detect, "track": track, "zones": spec.zones, "lines": spec.lines,
@@ -85,7 +85,7 @@ impl PipelineConfig {
 ///
 /// # Errors
 /// All faults that were found; a file with several streams is one.
-pub fn load(file: &Path, overrides: &[Override]) -> Result<PipelineConfig, ConfigFaults> {
+pub fn load(file: &Path, overrides: &[Override]) -> Result<LoadedPipeline, ConfigFaults> {
     only_one(file, load_all(file, overrides, &RunArguments::default())?)
 }
 
@@ -97,7 +97,7 @@ pub fn load_all(
     file: &Path,
     overrides: &[Override],
     arguments: &RunArguments,
-) -> Result<Vec<PipelineConfig>, ConfigFaults> {
+) -> Result<Vec<LoadedPipeline>, ConfigFaults> {
     load_with(file, overrides, arguments, true)
 }
 
@@ -109,14 +109,14 @@ pub fn load_all(
 pub fn load_for_analysis(
     file: &Path,
     overrides: &[Override],
-) -> Result<PipelineConfig, ConfigFaults> {
+) -> Result<LoadedPipeline, ConfigFaults> {
     only_one(
         file,
         load_with(file, overrides, &RunArguments::default(), false)?,
     )
 }
 
-fn only_one(file: &Path, mut configs: Vec<PipelineConfig>) -> Result<PipelineConfig, ConfigFaults> {
+fn only_one(file: &Path, mut configs: Vec<LoadedPipeline>) -> Result<LoadedPipeline, ConfigFaults> {
     match (configs.pop(), configs.is_empty()) {
         (Some(config), true) => Ok(config),
         _ => Err(ConfigFaults::of_file(
@@ -131,7 +131,7 @@ fn load_with(
     overrides: &[Override],
     arguments: &RunArguments,
     runs: bool,
-) -> Result<Vec<PipelineConfig>, ConfigFaults> {
+) -> Result<Vec<LoadedPipeline>, ConfigFaults> {
     let documents = Document::read(file, overrides)?.split()?;
     let (mut configs, mut faults) = (Vec::new(), Vec::new());
     for document in &documents {
@@ -165,8 +165,8 @@ fn load_stream(
     document: &Document<'_>,
     arguments: &RunArguments,
     runs: bool,
-) -> Result<PipelineConfig, ConfigFaults> {
-    let mut spec: PipelineSpec = document.parse()?;
+) -> Result<LoadedPipeline, ConfigFaults> {
+    let mut spec: PipelineConfig = document.parse()?;
     join_paths(&mut spec, file.parent().unwrap_or(Path::new("")));
     let shared_sinks = document.shared_sinks();
     if shared_sinks.is_some() && arguments.input.is_some() {
@@ -181,13 +181,13 @@ fn load_stream(
             (Err(_), _) | (_, None) => true,
         })
         .collect();
-    let mut named = Named::new(document, &spec, origins);
+    let mut named = Validator::new(document, &spec, origins);
     named.check_zones();
     named.check_lines();
     if runs {
         named.check_sources();
         named.check_telemetry();
-        named.check_attention();
+        named.check_gating();
         named.check_order();
         named.check_sinks();
         named.check_mot();
@@ -222,9 +222,9 @@ fn load_stream(
     };
     let faults = named.faults;
     match card {
-        Some((card, model_sha256)) if faults.is_empty() => Ok(PipelineConfig {
+        Some((card, model_sha256)) if faults.is_empty() => Ok(LoadedPipeline {
             stream: spec.stream.clone().unwrap_or_else(|| stem(file)),
-            spec,
+            config: spec,
             card,
             model_sha256,
             shared,
@@ -236,9 +236,9 @@ fn load_stream(
 /// The card that the pipeline's choices lead to: another output stride, another input size.
 fn variant(
     document: &Document<'_>,
-    spec: &PipelineSpec,
-    (mut card, mut sha256): (CardSpec, String),
-) -> Result<(CardSpec, String), ConfigFaults> {
+    spec: &PipelineConfig,
+    (mut card, mut sha256): (CardConfig, String),
+) -> Result<(CardConfig, String), ConfigFaults> {
     let model = &spec.model;
     let fault = |key: &str, what: String| {
         Err(ConfigFaults(vec![
@@ -261,7 +261,7 @@ fn variant(
         let siblings: Vec<_> = siblings
             .map(|sibling| load_card(&folder.join(sibling)))
             .collect::<Result<_, _>>()?;
-        let stride = |card: &CardSpec| card.head.deeplab.as_ref().map(|head| head.output_stride);
+        let stride = |card: &CardConfig| card.head.deeplab.as_ref().map(|head| head.output_stride);
         let mut strides = vec![head.output_stride];
         strides.extend(siblings.iter().filter_map(|(card, _)| stride(card)));
         let found = siblings
@@ -284,7 +284,7 @@ fn variant(
 ///
 /// # Errors
 /// All faults of the card; a file that is missing or has another fingerprint.
-pub fn load_card(file: &Path) -> Result<(CardSpec, String), ConfigFaults> {
+pub fn load_card(file: &Path) -> Result<(CardConfig, String), ConfigFaults> {
     let document = Document::read(file, &[])?;
     let (card, mut faults) = parse_card(file, &document)?;
     let mut fault = |path: &[&str], what: String| {
@@ -321,7 +321,7 @@ pub fn load_card(file: &Path) -> Result<(CardSpec, String), ConfigFaults> {
 }
 
 /// Loads a model card without looking at its ONNX file.
-fn load_card_alone(file: &Path) -> Result<CardSpec, ConfigFaults> {
+fn load_card_alone(file: &Path) -> Result<CardConfig, ConfigFaults> {
     let document = Document::read(file, &[])?;
     let (card, faults) = parse_card(file, &document)?;
     if faults.is_empty() {
@@ -335,8 +335,8 @@ fn load_card_alone(file: &Path) -> Result<CardSpec, ConfigFaults> {
 fn parse_card(
     file: &Path,
     document: &Document<'_>,
-) -> Result<(CardSpec, Vec<Fault>), ConfigFaults> {
-    let mut card: CardSpec = document.parse()?;
+) -> Result<(CardConfig, Vec<Fault>), ConfigFaults> {
+    let mut card: CardConfig = document.parse()?;
     card.file = file.parent().unwrap_or(Path::new("")).join(&card.file);
     let mut faults = Vec::new();
     let mut fault = |path: &[&str], what: String| {
@@ -354,7 +354,7 @@ fn parse_card(
     if card.input.std.contains(&0.0) {
         fault(&["input", "std"], "a divisor is 0".to_owned());
     }
-    if card.input.resize != ResizeSpec::Letterbox {
+    if card.input.resize != ResizeConfig::Letterbox {
         for (key, given) in [
             ("pad_value", card.input.pad_value.is_some()),
             ("anchor", card.input.anchor.is_some()),
@@ -386,7 +386,7 @@ fn parse_card(
     Ok((card, faults))
 }
 
-fn join_paths(spec: &mut PipelineSpec, base: &Path) {
+fn join_paths(spec: &mut PipelineConfig, base: &Path) {
     let sources = [Some(&mut spec.source), spec.fallback.as_mut()];
     for source in sources.into_iter().flatten() {
         if let Some(video) = &mut source.video

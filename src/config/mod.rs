@@ -24,22 +24,23 @@ mod yaml;
 
 pub use arguments::{JsonFormat, RunArguments, ensure_json};
 pub use card::{
-    ActivationSpec, AnchorsSpec, BoxCodingSpec, CardSpec, ChannelOrder, DeeplabHeadSpec, HeadSpec,
-    InputSpec, LabelSpec, LetterboxAnchor, ResizeSpec, SsdHeadSpec,
+    ActivationConfig, AnchorsConfig, BoxCodingConfig, CardConfig, ChannelOrder, DeeplabHeadConfig,
+    HeadConfig, InputConfig, LabelConfig, LetterboxAnchor, ResizeConfig, SsdHeadConfig,
 };
 pub use fault::{ConfigFaults, Fault, Place};
-pub use load::{PipelineConfig, load, load_all, load_card, load_for_analysis};
+pub use load::{LoadedPipeline, load, load_all, load_card, load_for_analysis};
 pub use named_sinks::server_url;
 pub use overrides::Override;
 pub use secret::{expand_env, is_url};
 pub use spec::{
-    AnchorPoint, AreaRuleSpec, AreaSpec, AttentionSpec, CameraSpec, ClassSpec, ClipsSpec, CocoSpec,
-    ColourSpec, DecoderSpec, DetectSpec, ImagesSinkSpec, ImagesSpec, InferenceSpec, IntervalSpec,
-    JsonlSpec, LineSpec, MasksSinkSpec, ModelSpec, MotSpec, MotionGateSpec, MqttFramesSpec,
-    MqttSpec, OverlaySpec, PaceSpec, PictureFormat, PipelineSpec, ReconnectSpec, RecordedPicture,
-    RegionsOn, RegionsSpec, RtspSpec, RtspTransport, SafeGroundSpec, SegmentSpec, SinkSpec,
-    SourceSpec, TelemetrySpec, TilesSpec, TrackSpec, VideoSinkSpec, VideoSpec, WEB_BIND, WebSpec,
-    WebhookSpec, WindowSpec, ZoneSpec,
+    AnchorConfig, AreaConfig, AreaRuleConfig, CameraConfig, ClassConfig, ClipsConfig, CocoConfig,
+    ColourConfig, DecoderConfig, DetectConfig, GatingConfig, ImagesConfig, ImagesSinkConfig,
+    InferenceConfig, IntervalConfig, JsonlConfig, LineConfig, MasksSinkConfig, ModelConfig,
+    MotConfig, MotionGateConfig, MqttConfig, MqttFramesConfig, OverlayConfig, PaceConfig,
+    PictureFormat, PipelineConfig, ReconnectConfig, RecordedPicture, RegionsConfig, RegionsOn,
+    RtspConfig, RtspTransport, SafeGroundConfig, SegmentConfig, SinkConfig, SourceConfig,
+    TelemetryConfig, TilesConfig, TrackConfig, VideoConfig, VideoSinkConfig, WEB_BIND, WebConfig,
+    WebhookConfig, WindowConfig, ZoneConfig,
 };
 pub use streams::pipeline_schema;
 pub use yaml::schema_of;

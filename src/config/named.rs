@@ -4,33 +4,33 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::card::CardSpec;
+use super::card::CardConfig;
 use super::check::did_you_mean;
 use super::fault::{ConfigFaults, Fault, why};
 use super::locate::Step;
 use super::secret::{expand_env, is_url};
-use super::spec::{PipelineSpec, SourceSpec};
+use super::spec::{PipelineConfig, SourceConfig};
 use super::yaml::Document;
 use crate::capture::RtspRequest;
-use crate::frame::Polygon;
 use crate::telemetry::TelemetryLog;
+use mobilens_image::Polygon;
 
 /// Where the sinks of a changed pipeline come from: their index in the YAML, or the argument.
 pub type Origins = Vec<Result<usize, &'static str>>;
 
 /// The names of a pipeline, and the faults found in them so far.
-pub struct Named<'a> {
+pub struct Validator<'a> {
     document: &'a Document<'a>,
-    pub(super) spec: &'a PipelineSpec,
+    pub(super) spec: &'a PipelineConfig,
     origins: Origins,
     /// What was found.
     pub faults: Vec<Fault>,
 }
 
-impl<'a> Named<'a> {
+impl<'a> Validator<'a> {
     /// Nothing checked yet. `spec` is `document` after changes, with paths joined; `origins` has an
     /// entry for each of its sinks.
-    pub fn new(document: &'a Document<'a>, spec: &'a PipelineSpec, origins: Origins) -> Self {
+    pub fn new(document: &'a Document<'a>, spec: &'a PipelineConfig, origins: Origins) -> Self {
         Self {
             document,
             spec,
@@ -199,43 +199,43 @@ impl<'a> Named<'a> {
     }
 
     /// Whether the ways to look go together.
-    pub fn check_attention(&mut self) {
-        let attention = &self.spec.attention;
-        if attention.regions.is_some() && attention.tiles.is_some() {
+    pub fn check_gating(&mut self) {
+        let gating = &self.spec.gating;
+        if gating.regions.is_some() && gating.tiles.is_some() {
             self.fault_at_key(
-                &["attention", "tiles"],
+                &["gating", "tiles"],
                 "got regions and tiles; give one of them",
             );
         }
-        if let Some(regions) = &attention.regions
+        if let Some(regions) = &gating.regions
             && regions.on == super::spec::RegionsOn::Tracks
             && self.spec.track.is_none()
         {
             let what = "nothing is tracked: add `track: {}`";
-            self.fault_at_value(&["attention", "regions", "on"], what);
+            self.fault_at_value(&["gating", "regions", "on"], what);
         }
-        if let Some(tiles) = &attention.tiles
+        if let Some(tiles) = &gating.tiles
             && tiles.at_once.is_some()
             && tiles.budget_ms.is_some()
         {
             let what = "got at_once and budget_ms; give one of them";
-            self.fault_at_key(&["attention", "tiles", "budget_ms"], what);
+            self.fault_at_key(&["gating", "tiles", "budget_ms"], what);
         }
     }
 
     /// Whether what is wanted is what the model's head gives.
-    pub fn check_head(&mut self, card: &CardSpec) {
+    pub fn check_head(&mut self, card: &CardConfig) {
         let spec = self.spec;
         if card.head.deeplab.is_some() {
-            if spec.detect != super::spec::DetectSpec::default() {
+            if spec.detect != super::spec::DetectConfig::default() {
                 let what = format!("{} has no boxes; it segments (`segment`)", card.name);
                 self.fault_at_key(&["detect"], what);
             }
-            let attention = &spec.attention;
+            let gating = &spec.gating;
             for (path, given) in [
                 (&["track"] as &[&str], spec.track.is_some()),
-                (&["attention", "regions"], attention.regions.is_some()),
-                (&["attention", "tiles"], attention.tiles.is_some()),
+                (&["gating", "regions"], gating.regions.is_some()),
+                (&["gating", "tiles"], gating.tiles.is_some()),
             ] {
                 if given {
                     let what = format!("{} has no boxes; it segments", card.name);
@@ -244,7 +244,7 @@ impl<'a> Named<'a> {
             }
             return;
         }
-        if spec.segment != super::spec::SegmentSpec::default() {
+        if spec.segment != super::spec::SegmentConfig::default() {
             let what = format!("{} does not segment; it detects (`detect`)", card.name);
             self.fault_at_key(&["segment"], what);
         }
@@ -257,7 +257,7 @@ impl<'a> Named<'a> {
     }
 
     /// Whether the model knows the labels that the pipeline names.
-    pub fn check_labels(&mut self, card: &CardSpec) {
+    pub fn check_labels(&mut self, card: &CardConfig) {
         let spec = self.spec;
         let known: Vec<&str> = card.labels.iter().map(|l| l.name.as_str()).collect();
         let classes = spec.detect.classes.keys().map(|n| ("detect", "classes", n));
@@ -328,8 +328,8 @@ pub fn keys(path: &[&str]) -> Vec<Step> {
 
 /// The rules with their places.
 fn area_rules(
-    spec: &PipelineSpec,
-) -> impl Iterator<Item = (usize, (&'static str, &super::spec::AreaSpec))> {
+    spec: &PipelineConfig,
+) -> impl Iterator<Item = (usize, (&'static str, &super::spec::AreaConfig))> {
     let rules = spec.segment.rules.iter().enumerate();
     rules.filter_map(|(index, rule)| {
         let above = rule.area_above.as_ref().map(|rule| ("area_above", rule));
@@ -338,7 +338,7 @@ fn area_rules(
     })
 }
 
-pub(super) fn path_of_source(source: &SourceSpec) -> Option<(&'static str, &Path)> {
+pub(super) fn path_of_source(source: &SourceConfig) -> Option<(&'static str, &Path)> {
     let video = source.video.as_ref().map(|v| ("video", v.path.as_path()));
     let images = source.images.as_ref();
     video.or_else(|| images.map(|i| ("images", i.path.as_path())))

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
-use super::named::{Named, path_of_source};
+use super::named::{Validator, path_of_source};
 use super::secret::{expand_env, is_url};
-use super::spec::SinkSpec;
+use super::spec::SinkConfig;
 
-impl Named<'_> {
+impl Validator<'_> {
     /// Whether the sinks' folders are there and no two write to the same place.
     pub fn check_sinks(&mut self) {
         let mut windows = 0;
@@ -125,7 +125,7 @@ impl Named<'_> {
     }
 }
 
-impl Named<'_> {
+impl Validator<'_> {
     /// Whether the servers that sinks talk to can be meant.
     pub fn check_servers(&mut self) {
         let missing = |name| format!("the environment has no {name}");
@@ -169,7 +169,7 @@ pub fn server_url(text: &str, schemes: &[&str]) -> Result<Url, String> {
 }
 
 /// Where a sink writes: its kind, its key, the path.
-pub(super) fn path_of_sink(sink: &SinkSpec) -> Option<(&'static str, &'static str, &Path)> {
+pub(super) fn path_of_sink(sink: &SinkConfig) -> Option<(&'static str, &'static str, &Path)> {
     let jsonl = sink.jsonl.as_ref().map(|s| ("jsonl", "path", &s.path));
     let coco = sink.coco.as_ref().map(|s| ("coco", "path", &s.path));
     let mot = sink.mot.as_ref().map(|s| ("mot", "path", &s.path));

@@ -7,13 +7,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::spec_analysis::{
-    AnchorPoint, AttentionSpec, IntervalSpec, LineSpec, MotionGateSpec, RegionsOn, RegionsSpec,
-    TilesSpec, TrackSpec, ZoneSpec,
+    AnchorConfig, GatingConfig, IntervalConfig, LineConfig, MotionGateConfig, RegionsConfig,
+    RegionsOn, TilesConfig, TrackConfig, ZoneConfig,
 };
 pub use super::spec_sinks::{
-    ClipsSpec, CocoSpec, ImagesSinkSpec, JsonlSpec, MasksSinkSpec, MotSpec, MqttFramesSpec,
-    MqttSpec, PictureFormat, RecordedPicture, SinkSpec, VideoSinkSpec, WebSpec, WebhookSpec,
-    WindowSpec,
+    ClipsConfig, CocoConfig, ImagesSinkConfig, JsonlConfig, MasksSinkConfig, MotConfig, MqttConfig,
+    MqttFramesConfig, PictureFormat, RecordedPicture, SinkConfig, VideoSinkConfig, WebConfig,
+    WebhookConfig, WindowConfig,
 };
 
 /// Where the web page listens, unless the pipeline says otherwise.
@@ -22,7 +22,7 @@ pub const WEB_BIND: &str = "127.0.0.1:8080";
 /// A pipeline: where frames come from, what looks at them, where results go.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct PipelineSpec {
+pub struct PipelineConfig {
     /// Name of the stream in every record; default: the YAML file's name without its ending.
     #[schemars(
         regex(pattern = "^[A-Za-z0-9_.-]+$"),
@@ -30,39 +30,39 @@ pub struct PipelineSpec {
     )]
     pub stream: Option<String>,
     /// Where frames come from.
-    pub source: SourceSpec,
+    pub source: SourceConfig,
     /// What to replay when the camera is not there.
-    pub fallback: Option<SourceSpec>,
+    pub fallback: Option<SourceConfig>,
     /// Where a drone and its camera are, beside what its clip's subtitles say.
-    pub telemetry: Option<TelemetrySpec>,
+    pub telemetry: Option<TelemetryConfig>,
     /// The model: the path of its card, or that and how to run it.
-    pub model: ModelSpec,
+    pub model: ModelConfig,
     /// What to look for (detectors).
     #[serde(default)]
-    pub detect: DetectSpec,
+    pub detect: DetectConfig,
     /// What to say of the ground (segmentation).
     #[serde(default)]
-    pub segment: SegmentSpec,
+    pub segment: SegmentConfig,
     /// Give objects a number that they keep from frame to frame (detectors).
-    pub track: Option<TrackSpec>,
+    pub track: Option<TrackConfig>,
     /// Parts of the picture, by name. With `track`, objects that enter and leave them make events.
     #[serde(default)]
-    pub zones: BTreeMap<String, ZoneSpec>,
+    pub zones: BTreeMap<String, ZoneConfig>,
     /// Lines that tracked objects cross, by name.
     #[serde(default)]
-    pub lines: BTreeMap<String, LineSpec>,
+    pub lines: BTreeMap<String, LineConfig>,
     /// Where and when the network looks; default: at all of every frame.
     #[serde(default)]
-    pub attention: AttentionSpec,
+    pub gating: GatingConfig,
     /// How much of the machine to use.
     #[serde(default)]
-    pub inference: InferenceSpec,
+    pub inference: InferenceConfig,
     /// How results are drawn.
     #[serde(default)]
-    pub overlay: OverlaySpec,
+    pub overlay: OverlayConfig,
     /// Where results go.
     #[serde(default)]
-    pub sinks: Vec<SinkSpec>,
+    pub sinks: Vec<SinkConfig>,
 }
 
 /// The model and how to run it; a text by itself is the path of the card.
@@ -72,7 +72,7 @@ pub struct PipelineSpec {
     "x-short-for" = "card",
     "x-expected" = "a path, or card: with a path and what else is wanted"
 ))]
-pub struct ModelSpec {
+pub struct ModelConfig {
     /// Path of the model's card, relative to this YAML file.
     #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub card: PathBuf,
@@ -90,25 +90,25 @@ pub struct ModelSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
-pub struct SourceSpec {
+pub struct SourceConfig {
     /// A camera of this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub camera: Option<CameraSpec>,
+    pub camera: Option<CameraConfig>,
     /// A network camera.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rtsp: Option<RtspSpec>,
+    pub rtsp: Option<RtspConfig>,
     /// A recorded clip.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub video: Option<VideoSpec>,
+    pub video: Option<VideoConfig>,
     /// A picture or a folder of pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub images: Option<ImagesSpec>,
+    pub images: Option<ImagesConfig>,
 }
 
 /// A camera of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CameraSpec {
+pub struct CameraConfig {
     /// Number of the camera, from 0 (the default); not together with `device`.
     #[schemars(range(max = 255))]
     pub index: Option<u32>,
@@ -129,13 +129,13 @@ pub struct CameraSpec {
     pub stall_ms: Option<u64>,
     /// When a camera is waited for.
     #[serde(default)]
-    pub reconnect: ReconnectSpec,
+    pub reconnect: ReconnectConfig,
 }
 
 /// When a camera is waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ReconnectSpec {
+pub enum ReconnectConfig {
     /// Once it was there: unplugged, stalled or cut off, it is tried again for ever.
     #[default]
     Lost,
@@ -148,7 +148,7 @@ pub enum ReconnectSpec {
 /// A network camera.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RtspSpec {
+pub struct RtspConfig {
     /// `rtsp://USER:PASSWORD@HOST/PATH`; `${NAME}` is taken from the environment.
     #[schemars(length(min = 1), extend("x-expected" = "a URL"))]
     pub url: String,
@@ -160,10 +160,10 @@ pub struct RtspSpec {
     pub stall_ms: Option<u64>,
     /// When a camera is waited for.
     #[serde(default)]
-    pub reconnect: ReconnectSpec,
+    pub reconnect: ReconnectConfig,
     /// What decodes it: the built-in one knows H.264.
     #[serde(default)]
-    pub decoder: DecoderSpec,
+    pub decoder: DecoderConfig,
     /// Arguments for ffmpeg, before its input: `["-hwaccel", "vaapi"]`.
     #[serde(default)]
     pub ffmpeg_args: Vec<String>,
@@ -183,14 +183,14 @@ pub enum RtspTransport {
 /// A recorded clip.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct VideoSpec {
+pub struct VideoConfig {
     /// A clip, relative to this YAML file, a URL (with `${NAME}` from the environment), or `-` for
     /// Y4M from standard input.
     #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub path: PathBuf,
     /// What decodes it.
     #[serde(default)]
-    pub decoder: DecoderSpec,
+    pub decoder: DecoderConfig,
     /// Arguments for ffmpeg, before its input: `["-hwaccel", "vaapi"]`.
     #[serde(default)]
     pub ffmpeg_args: Vec<String>,
@@ -199,13 +199,13 @@ pub struct VideoSpec {
     pub looping: bool,
     /// When frames are due.
     #[serde(default)]
-    pub pace: PaceSpec,
+    pub pace: PaceConfig,
 }
 
 /// What decodes a clip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum DecoderSpec {
+pub enum DecoderConfig {
     /// The built-in one where it can, else ffmpeg.
     #[default]
     Auto,
@@ -218,7 +218,7 @@ pub enum DecoderSpec {
 /// A picture or a folder of pictures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ImagesSpec {
+pub struct ImagesConfig {
     /// A picture, or a folder (natural order, not its subfolders), relative to this YAML file.
     #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub path: PathBuf,
@@ -230,13 +230,13 @@ pub struct ImagesSpec {
     pub fps: Option<f64>,
     /// When pictures are due.
     #[serde(default)]
-    pub pace: PaceSpec,
+    pub pace: PaceConfig,
 }
 
 /// When recorded frames are due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum PaceSpec {
+pub enum PaceConfig {
     /// As soon as somebody is ready; nothing is lost.
     #[default]
     Fast,
@@ -250,7 +250,7 @@ pub enum PaceSpec {
 /// what is given here is for what it does not say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TelemetrySpec {
+pub struct TelemetryConfig {
     /// The drone's subtitles, relative to this YAML file; default: the `.srt` beside the clip, if
     /// there is one.
     #[schemars(length(min = 1), extend("x-expected" = "a path"))]
@@ -276,7 +276,7 @@ pub struct TelemetrySpec {
 /// What to look for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct DetectSpec {
+pub struct DetectConfig {
     /// Detections below are dropped (default 0.4).
     #[schemars(range(min = 0.0, max = 1.0))]
     pub score_threshold: Option<f32>,
@@ -288,13 +288,13 @@ pub struct DetectSpec {
     pub max_detections: Option<u32>,
     /// The classes to look for, by label; empty means every class of the model.
     #[serde(default)]
-    pub classes: BTreeMap<String, ClassSpec>,
+    pub classes: BTreeMap<String, ClassConfig>,
 }
 
 /// One class to look for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ClassSpec {
+pub struct ClassConfig {
     /// Detections of this class below are dropped; default: `detect.score_threshold`.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub score_threshold: Option<f32>,
@@ -309,7 +309,7 @@ pub struct ClassSpec {
 /// What to say of the ground.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SegmentSpec {
+pub struct SegmentConfig {
     /// Pixels whose best class is less probable than this are `unknown`; default: none are.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub confidence_floor: Option<f32>,
@@ -326,29 +326,29 @@ pub struct SegmentSpec {
     #[serde(default)]
     pub polygons: bool,
     /// Look for the largest circle of free ground.
-    pub safe_ground: Option<SafeGroundSpec>,
+    pub safe_ground: Option<SafeGroundConfig>,
     /// Events when a class covers more, or less, of a zone than it should.
     #[serde(default)]
-    pub rules: Vec<AreaRuleSpec>,
+    pub rules: Vec<AreaRuleConfig>,
 }
 
 /// Exactly one kind of rule.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
-pub struct AreaRuleSpec {
+pub struct AreaRuleConfig {
     /// An event while the class covers more than the share.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub area_above: Option<AreaSpec>,
+    pub area_above: Option<AreaConfig>,
     /// An event while it covers less.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub area_below: Option<AreaSpec>,
+    pub area_below: Option<AreaConfig>,
 }
 
 /// What must cover how much of what, and for how long.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct AreaSpec {
+pub struct AreaConfig {
     /// Name in the events; default: label, rule and zone.
     pub name: Option<String>,
     /// Label of the class.
@@ -369,7 +369,7 @@ pub struct AreaSpec {
 /// The largest circle that keeps away from what must not be landed on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SafeGroundSpec {
+pub struct SafeGroundConfig {
     /// Labels to keep away from.
     #[schemars(length(min = 1))]
     pub avoid: Vec<String>,
@@ -385,7 +385,7 @@ pub struct SafeGroundSpec {
 /// How much of the machine to use.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct InferenceSpec {
+pub struct InferenceConfig {
     /// Frames in the network at once; default: from the machine's cores.
     #[schemars(range(min = 1, max = 64))]
     pub workers: Option<usize>,
@@ -400,7 +400,7 @@ pub struct InferenceSpec {
 /// How results are drawn.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct OverlaySpec {
+pub struct OverlayConfig {
     /// Write the label beside each box (default true).
     pub labels: Option<bool>,
     /// Write the score behind the label (default true).
@@ -423,13 +423,13 @@ pub struct OverlaySpec {
     pub legend: Option<bool>,
     /// Colours by label, as `"#rrggbb"`; default: a fixed palette.
     #[serde(default)]
-    pub colours: BTreeMap<String, ColourSpec>,
+    pub colours: BTreeMap<String, ColourConfig>,
 }
 
 /// A colour as `"#rrggbb"`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct ColourSpec(
+pub struct ColourConfig(
     #[schemars(
         regex(pattern = "^#[0-9a-fA-F]{6}$"),
         extend("x-expected" = "a colour like \"#e6194b\", in quotes")
@@ -437,7 +437,7 @@ pub struct ColourSpec(
     pub String,
 );
 
-impl ColourSpec {
+impl ColourConfig {
     /// Red, green, blue; black if the text is no colour (which the schema excludes).
     pub fn rgb(&self) -> [u8; 3] {
         let part = |i: usize| {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// How objects are followed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TrackSpec {
+pub struct TrackConfig {
     /// Detections from this score up may continue a track, though they are too faint to begin one
     /// (default 0.1; never above a class's own threshold).
     #[schemars(range(min = 0.01, max = 1.0))]
@@ -28,7 +28,7 @@ pub struct TrackSpec {
 /// A line that objects cross. Seen along it, `in` is from its left to its right.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct LineSpec {
+pub struct LineConfig {
     /// Where it begins, `[x, y]` from 0 to 1.
     pub from: [f32; 2],
     /// Where it ends.
@@ -38,7 +38,7 @@ pub struct LineSpec {
     pub classes: Vec<String>,
     /// Which point of a box crosses it.
     #[serde(default)]
-    pub anchor: AnchorPoint,
+    pub anchor: AnchorConfig,
     /// How far from the line an object must be to count as on one side of it, in parts of its
     /// height (default 0.2).
     #[schemars(range(min = 0.0, max = 10.0))]
@@ -48,7 +48,7 @@ pub struct LineSpec {
 /// The point of a box that stands for its object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum AnchorPoint {
+pub enum AnchorConfig {
     /// The middle of its lower edge: where it stands.
     #[default]
     BottomCenter,
@@ -59,21 +59,21 @@ pub enum AnchorPoint {
 /// Where and when the network looks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct AttentionSpec {
+pub struct GatingConfig {
     /// Not at all while a fixed camera's picture is still.
-    pub motion_gate: Option<MotionGateSpec>,
+    pub motion_gate: Option<MotionGateConfig>,
     /// At some frames only.
-    pub interval: Option<IntervalSpec>,
+    pub interval: Option<IntervalConfig>,
     /// Closely at places where something is (detectors; not together with `tiles`).
-    pub regions: Option<RegionsSpec>,
+    pub regions: Option<RegionsConfig>,
     /// Closely at all of the picture, tile by tile, for small objects (detectors).
-    pub tiles: Option<TilesSpec>,
+    pub tiles: Option<TilesConfig>,
 }
 
 /// Not looking while a fixed camera's picture is still.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct MotionGateSpec {
+pub struct MotionGateConfig {
     /// Share of the picture that must have changed since the last look (default 0.002).
     #[schemars(range(min = 0.0, max = 1.0))]
     pub share: Option<f64>,
@@ -89,7 +89,7 @@ pub struct MotionGateSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
-pub struct IntervalSpec {
+pub struct IntervalConfig {
     /// One frame of so many.
     #[schemars(range(min = 1, max = 1000))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,7 +103,7 @@ pub struct IntervalSpec {
 /// Looking closely at places where something is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RegionsSpec {
+pub struct RegionsConfig {
     /// What makes a region.
     #[serde(default)]
     pub on: RegionsOn,
@@ -129,7 +129,7 @@ pub enum RegionsOn {
 /// Looking closely at all of the picture, tile by tile.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TilesSpec {
+pub struct TilesConfig {
     /// Tiles side by side (default 2).
     #[schemars(range(min = 1, max = 32))]
     pub columns: Option<u32>,
@@ -152,7 +152,7 @@ pub struct TilesSpec {
 /// A part of the picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ZoneSpec {
+pub struct ZoneConfig {
     /// Corners `[x, y]`, from 0 at the picture's left and upper edge to 1 at its right and lower one.
     #[schemars(length(min = 3, max = 64))]
     pub polygon: Vec<[f32; 2]>,
@@ -161,7 +161,7 @@ pub struct ZoneSpec {
     pub classes: Vec<String>,
     /// Which point of a box must be inside.
     #[serde(default)]
-    pub anchor: AnchorPoint,
+    pub anchor: AnchorConfig,
     /// Drop what is detected here: a screen, a poster, a busy street behind a fence.
     #[serde(default)]
     pub ignore: bool,

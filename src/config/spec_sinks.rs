@@ -10,47 +10,47 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
-pub struct SinkSpec {
+pub struct SinkConfig {
     /// A window with the live picture.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub window: Option<WindowSpec>,
+    pub window: Option<WindowConfig>,
     /// A page to watch in a browser.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub web: Option<WebSpec>,
+    pub web: Option<WebConfig>,
     /// Events, states and frames for other programs, through an MQTT broker.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mqtt: Option<MqttSpec>,
+    pub mqtt: Option<MqttConfig>,
     /// Events for a web server, one POST each.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub webhook: Option<WebhookSpec>,
+    pub webhook: Option<WebhookConfig>,
     /// Records as JSON lines.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub jsonl: Option<JsonlSpec>,
+    pub jsonl: Option<JsonlConfig>,
     /// Detections as one COCO results file.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub coco: Option<CocoSpec>,
+    pub coco: Option<CocoConfig>,
     /// Tracks in the MOTChallenge's results format.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mot: Option<MotSpec>,
+    pub mot: Option<MotConfig>,
     /// Everything that is seen, as MP4 in pieces of some minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub video: Option<VideoSinkSpec>,
+    pub video: Option<VideoSinkConfig>,
     /// A clip of each event, as MP4, with what came before it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub clips: Option<ClipsSpec>,
+    pub clips: Option<ClipsConfig>,
     /// Annotated pictures, a file a frame.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub images: Option<ImagesSinkSpec>,
+    pub images: Option<ImagesSinkConfig>,
     /// Segmentation masks, a file a frame.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub masks: Option<MasksSinkSpec>,
+    pub masks: Option<MasksSinkConfig>,
 }
 
 /// Segmentation masks: PNG files of the frame's size with the class's number for each pixel (255:
 /// unknown) and the overlay's colours as their palette.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct MasksSinkSpec {
+pub struct MasksSinkConfig {
     /// Folder, relative to this YAML file; made if it is not there.
     #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub dir: PathBuf,
@@ -59,7 +59,7 @@ pub struct MasksSinkSpec {
 /// A window with the live picture.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct WindowSpec {
+pub struct WindowConfig {
     /// Title; default: the stream's name.
     pub title: Option<String>,
     /// Columns at the beginning (default 960).
@@ -74,7 +74,7 @@ pub struct WindowSpec {
 /// for other programs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct WebSpec {
+pub struct WebConfig {
     /// Address and port to listen on (default 127.0.0.1:8080).
     pub bind: Option<String>,
     /// Who comes must have it; needed for other addresses than this machine's own. `${NAME}` is
@@ -92,7 +92,7 @@ pub struct WebSpec {
 /// Events, states and frames for other programs, through an MQTT broker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct MqttSpec {
+pub struct MqttConfig {
     /// `mqtt://USER:PASSWORD@HOST:1883`, or `mqtts://` for TLS; `${NAME}` is taken from the
     /// environment.
     #[schemars(length(min = 1), extend("x-expected" = "a URL"))]
@@ -105,7 +105,7 @@ pub struct MqttSpec {
     pub topic: Option<String>,
     /// Which frames are told.
     #[serde(default)]
-    pub frames: MqttFramesSpec,
+    pub frames: MqttFramesConfig,
     /// Where Home Assistant looks for what there is (default homeassistant; empty: not told).
     pub discovery: Option<String>,
     /// Messages that may wait while the broker is away; then the oldest are dropped (default 1000).
@@ -119,7 +119,7 @@ pub struct MqttSpec {
 /// Which frames are told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum MqttFramesSpec {
+pub enum MqttFramesConfig {
     /// Those in which something else is seen than before.
     #[default]
     Changes,
@@ -132,7 +132,7 @@ pub enum MqttFramesSpec {
 /// Events for a web server, one POST each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct WebhookSpec {
+pub struct WebhookConfig {
     /// The address; `${NAME}` is taken from the environment.
     #[schemars(length(min = 1), extend("x-expected" = "a URL"))]
     pub url: String,
@@ -153,7 +153,7 @@ pub struct WebhookSpec {
 /// Records as JSON lines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct JsonlSpec {
+pub struct JsonlConfig {
     /// File, relative to this YAML file, or `-` for standard output.
     #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub path: PathBuf,
@@ -165,7 +165,7 @@ pub struct JsonlSpec {
 /// Detections as one COCO results file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CocoSpec {
+pub struct CocoConfig {
     /// File, relative to this YAML file, or `-` for standard output.
     #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub path: PathBuf,
@@ -174,7 +174,7 @@ pub struct CocoSpec {
 /// Tracks in the MOTChallenge's results format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct MotSpec {
+pub struct MotConfig {
     /// File, relative to this YAML file, or `-` for standard output.
     #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub path: PathBuf,
@@ -183,7 +183,7 @@ pub struct MotSpec {
 /// Everything that is seen, as MP4 in pieces of some minutes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct VideoSinkSpec {
+pub struct VideoSinkConfig {
     /// Folder, relative to this YAML file; made if it is not there.
     #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub dir: PathBuf,
@@ -218,7 +218,7 @@ pub enum RecordedPicture {
 /// A clip of each event, as MP4, with what came before it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ClipsSpec {
+pub struct ClipsConfig {
     /// Folder, relative to this YAML file; made if it is not there.
     #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub dir: PathBuf,
@@ -252,7 +252,7 @@ pub struct ClipsSpec {
 /// Annotated pictures, a file a frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ImagesSinkSpec {
+pub struct ImagesSinkConfig {
     /// Folder, relative to this YAML file; made if it is not there.
     #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub dir: PathBuf,

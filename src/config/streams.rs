@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 
 use super::check::Wrong;
 use super::fault::{ConfigFaults, Fault};
-use super::load::PipelineConfig;
+use super::load::LoadedPipeline;
 use super::locate::Step;
-use super::spec::{PipelineSpec, SinkSpec};
+use super::spec::{PipelineConfig, SinkConfig};
 use super::yaml::{Document, schema_of};
 
 /// Which stream of a file a document is about.
@@ -181,7 +181,7 @@ impl View {
 /// Faults of sinks that only show when all streams are seen together.
 pub fn check_together(
     documents: &[Document<'_>],
-    configs: &[PipelineConfig],
+    configs: &[LoadedPipeline],
     faults: &mut Vec<Fault>,
 ) {
     let mut windows = 0;
@@ -194,7 +194,7 @@ pub fn check_together(
                 Step::Key(kind.to_owned()),
             ]
         };
-        let sinks = config.spec.sinks.iter().zip(&config.shared).enumerate();
+        let sinks = config.config.sinks.iter().zip(&config.shared).enumerate();
         for (i, (sink, is_shared)) in sinks {
             if *is_shared {
                 if let Some(kind) = of_one_stream(sink) {
@@ -221,7 +221,7 @@ pub fn check_together(
 }
 
 /// The name of a sink that cannot take several streams.
-fn of_one_stream(sink: &SinkSpec) -> Option<&'static str> {
+fn of_one_stream(sink: &SinkConfig) -> Option<&'static str> {
     let kinds = [
         ("window", sink.window.is_some()),
         ("coco", sink.coco.is_some()),
@@ -232,7 +232,7 @@ fn of_one_stream(sink: &SinkSpec) -> Option<&'static str> {
 
 /// The JSON Schema of a pipeline's file: one stream, or several with what they share.
 pub fn pipeline_schema() -> Value {
-    let mut schema = schema_of::<PipelineSpec>();
+    let mut schema = schema_of::<PipelineConfig>();
     let mut block = schema.clone();
     if let Some(block) = block.as_object_mut() {
         for key in ["$schema", "$defs", "title"] {

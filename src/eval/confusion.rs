@@ -69,7 +69,7 @@ impl Confusion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::SizePx;
+    use mobilens_image::SizePx;
 
     #[test]
     fn figures_are_those_of_a_small_case_by_hand() {

@@ -11,9 +11,9 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::frame::{SizePx, fill_polygon};
 use crate::postprocess::{ClassMask, Labels};
 use crate::records::Rle;
+use mobilens_image::{SizePx, fill_polygon};
 
 use super::truth::{EvalError, IGNORED, Truth};
 

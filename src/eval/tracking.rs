@@ -9,8 +9,8 @@ use std::fs;
 use std::path::Path;
 
 use super::truth::EvalError;
-use crate::frame::RectPx;
 use crate::track::assign;
+use mobilens_image::RectPx;
 
 /// Least overlap of a match.
 const OVERLAP: f64 = 0.5;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use image::ImageReader;
 
-use crate::frame::SizePx;
 use crate::overlay::voc_colour;
 use crate::postprocess::ClassMask;
+use mobilens_image::SizePx;
 
 /// Pixels whose truth is nobody's business: borders, crowds.
 pub const IGNORED: u8 = 255;

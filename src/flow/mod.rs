@@ -11,16 +11,16 @@
 
 mod clock;
 mod edge;
-mod order;
+mod ordered_pool;
+mod scheduler;
 mod stats;
 mod stop;
 mod thread;
-mod turns;
 
 pub use clock::{Clock, SystemClock};
 pub use edge::{Aged, Closed, EdgeCounts, Policy, Received, Receiver, Sender, edge};
-pub use order::{Ordered, Ticket, Workshop, workshop};
+pub use ordered_pool::{Job, OrderedPool, OrderedReceiver, ordered_pool};
+pub use scheduler::{FairScheduler, Permit, StreamSlot};
 pub use stats::{Latency, Percentiles};
 pub use stop::{StopReason, StopSignal};
 pub use thread::{Failure, Failures, panic_message};
-pub use turns::{Turn, TurnTaker, Turns};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Image;
 use crate::flow::Aged;
 use crate::telemetry::Telemetry;
+use mobilens_image::Image;
 
 /// A point on a stream's media clock, kept in the clock's own ticks so that nothing is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,9 +11,9 @@ use super::mask::{ClassColours, draw_classes_mut, draw_safe_ground_mut, voc_colo
 use super::palette::colour_of;
 use super::text::Text;
 use super::tracks::{Trails, draw_board_mut, draw_line_mut};
-use crate::frame::{Polygon, RectPx};
 use crate::postprocess::{Labels, Prediction, Segmentation};
 use crate::records::{FrameRecord, TrackStateRecord};
+use mobilens_image::{Polygon, RectPx};
 
 /// The label of what is no class of its own, and is left as it is.
 const BACKGROUND: &str = "background";

@@ -129,7 +129,7 @@ pub(super) fn draw_safe_ground_mut(picture: &mut RgbImage, ground: &SafeGround, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::SizePx;
+    use mobilens_image::SizePx;
 
     #[test]
     fn the_palette_is_vocs() {

@@ -3,7 +3,7 @@
 
 /// How the anchors of a model are laid out.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AnchorSpec {
+pub struct AnchorParams {
     /// Side of each square feature map, largest first.
     pub feature_maps: Vec<u32>,
     /// Scale of each feature map's anchors as a share of the picture; as many as `feature_maps`.
@@ -31,7 +31,7 @@ pub struct Anchor {
 }
 
 /// All anchors: feature map by feature map, row by row, place by place.
-pub fn anchors(spec: &AnchorSpec) -> Vec<Anchor> {
+pub fn anchors(spec: &AnchorParams) -> Vec<Anchor> {
     let mut all = Vec::new();
     for (layer, &side) in spec.feature_maps.iter().enumerate() {
         let shapes = shapes_of_layer(spec, layer);
@@ -52,7 +52,7 @@ pub fn anchors(spec: &AnchorSpec) -> Vec<Anchor> {
 }
 
 /// `(height, width)` of the anchors at each place of a feature map.
-fn shapes_of_layer(spec: &AnchorSpec, layer: usize) -> Vec<(f32, f32)> {
+fn shapes_of_layer(spec: &AnchorParams, layer: usize) -> Vec<(f32, f32)> {
     let scale = spec.scales.get(layer).copied().unwrap_or(1.0);
     let next = spec.scales.get(layer + 1).copied().unwrap_or(1.0);
     let mut scale_and_ratio: Vec<(f32, f32)> = Vec::new();
@@ -71,8 +71,8 @@ fn shapes_of_layer(spec: &AnchorSpec, layer: usize) -> Vec<(f32, f32)> {
 }
 
 #[cfg(test)]
-pub(super) fn coco_spec() -> AnchorSpec {
-    AnchorSpec {
+pub(super) fn coco_spec() -> AnchorParams {
+    AnchorParams {
         feature_maps: vec![19, 10, 5, 3, 2, 1],
         scales: vec![0.2, 0.35, 0.5, 0.65, 0.8, 0.95],
         aspect_ratios: vec![1.0, 2.0, 0.5, 3.0, 0.3333],

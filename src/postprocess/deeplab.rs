@@ -11,13 +11,13 @@
 //! and only cells at borders between classes are looked at pixel by pixel, for the classes in
 //! question.
 
-use crate::frame::{ImageFromModel, SizePx};
+use mobilens_image::{ImageFromModel, SizePx};
 
 use super::mask::{ClassMask, UNKNOWN};
 
 /// What is to be known of a DeepLab head.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DeepLabSpec {
+pub struct DeepLabParams {
     /// Classes, the logits' channels.
     pub classes: usize,
     /// Columns and rows of the logits.
@@ -95,7 +95,7 @@ struct Geometry {
 /// Turns logits into masks; keeps its scratch memory from frame to frame.
 #[derive(Debug)]
 pub struct DeepLabDecoder {
-    spec: DeepLabSpec,
+    spec: DeepLabParams,
     geometry: Option<Geometry>,
     /// The logits, classes innermost.
     logits: Vec<f32>,
@@ -109,7 +109,7 @@ impl DeepLabDecoder {
     ///
     /// # Panics
     /// When there are no classes, more than 255, or no logits.
-    pub fn new(spec: DeepLabSpec) -> Self {
+    pub fn new(spec: DeepLabParams) -> Self {
         assert!((1..=255).contains(&spec.classes), "1 to 255 classes");
         assert!(spec.grid.0 > 0 && spec.grid.1 > 0, "logits");
         Self {
@@ -209,7 +209,7 @@ impl DeepLabDecoder {
     }
 }
 
-impl DeepLabSpec {
+impl DeepLabParams {
     /// The class of up to [`LANES`] pixels between two ends.
     fn decide(&self, ends: &[(u8, [f32; 2])], weights: &[f32], pixels: &mut [u8]) {
         // Of a fixed length, so that all of it stays in registers.
@@ -331,7 +331,7 @@ mod tests {
 
     /// All classes at full size, and then the greatest.
     fn reference(
-        spec: &DeepLabSpec,
+        spec: &DeepLabParams,
         logits: &[f32],
         transform: &ImageFromModel,
         image: SizePx,
@@ -372,7 +372,7 @@ mod tests {
             (scale_x, scale_y) in (0.5f32..2.0, 0.5f32..2.0), seed in 1u64..u64::MAX,
             coarse: bool, floor in prop::option::of(0.1f32..0.9),
         ) {
-            let spec = DeepLabSpec {
+            let spec = DeepLabParams {
                 classes, grid: (columns, rows), input: (65, 49), align_corners: aligned, half_pixel,
                 confidence_floor: floor,
             };

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::frame::{Look, RectPx};
+use crate::frame::InferencePlan;
+use mobilens_image::RectPx;
 
 use super::mask::ClassMask;
 use super::safe_ground::SafeGround;
@@ -22,7 +23,7 @@ pub struct Detection {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prediction {
     /// What of the frame it looked at.
-    pub look: Look,
+    pub plan: InferencePlan,
     /// Objects, best score first.
     pub detections: Vec<Detection>,
     /// What each pixel is, from a network that segments.

@@ -1,6 +1,6 @@
 //! A class for every pixel of a frame.
 
-use crate::frame::SizePx;
+use mobilens_image::SizePx;
 
 /// Where the network was not sure enough.
 pub const UNKNOWN: u8 = 255;

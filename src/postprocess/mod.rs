@@ -13,10 +13,10 @@ mod safe_ground;
 mod smooth;
 mod ssd;
 
-pub use anchors::AnchorSpec;
-pub use deeplab::{DeepLabDecoder, DeepLabSpec};
+pub use anchors::AnchorParams;
+pub use deeplab::{DeepLabDecoder, DeepLabParams};
 pub use detection::{Detection, Labels, Prediction, Segmentation};
 pub use mask::{ClassMask, UNKNOWN};
 pub use safe_ground::{SafeGround, SafeGroundFinder};
 pub use smooth::Smoother;
-pub use ssd::{Activation, BoxCoding, SsdDecoder, SsdSpec, WantedClass};
+pub use ssd::{Activation, BoxCoding, SsdDecoder, SsdParams, WantedClass};

@@ -1,6 +1,6 @@
 //! Non-maximum suppression of one class.
 
-use crate::frame::RectPx;
+use mobilens_image::RectPx;
 
 /// A box that competes within its class.
 #[derive(Clone, Copy, Debug, PartialEq)]

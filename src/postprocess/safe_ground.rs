@@ -1,7 +1,7 @@
 //! The largest circle of the picture that is free of some classes.
 
 use super::mask::ClassMask;
-use crate::frame::{Polygon, SizePx};
+use mobilens_image::{Polygon, SizePx};
 
 /// A circle of free ground, in pixels of the original frame.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -32,7 +32,7 @@ impl Smoother {
 
     /// Looks at the network's input for a frame and forgets the past if it shows another scene.
     /// Says whether it did.
-    pub fn look(&mut self, input: &[f32]) -> bool {
+    pub fn observe(&mut self, input: &[f32]) -> bool {
         let step = (input.len() / SAMPLES).max(1);
         // An odd step passes through all channels, whichever way they lie.
         let samples = input.iter().step_by(step | 1);
@@ -74,13 +74,13 @@ mod tests {
     fn the_past_fades_and_a_cut_forgets_it() {
         let mut smoother = Smoother::new(0.75, 127.5);
         let scene = |level: f32| vec![level; 9000];
-        assert!(!smoother.look(&scene(0.0)), "nothing to compare with");
+        assert!(!smoother.observe(&scene(0.0)), "nothing to compare with");
         assert_eq!(smoother.average(&[4.0, 0.0]), [4.0, 0.0]);
-        assert!(!smoother.look(&scene(0.1)), "13 grey levels");
+        assert!(!smoother.observe(&scene(0.1)), "13 grey levels");
         assert_eq!(smoother.average(&[0.0, 4.0]), [3.0, 1.0]);
-        assert!(smoother.look(&scene(0.5)), "51 grey levels");
+        assert!(smoother.observe(&scene(0.5)), "51 grey levels");
         assert_eq!(smoother.average(&[0.0, 4.0]), [0.0, 4.0]);
-        assert!(!smoother.look(&[]), "another size");
+        assert!(!smoother.observe(&[]), "another size");
         assert_eq!(smoother.average(&[1.0, 1.0]), [1.0, 1.0]);
     }
 }

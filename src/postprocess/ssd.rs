@@ -10,10 +10,10 @@
 //! itself (class-wise NMS), then the best `max_detections` of all stay, as the TensorFlow Object
 //! Detection API's `multiclass_non_max_suppression` does.
 
-use super::anchors::{Anchor, AnchorSpec, anchors};
+use super::anchors::{Anchor, AnchorParams, anchors};
 use super::detection::Detection;
 use super::nms::{Candidate, nms_mut};
-use crate::frame::{ImageFromModel, RectPx, SizePx};
+use mobilens_image::{ImageFromModel, RectPx, SizePx};
 
 /// How class logits become scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +50,9 @@ pub struct WantedClass {
 
 /// What an [`SsdDecoder`] must know.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SsdSpec {
+pub struct SsdParams {
     /// Layout of the anchors.
-    pub anchors: AnchorSpec,
+    pub anchors: AnchorParams,
     /// Divisors of the encodings.
     pub box_coding: BoxCoding,
     /// Logits to scores.
@@ -70,7 +70,7 @@ pub struct SsdSpec {
 /// Decodes the raw heads of an SSD. Owns its scratch memory: one for each worker.
 #[derive(Clone, Debug)]
 pub struct SsdDecoder {
-    spec: SsdSpec,
+    spec: SsdParams,
     anchors: Vec<Anchor>,
     /// Logit of each wanted class's threshold; for softmax without meaning.
     logit_thresholds: Vec<f32>,
@@ -80,7 +80,7 @@ pub struct SsdDecoder {
 
 impl SsdDecoder {
     /// Lays the anchors out.
-    pub fn new(spec: SsdSpec) -> Self {
+    pub fn new(spec: SsdParams) -> Self {
         let logit_thresholds = spec
             .classes
             .iter()
@@ -214,8 +214,8 @@ mod tests {
         height: 480,
     };
 
-    fn spec(activation: Activation, threshold: f32) -> SsdSpec {
-        SsdSpec {
+    fn spec(activation: Activation, threshold: f32) -> SsdParams {
+        SsdParams {
             anchors: coco_spec(),
             box_coding: BoxCoding {
                 y: 10.0,
@@ -300,7 +300,7 @@ mod tests {
         fn the_threshold_in_logit_space_drops_what_the_score_would(
             threshold in 0.0f32..1.0, logits in prop::collection::vec(-12f32..12.0, 1917)
         ) {
-            let mut decoder = SsdDecoder::new(SsdSpec { nms_iou: 1.0, max_detections: 5000, ..spec(Activation::Sigmoid, threshold) });
+            let mut decoder = SsdDecoder::new(SsdParams { nms_iou: 1.0, max_detections: 5000, ..spec(Activation::Sigmoid, threshold) });
             let boxes = vec![0.0; 4 * logits.len()];
             let scores: Vec<f32> = logits.iter().flat_map(|&l| [0.0, l, 0.0, -99.0]).collect();
             let got = decoder.decode(&boxes, &scores, &ImageFromModel::stretch(FRAME), FRAME);

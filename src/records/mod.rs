@@ -4,12 +4,14 @@
 //! one `frame` record, also when nothing was seen in it: "nothing seen" differs from "not looked
 //! at". Events follow the record of their frame. No wall-clock time stands in them, so that two runs over the same clip compare.
 
+mod builder;
 mod coco;
 mod polygons;
 mod record;
-mod recorder;
 mod rle;
 
+pub use builder::{AreaDetail, RecordBuilder};
+pub(crate) use builder::{bbox, rounded};
 pub use coco::{CocoError, CocoResult, image_id_from_name};
 pub use polygons::polygons_of;
 pub use record::{
@@ -17,6 +19,4 @@ pub use record::{
     FrameRecord, LabelRecord, ModelRecord, Record, RunRecord, SCHEMA_VERSION, SafeGroundRecord,
     SegmentationRecord, SourceRecord, TimingsRecord, TrackRecord, TrackStateRecord,
 };
-pub use recorder::{AreaDetail, Recorder};
-pub(crate) use recorder::{bbox, rounded};
 pub use rle::{Rle, RleError, rles_of};

@@ -146,7 +146,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::frame::{SizePx, fill_polygon};
+    use mobilens_image::{SizePx, fill_polygon};
 
     #[test]
     fn a_ring_with_something_in_its_hole() {

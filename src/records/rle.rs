@@ -174,7 +174,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::frame::SizePx;
+    use mobilens_image::SizePx;
 
     #[test]
     fn lengths_are_packed_as_pycocotools_does() {

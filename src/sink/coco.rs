@@ -41,7 +41,7 @@ impl CocoSink {
 
 impl RecordSink for CocoSink {
     fn frame(&mut self, record: &FrameRecord) -> Result<(), SinkError> {
-        let results = CocoResult::from_frame(record).map_err(|e| SinkError::Unsayable {
+        let results = CocoResult::from_frame(record).map_err(|e| SinkError::Unrepresentable {
             target: self.output.name().to_owned(),
             why: e.to_string(),
         })?;

@@ -31,7 +31,7 @@ pub enum SinkError {
     },
     /// A result that the format cannot say.
     #[error("{target}: {why}")]
-    Unsayable {
+    Unrepresentable {
         /// File or stream.
         target: String,
         /// What, and what to do.

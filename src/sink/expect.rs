@@ -1,7 +1,7 @@
 //! Holds a run against saved records.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::records::{EndRecord, FrameRecord, Record};
 /// latencies are not compared.
 pub struct ExpectSink {
     path: PathBuf,
-    lines: Lines<BufReader<File>>,
+    lines: std::io::Lines<BufReader<File>>,
     line: usize,
 }
 
@@ -23,7 +23,7 @@ impl ExpectSink {
     /// # Errors
     /// When they cannot be read.
     pub fn open(path: &Path) -> Result<Self, SinkError> {
-        let file = File::open(path).map_err(|e| SinkError::Unsayable {
+        let file = File::open(path).map_err(|e| SinkError::Unrepresentable {
             target: path.display().to_string(),
             why: format!("cannot read the expected records: {e}"),
         })?;

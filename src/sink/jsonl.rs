@@ -11,9 +11,9 @@ use crate::records::{EndRecord, EventRecord, FrameRecord, Record, RunRecord};
 
 /// Where lines go; several streams may share it.
 #[derive(Clone, Debug)]
-pub struct Lines(Arc<Mutex<Output>>);
+pub struct LineWriter(Arc<Mutex<Output>>);
 
-impl Lines {
+impl LineWriter {
     /// Opens `path`, or standard output for `-`.
     ///
     /// # Errors
@@ -26,7 +26,7 @@ impl Lines {
 /// Writes one record a line; every line is whole or not there.
 #[derive(Debug)]
 pub struct JsonlSink {
-    output: Lines,
+    output: LineWriter,
     line: Vec<u8>,
     timings: bool,
 }
@@ -37,7 +37,7 @@ impl JsonlSink {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn new(output: Lines, run: &RunRecord, timings: bool) -> Result<Self, SinkError> {
+    pub fn new(output: LineWriter, run: &RunRecord, timings: bool) -> Result<Self, SinkError> {
         let mut sink = Self {
             output,
             line: Vec::new(),
@@ -89,7 +89,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn a_full_disk_is_an_error_that_names_the_file() {
         let mut sink = JsonlSink {
-            output: Lines::open(Path::new("/dev/full")).expect("opens"),
+            output: LineWriter::open(Path::new("/dev/full")).expect("opens"),
             line: Vec::new(),
             timings: false,
         };

@@ -69,7 +69,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::frame::{MediaTime, SizePx};
+    use crate::frame::MediaTime;
+    use mobilens_image::SizePx;
 
     #[test]
     fn indices_come_back() {

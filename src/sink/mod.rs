@@ -1,7 +1,7 @@
 //! Where results go.
 //!
 //! A [`RecordSink`] takes records and needs no picture; [`ImagesSink`] and [`Window`] take annotated
-//! pictures, a [`Recording`] annotated or clean ones, [`MasksSink`] the class of each pixel. Sinks know no threads; each is given one
+//! pictures, a [`VideoRecording`] annotated or clean ones, [`MasksSink`] the class of each pixel. Sinks know no threads; each is given one
 //! of its own, behind an edge, by the application.
 
 mod coco;
@@ -25,12 +25,12 @@ pub use coco::CocoSink;
 pub use error::SinkError;
 pub use expect::ExpectSink;
 pub use images::{ImagesSink, PictureEncoding};
-pub use jsonl::{JsonlSink, Lines};
+pub use jsonl::{JsonlSink, LineWriter};
 pub use masks::MasksSink;
 pub use mot::MotSink;
 pub use mqtt::{MqttClient, MqttFrames, MqttRequest, MqttSink};
-pub use recording::{ClipRules, Clips, Keep, Recording, Segments};
-pub use web::{Hub, Metrics, Show, WebServer};
+pub use recording::{ClipRules, Clips, RetentionPolicy, Segments, VideoRecording};
+pub use web::{Metrics, OverlayLayers, StreamViews, WebServer};
 pub use webhook::{Webhook, WebhookRequest, WebhookSink};
 pub use window::{Window, WindowError};
 

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::log::Telemetry;
-use crate::frame::SizePx;
+use mobilens_image::SizePx;
 
 /// A ray less steep than this meets the ground too far away to say where.
 const MIN_DEPRESSION_DEG: f64 = 3.0;

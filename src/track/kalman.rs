@@ -5,7 +5,7 @@
 //! is in parts of the box's height, as in SORT (Bewley et al., 2016) and its successors; motion
 //! noise is white acceleration over the true time step (Bar-Shalom et al., 2001, section 6.2.2).
 
-use crate::frame::{RectPx, Similarity};
+use mobilens_image::{RectPx, Similarity};
 
 /// Standard deviation of a detector's edges, in box heights.
 const MEASURED: f64 = 0.05;

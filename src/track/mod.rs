@@ -14,4 +14,4 @@ mod tests;
 
 pub use assign::assign;
 pub use kalman::BoxMotion;
-pub use tracker::{Observation, Scene, TrackState, TrackView, Tracker, TrackerSpec};
+pub use tracker::{Observation, Scene, TrackState, TrackView, Tracker, TrackerParams};

@@ -1,9 +1,9 @@
 //! The tracker on scripted scenes.
 
-use super::{Observation, Scene, TrackState, Tracker, TrackerSpec};
-use crate::frame::{RectPx, Similarity};
+use super::{Observation, Scene, TrackState, Tracker, TrackerParams};
+use mobilens_image::{RectPx, Similarity};
 
-const SPEC: TrackerSpec = TrackerSpec {
+const SPEC: TrackerParams = TrackerParams {
     score_low: 0.1,
     match_iou: 0.2,
     confirm_frames: 2,
@@ -162,7 +162,7 @@ fn a_camera_that_moves_takes_its_tracks_along() {
 
 #[test]
 fn a_single_sight_is_enough_if_so_asked() {
-    let mut tracker = Tracker::new(TrackerSpec {
+    let mut tracker = Tracker::new(TrackerParams {
         confirm_frames: 1,
         ..SPEC
     });

@@ -2,11 +2,11 @@
 
 use super::assign::assign;
 use super::kalman::BoxMotion;
-use crate::frame::{RectPx, Similarity};
+use mobilens_image::{RectPx, Similarity};
 
 /// How to track.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TrackerSpec {
+pub struct TrackerParams {
     /// Detections from this score up may continue one.
     pub score_low: f64,
     /// Overlap (IoU of enlarged boxes, by the score) that makes a match.
@@ -89,7 +89,7 @@ struct Track {
 /// Gives detections the number of the object that they show.
 #[derive(Clone, Debug)]
 pub struct Tracker {
-    spec: TrackerSpec,
+    spec: TrackerParams,
     tracks: Vec<Track>,
     confirmed: u64,
     t_ms: Option<f64>,
@@ -119,7 +119,7 @@ type Stage<'a> = (&'a [usize], fn(&Track) -> bool, Match);
 
 impl Tracker {
     /// Knows of nothing yet.
-    pub fn new(spec: TrackerSpec) -> Self {
+    pub fn new(spec: TrackerParams) -> Self {
         Self {
             spec,
             tracks: Vec::new(),

@@ -8,9 +8,9 @@ use nokhwa::utils::{
     CameraFormat, CameraIndex, FrameFormat, RequestedFormat, RequestedFormatType, Resolution,
 };
 
-use super::offer::RawFormat;
+use super::modes::RawFormat;
 use super::request::CameraRequest;
-use crate::frame::YuvColour;
+use mobilens_image::YuvColour;
 
 /// A driver's time of capture that is older is not believed.
 const OLDEST: Duration = Duration::from_secs(10);
@@ -75,7 +75,7 @@ pub fn open(request: &CameraRequest) -> Result<(OpenMode, Box<dyn Device>), Stri
 /// the device as asked for, and touches nothing.
 #[cfg(target_os = "linux")]
 fn open_in_a_mode(index: u32, request: &CameraRequest) -> Result<NokhwaDevice, String> {
-    let settled = super::linux::settle(index, request)?;
+    let settled = super::v4l2::settle(index, request)?;
     let choice = settled.choice;
     let format = match choice.format {
         RawFormat::Yuyv => FrameFormat::YUYV,
@@ -100,7 +100,7 @@ fn open_in_a_mode(index: u32, request: &CameraRequest) -> Result<NokhwaDevice, S
 fn open_in_a_mode(index: u32, request: &CameraRequest) -> Result<NokhwaDevice, String> {
     let mut refused = None;
     let wanted = (request.width_px, request.height_px);
-    for (width, height) in std::iter::once(wanted).chain(super::offer::USUAL_SIZES) {
+    for (width, height) in std::iter::once(wanted).chain(super::modes::USUAL_SIZES) {
         for format in FORMATS {
             let size = Resolution::new(width, height);
             let closest = CameraFormat::new(size, format, request.fps);

@@ -25,7 +25,7 @@ pub struct CameraMode {
 }
 
 #[cfg(target_os = "linux")]
-pub use super::linux::list_cameras;
+pub use super::v4l2::list_cameras;
 
 /// All cameras; their modes are known only once they are opened.
 #[cfg(not(target_os = "linux"))]

@@ -1,9 +1,9 @@
 //! From a camera's raw bytes to an [`Image`].
 
 use super::device::RawFrame;
-use super::offer::RawFormat;
+use super::modes::RawFormat;
 use crate::capture::jpeg::decode_jpeg;
-use crate::frame::{Image, PixelFormat, SizePx};
+use mobilens_image::{Image, PixelFormat, SizePx};
 
 /// The picture of a frame. Raw planes stay as they are; JPEG is decoded.
 ///
@@ -61,7 +61,7 @@ mod tests {
     use image::codecs::jpeg::JpegEncoder;
 
     use super::*;
-    use crate::frame::YuvColour;
+    use mobilens_image::YuvColour;
 
     fn jpeg() -> Vec<u8> {
         let mut bytes = Vec::new();

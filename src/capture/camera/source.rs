@@ -7,12 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::device::{self, Device, OpenMode, RawFrame};
-use super::mailbox::{Mail, Mailbox};
+use super::latest_slot::{LatestSlot, Mail};
 use super::picture::picture_of;
 use super::request::CameraRequest;
 use crate::capture::{CaptureError, Captured, Source, SourceInfo};
 use crate::flow::{StopSignal, panic_message};
-use crate::frame::{MediaTime, SizePx};
+use crate::frame::MediaTime;
+use mobilens_image::SizePx;
 
 /// How long the reader waits before it looks at the stop again.
 const SLICE: Duration = Duration::from_millis(100);
@@ -24,7 +25,7 @@ pub struct CameraSource {
     info: SourceInfo,
     device: String,
     stall: Duration,
-    mailbox: Arc<Mailbox<RawFrame>>,
+    mailbox: Arc<LatestSlot<RawFrame>>,
     last_frame: Instant,
     /// When the first frame was taken.
     began: Option<Instant>,
@@ -53,7 +54,7 @@ impl CameraSource {
             device: request.device.clone(),
             why,
         };
-        let mailbox = Arc::new(Mailbox::default());
+        let mailbox = Arc::new(LatestSlot::default());
         let (opened_tx, opened_rx) = sync_channel(1);
         let letters = Arc::clone(&mailbox);
         let reader = move || {
@@ -212,9 +213,9 @@ impl Drop for CameraSource {
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    use super::super::offer::RawFormat;
+    use super::super::modes::RawFormat;
     use super::*;
-    use crate::frame::YuvColour;
+    use mobilens_image::YuvColour;
 
     /// What a driver does next.
     enum Act {

@@ -17,7 +17,8 @@ use url::Url;
 use super::source::{CaptureError, Captured, Source, SourceInfo, credentials_of, public_name};
 use super::video::LiveDecoder;
 use crate::flow::{StopReason, StopSignal};
-use crate::frame::{Image, MediaTime};
+use crate::frame::MediaTime;
+use mobilens_image::Image;
 use session::{Message, talk};
 
 /// How often a wait for a frame looks at the stop signal.

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rusty_h264::{DecodeError, Decoder, YuvFrame};
 
-use crate::frame::{Image, YuvColour};
+use mobilens_image::{Image, YuvColour};
 
 use super::error::ParamError;
 use super::movie::{Description, Rotation};

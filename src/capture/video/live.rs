@@ -2,7 +2,7 @@
 
 use super::decode::{AvcDecoder, Decoded};
 use super::movie::{Description, Rotation};
-use crate::frame::{Image, SizePx};
+use mobilens_image::{Image, SizePx};
 
 /// Decodes coded frames one by one, in the order in which they come. After a loss nothing is shown
 /// before the next frame that needs no other.

@@ -2,7 +2,7 @@
 //!
 //! ISO/IEC 14496-12, sections 8.2 to 8.6, and 14496-15, section 5.3 (the `avcC` box).
 
-use crate::frame::{YuvColour, YuvMatrix, YuvRange};
+use mobilens_image::{YuvColour, YuvMatrix, YuvRange};
 
 use super::boxes::{Fields, FourCc, child, children, damaged, letters, required};
 use super::error::VideoError;

@@ -3,7 +3,7 @@
 //! The decoder reads them again for its own needs. Stops at the slice's `frame_num`. ITU-T H.264,
 //! sections 7.3.2.1, 7.3.2.2, 7.3.3 and annexes A and E.
 
-use crate::frame::{SizePx, YuvColour};
+use mobilens_image::{SizePx, YuvColour};
 
 use super::bits::Bits;
 use super::error::ParamError;

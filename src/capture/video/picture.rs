@@ -2,7 +2,7 @@
 
 use rusty_h264::YuvFrame;
 
-use crate::frame::{Image, PixelFormat, SizePx, YuvColour};
+use mobilens_image::{Image, PixelFormat, SizePx, YuvColour};
 
 use super::movie::Rotation;
 use super::params::Sps;

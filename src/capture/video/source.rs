@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::flow::StopSignal;
-use crate::frame::{Image, MediaTime, SizePx};
+use crate::frame::MediaTime;
+use mobilens_image::{Image, SizePx};
 
 use super::super::source::name_of;
 use super::super::{CaptureError, Captured, Source, SourceInfo};

@@ -3,7 +3,7 @@
 use super::bits::Bits;
 use super::error::ParamError;
 use super::movie::matrix_from_code;
-use crate::frame::{YuvColour, YuvRange};
+use mobilens_image::{YuvColour, YuvRange};
 
 /// What the source takes from the VUI (E.1.1), as far as it is there.
 #[derive(Default)]

@@ -85,7 +85,7 @@ impl MqttClient {
     /// When the certificates are none, or the system has no thread to give.
     pub fn start(request: &MqttRequest) -> Result<Self, SinkError> {
         let name = broker_name(&request.url);
-        let fault = |why: String| SinkError::Unsayable {
+        let fault = |why: String| SinkError::Unrepresentable {
             target: name.clone(),
             why,
         };

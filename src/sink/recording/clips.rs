@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::keep::Keep;
 use super::mp4::{Sample, Track};
-use super::{Open, file_name};
+use super::retention::RetentionPolicy;
+use super::{OpenFile, file_name};
 use crate::records::EventRecord;
 use crate::sink::SinkError;
 
@@ -33,7 +33,7 @@ impl ClipRules {
 
 /// Writes a file for each event.
 pub struct Clips {
-    keep: Keep,
+    keep: RetentionPolicy,
     rules: ClipRules,
     /// The last seconds; begins with a keyframe.
     past: VecDeque<(Track, Sample)>,
@@ -43,7 +43,7 @@ pub struct Clips {
 struct Clip {
     /// What it is of.
     event: (String, String, Option<u64>),
-    open: Open,
+    open: OpenFile,
     began_us: i64,
     /// When it is over, once that is known.
     ends_us: Option<i64>,
@@ -54,7 +54,7 @@ impl Clips {
     ///
     /// # Errors
     /// When the folder cannot be made.
-    pub fn open(keep: Keep, rules: ClipRules) -> Result<Self, SinkError> {
+    pub fn open(keep: RetentionPolicy, rules: ClipRules) -> Result<Self, SinkError> {
         keep.open()?;
         Ok(Self {
             keep,
@@ -132,7 +132,7 @@ impl Clips {
             .keep
             .dir
             .join(file_name(&self.keep.stream, &(what + &track_id)));
-        let mut open = Open::create(path, track)?;
+        let mut open = OpenFile::create(path, track)?;
         for (of, past) in &self.past {
             if of == track {
                 open.push(past)?;

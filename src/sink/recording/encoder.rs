@@ -3,7 +3,7 @@
 use rusty_h264::{Encoder, EncoderConfig, Preset, YuvPlanes};
 
 use super::mp4::{Sample, Track};
-use crate::frame::{Planar, SizePx, YuvColour};
+use mobilens_image::{Planar, SizePx, YuvColour};
 
 /// A picture that needs no other comes at least so often.
 const KEY_EVERY_US: i64 = 1_000_000;

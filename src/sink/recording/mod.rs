@@ -8,12 +8,12 @@
 
 mod clips;
 mod encoder;
-mod keep;
 mod mp4;
+mod retention;
 mod segments;
 
 pub use clips::{ClipRules, Clips};
-pub use keep::Keep;
+pub use retention::RetentionPolicy;
 pub use segments::Segments;
 
 use std::fs::File;
@@ -23,11 +23,11 @@ use encoder::VideoEncoder;
 use mp4::{Mp4Writer, Sample, Track};
 
 use super::SinkError;
-use crate::frame::Planar;
 use crate::records::EventRecord;
+use mobilens_image::Planar;
 
 /// What is made of a stream's pictures.
-pub struct Recording {
+pub struct VideoRecording {
     encoder: VideoEncoder,
     /// Everything, in pieces.
     pub segments: Vec<Segments>,
@@ -35,7 +35,7 @@ pub struct Recording {
     pub clips: Vec<Clips>,
 }
 
-impl Recording {
+impl VideoRecording {
     /// Nothing yet; quantises with `qp`, 0 (best) to 51.
     pub fn new(qp: u8) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl Recording {
             return Ok(());
         }
         let encoded = self.encoder.encode(picture, at_us);
-        let (track, sample) = encoded.map_err(|why| SinkError::Unsayable {
+        let (track, sample) = encoded.map_err(|why| SinkError::Unrepresentable {
             target: "the recording".to_owned(),
             why,
         })?;
@@ -86,13 +86,13 @@ impl Recording {
 }
 
 /// A file under way.
-struct Open {
+struct OpenFile {
     path: PathBuf,
     writer: Mp4Writer<File>,
     track: Track,
 }
 
-impl Open {
+impl OpenFile {
     fn create(path: PathBuf, track: &Track) -> Result<Self, SinkError> {
         let io = |e| SinkError::from_io(&path.display().to_string(), e);
         let file = File::create(&path).map_err(io)?;

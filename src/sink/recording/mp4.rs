@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use crate::frame::{SizePx, YuvColour, YuvMatrix, YuvRange};
+use mobilens_image::{SizePx, YuvColour, YuvMatrix, YuvRange};
 
 /// Ticks a second.
 const RATE: i64 = 90_000;

@@ -1,15 +1,15 @@
 //! Everything, in pieces of some minutes.
 
-use super::keep::Keep;
 use super::mp4::{Sample, Track};
-use super::{Open, file_name};
+use super::retention::RetentionPolicy;
+use super::{OpenFile, file_name};
 use crate::sink::SinkError;
 
 /// Writes all pictures into one file after another.
 pub struct Segments {
-    keep: Keep,
+    keep: RetentionPolicy,
     split_us: i64,
-    open: Option<(i64, Open)>,
+    open: Option<(i64, OpenFile)>,
 }
 
 impl Segments {
@@ -17,7 +17,7 @@ impl Segments {
     ///
     /// # Errors
     /// When the folder cannot be made.
-    pub fn open(keep: Keep, split_us: i64) -> Result<Self, SinkError> {
+    pub fn open(keep: RetentionPolicy, split_us: i64) -> Result<Self, SinkError> {
         keep.open()?;
         Ok(Self {
             keep,
@@ -27,7 +27,7 @@ impl Segments {
     }
 
     pub(super) fn push(&mut self, track: &Track, sample: &Sample) -> Result<(), SinkError> {
-        let is_over = |(began_us, open): &(i64, Open)| {
+        let is_over = |(began_us, open): &(i64, OpenFile)| {
             open.track != *track || sample.is_key && sample.at_us - began_us >= self.split_us
         };
         if self.open.as_ref().is_some_and(is_over)
@@ -39,7 +39,7 @@ impl Segments {
             Some((_, open)) => open,
             none => {
                 let path = self.keep.dir.join(file_name(&self.keep.stream, ""));
-                let open = Open::create(path, track)?;
+                let open = OpenFile::create(path, track)?;
                 self.keep.sweep(&[&open.path]);
                 &mut none.insert((sample.at_us, open)).1
             }

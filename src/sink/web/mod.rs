@@ -12,13 +12,13 @@
 //! Each kind of picture has one slot with the newest; a watcher that reads slowly misses pictures and
 //! holds nobody up. What nobody watches is neither drawn nor encoded. The server has one thread.
 
-mod hub;
 mod metrics;
 mod routes;
+mod views;
 
-use hub::Site;
-pub use hub::{Hub, Show};
 pub use metrics::Metrics;
+use views::ServerState;
+pub use views::{OverlayLayers, StreamViews};
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,7 +32,7 @@ use crate::records::{EndRecord, EventRecord, FrameRecord, Record};
 
 /// A server that listens.
 pub struct WebServer {
-    site: Arc<Site>,
+    site: Arc<ServerState>,
     address: SocketAddr,
     begin: Mutex<Option<oneshot::Sender<()>>>,
     stop: Option<oneshot::Sender<()>>,
@@ -60,7 +60,7 @@ impl WebServer {
             .enable_all()
             .build()
             .map_err(io)?;
-        let site = Arc::new(Site::new(token, most_watchers));
+        let site = Arc::new(ServerState::new(token, most_watchers));
         let app = routes::router(Arc::clone(&site));
         let (begin, begun) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
@@ -95,7 +95,7 @@ impl WebServer {
     }
 
     /// A place for one more stream: where its pictures go, and a sink for its records.
-    pub fn add(&self, stream: &str) -> (Arc<Hub>, Box<dyn RecordSink>) {
+    pub fn add(&self, stream: &str) -> (Arc<StreamViews>, Box<dyn RecordSink>) {
         let hub = self.site.add(stream);
         let records = WebRecords {
             site: Arc::clone(&self.site),
@@ -126,8 +126,8 @@ impl Drop for WebServer {
 
 /// Gives records to whoever listens.
 struct WebRecords {
-    site: Arc<Site>,
-    hub: Arc<Hub>,
+    site: Arc<ServerState>,
+    hub: Arc<StreamViews>,
 }
 
 impl RecordSink for WebRecords {

@@ -15,8 +15,8 @@ use futures_util::stream::{self, StreamExt};
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::hub::{BOUNDARY, Show, Site};
 use super::metrics;
+use super::views::{BOUNDARY, OverlayLayers, ServerState};
 
 const PAGE: &str = include_str!("page.html");
 const LOGIN: &str = include_str!("login.html");
@@ -25,7 +25,7 @@ const COOKIE: &str = "mobilens";
 /// How long a snapshot waits for a picture.
 const SNAPSHOT: Duration = Duration::from_secs(5);
 
-pub fn router(site: Arc<Site>) -> Router {
+pub fn router(site: Arc<ServerState>) -> Router {
     let guarded = Router::new()
         .route("/", get(page))
         .route("/live.mjpeg", get(live))
@@ -60,7 +60,7 @@ async fn harden(mut response: Response) -> Response {
 }
 
 /// Lets those pass who have the token; a browser is shown where to give it.
-async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+async fn guard(State(site): State<Arc<ServerState>>, request: Request, next: Next) -> Response {
     let admitted =
         !site.is_locked() || token_of(request.headers()).is_some_and(|t| site.admits(&t));
     if admitted {
@@ -112,7 +112,7 @@ fn unhex(text: &str) -> Option<String> {
     String::from_utf8(bytes?).ok()
 }
 
-async fn page(State(site): State<Arc<Site>>) -> Html<String> {
+async fn page(State(site): State<Arc<ServerState>>) -> Html<String> {
     let streams: Vec<_> = site
         .hubs()
         .iter()
@@ -134,7 +134,7 @@ struct Given {
     token: String,
 }
 
-async fn enter(State(site): State<Arc<Site>>, Form(given): Form<Given>) -> Response {
+async fn enter(State(site): State<Arc<ServerState>>, Form(given): Form<Given>) -> Response {
     if !site.admits(&given.token) {
         // A guess a second is no use to anybody.
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -158,14 +158,14 @@ struct Wanted {
 }
 
 /// The picture, one JPEG after another, as fast as the watcher takes them.
-async fn live(State(site): State<Arc<Site>>, Query(wanted): Query<Wanted>) -> Response {
+async fn live(State(site): State<Arc<ServerState>>, Query(wanted): Query<Wanted>) -> Response {
     let Some(place) = site.place() else {
         return full();
     };
     let Some(hub) = site.hub(wanted.stream.as_deref()) else {
         return unknown();
     };
-    let watcher = hub.watch(Show::parse(wanted.show.as_deref()));
+    let watcher = hub.watch(OverlayLayers::parse(wanted.show.as_deref()));
     let pictures = stream::unfold((watcher, place), |(mut watcher, place)| async move {
         loop {
             watcher.changed().await.ok()?;
@@ -183,14 +183,14 @@ async fn live(State(site): State<Arc<Site>>, Query(wanted): Query<Wanted>) -> Re
     (kind, Body::from_stream(pictures)).into_response()
 }
 
-async fn snapshot(State(site): State<Arc<Site>>, Query(wanted): Query<Wanted>) -> Response {
+async fn snapshot(State(site): State<Arc<ServerState>>, Query(wanted): Query<Wanted>) -> Response {
     let Some(_place) = site.place() else {
         return full();
     };
     let Some(hub) = site.hub(wanted.stream.as_deref()) else {
         return unknown();
     };
-    let mut watcher = hub.watch(Show::parse(wanted.show.as_deref()));
+    let mut watcher = hub.watch(OverlayLayers::parse(wanted.show.as_deref()));
     let next = tokio::time::timeout(SNAPSHOT, watcher.changed()).await;
     let newest = watcher.borrow_and_update().clone();
     match (next, newest) {
@@ -207,7 +207,7 @@ async fn snapshot(State(site): State<Arc<Site>>, Query(wanted): Query<Wanted>) -
 }
 
 /// The last events, then all records as they are made; one that reads slowly misses some.
-async fn events(State(site): State<Arc<Site>>) -> Response {
+async fn events(State(site): State<Arc<ServerState>>) -> Response {
     let Some(place) = site.place() else {
         return full();
     };
@@ -233,7 +233,7 @@ async fn events(State(site): State<Arc<Site>>) -> Response {
         .into_response()
 }
 
-async fn counts(State(site): State<Arc<Site>>) -> impl IntoResponse {
+async fn counts(State(site): State<Arc<ServerState>>) -> impl IntoResponse {
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     let hubs = site.hubs();
     (

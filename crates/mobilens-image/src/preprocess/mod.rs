@@ -1,0 +1,52 @@
+//! From the picture as it was captured to the network's input, in one pass.
+//!
+//! The planes of the decoder are resampled as they are: a row of the tensor needs two rows of the
+//! picture, which are blended whole (`rows`), then the columns that the tensor needs are picked out
+//! and blended in pairs, and only those are turned into RGB and normalised (`lines`). A full-size
+//! RGB picture is never made. Where the fit leaves parts of the input empty they are padded.
+//!
+//! | step | shape |
+//! |---|---|
+//! | picture | planes of `h` x `w`, chroma as the format has it |
+//! | one blended row a plane | `[w]` |
+//! | one line of the tensor, planar | `[3, width_px]` |
+//! | tensor | `[1, 3, height_px, width_px]` or `[1, height_px, width_px, 3]` |
+//!
+//! The pass also writes down [`ImageFromModel`](crate::ImageFromModel), the transform that
+//! takes results back to the picture; this is the only place that knows how the picture was fitted.
+//!
+//! Interpolating YUV before the conversion equals converting before the interpolation, because
+//! both are linear, except where a pixel's colour lies outside what RGB can show: here the
+//! interpolated colour is clamped, there each pixel was. On a frame of a dashcam's video at 720p,
+//! brought to 300 x 300, the tensor is 0.2 codes (of 255) off the one that comes from a full RGB
+//! picture of whole codes, on average; 99.9 % of the values are within 2.7.
+
+mod axis;
+mod fit;
+mod lines;
+mod preprocessor;
+#[cfg(test)]
+mod reference;
+mod rows;
+
+pub use fit::{LetterboxAnchor, Resize};
+pub use preprocessor::Preprocessor;
+
+/// What a network wants to be fed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PreprocessParams {
+    /// Columns of the input.
+    pub width_px: u32,
+    /// Rows of the input.
+    pub height_px: u32,
+    /// Whether blue comes first.
+    pub bgr: bool,
+    /// Subtracted from each channel (0 to 255), in the tensor's channel order.
+    pub mean: [f32; 3],
+    /// What is left is divided by this.
+    pub std: [f32; 3],
+    /// How the picture is fitted.
+    pub resize: Resize,
+    /// Whether pixel centres lie at half coordinates.
+    pub half_pixel: bool,
+}

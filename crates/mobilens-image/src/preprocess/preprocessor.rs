@@ -1,0 +1,155 @@
+//! Fills the network's input from a picture.
+
+use super::PreprocessParams;
+use super::axis::{Tap, taps};
+use super::fit::{Fit, Resize};
+use super::lines::{Line, LineMaker};
+use crate::{Image, ImageFromModel, PixelFormat, SizePx, TensorLayout, YuvColour};
+
+/// Fills the network's input from pictures of any size and format.
+///
+/// What depends on the picture's size is worked out when it changes and kept until it changes
+/// again, so each stream should have its own.
+pub struct Preprocessor {
+    spec: PreprocessParams,
+    plan: Option<Plan>,
+}
+
+/// What is the same for all pictures of one size, format and colour.
+struct Plan {
+    picture: (SizePx, PixelFormat, YuvColour),
+    fit: Fit,
+    /// One a row of the fitted picture.
+    rows: Vec<Tap>,
+    maker: LineMaker,
+    line: Line,
+}
+
+impl Plan {
+    fn new(spec: &PreprocessParams, image: &Image) -> Self {
+        let fit = Fit::new(spec.resize, image.size(), input_size(spec));
+        Self {
+            picture: (image.size(), image.format(), image.colour()),
+            rows: taps(image.size().height as usize, fit.height, spec.half_pixel),
+            maker: LineMaker::new(spec, image, fit.width),
+            line: Line::new(fit.width),
+            fit,
+        }
+    }
+}
+
+impl Preprocessor {
+    /// For a network that wants `spec`.
+    pub fn new(spec: &PreprocessParams) -> Self {
+        Self {
+            spec: spec.clone(),
+            plan: None,
+        }
+    }
+
+    /// Fills `out` (rows x columns x 3 values in `layout`) from `image`; gives the way back.
+    ///
+    /// # Panics
+    /// When `out` has another length.
+    pub fn run(&mut self, image: &Image, layout: TensorLayout, out: &mut [f32]) -> ImageFromModel {
+        let spec = &self.spec;
+        let (width, height) = (spec.width_px as usize, spec.height_px as usize);
+        assert_eq!(out.len(), 3 * width * height, "the tensor's length");
+        let picture = (image.size(), image.format(), image.colour());
+        let plan = match &mut self.plan {
+            Some(plan) if plan.picture == picture => plan,
+            stale => stale.insert(Plan::new(spec, image)),
+        };
+        let fit = plan.fit;
+        let covers_all = fit.width == width && fit.height == height;
+        if let Resize::Letterbox { pad_value, .. } = spec.resize
+            && !covers_all
+        {
+            pad(spec, pad_value, layout, out);
+        }
+
+        let planes = image.planes();
+        let columns = fit.left..fit.left + fit.width;
+        for (j, row) in (fit.top..).zip(&plan.rows) {
+            plan.maker.make(&planes, *row, &mut plan.line);
+            match layout {
+                TensorLayout::Nchw => {
+                    for (c, plane) in out.chunks_exact_mut(width * height).enumerate() {
+                        plan.line
+                            .copy_channel(c, &mut plane[j * width..][columns.clone()]);
+                    }
+                }
+                TensorLayout::Nhwc => {
+                    let row = &mut out[3 * j * width..][3 * columns.start..3 * columns.end];
+                    plan.line.copy_interleaved(row);
+                }
+            }
+        }
+        fit.image_from_model(image.size(), input_size(spec))
+    }
+}
+
+fn input_size(spec: &PreprocessParams) -> SizePx {
+    SizePx {
+        width: spec.width_px,
+        height: spec.height_px,
+    }
+}
+
+/// Fills the tensor with padding.
+fn pad(spec: &PreprocessParams, pad_value: f32, layout: TensorLayout, out: &mut [f32]) {
+    let value: [f32; 3] = std::array::from_fn(|c| (pad_value - spec.mean[c]) / spec.std[c]);
+    let plane_len = out.len() / 3;
+    match layout {
+        TensorLayout::Nchw => {
+            for (plane, value) in out.chunks_exact_mut(plane_len).zip(value) {
+                plane.fill(value);
+            }
+        }
+        TensorLayout::Nhwc => {
+            let (pixels, _) = out.as_chunks_mut::<3>();
+            pixels.fill(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LetterboxAnchor;
+
+    #[test]
+    fn padding_lies_where_the_picture_does_not() {
+        let size = SizePx {
+            width: 20,
+            height: 10,
+        };
+        let image = Image::new(size, PixelFormat::Rgb8, YuvColour::DEFAULT, vec![100; 600])
+            .expect("tight buffer");
+        let first_column = |anchor| {
+            let spec = PreprocessParams {
+                width_px: 8,
+                height_px: 8,
+                bgr: false,
+                mean: [0.0; 3],
+                std: [1.0; 3],
+                resize: Resize::Letterbox {
+                    pad_value: 50.0,
+                    anchor,
+                },
+                half_pixel: false,
+            };
+            let mut tensor = vec![0.0; 3 * 64];
+            Preprocessor::new(&spec).run(&image, TensorLayout::Nhwc, &mut tensor);
+            tensor.chunks(24).map(|row| row[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            first_column(LetterboxAnchor::TopLeft),
+            [100.0, 100.0, 100.0, 100.0, 50.0, 50.0, 50.0, 50.0]
+        );
+        assert_eq!(
+            first_column(LetterboxAnchor::Center),
+            [50.0, 50.0, 100.0, 100.0, 100.0, 100.0, 50.0, 50.0]
+        );
+    }
+}

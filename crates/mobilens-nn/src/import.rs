@@ -1,0 +1,343 @@
+//! From tract's nodes to those of [`super::graph`].
+//!
+//! [`import`] says what a node is in the kernels' terms, or nothing if the kernels do not know
+//! it. Anything odd (a batch, a group count between one and depthwise, a kernel that is not
+//! constant) is "nothing": the node then stays on tract.
+
+use tract_onnx::prelude::{DatumType, Tensor, TypedModel};
+use tract_onnx::tract_core::internal::AxisOp;
+use tract_onnx::tract_core::model::{OutletId, TypedNode};
+use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, Pad, PadMode, TypedConcat};
+use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::cnn::{Conv as TractConv, KernelFormat};
+use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
+use tract_onnx::tract_core::ops::identity::Identity;
+use tract_onnx::tract_core::ops::math::{Add, Div, Max, Min, Mul, Sub};
+use tract_onnx::tract_core::ops::nn::{
+    DataFormat, HardSwish, Interpolator, Reduce, Reducer, Resize, Sigmoid,
+};
+
+use crate::graph::{AxisTaps, Conv, Op, ResizeTaps};
+use crate::kernels::{Activation, Binary, MOST_TAPS, Unary, Window};
+
+/// What a node is for the kernels.
+pub(super) struct Imported {
+    pub op: Op,
+    pub inputs: Vec<OutletId>,
+}
+
+/// The concrete shape of a float value.
+pub(super) fn shape_of(model: &TypedModel, outlet: OutletId) -> Option<Vec<usize>> {
+    let fact = model.outlet_fact(outlet).ok()?;
+    if fact.datum_type != DatumType::F32 {
+        return None;
+    }
+    fact.shape.as_concrete().map(<[usize]>::to_vec)
+}
+
+fn constant(model: &TypedModel, outlet: OutletId) -> Option<&Tensor> {
+    model.outlet_fact(outlet).ok()?.konst.as_deref()
+}
+
+fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
+    let view = tensor.to_plain_array_view::<f32>().ok()?;
+    Some(view.iter().copied().collect())
+}
+
+/// The node in the kernels' terms, if they know it.
+pub(super) fn import(model: &TypedModel, node: &TypedNode) -> Option<Imported> {
+    if node.outputs.len() != 1 {
+        return None;
+    }
+    let output = shape_of(model, OutletId::new(node.id, 0))?;
+    let first = *node.inputs.first()?;
+    let input = shape_of(model, first)?;
+    let one = |op| {
+        Some(Imported {
+            op,
+            inputs: vec![first],
+        })
+    };
+    let op = &node.op;
+    if let Some(conv) = op.downcast_ref::<TractConv>() {
+        return one(Op::Conv(convolution(model, node, conv, &input)?));
+    }
+    if let Some(binary) = op.downcast_ref::<TypedBinOp>() {
+        return import_binary(model, node, binary, &output);
+    }
+    if let Some(function) = op.downcast_ref::<ElementWiseOp>() {
+        let function = if function.0.is::<HardSwish>() {
+            Unary::Activation(Activation::HardSwish)
+        } else if function.0.is::<Sigmoid>() {
+            Unary::Sigmoid
+        } else {
+            return None;
+        };
+        return one(Op::Unary(function));
+    }
+    if let Some(axis) = op.downcast_ref::<AxisOp>() {
+        return one(match axis {
+            AxisOp::Move(from, to) => {
+                let mut order: Vec<usize> = (0..input.len()).collect();
+                let moved = order.remove(*from);
+                order.insert(*to, moved);
+                Op::Permute { order }
+            }
+            AxisOp::Add(_) | AxisOp::Rm(_) | AxisOp::Reshape(..) => Op::Reshape,
+        });
+    }
+    if op.is::<Identity>() {
+        return one(Op::Reshape);
+    }
+    if let Some(concat) = op.downcast_ref::<TypedConcat>() {
+        for input in &node.inputs {
+            shape_of(model, *input)?;
+            if constant(model, *input).is_some() {
+                return None;
+            }
+        }
+        let op = Op::Concat { axis: concat.axis };
+        return Some(Imported {
+            op,
+            inputs: node.inputs.to_vec(),
+        });
+    }
+    if let Some(reduce) = op.downcast_ref::<Reduce>() {
+        // A mean is this and a division by the number of pixels, as a node of its own.
+        let all_pixels = input.len() == 4 && input[0] == 1 && reduce.axes[..] == [2, 3];
+        return match reduce.reducer {
+            Reducer::Sum if all_pixels => one(Op::GlobalSum),
+            _ => None,
+        };
+    }
+    if op.is::<MultiBroadcastTo>() {
+        let spreads = input.len() == 4
+            && output.len() == 4
+            && input[..2] == output[..2]
+            && input[0] == 1
+            && input[2..] == [1, 1];
+        return if spreads { one(Op::Spread) } else { None };
+    }
+    if let Some(pad) = op.downcast_ref::<Pad>() {
+        let zeros = match &pad.mode {
+            PadMode::Constant(value) => floats(value)? == [0.0],
+            _ => false,
+        };
+        // Only where a convolution can take the zeros over.
+        let [successor] = node.outputs[0].successors[..] else {
+            return None;
+        };
+        let next = model.node(successor.node);
+        if !next.op.is::<TractConv>() || import(model, next).is_none() {
+            return None;
+        }
+        let pads = pad.pads.as_slice();
+        return match pads {
+            [(0, 0), (0, 0), (above, _), (left, _)] if zeros && input[0] == 1 => one(Op::Pad {
+                above: *above,
+                left: *left,
+            }),
+            _ => None,
+        };
+    }
+    if let Some(resize) = op.downcast_ref::<Resize>() {
+        return one(Op::Resize(resize_taps(
+            model, node, resize, &input, &output,
+        )?));
+    }
+    None
+}
+
+fn convolution(
+    model: &TypedModel,
+    node: &TypedNode,
+    conv: &TractConv,
+    input: &[usize],
+) -> Option<Conv> {
+    let pool = &conv.pool_spec;
+    let plain = pool.data_format == DataFormat::NCHW
+        && conv.kernel_fmt == KernelFormat::OIHW
+        && conv.q_params.is_none()
+        && pool.kernel_shape.len() == 2
+        && input.len() == 4
+        && input[0] == 1;
+    if !plain {
+        return None;
+    }
+    let (inputs, outputs) = (pool.input_channels, pool.output_channels);
+    let depthwise = conv.group > 1 && conv.group == inputs && inputs == outputs;
+    if conv.group != 1 && !depthwise {
+        return None;
+    }
+    let kernel = (pool.kernel_shape[0], pool.kernel_shape[1]);
+    if depthwise && (kernel.0 > MOST_TAPS || kernel.1 > MOST_TAPS) {
+        return None;
+    }
+    let pads = pool.computed_padding(&input[2..]);
+    let window = Window {
+        kernel,
+        stride: (pool.stride(0), pool.stride(1)),
+        dilation: (pool.dilation(0), pool.dilation(1)),
+        pad: (pads[0].pad_before, pads[1].pad_before),
+    };
+    let weights = floats(constant(model, *node.inputs.get(1)?)?)?;
+    let bias = floats(constant(model, *node.inputs.get(2)?)?)?;
+    let bias = match bias.len() {
+        1 => vec![bias[0]; outputs],
+        n if n == outputs => bias,
+        _ => return None,
+    };
+    let taps = kernel.0 * kernel.1 * if depthwise { 1 } else { inputs };
+    if weights.len() != taps * outputs {
+        return None;
+    }
+    Some(Conv {
+        weights,
+        bias,
+        depthwise,
+        window,
+        activation: Activation::NONE,
+        residual: false,
+        bias_input: false,
+    })
+}
+
+fn import_binary(
+    model: &TypedModel,
+    node: &TypedNode,
+    binary: &TypedBinOp,
+    output: &[usize],
+) -> Option<Imported> {
+    let mini = &binary.0;
+    let function = if mini.is::<Add>() {
+        Binary::Add
+    } else if mini.is::<Sub>() {
+        Binary::Sub
+    } else if mini.is::<Mul>() {
+        Binary::Mul
+    } else if mini.is::<Div>() {
+        Binary::Div
+    } else if mini.is::<Max>() {
+        Binary::Max
+    } else if mini.is::<Min>() {
+        Binary::Min
+    } else {
+        return None;
+    };
+    let [left, right] = node.inputs[..] else {
+        return None;
+    };
+    match (constant(model, left), constant(model, right)) {
+        (None, None) => {
+            let shapes = (shape_of(model, left)?, shape_of(model, right)?);
+            let commutes = !matches!(function, Binary::Sub | Binary::Div);
+            // The shorter one goes to the right; it may only lack the pixels.
+            let fits = |a: &[usize], b: &[usize]| {
+                a == output
+                    && (b == output
+                        || (a.len() == 4 && a[0] == 1 && b[..2] == a[..2] && b[2..] == [1, 1]))
+            };
+            let inputs = if fits(&shapes.0, &shapes.1) {
+                vec![left, right]
+            } else if commutes && fits(&shapes.1, &shapes.0) {
+                vec![right, left]
+            } else {
+                return None;
+            };
+            Some(Imported {
+                op: Op::Binary(function),
+                inputs,
+            })
+        }
+        (None, Some(value)) => {
+            let op = with_constant(function, &values_of(value, output)?, false)?;
+            (shape_of(model, left)? == output).then(|| Imported {
+                op,
+                inputs: vec![left],
+            })
+        }
+        (Some(value), None) => {
+            let op = with_constant(function, &values_of(value, output)?, true)?;
+            (shape_of(model, right)? == output).then(|| Imported {
+                op,
+                inputs: vec![right],
+            })
+        }
+        (Some(_), Some(_)) => None,
+    }
+}
+
+/// A constant operand: one number, or one for each channel of `[1, c, h, w]`.
+fn values_of(tensor: &Tensor, output: &[usize]) -> Option<Vec<f32>> {
+    let values = floats(tensor)?;
+    let shape = tensor.shape();
+    let per_channel = output.len() == 4
+        && shape.len() == 4
+        && shape[1] == output[1]
+        && shape.iter().product::<usize>() == output[1];
+    (values.len() == 1 || per_channel).then_some(values)
+}
+
+fn with_constant(function: Binary, values: &[f32], constant_first: bool) -> Option<Op> {
+    let all = |value| vec![value; values.len()];
+    let affine = |mul, add| Some(Op::Affine { mul, add });
+    let clamp = |low, high| {
+        Some(Op::Unary(Unary::Activation(Activation::Clamp {
+            low,
+            high,
+        })))
+    };
+    match (function, constant_first) {
+        (Binary::Add, _) => affine(all(1.0), values.to_vec()),
+        (Binary::Sub, false) => affine(all(1.0), values.iter().map(|v| -v).collect()),
+        (Binary::Sub, true) => affine(all(-1.0), values.to_vec()),
+        (Binary::Mul, _) => affine(values.to_vec(), all(0.0)),
+        (Binary::Div, false) => affine(values.iter().map(|v| 1.0 / v).collect(), all(0.0)),
+        (Binary::Div, true) => None,
+        (Binary::Max, _) if values.len() == 1 => clamp(values[0], f32::INFINITY),
+        (Binary::Min, _) if values.len() == 1 => clamp(f32::NEG_INFINITY, values[0]),
+        (Binary::Max | Binary::Min, _) => None,
+    }
+}
+
+fn resize_taps(
+    model: &TypedModel,
+    node: &TypedNode,
+    resize: &Resize,
+    input: &[usize],
+    output: &[usize],
+) -> Option<ResizeTaps> {
+    let whole = input.len() == 4 && input[0] == 1 && input[..2] == output[..2];
+    if !whole || resize.interpolator != Interpolator::Linear {
+        return None;
+    }
+    // An exporter that gives sizes may give an empty list of scales too.
+    let scales = resize
+        .optional_scales_input
+        .and_then(|index| constant(model, *node.inputs.get(index)?))
+        .and_then(floats)
+        .filter(|scales| scales.len() == input.len())
+        .unwrap_or_default();
+    let axis = |axis: usize| -> AxisTaps {
+        let (size_in, size_out) = (input[axis], output[axis]);
+        let scale = match scales.get(axis) {
+            Some(scale) if *scale > 0.0 => *scale,
+            _ => size_out as f32 / size_in as f32,
+        };
+        (0..size_out)
+            .map(|at| {
+                let most = (size_in - 1) as f32;
+                let x = resize
+                    .coord_transformer
+                    .transform(at, scale, size_in, size_out);
+                let x = x.clamp(0.0, most);
+                let left = x.floor() as usize;
+                (left, (left + 1).min(size_in - 1), x - x.floor())
+            })
+            .collect()
+    };
+    Some(ResizeTaps {
+        down: axis(2),
+        right: axis(3),
+    })
+}

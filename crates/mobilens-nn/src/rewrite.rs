@@ -1,0 +1,389 @@
+//! The rewrite pass: what the kernels know becomes custom operators in tract's graph.
+//!
+//! Nodes are put on levels so that a level holds only nodes that the kernels know or only such
+//! that they do not, and every path from one level to itself stays on it. All nodes of a known
+//! level then become one [`Fused`] operator with a program and an arena of its own. A network of
+//! which everything is known is one such operator, and a session runs its program directly.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use tract_onnx::prelude::{
+    DatumType, SpecialOps as _, TValue, Tensor, TractResult, TypedFact, TypedModel, tvec,
+};
+use tract_onnx::tract_core::internal::{
+    EvalContext, EvalOp, LaneId, Op, OpState, StaticName, TVec, TypedOp, bail, not_out_of_plan,
+    op_as_typed_op,
+};
+use tract_onnx::tract_core::model::DatumTypeExt as _;
+use tract_onnx::tract_core::model::{OutletId, TypedNode};
+use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::ops::source::TypedSource;
+
+use crate::fuse::fuse;
+use crate::graph::{Graph, Node, Op as KnownOp, ValueId};
+use crate::import::{Imported, import, shape_of};
+use crate::kernels::{Arena, Team};
+use crate::plan::{PlacedInput, Plan, PlanOptions, plan};
+
+/// What became of a network.
+pub(super) enum Rewritten {
+    /// The kernels run all of it.
+    Whole(Box<Plan>),
+    /// tract runs it, with the kernels' part as custom operators.
+    Mixed(TypedModel),
+}
+
+/// Finds what the kernels know. `prepare` may change the fused graph before it is planned; it is
+/// only called for a network that the kernels run whole.
+pub(super) fn rewrite(
+    model: &TypedModel,
+    options: PlanOptions,
+    prepare: &mut dyn FnMut(&mut Graph),
+) -> Result<Rewritten, String> {
+    let line = |e: tract_onnx::prelude::TractError| format!("{e:#}");
+    let order = model.eval_order().map_err(line)?;
+    let mut known: HashMap<usize, Imported> = HashMap::new();
+    let mut levels: HashMap<usize, usize> = HashMap::new();
+    let mut by_level: Vec<(bool, Vec<usize>)> = Vec::new();
+    for id in order {
+        let node = model.node(id);
+        if node.op.is::<Const>() || node.op.is::<TypedSource>() || is_constant(model, node) {
+            continue;
+        }
+        let imported = import(model, node);
+        let kernels = imported.is_some();
+        // Even levels are the kernels', odd ones tract's.
+        let level = node
+            .inputs
+            .iter()
+            .filter_map(|input| levels.get(&input.node))
+            .map(|level| level + usize::from((level % 2 == 0) != kernels))
+            .max()
+            .unwrap_or(usize::from(!kernels));
+        levels.insert(id, level);
+        while by_level.len() <= level {
+            by_level.push((by_level.len().is_multiple_of(2), Vec::new()));
+        }
+        by_level[level].1.push(id);
+        if let Some(imported) = imported {
+            known.insert(id, imported);
+        }
+    }
+    by_level.retain(|(_, nodes)| !nodes.is_empty());
+    if let [(true, nodes)] = &by_level[..] {
+        let (mut graph, inputs, outputs) = region(model, nodes, &known)?;
+        // The operator's outputs are in the order of the nodes; the network's may differ.
+        let wanted: Option<Vec<ValueId>> = model
+            .outputs
+            .iter()
+            .map(|outlet| {
+                outputs
+                    .iter()
+                    .position(|o| o == outlet)
+                    .map(|i| graph.outputs[i])
+            })
+            .collect();
+        if let (true, Some(wanted)) = (inputs == model.inputs, wanted) {
+            graph.outputs = wanted;
+            fuse(&mut graph);
+            prepare(&mut graph);
+            let plan = plan(&graph, options)?;
+            return Ok(Rewritten::Whole(Box::new(plan)));
+        }
+    }
+    mixed(model, &by_level, &known, options).map(Rewritten::Mixed)
+}
+
+fn is_constant(model: &TypedModel, node: &TypedNode) -> bool {
+    model
+        .outlet_fact(OutletId::new(node.id, 0))
+        .is_ok_and(|fact| fact.konst.is_some())
+}
+
+/// The nodes as a graph, with its inputs and outputs in tract's graph.
+fn region(
+    model: &TypedModel,
+    nodes: &[usize],
+    known: &HashMap<usize, Imported>,
+) -> Result<(Graph, Vec<OutletId>, Vec<OutletId>), String> {
+    let mut graph = Graph::default();
+    let mut values: HashMap<OutletId, ValueId> = HashMap::new();
+    let mut inputs = Vec::new();
+    let mut outputs = Vec::new();
+    for id in nodes {
+        let imported = &known[id];
+        let mut value_of = |outlet: OutletId| -> Result<ValueId, String> {
+            if let Some(value) = values.get(&outlet) {
+                return Ok(*value);
+            }
+            let shape = shape_of(model, outlet).ok_or("an input without a shape")?;
+            let value = graph.add_value(shape);
+            values.insert(outlet, value);
+            inputs.push(outlet);
+            graph.inputs.push(value);
+            Ok(value)
+        };
+        let node_inputs = imported
+            .inputs
+            .iter()
+            .map(|i| value_of(*i))
+            .collect::<Result<Vec<_>, _>>()?;
+        let outlet = OutletId::new(*id, 0);
+        let shape = shape_of(model, outlet).ok_or("an output without a shape")?;
+        let output = graph.add_value(shape);
+        values.insert(outlet, output);
+        graph.nodes.push(Node {
+            name: model.node(*id).name.clone(),
+            op: imported.op.clone(),
+            inputs: node_inputs,
+            output,
+        });
+        let read_outside = model.outputs.contains(&outlet)
+            || model.node(*id).outputs[0]
+                .successors
+                .iter()
+                .any(|s| !nodes.contains(&s.node));
+        if read_outside {
+            outputs.push(outlet);
+            graph.outputs.push(output);
+        }
+    }
+    Ok((graph, inputs, outputs))
+}
+
+fn mixed(
+    model: &TypedModel,
+    by_level: &[(bool, Vec<usize>)],
+    known: &HashMap<usize, Imported>,
+    options: PlanOptions,
+) -> Result<TypedModel, String> {
+    let line = |e: tract_onnx::prelude::TractError| format!("{e:#}");
+    let mut new = TypedModel {
+        symbols: model.symbols.clone(),
+        ..TypedModel::default()
+    };
+    let mut wires: HashMap<OutletId, OutletId> = HashMap::new();
+    for input in &model.inputs {
+        let fact = model.outlet_fact(*input).map_err(line)?;
+        let node = model.node(input.node);
+        // The fact as it is declared, not what is known of one run.
+        let fact = fact.without_value();
+        wires.insert(*input, new.add_source(&node.name, fact).map_err(line)?);
+    }
+    let wire = |new: &mut TypedModel,
+                wires: &mut HashMap<OutletId, OutletId>,
+                outlet: OutletId|
+     -> Result<OutletId, String> {
+        if let Some(wired) = wires.get(&outlet) {
+            return Ok(*wired);
+        }
+        let fact = model.outlet_fact(outlet).map_err(line)?;
+        let value = fact
+            .konst
+            .clone()
+            .ok_or("a value is read before it is made")?;
+        let name = format!("{}.{}", model.node(outlet.node).name, outlet.slot);
+        let wired = new.add_const(name, value).map_err(line)?;
+        wires.insert(outlet, wired);
+        Ok(wired)
+    };
+    for (kernels, nodes) in by_level {
+        let worth = nodes.iter().any(|id| {
+            known
+                .get(id)
+                .is_some_and(|imported| matches!(imported.op, KnownOp::Conv(_)))
+        });
+        if *kernels && worth {
+            let (mut graph, inputs, outputs) = region(model, nodes, known)?;
+            let shapes: Vec<_> = graph
+                .outputs
+                .iter()
+                .map(|v| graph.shapes[*v].clone())
+                .collect();
+            let input_shapes = graph
+                .inputs
+                .iter()
+                .map(|v| graph.shapes[*v].clone())
+                .collect();
+            fuse(&mut graph);
+            let plan = plan(&graph, options)?;
+            let fused = Fused {
+                plan: Arc::new(plan),
+                input_shapes,
+                shapes,
+            };
+            let inputs = inputs
+                .iter()
+                .map(|i| wire(&mut new, &mut wires, *i))
+                .collect::<Result<Vec<_>, _>>()?;
+            let name = format!("kernels.{}", model.node(nodes[0]).name);
+            let wired = new.wire_node(name, fused, &inputs).map_err(line)?;
+            wires.extend(outputs.into_iter().zip(wired));
+            continue;
+        }
+        for id in nodes {
+            let node = model.node(*id);
+            let inputs = node
+                .inputs
+                .iter()
+                .map(|i| wire(&mut new, &mut wires, *i))
+                .collect::<Result<Vec<_>, _>>()?;
+            let wired = new
+                .wire_node(&node.name, node.op.clone(), &inputs)
+                .map_err(line)?;
+            for (slot, wired) in wired.into_iter().enumerate() {
+                wires.insert(OutletId::new(*id, slot), wired);
+            }
+        }
+    }
+    let outputs = model
+        .outputs
+        .iter()
+        .map(|o| wire(&mut new, &mut wires, *o))
+        .collect::<Result<Vec<_>, _>>()?;
+    new.select_output_outlets(&outputs).map_err(line)?;
+    Ok(new)
+}
+
+thread_local! {
+    /// The threads that operators made on this thread get; see [`with_threads`].
+    static THREADS: Cell<usize> = const { Cell::new(1) };
+}
+
+/// Makes operator states whose programs run on `threads` threads.
+pub(super) fn with_threads<T>(threads: usize, f: impl FnOnce() -> T) -> T {
+    let before = THREADS.replace(threads);
+    let result = f();
+    THREADS.set(before);
+    result
+}
+
+/// A part of a network that the kernels run, as an operator of tract's.
+#[derive(Clone, Debug)]
+pub(super) struct Fused {
+    pub plan: Arc<Plan>,
+    input_shapes: Vec<Vec<usize>>,
+    shapes: Vec<Vec<usize>>,
+}
+
+impl PartialEq for Fused {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.plan, &other.plan)
+    }
+}
+
+impl Eq for Fused {}
+
+impl Hash for Fused {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.plan).hash(state);
+    }
+}
+
+impl Op for Fused {
+    fn name(&self) -> StaticName {
+        "MobiLensKernels".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Fused {
+    not_out_of_plan!();
+
+    fn state(&self, _ctx: &EvalContext) -> TractResult<Option<Box<dyn OpState>>> {
+        Ok(Some(Box::new(FusedState::new(
+            self.clone(),
+            THREADS.get(),
+        )?)))
+    }
+}
+
+impl TypedOp for Fused {
+    tract_onnx::tract_core::internal::as_op!();
+
+    fn output_facts(&self, _inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(self
+            .shapes
+            .iter()
+            .map(|shape| DatumType::F32.fact(shape))
+            .collect())
+    }
+}
+
+/// The operator's memory and threads.
+#[derive(Debug)]
+struct FusedState {
+    op: Fused,
+    arena: Arena,
+    team: Team,
+}
+
+impl FusedState {
+    fn new(op: Fused, threads: usize) -> TractResult<Self> {
+        let arena = op.plan.program.arena(threads);
+        Ok(Self {
+            op,
+            arena,
+            team: Team::new(threads)?,
+        })
+    }
+}
+
+impl Clone for FusedState {
+    fn clone(&self) -> Self {
+        Self::new(self.op.clone(), self.team.threads()).expect("a thread, as the first time")
+    }
+}
+
+impl OpState for FusedState {
+    fn eval(
+        &mut self,
+        _ctx: &EvalContext,
+        _op: &dyn Op,
+        inputs: TVec<TValue>,
+    ) -> TractResult<TVec<TValue>> {
+        let plan = &self.op.plan;
+        if inputs.len() != plan.inputs.len() {
+            bail!("{} inputs instead of {}", inputs.len(), plan.inputs.len());
+        }
+        for ((input, placed), shape) in inputs.iter().zip(&plan.inputs).zip(&self.op.input_shapes) {
+            let view = input.to_plain_array_view::<f32>()?;
+            let values = view.as_slice().ok_or_else(|| {
+                tract_onnx::prelude::TractError::msg("an input is not contiguous")
+            })?;
+            place_input(placed, shape, values, self.arena.tensor_mut(placed.slot));
+        }
+        plan.program.run(&mut self.arena, &mut self.team);
+        let mut results = tvec!();
+        for (slot, shape) in plan.outputs.iter().zip(&self.op.shapes) {
+            results.push(Tensor::from_shape(shape, self.arena.tensor(*slot))?.into());
+        }
+        Ok(results)
+    }
+
+    fn reset_lanes(&mut self, _lanes: &[LaneId]) -> TractResult<()> {
+        Ok(())
+    }
+}
+
+/// Writes values in the file's order of axes to where and how the plan wants them.
+pub(super) fn place_input(placed: &PlacedInput, shape: &[usize], from: &[f32], to: &mut [f32]) {
+    let order = &placed.order;
+    if order.iter().enumerate().all(|(i, axis)| i == *axis) {
+        to.copy_from_slice(from);
+        return;
+    }
+    let step_of = |axis: usize| -> usize { shape[axis + 1..].iter().product() };
+    for (index, to) in to.iter_mut().enumerate() {
+        let (mut rest, mut at) = (index, 0);
+        for axis in order.iter().rev() {
+            at += rest % shape[*axis] * step_of(*axis);
+            rest /= shape[*axis];
+        }
+        *to = from[at];
+    }
+}

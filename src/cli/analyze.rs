@@ -1,0 +1,164 @@
+//! `mobilens analyze`: tracks and events from saved detections.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::sync::Arc;
+
+use mobilens::config::{self, LoadedPipeline, Override};
+use mobilens::pipeline::Analyzer;
+use mobilens::records::{EventRecord, FrameRecord, Record};
+use mobilens::sink::{JsonlSink, Lines, MotSink, RecordSink, SinkError};
+use mobilens_image::SizePx;
+
+use super::{DONE, FAILED, USAGE, say};
+use crate::cli::arguments::{AnalyzeArgs, AnalyzeFormat};
+
+/// Events that pixels led to, not detections; they are kept as they are.
+const OF_PIXELS: [&str; 4] = ["area_above", "area_below", "interval", "source"];
+
+/// Why an analysis did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{file}: line {line}: {why}")]
+    Records {
+        file: String,
+        line: usize,
+        why: String,
+    },
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+}
+
+/// Analyzes; 2 for what the command or a file is to blame for.
+pub fn analyze(arguments: &AnalyzeArgs) -> u8 {
+    let overrides = arguments.overrides.iter().map(|o| Override::parse(o));
+    let overrides: Result<Vec<_>, _> = overrides.collect();
+    let config = match overrides.and_then(|o| config::load_for_analysis(&arguments.pipeline, &o)) {
+        Ok(config) => config,
+        Err(faults) => {
+            say(&faults.to_string());
+            return USAGE;
+        }
+    };
+    let failure = match run(arguments, &config) {
+        Ok(()) | Err(Failure::Sink(SinkError::ReaderGone { .. })) => return DONE,
+        Err(failure) => failure,
+    };
+    say(&failure.to_string());
+    match failure {
+        Failure::Records { .. } => USAGE,
+        Failure::Sink(_) => FAILED,
+    }
+}
+
+fn run(arguments: &AnalyzeArgs, config: &LoadedPipeline) -> Result<(), Failure> {
+    let file = arguments.records.display().to_string();
+    let fault = |line: usize, why: String| Failure::Records {
+        file: file.clone(),
+        line,
+        why,
+    };
+    let reader: Box<dyn BufRead> = if arguments.records == Path::new("-") {
+        Box::new(BufReader::new(std::io::stdin()))
+    } else {
+        let opened = File::open(&arguments.records).map_err(|e| fault(0, e.to_string()))?;
+        Box::new(BufReader::new(opened))
+    };
+    let output = arguments.output.as_deref().unwrap_or("-".as_ref());
+    let mut run = Analysis {
+        analyst: Analyzer::new(config, &Arc::new(config.card.labels())),
+        sink: None,
+        size: None,
+        held: None,
+    };
+    let mut line_of_frame = 0;
+    for (i, line) in reader.lines().enumerate() {
+        let line = line.map_err(|e| fault(i + 1, e.to_string()))?;
+        let record: Record = serde_json::from_str(&line)
+            .map_err(|e| fault(i + 1, format!("it is no record: {e}")))?;
+        let unknown_size = |at: usize| {
+            let why = "the frame's size is neither in its record nor in the run's";
+            fault(at, why.to_owned())
+        };
+        match record {
+            Record::Run(_) if run.sink.is_some() => {
+                return Err(fault(
+                    i + 1,
+                    "a second run begins; analyze one at a time".to_owned(),
+                ));
+            }
+            Record::Run(mut of_run) => {
+                let source = &of_run.source;
+                let size = source.width.zip(source.height);
+                run.size = size.map(|(width, height)| SizePx { width, height });
+                of_run.analysis_sha256 = config.analysis_sha256();
+                run.sink = Some(match arguments.format {
+                    AnalyzeFormat::Jsonl => {
+                        Box::new(JsonlSink::new(Lines::open(output)?, &of_run, true)?)
+                    }
+                    AnalyzeFormat::Mot => Box::new(MotSink::open(output)?),
+                });
+            }
+            Record::Frame(_) if run.sink.is_none() => {
+                return Err(fault(i + 1, "there is no run record before it".to_owned()));
+            }
+            Record::Frame(frame) => {
+                run.flush(|| unknown_size(line_of_frame))?;
+                line_of_frame = i + 1;
+                run.held = Some(without_analysis(frame));
+            }
+            Record::Event(event) => {
+                if let Some(frame) = run.held.as_mut().filter(|_| is_of_pixels(&event)) {
+                    frame.events.push(event);
+                }
+            }
+            Record::End(end) => {
+                run.flush(|| unknown_size(line_of_frame))?;
+                if let Some(mut sink) = run.sink.take() {
+                    sink.finish(&end)?;
+                }
+            }
+        }
+    }
+    // Records without an end were cut off; what is there is analyzed.
+    run.flush(|| fault(line_of_frame, "the frame's size is not known".to_owned()))
+}
+
+/// An analysis under way.
+struct Analysis {
+    analyst: Analyzer,
+    sink: Option<Box<dyn RecordSink>>,
+    /// Of all frames, if they have the same.
+    size: Option<SizePx>,
+    /// The last frame, whose events may follow.
+    held: Option<FrameRecord>,
+}
+
+impl Analysis {
+    /// Analyzes and writes the last frame.
+    fn flush(&mut self, unknown_size: impl FnOnce() -> Failure) -> Result<(), Failure> {
+        let (Some(mut frame), Some(sink)) = (self.held.take(), &mut self.sink) else {
+            return Ok(());
+        };
+        let own = frame.size.map(|[width, height]| SizePx { width, height });
+        let size = own.or(self.size).ok_or_else(unknown_size)?;
+        self.analyst.update(&mut frame, size);
+        sink.frame(&frame)?;
+        Ok(())
+    }
+}
+
+fn is_of_pixels(event: &EventRecord) -> bool {
+    OF_PIXELS.contains(&event.kind.as_str())
+}
+
+/// The record as it was before anything was made of it.
+fn without_analysis(mut frame: FrameRecord) -> FrameRecord {
+    frame.tracks = None;
+    for detection in frame.detections.iter_mut().chain(&mut frame.faint) {
+        detection.track_id = None;
+        detection.zones.clear();
+    }
+    frame
+}

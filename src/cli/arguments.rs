@@ -1,0 +1,267 @@
+//! The command line: what was typed, as it was typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mobilens_nn::KernelChoice;
+
+/// Real-time detection for security cameras and drones, described by one YAML file.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mobilens",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Exit status: 0 done, 1 the run failed, 2 usage or configuration."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The pipeline to run.
+    #[arg(value_name = "PIPELINE.yaml", required = true)]
+    pub pipeline: Option<PathBuf>,
+    /// Replace the source: a clip, a picture, a folder of pictures, rtsp://, or `-` for Y4M from
+    /// standard input.
+    #[arg(long, value_name = "PATH|URL")]
+    pub input: Option<String>,
+    /// No window; JSON lines to standard output unless a sink says otherwise.
+    #[arg(long)]
+    pub headless: bool,
+    /// Where the JSON goes, instead of the pipeline's own JSON sinks.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// What is written: a line for each record, one COCO results array, or the MOTChallenge's lines.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// Compare the run with saved records; the first difference ends it with exit status 1.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub expect: Option<PathBuf>,
+    /// Stop after N frames.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub frames: Option<u64>,
+    /// When recorded frames are due: as fast as possible, or at their own time.
+    #[arg(long, value_enum, value_name = "PACE")]
+    pub pace: Option<CliPace>,
+    /// Override a key of the pipeline, e.g. `--set detect.score_threshold=0.3`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Jsonl,
+    Coco,
+    Mot,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CliPace {
+    Fast,
+    Realtime,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Find every fault of pipelines without running them.
+    Check {
+        /// The pipelines.
+        #[arg(required = true, value_name = "PIPELINE.yaml")]
+        pipelines: Vec<PathBuf>,
+    },
+    /// Print the JSON Schema of the pipeline's YAML.
+    Schema {
+        /// Of the JSON lines instead.
+        #[arg(long, conflicts_with = "card")]
+        records: bool,
+        /// Of the model cards instead.
+        #[arg(long)]
+        card: bool,
+    },
+    /// List cameras, their formats and rates.
+    Devices,
+    /// Measure the latency of a model, or the cost of each stage of a pipeline.
+    Bench(BenchArgs),
+    /// Track, count and watch again, from the records of a run, without its video or model.
+    Analyze(AnalyzeArgs),
+    /// Draw where tracked objects went.
+    Plot(PlotArgs),
+    /// Measure how good results are where the truth is known.
+    #[command(subcommand)]
+    Eval(EvalCommand),
+    /// Show a model's layers: what runs where, and what it costs.
+    Inspect {
+        /// An ONNX model.
+        #[arg(value_name = "MODEL.onnx")]
+        model: PathBuf,
+    },
+}
+
+/// What to measure and how.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// An ONNX model, or a pipeline's YAML.
+    #[arg(value_name = "MODEL.onnx|PIPELINE.yaml")]
+    pub target: PathBuf,
+    /// Threads inside one inference.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub threads: Option<u16>,
+    /// Measured runs of a model (default 50), or frames of a pipeline (default: all).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub iters: Option<u32>,
+    /// Only these classes of a detector, by the labels of the card beside the model.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub classes: Vec<String>,
+    /// What runs the hot operators of a model.
+    #[arg(long, value_enum, default_value_t)]
+    pub kernels: Kernels,
+    /// Also print the time of each step of a model.
+    #[arg(long, conflicts_with = "json")]
+    pub layers: bool,
+    /// One JSON line instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What kind of results.
+#[derive(Debug, Subcommand)]
+pub enum EvalCommand {
+    /// Mean IoU, IoU of each class and pixel accuracy of a pipeline that segments.
+    Segmentation(EvalSegmentationArgs),
+    /// COCO's AP and AR of saved results, or of a pipeline that detects on pictures.
+    Detection(EvalDetectionArgs),
+    /// MOTA, IDF1 and HOTA of tracks in the MOTChallenge's format.
+    Tracking(EvalTrackingArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["results", "pipeline"])))]
+pub struct EvalDetectionArgs {
+    /// The pipeline, whose model and `detect` are used.
+    #[arg(value_name = "PIPELINE.yaml")]
+    pub pipeline: Option<PathBuf>,
+    /// COCO instance annotations; may be repeated.
+    #[arg(long, value_name = "FILE.json", required = true)]
+    pub coco: Vec<PathBuf>,
+    /// A COCO results file, instead of a pipeline.
+    #[arg(long, value_name = "FILE.json")]
+    pub results: Option<PathBuf>,
+    /// A folder of pictures named after their image ids; may be repeated.
+    #[arg(long, value_name = "DIR")]
+    pub images: Vec<PathBuf>,
+    /// Override a key of the pipeline; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// One JSON line instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct EvalTrackingArgs {
+    /// A folder with gt.txt or gt/gt.txt, or a folder of such folders.
+    #[arg(long, value_name = "DIR", required = true)]
+    pub mot: PathBuf,
+    /// The tracks: a file, or a folder with NAME.txt for each sequence; default: test.txt beside
+    /// each truth.
+    #[arg(long, value_name = "FILE|DIR")]
+    pub results: Option<PathBuf>,
+    /// One JSON line a sequence instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct AnalyzeArgs {
+    /// The JSON lines of a run, or `-` for standard input.
+    #[arg(value_name = "RECORDS.jsonl")]
+    pub records: PathBuf,
+    /// The pipeline, of which `detect`, `track`, `zones` and `lines` are used.
+    #[arg(value_name = "PIPELINE.yaml")]
+    pub pipeline: PathBuf,
+    /// Where the records go; default: standard output.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// What is written: records, or tracks in the MOTChallenge's format.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: AnalyzeFormat,
+    /// Override a key of the pipeline; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AnalyzeFormat {
+    #[default]
+    Jsonl,
+    Mot,
+}
+
+#[derive(Debug, Args)]
+pub struct PlotArgs {
+    /// The JSON lines of a run that tracked.
+    #[arg(value_name = "RECORDS.jsonl")]
+    pub records: PathBuf,
+    /// The picture to write (.png or .jpg).
+    #[arg(short, long, value_name = "HEAT.png")]
+    pub output: PathBuf,
+    /// A picture to draw on, for instance a frame of the clip.
+    #[arg(long, value_name = "PICTURE")]
+    pub background: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("truth").required(true).args(["instances", "masks"])))]
+pub struct EvalSegmentationArgs {
+    /// The pipeline, whose model and `segment` are used.
+    #[arg(value_name = "PIPELINE.yaml")]
+    pub pipeline: PathBuf,
+    /// A folder of pictures; may be repeated.
+    #[arg(long, value_name = "DIR", required = true)]
+    pub images: Vec<PathBuf>,
+    /// COCO instance annotations of the pictures; may be repeated.
+    #[arg(long, value_name = "FILE.json")]
+    pub instances: Vec<PathBuf>,
+    /// A folder of masks: NAME.png or NAME_mask.png for a picture NAME.
+    #[arg(long, value_name = "DIR")]
+    pub masks: Option<PathBuf>,
+    /// Override a key of the pipeline; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// One JSON line instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// See [`KernelChoice`].
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Kernels {
+    /// The kernels for the widest vectors of this machine.
+    #[default]
+    Auto,
+    /// tract alone.
+    Tract,
+    /// The kernels in plain Rust.
+    Portable,
+    /// The kernels for AVX2 and FMA.
+    Avx2,
+    /// The kernels for AVX-512.
+    Avx512,
+}
+
+impl From<Kernels> for KernelChoice {
+    fn from(kernels: Kernels) -> Self {
+        match kernels {
+            Kernels::Auto => Self::Auto,
+            Kernels::Tract => Self::Tract,
+            Kernels::Portable => Self::Portable,
+            Kernels::Avx2 => Self::Avx2,
+            Kernels::Avx512 => Self::Avx512,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `mobilens eval detection`.
+
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use mobilens::config::{self, Override};
+use mobilens::eval::{CocoBoxes, read_results};
+use mobilens::pipeline::{InferenceLatency, Model};
+use mobilens::records::{CocoResult, RecordBuilder, image_id_from_name};
+use serde_json::json;
+
+use super::{Failure, look_at_folder};
+use crate::cli::arguments::EvalDetectionArgs;
+use crate::cli::print;
+
+/// The figures in pycocotools' order.
+const NAMES: [&str; 12] = [
+    "AP",
+    "AP50",
+    "AP75",
+    "AP_small",
+    "AP_medium",
+    "AP_large",
+    "AR_1",
+    "AR_10",
+    "AR_100",
+    "AR_small",
+    "AR_medium",
+    "AR_large",
+];
+
+/// COCO's twelve figures of saved results, or of a pipeline on pictures.
+pub fn detection(arguments: &EvalDetectionArgs) -> Result<(), Failure> {
+    let mut truth = CocoBoxes::default();
+    for file in &arguments.coco {
+        truth.add(file)?;
+    }
+    let results = match (&arguments.results, &arguments.pipeline) {
+        (Some(results), _) => read_results(results)?,
+        (None, Some(_)) => look(arguments, &truth)?,
+        (None, None) => unreachable!("the command line wants one of them"),
+    };
+    let strangers = results.iter().filter(|r| !truth.knows(r.image_id)).count();
+    if strangers > 0 {
+        let all = results.len();
+        let why = format!("{strangers} of {all} results are of pictures without annotations");
+        return Err(Failure::Other(why));
+    }
+    let figures = truth.figures(&results);
+    let figures = NAMES
+        .iter()
+        .zip(figures.precision.into_iter().chain(figures.recall));
+    if arguments.json {
+        let line: serde_json::Map<_, _> = figures
+            .map(|(name, value)| ((*name).to_owned(), json!(value)))
+            .collect();
+        print(&serde_json::Value::Object(line).to_string());
+        return Ok(());
+    }
+    for (name, value) in figures {
+        if value < 0.0 {
+            print(&format!("{name:<10} -"));
+        } else {
+            print(&format!("{name:<10} {value:.3}"));
+        }
+    }
+    Ok(())
+}
+
+/// Looks at the pictures that have annotations.
+fn look(arguments: &EvalDetectionArgs, truth: &CocoBoxes) -> Result<Vec<CocoResult>, Failure> {
+    let overrides = arguments.overrides.iter().map(|o| Override::parse(o));
+    let overrides = overrides.collect::<Result<Vec<_>, _>>()?;
+    let pipeline = arguments.pipeline.as_deref().unwrap_or("".as_ref());
+    let config = config::load(pipeline, &overrides)?;
+    let model = Model::load(&config)?;
+    if !matches!(model, Model::Detector(_)) {
+        let why = format!("{} does not detect", config.card.name);
+        return Err(Failure::Other(why));
+    }
+    if arguments.images.is_empty() {
+        return Err(Failure::Other(
+            "a pipeline needs pictures: --images DIR".to_owned(),
+        ));
+    }
+    let threads = available_parallelism().map_or(1, usize::from);
+    let mut chain = model.chain(threads, &InferenceLatency::default(), &Arc::default())?;
+    let recorder = RecordBuilder {
+        labels: Arc::new(config.card.labels()),
+        ..RecordBuilder::default()
+    };
+    let mut results = Vec::new();
+    for folder in &arguments.images {
+        let is_known =
+            |name: &str, _| Ok(image_id_from_name(name).is_some_and(|id| truth.knows(id)));
+        look_at_folder(folder, &mut *chain, is_known, |meta, size, prediction| {
+            let record = recorder.frame(meta, size, 0, &prediction);
+            let of_frame = CocoResult::from_frame(&record);
+            results.extend(of_frame.map_err(|e| Failure::Other(e.to_string()))?);
+            Ok(())
+        })?;
+    }
+    Ok(results)
+}

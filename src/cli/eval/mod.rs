@@ -1,0 +1,106 @@
+//! `mobilens eval`: how good results are, where the truth is known.
+
+mod detection;
+mod segmentation;
+mod tracking;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mobilens::capture::{CaptureError, Captured, ImagesSource, Source};
+use mobilens::config::ConfigFaults;
+use mobilens::eval::EvalError;
+use mobilens::flow::StopSignal;
+use mobilens::frame::{FrameMeta, InferencePlan, Packet};
+use mobilens::pipeline::{Chain, ModelError, Progress};
+use mobilens::postprocess::Prediction;
+use mobilens_image::SizePx;
+use mobilens_nn::NnError;
+
+use crate::cli::arguments::EvalCommand;
+
+use super::{DONE, FAILED, USAGE, say};
+
+/// Why an evaluation did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigFaults),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Network(#[from] NnError),
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    #[error(transparent)]
+    Truth(#[from] EvalError),
+    #[error("{0}")]
+    Other(String),
+    #[error("{0}")]
+    Run(String),
+}
+
+/// Evaluates; 2 for what the command or a file is to blame for.
+pub fn eval(command: &EvalCommand) -> u8 {
+    let evaluated = match command {
+        EvalCommand::Segmentation(arguments) => segmentation::segmentation(arguments),
+        EvalCommand::Detection(arguments) => detection::detection(arguments),
+        EvalCommand::Tracking(arguments) => tracking::tracking(arguments),
+    };
+    match evaluated {
+        Ok(()) => DONE,
+        Err(failure) => {
+            say(&failure.to_string());
+            match failure {
+                Failure::Run(_) => FAILED,
+                _ => USAGE,
+            }
+        }
+    }
+}
+
+/// Has `chain` look at the pictures of a folder that `is_wanted` by name; gives each to `seen`.
+fn look_at_folder(
+    folder: &Path,
+    chain: &mut dyn Chain,
+    mut is_wanted: impl FnMut(&str, SizePx) -> Result<bool, Failure>,
+    mut seen: impl FnMut(&FrameMeta, SizePx, Prediction) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut source = ImagesSource::open(folder, 1.0)?;
+    let progress = Progress::on_terminal(source.info().frames, true);
+    let stop = StopSignal::new();
+    let mut frame = 0;
+    loop {
+        let (image, pts, name) = match source.next(&stop)? {
+            Captured::Frame { image, pts, name } => (image, pts, name),
+            Captured::Undecodable { why, .. } => {
+                say(&why);
+                continue;
+            }
+            Captured::Lost { .. } | Captured::Back { .. } => continue,
+            Captured::End => return Ok(()),
+        };
+        progress.frame_done();
+        let size = image.size();
+        if !is_wanted(name.as_deref().unwrap_or_default(), size)? {
+            continue;
+        }
+        let meta = FrameMeta {
+            stream: "eval".into(),
+            frame,
+            pts,
+            captured_at: Instant::now(),
+            name,
+            telemetry: None,
+        };
+        frame += 1;
+        let packet = Packet {
+            meta,
+            image: Arc::new(image),
+            payload: InferencePlan::default(),
+        };
+        let packet = chain.run(packet).map_err(Failure::Run)?;
+        seen(&packet.meta, size, packet.payload)?;
+    }
+}

@@ -1,0 +1,93 @@
+//! `mobilens eval segmentation`.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use mobilens::config::{self, Override};
+use mobilens::eval::{Confusion, Instances, MaskFolder, Truth};
+use mobilens::pipeline::{InferenceLatency, Model};
+use serde_json::json;
+
+use super::{Failure, look_at_folder};
+use crate::cli::arguments::EvalSegmentationArgs;
+use crate::cli::print;
+
+/// Mean IoU of a pipeline that segments.
+pub fn segmentation(arguments: &EvalSegmentationArgs) -> Result<(), Failure> {
+    let overrides = arguments.overrides.iter().map(|o| Override::parse(o));
+    let overrides = overrides.collect::<Result<Vec<_>, _>>()?;
+    let config = config::load(&arguments.pipeline, &overrides)?;
+    let labels = config.card.labels();
+    let model = Model::load(&config)?;
+    if !matches!(model, Model::Segmenter(_)) {
+        let why = format!("{} does not segment", config.card.name);
+        return Err(Failure::Other(why));
+    }
+    let truth: Box<dyn Truth> = match &arguments.masks {
+        Some(dir) => Box::new(MaskFolder::open(dir)?),
+        None => {
+            let files = arguments.instances.iter().map(PathBuf::as_path);
+            Box::new(Instances::open(files, &labels)?)
+        }
+    };
+    let threads = available_parallelism().map_or(1, usize::from);
+    let mut chain = model.chain(threads, &InferenceLatency::default(), &Arc::default())?;
+    let mut confusion = Confusion::new(config.card.labels.len());
+    let (mut pictures, mut unknown) = (0_u64, 0_u64);
+    for folder in &arguments.images {
+        let true_mask = RefCell::new(None);
+        look_at_folder(
+            folder,
+            &mut *chain,
+            |name, size| {
+                let mask = truth.of(name, size)?;
+                unknown += u64::from(mask.is_none());
+                let is_known = mask.is_some();
+                true_mask.replace(mask);
+                Ok(is_known)
+            },
+            |_, _, prediction| {
+                pictures += 1;
+                if let (Some(truth), Some(seen)) = (true_mask.take(), prediction.segmentation) {
+                    confusion.add(&truth, &seen.mask);
+                }
+                Ok(())
+            },
+        )?;
+    }
+    let Some(mean) = confusion.mean_iou() else {
+        let why = "none of the pictures has a truth; masks and annotations go by file name";
+        return Err(Failure::Other(why.to_owned()));
+    };
+    let accuracy = confusion.pixel_accuracy().unwrap_or(0.0);
+    let iou = confusion.iou();
+    let named = || (0_u32..).map(|id| labels.name(id).to_owned()).zip(&iou);
+    if arguments.json {
+        let classes: serde_json::Map<_, _> = named()
+            .map(|(name, iou)| (name, iou.map_or(serde_json::Value::Null, |iou| json!(iou))))
+            .collect();
+        let line = json!({
+            "model": config.card.name, "pictures": pictures, "without_truth": unknown,
+            "mean_iou": mean, "pixel_accuracy": accuracy, "iou": classes,
+        });
+        print(&line.to_string());
+        return Ok(());
+    }
+    for (name, iou) in named() {
+        match iou {
+            Some(iou) => print(&format!("{name:<16} {iou:.3}")),
+            None => print(&format!("{name:<16} -")),
+        }
+    }
+    print(&format!(
+        "mean IoU {mean:.3}, pixel accuracy {accuracy:.3}, {pictures} pictures{}",
+        if unknown > 0 {
+            format!(" ({unknown} more have no truth)")
+        } else {
+            String::new()
+        }
+    ));
+    Ok(())
+}

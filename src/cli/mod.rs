@@ -1,0 +1,239 @@
+//! What each command does; errors end here, as one line each and an exit code.
+
+mod analyze;
+mod arguments;
+mod bench;
+mod eval;
+mod inspect;
+mod plot;
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mobilens::capture::{CameraMode, list_cameras};
+use mobilens::config::{self, CardConfig, ConfigFaults, LoadedPipeline, Override, RunArguments};
+use mobilens::flow::{StopReason, StopSignal, panic_message};
+use mobilens::pipeline::{self, Model, Outcome, RunError, RunOptions};
+use mobilens::records::Record;
+
+pub use arguments::Cli;
+use arguments::{CliPace, Command, Format, RunArgs};
+
+/// Done.
+pub const DONE: u8 = 0;
+/// The run failed.
+pub const FAILED: u8 = 1;
+/// Usage or configuration.
+pub const USAGE: u8 = 2;
+/// A second Ctrl-C, as shells count signals.
+const INTERRUPTED_TWICE: i32 = 130;
+
+/// Runs the command and says how it went.
+pub fn dispatch(cli: Cli) -> ExitCode {
+    // Threads report panics of their own as failures; what a hook would print is for developers.
+    std::panic::set_hook(Box::new(|info| tracing::debug!("{info}")));
+    let code = catch_unwind(AssertUnwindSafe(|| command(cli))).unwrap_or_else(|panic| {
+        say(&format!("internal error: {}", panic_message(&*panic)));
+        FAILED
+    });
+    ExitCode::from(code)
+}
+
+fn command(cli: Cli) -> u8 {
+    match cli.command {
+        None => run(cli.run),
+        Some(Command::Check { pipelines }) => check(&pipelines),
+        Some(Command::Schema { records, card }) => print_schema(records, card),
+        Some(Command::Devices) => devices(),
+        Some(Command::Bench(arguments)) => bench::bench(&arguments),
+        Some(Command::Analyze(arguments)) => analyze::analyze(&arguments),
+        Some(Command::Plot(arguments)) => plot::plot(&arguments),
+        Some(Command::Eval(command)) => eval::eval(&command),
+        Some(Command::Inspect { model }) => inspect::inspect(&model),
+    }
+}
+
+/// One line, or several, on standard error.
+pub fn say(text: &str) {
+    for line in text.lines() {
+        let _ = writeln!(std::io::stderr(), "mobilens: {line}");
+    }
+}
+
+/// Text on standard output; a reader that went away has had enough.
+pub fn print(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// 2 for what the configuration is to blame for, 1 for what the machine or the files are.
+pub fn exit_code_of(error: &RunError) -> u8 {
+    match error {
+        RunError::Model(_) | RunError::Network(_) => USAGE,
+        RunError::Capture(_) | RunError::Sink(_) | RunError::Thread(_) => FAILED,
+    }
+}
+
+fn run(args: RunArgs) -> u8 {
+    let options = RunOptions {
+        frames: args.frames,
+        expect: args.expect.clone(),
+        progress: true,
+        discard: false,
+    };
+    let configs = match configure(args) {
+        Ok(configs) => configs,
+        Err(faults) => {
+            say(&faults.to_string());
+            return USAGE;
+        }
+    };
+    let stop = StopSignal::new();
+    stop_on_signals(&stop);
+    let outcomes = match app::run_streams(configs, &options, &stop) {
+        Ok(outcomes) => outcomes,
+        Err(error) => {
+            say(&error.to_string());
+            return exit_code_of(&error);
+        }
+    };
+    let several = outcomes.len() > 1;
+    let mut code = DONE;
+    for Outcome { stream, result } in outcomes {
+        let prefix = if several {
+            format!("{stream}: ")
+        } else {
+            String::new()
+        };
+        match result {
+            Ok(report) => {
+                let _ = write!(std::io::stderr(), "{report}");
+                for failure in &report.failures {
+                    say(&format!("{prefix}failed: {failure}"));
+                    code = code.max(FAILED);
+                }
+            }
+            Err(error) => {
+                say(&format!("{prefix}{error}"));
+                code = code.max(exit_code_of(&error));
+            }
+        }
+    }
+    code
+}
+
+/// The pipeline under everything that the command line says.
+fn configure(args: RunArgs) -> Result<Vec<LoadedPipeline>, ConfigFaults> {
+    let overrides = args
+        .overrides
+        .iter()
+        .map(|text| Override::parse(text))
+        .collect::<Result<Vec<_>, _>>()?;
+    let pipeline = args.pipeline.unwrap_or_default();
+    let mut arguments = RunArguments {
+        input: args.input,
+        headless: args.headless,
+        output: args.output,
+        format: args.format.map(|format| match format {
+            Format::Jsonl => config::JsonFormat::Jsonl,
+            Format::Coco => config::JsonFormat::Coco,
+            Format::Mot => config::JsonFormat::Mot,
+        }),
+        pace: args.pace.map(|pace| match pace {
+            CliPace::Fast => config::PaceConfig::Fast,
+            CliPace::Realtime => config::PaceConfig::Realtime,
+        }),
+    };
+    if arguments.output.as_deref() == Some("".as_ref()) {
+        arguments.output = None;
+    }
+    config::load_all(&pipeline, &overrides, &arguments)
+}
+
+/// The first Ctrl-C or SIGTERM asks for the end, a second one leaves at once.
+fn stop_on_signals(stop: &StopSignal) {
+    let (stop, asked) = (stop.clone(), AtomicBool::new(false));
+    let handler = move || {
+        if asked.swap(true, Ordering::SeqCst) {
+            std::process::exit(INTERRUPTED_TWICE);
+        }
+        stop.stop(StopReason::Interrupted);
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        tracing::warn!("signals are not caught: {error}");
+    }
+}
+
+fn check(pipelines: &[PathBuf]) -> u8 {
+    let mut code = DONE;
+    for pipeline in pipelines {
+        let checked = config::load_all(pipeline, &[], &RunArguments::default())
+            .map_err(|faults| faults.to_string())
+            .and_then(|configs| {
+                Model::load_shared(&configs)
+                    .map_err(|error| format!("{}: {error}", pipeline.display()))
+            });
+        match checked {
+            Ok(_) => print(&format!("{}: ok", pipeline.display())),
+            Err(faults) => {
+                say(&faults);
+                code = USAGE;
+            }
+        }
+    }
+    code
+}
+
+fn print_schema(records: bool, card: bool) -> u8 {
+    let schema = match (records, card) {
+        (true, _) => config::schema_of::<Record>(),
+        (_, true) => config::schema_of::<CardConfig>(),
+        _ => config::pipeline_schema(),
+    };
+    match serde_json::to_string_pretty(&schema) {
+        Ok(text) => {
+            print(&text);
+            DONE
+        }
+        Err(error) => {
+            say(&error.to_string());
+            FAILED
+        }
+    }
+}
+
+fn devices() -> u8 {
+    let cameras = list_cameras();
+    if cameras.is_empty() {
+        say("there is no camera");
+    }
+    for camera in cameras {
+        print(&format!("{}  {}", camera.device, camera.name));
+        let mut modes = camera.modes;
+        modes.sort_by(|a, b| {
+            let key = |m: &CameraMode| (m.fourcc.clone(), m.width, m.height);
+            key(a).cmp(&key(b)).then(b.fps.total_cmp(&a.fps))
+        });
+        for of_size in
+            modes.chunk_by(|a, b| (&a.fourcc, a.width, a.height) == (&b.fourcc, b.width, b.height))
+        {
+            let rates: Vec<String> = of_size
+                .iter()
+                .map(|m| format!("{}", (m.fps * 100.0).round() / 100.0))
+                .collect();
+            let CameraMode {
+                fourcc,
+                width,
+                height,
+                ..
+            } = &of_size[0];
+            print(&format!(
+                "  {fourcc} {width}x{height}  {} fps",
+                rates.join(" ")
+            ));
+        }
+    }
+    DONE
+}

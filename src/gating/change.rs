@@ -1,0 +1,286 @@
+//! What changed since somebody last looked.
+//!
+//! Each value of a frame is held against the plane that was there at the last look. Three things
+//! that are no motion are let pass: brightness that changes all over (the median of all differences
+//! is taken off), a camera that shakes (a value need only lie within what its neighbours were), and
+//! noise and flicker (each place knows how much it usually changes from frame to frame).
+
+use super::LumaPlane;
+use mobilens_image::RectPx;
+
+/// Grey levels beyond what its neighbours were that make a change.
+const LEVELS: i16 = 12;
+/// Grey levels, in the mean, by which two frames of different scenes differ.
+const CUT_LEVELS: u64 = 30;
+/// How much of its usual change a place forgets with each frame, as a shift.
+const FORGET_SHIFT: u32 = 5;
+/// Cells of the map along a changed area's side.
+const CELL: usize = 4;
+
+/// What changed since somebody last looked.
+#[derive(Clone, Debug, Default)]
+pub struct ChangeDetector {
+    before: LumaPlane,
+    /// The least and greatest values around each place at the last look.
+    low: Vec<u8>,
+    high: Vec<u8>,
+    /// How much each place usually changes, in 1/16 grey levels.
+    usual: Vec<u16>,
+    changed: Vec<bool>,
+    is_known: bool,
+    shift: i16,
+}
+
+impl ChangeDetector {
+    /// Takes in the next frame; says whether it shows another scene.
+    pub fn next(&mut self, plane: &LumaPlane) -> bool {
+        let n = plane.data.len();
+        let is_same_size = self.before.width == plane.width && self.before.data.len() == n;
+        let mut is_cut = false;
+        if is_same_size {
+            let shift = median_difference(&self.before.data, &plane.data);
+            let mut sum = 0;
+            for ((usual, a), b) in self
+                .usual
+                .iter_mut()
+                .zip(&self.before.data)
+                .zip(&plane.data)
+            {
+                let difference = (i16::from(*b) - i16::from(*a) - shift).unsigned_abs();
+                sum += u64::from(difference);
+                // What passes by is no flicker: one frame moves it by a grey level at most.
+                let target = (difference * 16).min(*usual + 16 * 8);
+                let grows = i32::from(target) - i32::from(*usual);
+                *usual = (i32::from(*usual) + (grows >> FORGET_SHIFT)) as u16;
+            }
+            is_cut = sum > CUT_LEVELS * n as u64;
+        } else {
+            self.usual = vec![0; n];
+            self.is_known = false;
+        }
+        if is_cut {
+            self.is_known = false;
+            self.usual.fill(0);
+        }
+        self.before.clone_from(plane);
+        self.compare();
+        is_cut
+    }
+
+    /// The last frame is looked at: from now on, changes are changes from it.
+    pub fn remember(&mut self) {
+        let (width, height) = (self.before.width, self.before.height);
+        let data = &self.before.data;
+        self.low.clone_from(data);
+        self.high.clone_from(data);
+        let mut spread = |from: usize, to: usize| {
+            self.low[to] = self.low[to].min(data[from]);
+            self.high[to] = self.high[to].max(data[from]);
+        };
+        for y in 0..height {
+            for x in 0..width {
+                let at = y * width + x;
+                for ny in y.saturating_sub(1)..(y + 2).min(height) {
+                    for nx in x.saturating_sub(1)..(x + 2).min(width) {
+                        spread(ny * width + nx, at);
+                    }
+                }
+            }
+        }
+        self.is_known = true;
+    }
+
+    /// Share of the picture that changed since the last look; all of it if nobody ever looked.
+    pub fn share(&self) -> f64 {
+        if !self.is_known {
+            return 1.0;
+        }
+        let changed = self.changed.iter().filter(|c| **c).count();
+        changed as f64 / self.changed.len().max(1) as f64
+    }
+
+    /// The areas that changed, in pixels of the frame: boxes around connected cells, largest first.
+    pub fn areas(&self) -> Vec<RectPx> {
+        let (width, height) = (self.before.width, self.before.height);
+        let (columns, rows) = (width.div_ceil(CELL), height.div_ceil(CELL));
+        let mut cells = vec![false; columns * rows];
+        for (at, _) in self
+            .changed
+            .iter()
+            .enumerate()
+            .filter(|(_, changed)| **changed)
+        {
+            cells[at / width / CELL * columns + at % width / CELL] = true;
+        }
+        let mut areas = Vec::new();
+        for start in 0..cells.len() {
+            if !cells[start] {
+                continue;
+            }
+            let (mut x0, mut y0, mut x1, mut y1) = (columns, rows, 0, 0);
+            let mut open = vec![start];
+            cells[start] = false;
+            while let Some(at) = open.pop() {
+                let (x, y) = (at % columns, at / columns);
+                (x0, y0, x1, y1) = (x0.min(x), y0.min(y), x1.max(x), y1.max(y));
+                for ny in y.saturating_sub(1)..(y + 2).min(rows) {
+                    for nx in x.saturating_sub(1)..(x + 2).min(columns) {
+                        if std::mem::take(&mut cells[ny * columns + nx]) {
+                            open.push(ny * columns + nx);
+                        }
+                    }
+                }
+            }
+            let px = (CELL * self.before.step) as f32;
+            areas.push(RectPx {
+                x: x0 as f32 * px,
+                y: y0 as f32 * px,
+                width: (x1 + 1 - x0) as f32 * px,
+                height: (y1 + 1 - y0) as f32 * px,
+            });
+        }
+        areas.sort_by(|a, b| b.area().total_cmp(&a.area()));
+        areas
+    }
+
+    /// Marks each place whose value is none that was around it at the last look.
+    fn compare(&mut self) {
+        let n = self.before.data.len();
+        self.changed.clear();
+        if !self.is_known {
+            self.changed.resize(n, true);
+            return;
+        }
+        // The middle of what was around stands for the value that was there.
+        let middles: Vec<u8> = self
+            .low
+            .iter()
+            .zip(&self.high)
+            .map(|(l, h)| l.midpoint(*h))
+            .collect();
+        self.shift = median_difference(&middles, &self.before.data);
+        let bounds = self.low.iter().zip(&self.high).zip(&self.usual);
+        let marks = self
+            .before
+            .data
+            .iter()
+            .zip(bounds)
+            .map(|(value, ((low, high), usual))| {
+                let value = i16::from(*value) - self.shift;
+                let slack = LEVELS + (usual * 3 / 16) as i16;
+                value < i16::from(*low) - slack || value > i16::from(*high) + slack
+            });
+        self.changed.extend(marks);
+        // One place by itself is noise.
+        let width = self.before.width.max(1);
+        let lone: Vec<usize> = (0..n)
+            .filter(|at| self.changed[*at])
+            .filter(|at| {
+                let beside = |offset: isize| {
+                    let other = at.checked_add_signed(offset).filter(|o| *o < n);
+                    other.is_some_and(|o| self.changed[o] && (o % width).abs_diff(at % width) <= 1)
+                };
+                let width = width as isize;
+                ![-1, 1, -width, width].into_iter().any(beside)
+            })
+            .collect();
+        for at in lone {
+            self.changed[at] = false;
+        }
+    }
+}
+
+/// The median of `b - a`.
+fn median_difference(a: &[u8], b: &[u8]) -> i16 {
+    let mut counts = [0_u32; 511];
+    for (a, b) in a.iter().zip(b) {
+        counts[(255 + i16::from(*b) - i16::from(*a)) as usize] += 1;
+    }
+    let half = (a.len().min(b.len()) as u32).div_ceil(2);
+    let mut sum = 0;
+    let median = counts.iter().position(|count| {
+        sum += count;
+        sum >= half
+    });
+    median.unwrap_or(255) as i16 - 255
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texture, with a bright block of 6x6 at `block`.
+    fn plane(block: Option<usize>, brighter: i16, jitter: usize) -> LumaPlane {
+        let (width, height) = (64, 40);
+        let value = |x: usize, y: usize| {
+            let ground = 60 + ((x / 3 * 7 + y / 3 * 13) % 40) as i16;
+            let in_block = block.is_some_and(|b| (b..b + 6).contains(&x) && (10..16).contains(&y));
+            (if in_block { 200 } else { ground } + brighter).clamp(0, 255) as u8
+        };
+        let cells = (0..width * height).map(|i| value(i % width + jitter, i / width));
+        LumaPlane {
+            width,
+            height,
+            step: 4,
+            data: cells.collect(),
+        }
+    }
+
+    #[test]
+    fn light_and_shaking_are_no_motion_but_a_block_is() {
+        let mut change = ChangeDetector::default();
+        assert!(!change.next(&plane(None, 0, 0)));
+        assert_eq!(change.share(), 1.0, "nobody looked yet");
+        change.remember();
+        for (brighter, jitter) in [(0, 0), (25, 0), (-25, 0), (0, 1), (12, 1)] {
+            change.next(&plane(None, brighter, jitter));
+            assert_eq!(change.share(), 0.0, "{brighter} brighter, {jitter} aside");
+        }
+        change.next(&plane(Some(20), 0, 0));
+        assert!(
+            (change.share() - 36.0 / 2560.0).abs() < 0.005,
+            "{}",
+            change.share()
+        );
+        let areas = change.areas();
+        assert_eq!(areas.len(), 1);
+        assert!(
+            areas[0].x <= 80.0 && areas[0].x + areas[0].width >= 104.0,
+            "{areas:?}"
+        );
+        // It is seen, and stays: no change any more.
+        change.remember();
+        change.next(&plane(Some(20), 0, 0));
+        assert_eq!(change.share(), 0.0);
+        // It goes.
+        change.next(&plane(None, 0, 0));
+        assert!(change.share() > 0.004, "all but its border");
+    }
+
+    #[test]
+    fn another_scene_is_a_cut() {
+        let mut change = ChangeDetector::default();
+        change.next(&plane(None, 0, 0));
+        let mut other = plane(None, 0, 0);
+        for (i, value) in other.data.iter_mut().enumerate() {
+            *value = (i * 97 % 251) as u8;
+        }
+        assert!(change.next(&other));
+        assert_eq!(change.share(), 1.0);
+    }
+
+    #[test]
+    fn a_place_that_always_flickers_is_let_pass() {
+        let mut change = ChangeDetector::default();
+        let flicker = |on: bool| plane(on.then_some(30), 0, 0);
+        change.next(&flicker(false));
+        change.remember();
+        change.next(&flicker(true));
+        assert!(change.share() > 0.0);
+        for i in 0..200 {
+            change.next(&flicker(i % 2 == 0));
+        }
+        change.next(&flicker(true));
+        assert_eq!(change.share(), 0.0);
+    }
+}

@@ -1,0 +1,88 @@
+//! Tracking, zones and lines, from the configuration.
+
+use std::sync::Arc;
+
+use crate::analytics::{AnchorPoint, ZoneMonitor};
+use crate::config::{AnchorConfig, LoadedPipeline};
+use crate::postprocess::Labels;
+use crate::track::{Tracker, TrackerParams};
+
+use super::defaults::{SCORE_LOW, SCORE_THRESHOLD};
+use super::zones::polygon;
+use crate::pipeline::stages::analyze::{Analyzer, ClassFilter, CountedLine, MonitoredZone};
+
+/// Defaults of the pipeline's keys.
+const MATCH_IOU: f64 = 0.2;
+const CONFIRM_FRAMES: u32 = 3;
+const MEMORY_MS: u64 = 1500;
+const LEAVE_MS: u64 = 500;
+const HYSTERESIS: f64 = 0.2;
+
+/// For a pipeline that has no fault.
+pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
+    let spec = &pipeline.config;
+    let (mut zones, mut ignored) = (Vec::new(), Vec::new());
+    for (name, zone) in &spec.zones {
+        let Some(polygon) = polygon(pipeline, name) else {
+            continue;
+        };
+        if zone.ignore {
+            ignored.push((polygon, anchor_point(zone.anchor)));
+            continue;
+        }
+        let ms = |ms: Option<u64>| ms.map(|ms| ms as f64);
+        let leave_ms = zone.leave_ms.unwrap_or(LEAVE_MS) as f64;
+        zones.push(MonitoredZone {
+            name: name.clone(),
+            polygon,
+            classes: zone.classes.clone(),
+            anchor: anchor_point(zone.anchor),
+            monitor: ZoneMonitor::new(leave_ms, ms(zone.loiter_ms), ms(zone.update_ms)),
+        });
+    }
+    let lines = spec.lines.iter().map(|(name, line)| CountedLine {
+        name: name.clone(),
+        from: line.from.map(f64::from),
+        to: line.to.map(f64::from),
+        classes: line.classes.clone(),
+        anchor: anchor_point(line.anchor),
+        hysteresis: line.hysteresis.unwrap_or(HYSTERESIS),
+        counter: None,
+    });
+    let tracker = spec.track.as_ref().map(|track| {
+        Tracker::new(TrackerParams {
+            score_low: track.score_low.unwrap_or(SCORE_LOW),
+            match_iou: track.match_iou.unwrap_or(MATCH_IOU),
+            confirm_frames: track.confirm_frames.unwrap_or(CONFIRM_FRAMES),
+            memory_ms: track.memory_ms.unwrap_or(MEMORY_MS) as f64,
+        })
+    });
+    let classes = spec.detect.classes.iter().map(|(label, class)| {
+        let filter = ClassFilter {
+            score_threshold: class.score_threshold,
+            min_px: class.min_px,
+            max_px: class.max_px,
+        };
+        (label.clone(), filter)
+    });
+    Analyzer {
+        labels: Arc::clone(labels),
+        score_threshold: spec
+            .detect
+            .score_threshold
+            .unwrap_or(SCORE_THRESHOLD)
+            .into(),
+        classes: classes.collect(),
+        ignored,
+        tracker,
+        zones,
+        lines: lines.collect(),
+    }
+}
+
+fn anchor_point(anchor: AnchorConfig) -> AnchorPoint {
+    match anchor {
+        AnchorConfig::BottomCenter => AnchorPoint::BottomCenter,
+        AnchorConfig::Center => AnchorPoint::Center,
+    }
+}

@@ -1,0 +1,54 @@
+//! Rules on the area of segmented classes, from the configuration.
+
+use std::time::Duration;
+
+use crate::analytics::{AreaKind, AreaRule};
+use crate::config::{AreaConfig, LoadedPipeline};
+use crate::postprocess::Labels;
+
+use super::zones::polygon;
+
+/// How long an area must last to be an event, where the pipeline does not say.
+const HOLD: Duration = Duration::from_secs(1);
+/// How far back past its limit a share must go, where the pipeline does not say.
+const HYSTERESIS: f64 = 0.1;
+
+/// The rules of a pipeline that has no fault.
+pub fn area_rules(pipeline: &LoadedPipeline, labels: &Labels) -> Vec<AreaRule> {
+    let rules = pipeline.config.segment.rules.iter();
+    rules
+        .filter_map(|rule| {
+            let above = rule.area_above.as_ref().map(|rule| (AreaKind::Above, rule));
+            let below = rule.area_below.as_ref().map(|rule| (AreaKind::Below, rule));
+            let (kind, spec) = above.or(below)?;
+            area_rule(pipeline, labels, kind, spec)
+        })
+        .collect()
+}
+
+fn area_rule(
+    pipeline: &LoadedPipeline,
+    labels: &Labels,
+    kind: AreaKind,
+    spec: &AreaConfig,
+) -> Option<AreaRule> {
+    let zone = spec.zone.as_ref();
+    let word = match kind {
+        AreaKind::Above => "above",
+        AreaKind::Below => "below",
+    };
+    let place = zone.map(|zone| format!(" in {zone}")).unwrap_or_default();
+    let default = format!("{} {word} {}{place}", spec.class, spec.share);
+    Some(AreaRule {
+        name: spec.name.clone().unwrap_or(default),
+        kind,
+        class: u8::try_from(labels.id(&spec.class)?).ok()?,
+        share: spec.share,
+        zone: match zone {
+            Some(zone) => Some((zone.clone(), polygon(pipeline, zone)?)),
+            None => None,
+        },
+        hold: spec.for_ms.map_or(HOLD, Duration::from_millis),
+        hysteresis: spec.hysteresis.unwrap_or(HYSTERESIS),
+    })
+}

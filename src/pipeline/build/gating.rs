@@ -1,0 +1,70 @@
+//! Gating: which frames and regions the network runs on, from the configuration.
+
+use crate::config::{GatingConfig, LoadedPipeline, RegionsOn};
+use crate::gating::{
+    Gating, GatingParams, InferenceInterval, MotionGate, RegionParams, TileParams,
+};
+
+/// Whether the network may look at less than all of every frame.
+pub fn is_gated(pipeline: &LoadedPipeline) -> bool {
+    pipeline.config.gating != GatingConfig::default()
+}
+
+/// Whether pictures are compared, so that it is known when something moves.
+pub fn compares_pictures(pipeline: &LoadedPipeline) -> bool {
+    let gating = &pipeline.config.gating;
+    let regions = gating.regions.as_ref();
+    gating.motion_gate.is_some() || regions.is_some_and(|r| r.on == RegionsOn::Motion)
+}
+
+/// What decides where to look, if there is something to decide, or cuts and the camera's motion are
+/// needed further on.
+pub fn gating(pipeline: &LoadedPipeline, drops: bool) -> Option<Gating> {
+    let spec = &pipeline.config.gating;
+    if !is_gated(pipeline) && pipeline.config.track.is_none() {
+        return None;
+    }
+    let ms = |ms: Option<u64>, default: u64| ms.unwrap_or(default) as f64;
+    let gate = spec.motion_gate.as_ref().map(|gate| MotionGate {
+        share: gate.share.unwrap_or(0.002),
+        force_ms: ms(gate.force_ms, 5000),
+        after_ms: ms(gate.after_ms, 0),
+    });
+    let every = spec.interval.as_ref().and_then(|interval| {
+        let governed = interval
+            .latency_ms
+            .map(|target_ms| InferenceInterval::Latency {
+                target_ms,
+                most: 30,
+            });
+        interval.every.map(InferenceInterval::Frames).or(governed)
+    });
+    let input = &pipeline.card.input;
+    let regions = spec.regions.as_ref().map(|regions| RegionParams {
+        on_tracks: regions.on == RegionsOn::Tracks,
+        most: regions.max.unwrap_or(4) as usize,
+        side_px: input.width_px.max(input.height_px) as f32,
+        whole_ms: ms(regions.whole_ms, 1000),
+    });
+    let tiles = spec.tiles.as_ref().map(|tiles| TileParams {
+        columns: tiles.columns.unwrap_or(2),
+        rows: tiles.rows.unwrap_or(2),
+        overlap: tiles.overlap.unwrap_or(0.2),
+        at_once: tiles.at_once.map(|n| n as usize),
+        budget_ms: tiles.budget_ms,
+        whole: tiles.whole.unwrap_or(true),
+    });
+    let camera = pipeline
+        .config
+        .track
+        .as_ref()
+        .is_some_and(|track| track.camera_motion);
+    let spec = GatingParams {
+        gate,
+        every,
+        regions,
+        tiles,
+        camera,
+    };
+    Some(Gating::new(spec, drops))
+}

@@ -1,0 +1,20 @@
+//! From the configuration to stages that are ready to run.
+
+mod analysis;
+mod areas;
+mod defaults;
+mod detector;
+mod gating;
+mod model;
+mod overlay;
+mod preprocess;
+mod segmenter;
+mod sinks;
+mod source;
+mod stream;
+mod zones;
+
+pub use detector::classes_to_keep;
+pub use model::Model;
+pub use sinks::SharedSinks;
+pub use stream::{build_stream, max_concurrent_frames};

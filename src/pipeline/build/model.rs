@@ -1,0 +1,108 @@
+//! A network of either kind.
+
+use std::sync::Arc;
+
+use crate::config::LoadedPipeline;
+use crate::gating::Feedback;
+use crate::pipeline::options::ModelError;
+use crate::pipeline::stages::detect::{Detector, DetectorModel};
+use crate::pipeline::stages::infer::{InferenceLatency, InferenceWorker};
+use crate::pipeline::stages::segment::{Segmenter, SegmenterModel};
+use mobilens_nn::{LoadOptions, Network, NnError};
+
+use super::detector::{classes_to_keep, detector_model};
+use super::segmenter::segmenter_model;
+
+/// A network of either kind, held against its card.
+#[derive(Clone, Debug)]
+pub enum Model {
+    /// Finds boxes.
+    Detector(Arc<DetectorModel>),
+    /// Gives each pixel a class.
+    Segmenter(Arc<SegmenterModel>),
+}
+
+impl Model {
+    /// Loads the network that `pipeline` names, and checks it against its card.
+    ///
+    /// # Errors
+    /// When it cannot be loaded or does not do what the card says.
+    pub fn load(pipeline: &LoadedPipeline) -> Result<Self, ModelError> {
+        let mut models = Self::load_shared(std::slice::from_ref(pipeline))?;
+        Ok(models.remove(0))
+    }
+
+    /// Loads the one network of several streams; gives what each of them makes of it.
+    ///
+    /// # Errors
+    /// When it cannot be loaded or does not do what the card says.
+    pub fn load_shared(configs: &[LoadedPipeline]) -> Result<Vec<Self>, ModelError> {
+        let Some(LoadedPipeline { card, .. }) = configs.first() else {
+            return Ok(Vec::new());
+        };
+        match (&card.head.ssd, &card.head.deeplab) {
+            (Some(ssd), _) => {
+                let network = load_network(configs)?;
+                let models = configs.iter().map(|pipeline| {
+                    let model = detector_model(pipeline, ssd, network.clone())?;
+                    Ok(Self::Detector(Arc::new(model)))
+                });
+                models.collect()
+            }
+            (None, Some(deeplab)) => {
+                let network = load_network(configs)?;
+                let models = configs.iter().map(|pipeline| {
+                    let model = segmenter_model(pipeline, deeplab, network.clone())?;
+                    Ok(Self::Segmenter(Arc::new(model)))
+                });
+                models.collect()
+            }
+            (None, None) => Err(ModelError::Card {
+                card: card.name.clone(),
+                why: "it has no head".to_owned(),
+            }),
+        }
+    }
+
+    /// A worker's chain that uses `threads` threads inside one inference and tells `feedback` how
+    /// long a look takes.
+    ///
+    /// # Errors
+    /// When the network cannot be made ready to run.
+    pub fn worker(
+        &self,
+        threads: usize,
+        latency: &InferenceLatency,
+        feedback: &Arc<Feedback>,
+    ) -> Result<Box<dyn InferenceWorker>, NnError> {
+        Ok(match self {
+            Self::Detector(model) => Box::new(Detector::new(model, threads, latency, feedback)?),
+            Self::Segmenter(model) => Box::new(Segmenter::new(model, threads, latency)?),
+        })
+    }
+}
+
+/// The network of streams that share it, with the classes that any of them wants.
+fn load_network(configs: &[LoadedPipeline]) -> Result<Network, ModelError> {
+    let card = &configs[0].card;
+    let all = configs
+        .iter()
+        .any(|pipeline| pipeline.config.detect.classes.is_empty());
+    let wanted = |name: &str| {
+        let mut specs = configs
+            .iter()
+            .map(|pipeline| &pipeline.config.detect.classes);
+        specs.any(|classes| classes.contains_key(name))
+    };
+    let (width, height) = (card.input.width_px as usize, card.input.height_px as usize);
+    let options = LoadOptions {
+        keep: if all {
+            None
+        } else {
+            classes_to_keep(card, &wanted)
+        },
+        input: card.head.deeplab.is_some().then_some((height, width)),
+        ..LoadOptions::default()
+    };
+    Ok(Network::load(&card.file, &options)?)
+}

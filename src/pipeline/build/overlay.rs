@@ -1,0 +1,43 @@
+//! The style of the overlay, from the configuration.
+
+use crate::config::LoadedPipeline;
+use crate::overlay::OverlayStyle;
+use crate::postprocess::Labels;
+
+use super::zones::polygon;
+
+/// How results are drawn.
+pub fn overlay_style(pipeline: &LoadedPipeline, labels: &Labels) -> OverlayStyle {
+    let overlay = &pipeline.config.overlay;
+    OverlayStyle {
+        line_px: overlay.line_px,
+        text_px: overlay.text_px,
+        hide_labels: overlay.labels == Some(false),
+        hide_scores: overlay.scores == Some(false),
+        alpha: overlay.alpha,
+        hide_edges: overlay.edges == Some(false),
+        hide_legend: overlay.legend == Some(false),
+        zones: pipeline
+            .config
+            .zones
+            .keys()
+            .filter_map(|zone| polygon(pipeline, zone))
+            .collect(),
+        lines: pipeline
+            .config
+            .lines
+            .values()
+            .map(|line| (line.from, line.to))
+            .collect(),
+        trail_ms: overlay.trail_ms.map(|ms| ms as f64),
+        tracks: pipeline.config.track.is_some(),
+        hide_boxes: false,
+        hide_zones: false,
+        hide_masks: false,
+        colours: overlay
+            .colours
+            .iter()
+            .filter_map(|(label, colour)| Some((labels.id(label)?, colour.rgb())))
+            .collect(),
+    }
+}

@@ -1,0 +1,223 @@
+//! Builds what one stream consists of.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use crate::analytics::AreaRules;
+use crate::capture::SourceInfo;
+use crate::config::{LoadedPipeline, RegionsOn, SinkConfig, WindowConfig, ensure_json};
+use crate::flow::StreamSlot;
+use crate::gating::Feedback;
+use crate::overlay::Overlay;
+use crate::pipeline::options::{RunError, RunOptions};
+use crate::pipeline::progress::Progress;
+use crate::pipeline::stages::infer::{InferenceLatency, InferenceWorker};
+use crate::pipeline::threads::Pipeline;
+use crate::records::{
+    AreaDetail, LabelRecord, ModelRecord, RecordBuilder, RunRecord, SCHEMA_VERSION, SourceRecord,
+};
+use crate::sink::{ExpectSink, Window};
+use crate::telemetry::Locator;
+
+use super::analysis::analyzer;
+use super::areas::area_rules;
+use super::gating::{gating, is_gated};
+use super::model::Model;
+use super::overlay::overlay_style;
+use super::sinks::{SharedSinks, open_sinks};
+use super::source::open_source;
+
+/// A live frame that waited longer is dropped, where the pipeline does not say.
+const MAX_AGE: Duration = Duration::from_millis(500);
+
+/// Opens the source and the sinks that `loaded` names, and builds all that is between, and the
+/// window beside it. `slot` is this stream's, where several share the machine.
+///
+/// # Errors
+/// When one of them cannot be opened.
+pub fn build_stream(
+    mut loaded: LoadedPipeline,
+    model: &Model,
+    options: &RunOptions,
+    slot: Option<StreamSlot>,
+    shared: &mut SharedSinks,
+) -> Result<(Pipeline, Option<Window>), RunError> {
+    let window = open_window(&mut loaded);
+    let has_web = loaded.config.sinks.iter().any(|sink| sink.web.is_some());
+    let source = open_source(&loaded.config, window.is_some() || has_web)?;
+    let (info, drops) = (source.source.info().clone(), source.drops);
+    let labels = Arc::new(loaded.card.labels());
+    let latency = InferenceLatency::default();
+    let (count, threads) = workers_and_threads(&loaded, drops, slot.is_some());
+    let feedback = Arc::<Feedback>::default();
+    let mut workers: Vec<Box<dyn InferenceWorker>> = Vec::new();
+    for _ in 0..count {
+        workers.push(model.worker(threads, &latency, &feedback)?);
+    }
+    let overlay = Overlay::new(overlay_style(&loaded, &labels), Arc::clone(&labels));
+    let run = run_record(&loaded, &info);
+    let mut sinks = open_sinks(&loaded, &run, &labels, &overlay, shared)?;
+    if let Some(expected) = &options.expect {
+        let sink = Box::new(ExpectSink::open(expected)?);
+        sinks.records.push(("4-expect".to_owned(), sink));
+    }
+    for web in &sinks.web {
+        web.views
+            .metrics()
+            .add_latencies(latency.clone().in_order());
+    }
+    let max_age = loaded.config.inference.max_age_ms;
+    let pipeline = Pipeline {
+        stream: loaded.stream.as_str().into(),
+        source,
+        frame_limit: options.frames,
+        workers,
+        latency: latency.in_order(),
+        slot,
+        max_age: max_age.map_or(MAX_AGE, Duration::from_millis),
+        builder: RecordBuilder {
+            labels: Arc::clone(&labels),
+            detail: area_detail(&loaded),
+            locator: locator(&loaded),
+            attends: is_gated(&loaded),
+            sizes: info.size.is_none(),
+        },
+        rules: AreaRules::new(area_rules(&loaded, &labels)),
+        analyzer: analyzer(&loaded, &labels),
+        gating: gating(&loaded, drops),
+        feedback,
+        sinks,
+        overlay,
+        progress: progress(&loaded, options, &info),
+    };
+    Ok((pipeline, window))
+}
+
+/// Opens the pipeline's window. Without a display the run goes on headless, and says so.
+fn open_window(pipeline: &mut LoadedPipeline) -> Option<Window> {
+    let spec: WindowConfig = pipeline
+        .config
+        .sinks
+        .iter()
+        .find_map(|s| s.window.clone())?;
+    let title = spec.title.as_deref().unwrap_or(&pipeline.stream);
+    let (width, height) = (spec.width_px.unwrap_or(960), spec.height_px.unwrap_or(540));
+    match Window::open(title, width as usize, height as usize) {
+        Ok(window) => Some(window),
+        Err(error) => {
+            tracing::warn!("{error}: going on headless, JSON lines go to standard output");
+            ensure_json(pipeline);
+            None
+        }
+    }
+}
+
+fn run_record(pipeline: &LoadedPipeline, info: &SourceInfo) -> RunRecord {
+    let card = &pipeline.card;
+    RunRecord {
+        schema: SCHEMA_VERSION,
+        tool: format!("mobilens {}", env!("CARGO_PKG_VERSION")),
+        stream: pipeline.stream.clone(),
+        source: SourceRecord {
+            kind: info.kind.to_owned(),
+            uri: info.uri.clone(),
+            width: info.size.map(|s| s.width),
+            height: info.size.map(|s| s.height),
+            fps: info.fps,
+        },
+        model: ModelRecord {
+            name: card.name.clone(),
+            sha256: pipeline.model_sha256.clone(),
+            input: [card.input.width_px, card.input.height_px],
+        },
+        labels: card
+            .labels
+            .iter()
+            .map(|l| LabelRecord {
+                id: l.id,
+                name: l.name.clone(),
+            })
+            .collect(),
+        config_sha256: pipeline.sha256(),
+        analysis_sha256: pipeline.analysis_sha256(),
+    }
+}
+
+/// What records say of areas: what was asked for, and the masks that COCO results consist of.
+fn area_detail(pipeline: &LoadedPipeline) -> AreaDetail {
+    let spec = &pipeline.config;
+    AreaDetail {
+        rle: spec.segment.rle || spec.sinks.iter().any(|sink| sink.coco.is_some()),
+        polygons: spec.segment.polygons,
+    }
+}
+
+/// What gives things their place on the ground, if the camera's field of view is known.
+fn locator(pipeline: &LoadedPipeline) -> Option<Locator> {
+    let spec = pipeline.config.telemetry.as_ref()?;
+    Some(Locator {
+        hfov_deg: spec.hfov_deg?,
+        height_m: spec.height_m,
+        gimbal_pitch_deg: spec.gimbal_pitch_deg,
+        gimbal_yaw_deg: spec.gimbal_yaw_deg,
+    })
+}
+
+/// Replay: a worker a core, for frames/s. Live: one worker with all cores, for latency. Streams that
+/// share the machine: one thread for each frame, as many frames at once as it is somebody's turn.
+fn workers_and_threads(pipeline: &LoadedPipeline, live: bool, shares: bool) -> (usize, usize) {
+    let cores = available_parallelism().map_or(1, usize::from);
+    let inference = &pipeline.config.inference;
+    let waits = pipeline
+        .config
+        .gating
+        .regions
+        .as_ref()
+        .is_some_and(|r| r.on == RegionsOn::Tracks);
+    if pipeline.config.segment.smoothing.is_some() || waits {
+        // What looks at frames one after another cannot be shared.
+        return (1, inference.threads.unwrap_or(cores));
+    }
+    if shares {
+        let workers = if live {
+            1
+        } else {
+            max_concurrent_frames(pipeline)
+        };
+        return (workers, inference.threads.unwrap_or(1));
+    }
+    match (inference.workers, inference.threads) {
+        (Some(workers), Some(threads)) => (workers, threads),
+        (Some(workers), None) => (workers, (cores / workers).max(1)),
+        (None, Some(threads)) => ((cores / threads).max(1), threads),
+        (None, None) if live => (1, cores),
+        (None, None) => (cores, 1),
+    }
+}
+
+/// How many frames of all streams may be looked at at once.
+pub fn max_concurrent_frames(pipeline: &LoadedPipeline) -> usize {
+    let cores = available_parallelism().map_or(1, usize::from);
+    let inference = &pipeline.config.inference;
+    let default = (cores / inference.threads.unwrap_or(1)).max(1);
+    inference.workers.unwrap_or(default)
+}
+
+fn progress(pipeline: &LoadedPipeline, options: &RunOptions, info: &SourceInfo) -> Progress {
+    if !options.progress {
+        return Progress::hidden();
+    }
+    let prints = |sink: &SinkConfig| {
+        let path = sink.jsonl.as_ref().map(|s| &s.path);
+        path.or(sink.coco.as_ref().map(|s| &s.path))
+            .or(sink.mot.as_ref().map(|s| &s.path))
+            .is_some_and(|path| path == Path::new("-"))
+    };
+    let frames = match (info.frames, options.frames) {
+        (Some(all), Some(limit)) => Some(all.min(limit)),
+        (all, limit) => all.or(limit),
+    };
+    Progress::on_terminal(frames, pipeline.config.sinks.iter().any(prints))
+}

@@ -1,0 +1,95 @@
+//! Runs one stream, or several side by side.
+
+use crate::config::LoadedPipeline;
+use crate::flow::{FairScheduler, StopReason, StopSignal, panic_message};
+
+use super::build::{Model, SharedSinks, build_stream, max_concurrent_frames};
+use super::options::{RunError, RunOptions};
+use super::report::RunReport;
+
+/// Runs a stream until its source ends or `stop` is given.
+///
+/// # Errors
+/// When it cannot begin; what goes wrong later is in the report.
+pub fn run(
+    loaded: LoadedPipeline,
+    options: &RunOptions,
+    stop: &StopSignal,
+) -> Result<RunReport, RunError> {
+    let mut outcomes = run_streams(vec![loaded], options, stop)?;
+    outcomes.remove(0).result
+}
+
+/// What became of a stream.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its name.
+    pub stream: String,
+    /// How it ended, or why it did not begin.
+    pub result: Result<RunReport, RunError>,
+}
+
+/// Runs streams side by side until their sources end or `stop` is given. They share the network and
+/// take turns at it; one that fails leaves the others running.
+///
+/// # Errors
+/// When the network that they share is of no use.
+pub fn run_streams(
+    mut configs: Vec<LoadedPipeline>,
+    options: &RunOptions,
+    stop: &StopSignal,
+) -> Result<Vec<Outcome>, RunError> {
+    if options.discard {
+        for loaded in &mut configs {
+            loaded.config.sinks.clear();
+            loaded.shared.clear();
+        }
+    }
+    let models = Model::load_shared(&configs)?;
+    let scheduler =
+        (configs.len() > 1).then(|| FairScheduler::new(max_concurrent_frames(&configs[0])));
+    let mut shared = SharedSinks::default();
+    let mut outcomes = Vec::new();
+    let mut ready = Vec::new();
+    for (place, (loaded, model)) in configs.into_iter().zip(&models).enumerate() {
+        let name = loaded.stream.clone();
+        let slot = scheduler.as_ref().map(|scheduler| scheduler.slot());
+        match build_stream(loaded, model, options, slot, &mut shared) {
+            Ok((stream, window)) => ready.push((place, name, stream, window)),
+            Err(error) => outcomes.push((place, name, Err(error))),
+        }
+    }
+    shared.begin();
+    // The window's stream has the main thread, which some systems want for it.
+    let with_window = ready.iter().position(|(.., window)| window.is_some());
+    let on_main = (!ready.is_empty()).then(|| ready.swap_remove(with_window.unwrap_or(0)));
+    std::thread::scope(|scope| {
+        let mut running = Vec::new();
+        for (place, name, stream, _) in ready {
+            let stop = stop.child();
+            let thread = scope.spawn(move || stream.run(None, &stop).map_err(RunError::from));
+            running.push((place, name, thread));
+        }
+        if let Some((place, name, stream, window)) = on_main {
+            let child = stop.child();
+            let result = stream.run(window, &child).map_err(RunError::from);
+            if child.reason() == Some(StopReason::WindowClosed) {
+                stop.stop(StopReason::WindowClosed);
+            }
+            outcomes.push((place, name, result));
+        }
+        for (place, name, thread) in running {
+            let result = thread.join().unwrap_or_else(|panic| {
+                let why = format!("internal error: {}", panic_message(&*panic));
+                Err(RunError::Thread(std::io::Error::other(why)))
+            });
+            outcomes.push((place, name, result));
+        }
+    });
+    drop(shared);
+    outcomes.sort_by_key(|(place, ..)| *place);
+    let outcomes = outcomes
+        .into_iter()
+        .map(|(_, stream, result)| Outcome { stream, result });
+    Ok(outcomes.collect())
+}

@@ -1,0 +1,337 @@
+//! Analysis: adds tracks and events to the record of a frame.
+//!
+//! Works on records alone, with their rounded numbers, so that a saved run leads to the same events
+//! as the live one did.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use crate::analytics::{
+    AnchorPoint, Crossing, Direction, LineCounter, LineCounts, ZoneChange, ZoneCounts, ZoneMonitor,
+};
+use crate::postprocess::Labels;
+use crate::records::{
+    DetectionRecord, EventRecord, FrameRecord, TrackRecord, TrackStateRecord, bbox, rounded,
+};
+use crate::track::{Observation, Scene, TrackState, TrackView, Tracker};
+use mobilens_image::{Polygon, RectPx, Similarity, SizePx};
+
+/// Tracks and events, record by record.
+#[derive(Default)]
+pub struct Analyzer {
+    /// Names of the categories.
+    pub labels: Arc<Labels>,
+    /// Detections below are dropped, where their class says nothing else.
+    pub score_threshold: f64,
+    /// What counts, by label; classes that are not here count by the common threshold.
+    pub classes: BTreeMap<String, ClassFilter>,
+    /// Where detections are dropped, and by which of their points.
+    pub ignored: Vec<(Polygon, AnchorPoint)>,
+    /// Follows objects, if anything does.
+    pub tracker: Option<Tracker>,
+    /// Zones to monitor.
+    pub zones: Vec<MonitoredZone>,
+    /// Lines to count at.
+    pub lines: Vec<CountedLine>,
+}
+
+/// Which detections of a class count.
+#[derive(Clone, Debug, Default)]
+pub struct ClassFilter {
+    /// Detections below are dropped; the common threshold without.
+    pub score_threshold: Option<f32>,
+    /// Objects whose longer side is shorter are dropped.
+    pub min_px: Option<f64>,
+    /// Objects whose longer side is longer are dropped.
+    pub max_px: Option<f64>,
+}
+
+/// A zone in which objects are monitored.
+pub struct MonitoredZone {
+    /// Name in the events.
+    pub name: String,
+    /// Corners, 0 to 1.
+    pub polygon: Polygon,
+    /// Labels that count; all if empty.
+    pub classes: Vec<String>,
+    /// Which point of a box must be inside.
+    pub anchor: AnchorPoint,
+    /// Who is inside, and for how long.
+    pub monitor: ZoneMonitor,
+}
+
+/// A line at which objects are counted.
+pub struct CountedLine {
+    /// Name in the events.
+    pub name: String,
+    /// Where it begins, 0 to 1.
+    pub from: [f64; 2],
+    /// Where it ends, 0 to 1.
+    pub to: [f64; 2],
+    /// Labels that count; all if empty.
+    pub classes: Vec<String>,
+    /// Which point of a box crosses it.
+    pub anchor: AnchorPoint,
+    /// Distance from the line that makes a side certain, in heights of the object.
+    pub hysteresis: f64,
+    /// Made for the frames' size.
+    pub counter: Option<(SizePx, LineCounter)>,
+}
+
+impl Analyzer {
+    /// Adds tracks, zones and events to the record of a frame of `size`; drops what the pipeline
+    /// does not want.
+    pub fn update(&mut self, record: &mut FrameRecord, size: SizePx) {
+        let mut all = std::mem::take(&mut record.detections);
+        all.append(&mut record.faint);
+        all.retain(|detection| self.is_wanted(detection, size));
+        let is_clear = |d: &DetectionRecord| d.score >= self.threshold(&d.label);
+        (record.detections, record.faint) = all.into_iter().partition(is_clear);
+        if let Some(mut tracker) = self.tracker.take() {
+            let tracks = follow(&mut tracker, record);
+            record.tracks = Some(tracks.iter().map(|t| self.track_record(t)).collect());
+            self.monitor_zones(record, &tracks, size);
+            self.count_lines(record, &tracks, size);
+            self.tracker = Some(tracker);
+        } else {
+            record.faint.clear();
+        }
+        for detection in &mut record.detections {
+            let rect = rect_of(&detection.bbox);
+            let zones = self.zones.iter().filter(|zone| {
+                counts(&zone.classes, &detection.label) && zone.contains(&rect, size)
+            });
+            detection.zones = zones.map(|zone| zone.name.clone()).collect();
+        }
+    }
+
+    /// What zones and lines have counted so far, to be shown.
+    pub fn counters(&self) -> Vec<(String, String)> {
+        let zones = self
+            .zones
+            .iter()
+            .filter(|_| self.tracker.is_some())
+            .map(|zone| {
+                let ZoneCounts { now, entered, .. } = zone.monitor.counts();
+                (
+                    zone.name.clone(),
+                    format!("{}: {now} now, {entered} in all", zone.name),
+                )
+            });
+        let lines = self.lines.iter().map(|line| {
+            let counter = line.counter.as_ref();
+            let LineCounts { inward, outward } =
+                counter.map(|(_, c)| c.counts()).unwrap_or_default();
+            (
+                line.name.clone(),
+                format!("{}: {inward} in, {outward} out", line.name),
+            )
+        });
+        zones.chain(lines).collect()
+    }
+
+    fn threshold(&self, label: &str) -> f64 {
+        let class = self.classes.get(label).and_then(|c| c.score_threshold);
+        // As records round scores.
+        rounded(class.map_or(self.score_threshold, f64::from), 10_000.0)
+    }
+
+    fn is_wanted(&self, detection: &DetectionRecord, size: SizePx) -> bool {
+        if let Some(class) = self.classes.get(&detection.label) {
+            let longer = detection.bbox[2].max(detection.bbox[3]);
+            let too_short = class.min_px.is_some_and(|min| longer < min);
+            let too_long = class.max_px.is_some_and(|max| longer > max);
+            if too_short || too_long {
+                return false;
+            }
+        }
+        let rect = rect_of(&detection.bbox);
+        let is_inside = |(polygon, point): &(Polygon, AnchorPoint)| {
+            polygon.contains(normalised(point.of(&rect), size))
+        };
+        !self.ignored.iter().any(is_inside)
+    }
+
+    fn track_record(&self, track: &TrackView) -> TrackRecord {
+        TrackRecord {
+            track_id: track.id,
+            category_id: track.category_id,
+            label: self.labels.name(track.category_id).to_owned(),
+            state: match track.state {
+                TrackState::Seen => TrackStateRecord::Seen,
+                TrackState::Held => TrackStateRecord::Held,
+                TrackState::Lost => TrackStateRecord::Lost,
+            },
+            bbox: bbox(&track.rect),
+        }
+    }
+
+    fn monitor_zones(&mut self, record: &mut FrameRecord, tracks: &[TrackView], size: SizePx) {
+        let alive: HashSet<u64> = tracks.iter().map(|track| track.id).collect();
+        for zone in &mut self.zones {
+            let mut changes = Vec::new();
+            for track in tracks
+                .iter()
+                .filter(|track| track.state != TrackState::Lost)
+            {
+                let inside = zone.contains(&track.rect, size)
+                    && counts(&zone.classes, self.labels.name(track.category_id));
+                let monitor = &mut zone.monitor;
+                changes.extend(monitor.observe(track.id, track.category_id, inside, record.pts_ms));
+            }
+            changes.extend(zone.monitor.update(record.pts_ms, |id| alive.contains(&id)));
+            let ZoneCounts {
+                now,
+                entered,
+                left,
+                peak,
+            } = zone.monitor.counts();
+            let counted = [
+                ("now", now),
+                ("entered", entered),
+                ("left", left),
+                ("peak", peak),
+            ];
+            for change in changes {
+                let (kind, phase, presence) = match change {
+                    ZoneChange::Entered(presence) => ("zone", "new", presence),
+                    ZoneChange::Stays(presence) => ("zone", "update", presence),
+                    ZoneChange::Loiters(presence) => ("loiter", "new", presence),
+                    ZoneChange::Left(presence) => ("zone", "end", presence),
+                };
+                let event = EventRecord {
+                    zone: Some(zone.name.clone()),
+                    track_id: Some(presence.track_id),
+                    label: Some(self.labels.name(presence.category_id).to_owned()),
+                    duration_ms: Some(rounded(presence.duration_ms(), 1000.0)),
+                    counts: Some(named(&counted)),
+                    ..EventRecord::of(record, kind, phase, &zone.name)
+                };
+                let ends_loitering = kind == "zone" && phase == "end" && presence.loiters;
+                if ends_loitering {
+                    record.events.push(EventRecord {
+                        kind: "loiter".to_owned(),
+                        ..event.clone()
+                    });
+                }
+                record.events.push(event);
+            }
+        }
+    }
+
+    fn count_lines(&mut self, record: &mut FrameRecord, tracks: &[TrackView], size: SizePx) {
+        let alive: HashSet<u64> = tracks.iter().map(|track| track.id).collect();
+        for line in &mut self.lines {
+            let (width, height) = (f64::from(size.width), f64::from(size.height));
+            if line.counter.as_ref().is_none_or(|(of, _)| *of != size) {
+                let at = |[x, y]: [f64; 2]| [x * width, y * height];
+                line.counter = Some((size, LineCounter::new(at(line.from), at(line.to))));
+            }
+            let Some((_, counter)) = &mut line.counter else {
+                continue;
+            };
+            // Where nobody looked, nobody saw a crossing.
+            for track in tracks
+                .iter()
+                .filter(|track| track.state == TrackState::Seen)
+            {
+                let label = self.labels.name(track.category_id);
+                if !counts(&line.classes, label) {
+                    continue;
+                }
+                let at = line.anchor.of(&track.rect);
+                let margin = line.hysteresis * f64::from(track.rect.height);
+                let Some(crossing) = counter.observe(track.id, at, record.pts_ms, margin) else {
+                    continue;
+                };
+                let Crossing {
+                    direction,
+                    duration_ms,
+                    ..
+                } = crossing;
+                let LineCounts { inward, outward } = counter.counts();
+                let event = EventRecord {
+                    track_id: Some(track.id),
+                    label: Some(label.to_owned()),
+                    direction: Some(match direction {
+                        Direction::In => "in".to_owned(),
+                        Direction::Out => "out".to_owned(),
+                    }),
+                    duration_ms: Some(rounded(duration_ms, 1000.0)),
+                    counts: Some(named(&[("in", inward), ("out", outward)])),
+                    ..EventRecord::of(record, "line", "update", &line.name)
+                };
+                record.events.push(event);
+            }
+            counter.retain(|id| alive.contains(&id));
+        }
+    }
+}
+
+impl MonitoredZone {
+    fn contains(&self, rect: &RectPx, size: SizePx) -> bool {
+        self.polygon
+            .contains(normalised(self.anchor.of(rect), size))
+    }
+}
+
+/// Gives the record's detections their tracks; all tracks that are known now.
+fn follow(tracker: &mut Tracker, record: &mut FrameRecord) -> Vec<TrackView> {
+    let regions = record.regions.as_ref();
+    let looked: Option<Vec<RectPx>> = match (record.inferred, regions) {
+        (Some(false), _) => Some(Vec::new()),
+        (_, Some(regions)) => Some(regions.iter().map(rect_of).collect()),
+        _ => None,
+    };
+    let camera = record.camera.map(|[a, b, x, y]| Similarity { a, b, x, y });
+    let scene = Scene {
+        t_ms: record.pts_ms,
+        is_cut: record.cut,
+        camera: camera.as_ref(),
+        looked: looked.as_deref(),
+        is_still: record.still,
+    };
+    let clear = record.detections.len();
+    let all = record.detections.iter().chain(&record.faint).enumerate();
+    let seen: Vec<Observation> = all
+        .map(|(i, detection)| Observation {
+            category_id: detection.category_id,
+            score: detection.score,
+            rect: rect_of(&detection.bbox),
+            is_faint: i >= clear,
+        })
+        .collect();
+    let ids = tracker.update(&scene, &seen);
+    let all = record.detections.iter_mut().chain(&mut record.faint);
+    for (detection, id) in all.zip(ids) {
+        detection.track_id = id;
+    }
+    tracker.tracks().collect()
+}
+
+fn named(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    counts
+        .iter()
+        .map(|(name, n)| ((*name).to_owned(), *n))
+        .collect()
+}
+
+/// Whether a label is one of those that count; all do if none is named.
+fn counts(classes: &[String], label: &str) -> bool {
+    classes.is_empty() || classes.iter().any(|class| class == label)
+}
+
+/// A record's box.
+pub fn rect_of(bbox: &[f64; 4]) -> RectPx {
+    let [x, y, width, height] = bbox.map(|v| v as f32);
+    RectPx {
+        x,
+        y,
+        width,
+        height,
+    }
+}
+
+fn normalised([x, y]: [f64; 2], size: SizePx) -> [f64; 2] {
+    [x / f64::from(size.width), y / f64::from(size.height)]
+}

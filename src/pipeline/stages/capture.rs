@@ -1,0 +1,386 @@
+//! Reads a source: numbers its frames, keeps its pace, counts what it loses.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::capture::{CaptureError, Captured, Source};
+use crate::flow::{Clock, Latency, Sender, StopReason, StopSignal};
+use crate::frame::{FrameMeta, InferencePlan, MediaTime, Packet};
+use crate::gating::{Feedback, Gating};
+use crate::telemetry::TelemetryLog;
+
+/// When a recorded frame is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// As soon as somebody is ready for it.
+    Fast,
+    /// At its media time.
+    Realtime,
+}
+
+/// A source and how it is to be read.
+pub struct OpenSource {
+    /// The source.
+    pub source: Box<dyn Source>,
+    /// When its frames are due.
+    pub pace: Pace,
+    /// Whether what nobody is ready for is dropped.
+    pub drops: bool,
+    /// Whether to begin again at its end.
+    pub looping: bool,
+    /// What a drone wrote beside the clip.
+    pub telemetry: Option<TelemetryLog>,
+}
+
+/// What a feed has counted.
+#[derive(Debug, Default)]
+pub struct CaptureCounts {
+    /// Frames that the source had, decodable or not.
+    pub captured: AtomicU64,
+    /// Frames that could not be decoded.
+    pub decode_error: AtomicU64,
+    /// Frames that the source itself had to drop, because it was not read in time.
+    pub source_dropped: AtomicU64,
+    /// How often the source was lost.
+    pub outages: AtomicU64,
+    news: Mutex<Vec<SourceEvent>>,
+}
+
+/// What befell a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceEvent {
+    /// It is lost.
+    Lost,
+    /// It is back, after so long.
+    Back(Duration),
+}
+
+impl CaptureCounts {
+    /// What befell the source since somebody last took it.
+    pub fn news(&self) -> MutexGuard<'_, Vec<SourceEvent>> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A source on its way into the pipeline.
+pub struct CaptureStage {
+    /// Where frames come from.
+    pub source: Box<dyn Source>,
+    /// Name of the stream.
+    pub stream: Arc<str>,
+    /// What a drone wrote beside the clip.
+    pub telemetry: Option<TelemetryLog>,
+    /// Decides what of each frame is looked at; all of it if there is none.
+    pub gating: Option<Gating>,
+    /// What those further on tell it.
+    pub feedback: Arc<Feedback>,
+    /// When a frame is due.
+    pub pace: Pace,
+    /// Whether to begin again at the end.
+    pub looping: bool,
+    /// Captures so many frames at most.
+    pub frame_limit: Option<u64>,
+    /// What it has counted.
+    pub counts: Arc<CaptureCounts>,
+    /// Time to read and decode a frame.
+    pub latency: Latency,
+}
+
+impl CaptureStage {
+    /// Reads until the source ends, the stop is asked for, or nobody reads `out` any more.
+    ///
+    /// # Errors
+    /// When the source is lost.
+    pub fn run(
+        mut self,
+        out: &Sender<Packet<InferencePlan>>,
+        clock: &dyn Clock,
+        stop: &StopSignal,
+    ) -> Result<(), CaptureError> {
+        let mut timeline = Timeline::default();
+        let mut next_frame = 0;
+        while !stop.is_stopped() {
+            if self.frame_limit.is_some_and(|limit| next_frame >= limit) {
+                stop.stop(StopReason::FrameLimit);
+                break;
+            }
+            let started = clock.now();
+            let captured = self.source.next(stop)?;
+            let lost = self.source.dropped();
+            next_frame += lost;
+            self.counts.captured.fetch_add(lost, Ordering::SeqCst);
+            self.counts.source_dropped.fetch_add(lost, Ordering::SeqCst);
+            match captured {
+                Captured::Frame { image, pts, name } => {
+                    if !self.source.info().live {
+                        self.latency.record(clock.now() - started);
+                    }
+                    // By the clip's own time, also when it is played again.
+                    let log = self.telemetry.as_ref();
+                    let telemetry = log.and_then(|log| log.at(pts.as_ms()));
+                    let pts = timeline.place(pts);
+                    if self.pace == Pace::Realtime
+                        && clock.sleep_until(timeline.due(pts, clock.now()), stop)
+                    {
+                        break;
+                    }
+                    self.counts.captured.fetch_add(1, Ordering::SeqCst);
+                    let meta = FrameMeta {
+                        stream: Arc::clone(&self.stream),
+                        frame: next_frame,
+                        pts,
+                        captured_at: self.source.arrived().unwrap_or_else(|| clock.now()),
+                        name,
+                        telemetry,
+                    };
+                    let plan = self.gating.as_mut().map(|gating| {
+                        let t_ms = meta.pts.as_ms();
+                        gating.plan(meta.frame, t_ms, &image, &self.feedback, stop)
+                    });
+                    let packet = Packet {
+                        meta,
+                        image: Arc::new(image),
+                        payload: plan.unwrap_or_default(),
+                    };
+                    next_frame += 1;
+                    if out.send(packet).is_err() {
+                        break;
+                    }
+                }
+                Captured::Undecodable { pts, why } => {
+                    timeline.place(pts);
+                    tracing::warn!(frame = next_frame, why, "frame skipped: it is damaged");
+                    self.counts.captured.fetch_add(1, Ordering::SeqCst);
+                    self.counts.decode_error.fetch_add(1, Ordering::SeqCst);
+                    next_frame += 1;
+                }
+                // Not with a frame, which may be dropped on the way.
+                Captured::Lost { .. } => {
+                    self.counts.outages.fetch_add(1, Ordering::SeqCst);
+                    self.counts.news().push(SourceEvent::Lost);
+                }
+                Captured::Back { lasted } => self.counts.news().push(SourceEvent::Back(lasted)),
+                // A loop over nothing would spin for ever.
+                Captured::End if self.looping && !stop.is_stopped() && timeline.moved() => {
+                    self.source.rewind()?;
+                    timeline.turn();
+                }
+                Captured::End => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The media time of a source that may be read several times, and its place on the clock.
+#[derive(Debug, Default)]
+struct Timeline {
+    /// Added to the source's own ticks: what the rounds before took.
+    offset_ticks: i64,
+    /// Times of the last two frames of this round, for the length of the last.
+    last: Option<MediaTime>,
+    step_ticks: i64,
+    began: Option<(Instant, Duration)>,
+}
+
+impl Timeline {
+    /// The time of a frame over all rounds.
+    fn place(&mut self, pts: MediaTime) -> MediaTime {
+        let placed = MediaTime {
+            ticks: pts.ticks.saturating_add(self.offset_ticks),
+            ..pts
+        };
+        if let Some(last) = self.last {
+            self.step_ticks = (placed.ticks - last.ticks).max(1);
+        }
+        self.last = Some(placed);
+        placed
+    }
+
+    /// Whether this source gave anything at all.
+    fn moved(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// The next frame is the first of a new round.
+    fn turn(&mut self) {
+        if let Some(last) = self.last {
+            self.offset_ticks = last.ticks + self.step_ticks.max(1);
+        }
+    }
+
+    /// When a frame is due, the first one being due at once.
+    fn due(&mut self, pts: MediaTime, now: Instant) -> Instant {
+        let at = pts.as_duration();
+        let (began, first) = *self.began.get_or_insert((now, at));
+        began + at.saturating_sub(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::SourceInfo;
+    use crate::flow::{Policy, edge};
+    use mobilens_image::{Image, PixelFormat, SizePx, YuvColour};
+
+    /// A clock that jumps where others would sleep.
+    struct Jumping(Mutex<Instant>);
+
+    impl Clock for Jumping {
+        fn now(&self) -> Instant {
+            *self.0.lock().expect("not poisoned")
+        }
+        fn sleep_until(&self, deadline: Instant, stop: &StopSignal) -> bool {
+            let mut now = self.0.lock().expect("not poisoned");
+            *now = deadline.max(*now);
+            stop.is_stopped()
+        }
+    }
+
+    /// Frames at 25 a second; every `bad`th cannot be decoded.
+    struct Counting {
+        info: SourceInfo,
+        frames: i64,
+        at: i64,
+        bad: Option<i64>,
+        source_drops: u64,
+    }
+
+    fn counting(frames: i64, bad: Option<i64>) -> Counting {
+        Counting {
+            info: SourceInfo {
+                kind: "video",
+                uri: "counting".to_owned(),
+                size: None,
+                fps: Some(25.0),
+                frames: None,
+                live: false,
+            },
+            frames,
+            at: 0,
+            bad,
+            source_drops: 0,
+        }
+    }
+
+    impl Source for Counting {
+        fn info(&self) -> &SourceInfo {
+            &self.info
+        }
+        fn next(&mut self, _: &StopSignal) -> Result<Captured, CaptureError> {
+            if self.at == self.frames {
+                return Ok(Captured::End);
+            }
+            let pts = MediaTime {
+                ticks: self.at,
+                rate_hz: 25,
+            };
+            self.at += 1;
+            if self.bad.is_some_and(|n| self.at % n == 0) {
+                return Ok(Captured::Undecodable {
+                    pts,
+                    why: "bad".to_owned(),
+                });
+            }
+            let size = SizePx {
+                width: 1,
+                height: 1,
+            };
+            let image = Image::new(size, PixelFormat::Rgb8, YuvColour::DEFAULT, vec![0; 3]);
+            Ok(Captured::Frame {
+                image: image.expect("three bytes"),
+                pts,
+                name: None,
+            })
+        }
+        fn rewind(&mut self) -> Result<(), CaptureError> {
+            self.at = 0;
+            Ok(())
+        }
+        fn dropped(&mut self) -> u64 {
+            std::mem::take(&mut self.source_drops)
+        }
+    }
+
+    fn stage(
+        source: Counting,
+        pace: Pace,
+        looping: bool,
+        frame_limit: Option<u64>,
+    ) -> CaptureStage {
+        CaptureStage {
+            source: Box::new(source),
+            stream: "test".into(),
+            telemetry: None,
+            gating: None,
+            feedback: Arc::default(),
+            pace,
+            looping,
+            frame_limit,
+            counts: Arc::default(),
+            latency: Latency::new("decode"),
+        }
+    }
+
+    fn run(stage: CaptureStage) -> (Vec<(u64, f64)>, Duration, StopSignal) {
+        let (tx, rx) = edge("t", 1000, Policy::Block);
+        let start = Instant::now();
+        let clock = Jumping(Mutex::new(start));
+        let stop = StopSignal::new();
+        stage.run(&tx, &clock, &stop).expect("source lives");
+        drop(tx);
+        let got = std::iter::from_fn(|| rx.recv())
+            .map(|p| (p.meta.frame, p.meta.pts.as_ms()))
+            .collect();
+        (got, clock.now() - start, stop)
+    }
+
+    #[test]
+    fn real_time_takes_as_long_as_the_clip() {
+        let (got, took, _) = run(stage(counting(26, None), Pace::Realtime, false, None));
+        assert_eq!(got.len(), 26);
+        assert_eq!(took, Duration::from_secs(1));
+        let (_, took, _) = run(stage(counting(26, None), Pace::Fast, false, None));
+        assert_eq!(took, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_loop_goes_on_in_number_and_time() {
+        let (got, took, stop) = run(stage(counting(10, None), Pace::Realtime, true, Some(26)));
+        let expected: Vec<_> = (0..26).map(|i| (i, i as f64 * 40.0)).collect();
+        assert_eq!(got, expected);
+        assert_eq!(took, Duration::from_secs(1));
+        assert_eq!(stop.reason(), Some(StopReason::FrameLimit));
+    }
+
+    #[test]
+    fn damaged_frames_keep_their_number_and_are_counted() {
+        let stage = stage(counting(10, Some(4)), Pace::Fast, false, None);
+        let counts = Arc::clone(&stage.counts);
+        let (got, _, _) = run(stage);
+        let numbers: Vec<_> = got.iter().map(|(n, _)| *n).collect();
+        assert_eq!(numbers, [0, 1, 2, 4, 5, 6, 8, 9]);
+        assert_eq!(counts.captured.load(Ordering::SeqCst), 10);
+        assert_eq!(counts.decode_error.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn what_the_source_dropped_is_counted_and_numbered() {
+        let mut source = counting(3, None);
+        source.source_drops = 5;
+        let stage = stage(source, Pace::Fast, false, None);
+        let counts = Arc::clone(&stage.counts);
+        let (got, _, _) = run(stage);
+        assert_eq!(got.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [5, 6, 7]);
+        assert_eq!(counts.captured.load(Ordering::SeqCst), 8);
+        assert_eq!(counts.source_dropped.load(Ordering::SeqCst), 5);
+    }
+
+    #[test]
+    fn an_empty_loop_ends() {
+        let (got, _, _) = run(stage(counting(0, None), Pace::Fast, true, None));
+        assert_eq!(got, []);
+    }
+}

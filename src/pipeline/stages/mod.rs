@@ -1,0 +1,19 @@
+//! The stages of a frame's way, in its order. They know no configuration and no threads.
+
+pub mod capture;
+
+pub mod infer;
+
+pub mod detect;
+
+pub mod segment;
+
+pub mod publish;
+
+pub mod analyze;
+
+pub mod render;
+
+pub mod encode;
+
+pub mod window;

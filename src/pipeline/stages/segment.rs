@@ -1,0 +1,110 @@
+//! Segmentation: runs the network over the frame and decodes a class for each pixel.
+
+use std::sync::Arc;
+
+use crate::flow::Latency;
+use crate::frame::{InferencePlan, Packet, Region};
+use crate::postprocess::{
+    DeepLabDecoder, DeepLabParams, Prediction, SafeGroundFinder, Segmentation, Smoother,
+};
+use mobilens_image::{Polygon, PreprocessParams};
+use mobilens_nn::{Network, NnError};
+
+use super::infer::{Inference, InferenceLatency, InferenceWorker};
+
+/// A segmentation network ready to be used by workers.
+#[derive(Debug)]
+pub struct SegmenterModel {
+    /// The network.
+    pub network: Network,
+    /// From picture to input.
+    pub preprocess: PreprocessParams,
+    /// From logits to a mask.
+    pub deeplab: DeepLabParams,
+    /// Which output holds the logits.
+    pub logits_output: usize,
+    /// Weight of the past in an average over frames, and grey levels in a unit of the input.
+    pub smoothing: Option<(f32, f32)>,
+    /// How to look for free ground.
+    pub safe_ground: Option<SafeGroundParams>,
+}
+
+/// What free ground is.
+#[derive(Clone, Debug)]
+pub struct SafeGroundParams {
+    /// Classes to keep away from.
+    pub avoided: Vec<u8>,
+    /// By how many pixels.
+    pub margin_px: f32,
+    /// Where to stay.
+    pub zone: Option<Polygon>,
+}
+
+/// One worker's chain; owns all its scratch memory.
+pub struct Segmenter {
+    model: Arc<SegmenterModel>,
+    inference: Inference,
+    decoder: DeepLabDecoder,
+    smoother: Option<Smoother>,
+    finder: Option<SafeGroundFinder>,
+    postprocess: Latency,
+}
+
+impl Segmenter {
+    /// A chain over `model` that uses `threads` threads inside one inference.
+    ///
+    /// # Errors
+    /// When the network cannot be made ready to run.
+    pub fn new(
+        model: &Arc<SegmenterModel>,
+        threads: usize,
+        latency: &InferenceLatency,
+    ) -> Result<Self, NnError> {
+        let safe_ground = model.safe_ground.clone();
+        Ok(Self {
+            inference: Inference::new(&model.network, &model.preprocess, threads, latency)?,
+            decoder: DeepLabDecoder::new(model.deeplab.clone()),
+            smoother: model
+                .smoothing
+                .map(|(past, levels)| Smoother::new(past, levels)),
+            finder: safe_ground
+                .map(|ground| SafeGroundFinder::new(ground.avoided, ground.margin_px, ground.zone)),
+            model: Arc::clone(model),
+            postprocess: latency.postprocess.clone(),
+        })
+    }
+}
+
+impl InferenceWorker for Segmenter {
+    fn run(&mut self, packet: Packet<InferencePlan>) -> Result<Packet<Prediction>, String> {
+        let plan = packet.payload.clone();
+        if plan.region == Region::None {
+            return Ok(packet.with(Prediction {
+                plan,
+                ..Prediction::default()
+            }));
+        }
+        let image_from_model = self.inference.run(&packet.image)?;
+        if let Some(smoother) = &mut self.smoother {
+            smoother.observe(self.inference.input());
+        }
+        let segmentation = self.postprocess.time(|| {
+            let logits = self.inference.output(self.model.logits_output);
+            let logits = match &mut self.smoother {
+                Some(smoother) => smoother.average(logits),
+                None => logits,
+            };
+            let size = packet.image.size();
+            let mask = self.decoder.decode(logits, &image_from_model, size);
+            Segmentation {
+                safe_ground: self.finder.as_mut().and_then(|finder| finder.find(&mask)),
+                mask: Arc::new(mask),
+            }
+        });
+        Ok(packet.with(Prediction {
+            plan,
+            detections: Vec::new(),
+            segmentation: Some(segmentation),
+        }))
+    }
+}

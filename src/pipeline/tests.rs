@@ -1,0 +1,329 @@
+//! The threads of a run with sources, chains and sinks that misbehave: exact counts, and an end.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::progress::Progress;
+use super::stages::capture::{OpenSource, Pace};
+use super::threads::{Pipeline, StreamSinks};
+use super::{Analyzer, InferenceWorker, RunReport};
+use crate::analytics::AreaRules;
+use crate::capture::{CaptureError, Captured, Source, SourceInfo};
+use crate::flow::Latency;
+use crate::flow::StopSignal;
+use crate::frame::{InferencePlan, MediaTime, Packet};
+use crate::overlay::{Overlay, OverlayStyle};
+use crate::postprocess::Prediction;
+use crate::records::{EndRecord, FrameRecord, RecordBuilder};
+use crate::sink::{RecordSink, SinkError};
+use mobilens_image::{Image, PixelFormat, SizePx, YuvColour};
+
+/// Gives `frames` frames, calling `before` with the number of each.
+struct Scripted<F> {
+    info: SourceInfo,
+    frames: u64,
+    next: u64,
+    before: F,
+}
+
+impl<F: FnMut(u64) + Send> Source for Scripted<F> {
+    fn info(&self) -> &SourceInfo {
+        &self.info
+    }
+    fn next(&mut self, _: &StopSignal) -> Result<Captured, CaptureError> {
+        (self.before)(self.next);
+        if self.next == self.frames {
+            return Ok(Captured::End);
+        }
+        let pts = MediaTime {
+            ticks: self.next as i64,
+            rate_hz: 25,
+        };
+        self.next += 1;
+        let size = SizePx {
+            width: 2,
+            height: 2,
+        };
+        let image = Image::new(size, PixelFormat::Rgb8, YuvColour::DEFAULT, vec![0; 12]);
+        Ok(Captured::Frame {
+            image: image.expect("twelve bytes"),
+            pts,
+            name: None,
+        })
+    }
+    fn rewind(&mut self) -> Result<(), CaptureError> {
+        unreachable!("not looped")
+    }
+}
+
+/// Does `work` with the number of each frame.
+struct Scripting<F>(F);
+
+impl<F: FnMut(u64) -> Result<(), String> + Send> InferenceWorker for Scripting<F> {
+    fn run(&mut self, packet: Packet<InferencePlan>) -> Result<Packet<Prediction>, String> {
+        (self.0)(packet.meta.frame)?;
+        Ok(packet.with(Prediction::default()))
+    }
+}
+
+/// What a sink was given.
+#[derive(Default)]
+struct Seen {
+    frames: Vec<u64>,
+    end: Option<EndRecord>,
+}
+
+/// Keeps what it is given, after asking `may` whether it can.
+struct Keeping<F> {
+    seen: Arc<Mutex<Seen>>,
+    may: F,
+}
+
+impl<F: FnMut(u64) -> Result<(), SinkError> + Send> RecordSink for Keeping<F> {
+    fn frame(&mut self, record: &FrameRecord) -> Result<(), SinkError> {
+        (self.may)(record.frame)?;
+        self.seen
+            .lock()
+            .expect("no panic")
+            .frames
+            .push(record.frame);
+        Ok(())
+    }
+    fn finish(&mut self, record: &EndRecord) -> Result<(), SinkError> {
+        self.seen.lock().expect("no panic").end = Some(record.clone());
+        Ok(())
+    }
+}
+
+fn sink<F>(may: F) -> (Arc<Mutex<Seen>>, Box<dyn RecordSink>)
+where
+    F: FnMut(u64) -> Result<(), SinkError> + Send + 'static,
+{
+    let seen = Arc::<Mutex<Seen>>::default();
+    let keeping = Keeping {
+        seen: Arc::clone(&seen),
+        may,
+    };
+    (seen, Box::new(keeping))
+}
+
+fn run(
+    frames: u64,
+    drops: bool,
+    before: impl FnMut(u64) + Send + 'static,
+    workers: Vec<Box<dyn InferenceWorker>>,
+    sinks: Vec<Box<dyn RecordSink>>,
+) -> RunReport {
+    let info = SourceInfo {
+        kind: "video",
+        uri: "scripted".to_owned(),
+        size: None,
+        fps: None,
+        frames: None,
+        live: false,
+    };
+
+    let pipeline = Pipeline {
+        stream: "test".into(),
+        source: OpenSource {
+            source: Box::new(Scripted {
+                info,
+                frames,
+                next: 0,
+                before,
+            }),
+            pace: Pace::Fast,
+            drops,
+            looping: false,
+            telemetry: None,
+        },
+        frame_limit: None,
+        workers,
+        latency: ["preprocess", "infer", "postprocess"].map(Latency::new),
+        slot: None,
+        max_age: Duration::from_secs(3600),
+        builder: RecordBuilder::default(),
+        rules: AreaRules::new(Vec::new()),
+        analyzer: Analyzer::default(),
+        gating: None,
+        feedback: Arc::default(),
+        sinks: StreamSinks {
+            records: sinks
+                .into_iter()
+                .map(|sink| ("4-sink".to_owned(), sink))
+                .collect(),
+            ..StreamSinks::default()
+        },
+        overlay: Overlay::new(OverlayStyle::default(), Arc::default()),
+        progress: Progress::hidden(),
+    };
+    let report = pipeline.run(None, &StopSignal::new()).expect("threads");
+    let frames = report.end.frames;
+    assert_eq!(
+        frames.captured,
+        frames.emitted + frames.dropped.total(),
+        "{frames:?}"
+    );
+    report
+}
+
+fn chain(work: impl FnMut(u64) -> Result<(), String> + Send + 'static) -> Box<dyn InferenceWorker> {
+    Box::new(Scripting(work))
+}
+
+#[test]
+fn live_frames_that_nobody_is_ready_for_are_dropped_and_counted() {
+    // The worker has taken frame 0 before the source gives frame 1, and does not let go of it
+    // before the source has ended.
+    let (taken_tx, taken_rx): (Sender<()>, Receiver<()>) = channel();
+    let (ended_tx, ended_rx) = channel();
+    let before = move |frame| {
+        if frame == 1 {
+            taken_rx.recv().expect("the worker lives");
+        }
+        if frame == 10 {
+            ended_tx.send(()).expect("the worker lives");
+        }
+    };
+    let work = move |frame| {
+        if frame == 0 {
+            taken_tx.send(()).expect("the source lives");
+            ended_rx.recv().expect("the source lives");
+        }
+        Ok(())
+    };
+    let (seen, sink) = sink(|_| Ok(()));
+    let report = run(10, true, before, vec![chain(work)], vec![sink]);
+    assert_eq!(seen.lock().expect("no panic").frames, [0, 9]);
+    assert_eq!(report.end.frames.dropped.queue, 8);
+    assert_eq!(report.failures, []);
+}
+
+#[test]
+fn a_replay_loses_nothing_however_slow_its_sink() {
+    // How far the source may be ahead of the sink: one frame in the sink's hands, four in its
+    // edge, one in the emitter's hands, two results, two in the capture edge, one in the
+    // source's hands.
+    const AHEAD: u64 = 1 + 4 + 1 + 2 + 2 + 1;
+    let given = Arc::new(AtomicU64::new(0));
+    let (full_tx, full_rx) = channel();
+    let counting = Arc::clone(&given);
+    let before = move |frame| {
+        counting.store(frame, Ordering::SeqCst);
+        if frame == AHEAD - 1 {
+            let _ = full_tx.send(());
+        }
+    };
+    let (seen, sink) = sink(move |frame| {
+        if frame == 0 {
+            // Stuck until everything before it is full.
+            full_rx.recv().expect("the source lives");
+        }
+        assert!(given.load(Ordering::SeqCst) < frame + AHEAD);
+        Ok(())
+    });
+    let report = run(100, false, before, vec![chain(|_| Ok(()))], vec![sink]);
+    assert_eq!(report.failures, []);
+    assert_eq!(report.end.frames.emitted, 100);
+    assert_eq!(seen.lock().expect("no panic").frames.len(), 100);
+}
+
+#[test]
+fn a_panicking_worker_ends_the_run_by_name_and_its_frame_is_counted() {
+    let work = |frame| {
+        assert!(frame != 3, "cannot count to three");
+        Ok(())
+    };
+    let (seen, sink) = sink(|_| Ok(()));
+    let report = run(1_000_000, false, |_| {}, vec![chain(work)], vec![sink]);
+    assert_eq!(
+        report.failures[0].to_string(),
+        "1-infer-0: panicked: cannot count to three"
+    );
+    let seen = seen.lock().expect("no panic");
+    assert_eq!(seen.frames, [0, 1, 2]);
+    let end = seen.end.as_ref().expect("the sink still works");
+    assert_eq!(end.reason, "failed");
+    assert_eq!(end.frames.emitted, 3);
+    assert!(end.frames.dropped.shutdown >= 1);
+}
+
+#[test]
+fn one_of_two_workers_may_fail_and_the_other_drains() {
+    let work = |frame| {
+        if frame == 5 {
+            Err("tired".to_owned())
+        } else {
+            Ok(())
+        }
+    };
+    let (seen, sink) = sink(|_| Ok(()));
+    let chains = vec![chain(work), chain(work)];
+    let report = run(1_000_000, false, |_| {}, chains, vec![sink]);
+    assert!(report.failures[0].why.contains("tired"));
+    let seen = seen.lock().expect("no panic");
+    assert!(!seen.frames.contains(&5));
+    assert!(seen.frames.is_sorted());
+    assert!(seen.end.is_some());
+}
+
+#[test]
+fn a_full_disk_fails_the_run_and_other_sinks_get_their_end() {
+    let (_, full) = sink(|frame| {
+        if frame < 2 {
+            return Ok(());
+        }
+        Err(SinkError::Io {
+            target: "disk".to_owned(),
+            source: std::io::Error::other("full"),
+        })
+    });
+    let (seen, good) = sink(|_| Ok(()));
+    let report = run(
+        1_000_000,
+        false,
+        |_| {},
+        vec![chain(|_| Ok(()))],
+        vec![full, good],
+    );
+    assert_eq!(
+        report.failures[0].to_string(),
+        "4-sink: cannot write disk: full"
+    );
+    let seen = seen.lock().expect("no panic");
+    assert_eq!(seen.frames.len() as u64, report.end.frames.emitted);
+    assert!(seen.end.is_some());
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_failure() {
+    let (_, sink) = sink(|_| {
+        Err(SinkError::ReaderGone {
+            target: "pipe".to_owned(),
+        })
+    });
+    let report = run(
+        1_000_000,
+        false,
+        |_| {},
+        vec![chain(|_| Ok(()))],
+        vec![sink],
+    );
+    assert_eq!(report.failures, []);
+    assert_eq!(report.end.reason, "reader_gone");
+}
+
+#[test]
+fn a_panicking_sink_is_named() {
+    let (_, sink) = sink(|_| panic!("no paper"));
+    let report = run(
+        1_000_000,
+        false,
+        |_| {},
+        vec![chain(|_| Ok(()))],
+        vec![sink],
+    );
+    assert_eq!(report.failures[0].to_string(), "4-sink: panicked: no paper");
+}

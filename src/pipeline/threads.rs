@@ -1,0 +1,362 @@
+//! The threads of a run, and the edges between them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::analytics::AreaRules;
+use crate::flow::{
+    EdgeCounts, Failures, Latency, Policy, Receiver, StopReason, StopSignal, StreamSlot,
+    SystemClock, edge, ordered_pool,
+};
+use crate::frame::FrameMeta;
+use crate::gating::{Feedback, Gating};
+use crate::overlay::Overlay;
+use crate::postprocess::ClassMask;
+use crate::records::{DroppedFrames, EndRecord, FrameCounts, RecordBuilder};
+use crate::sink::{ImagesSink, MasksSink, RecordSink, SinkError, Window};
+
+use super::progress::Progress;
+use super::report::RunReport;
+use super::stages::analyze::Analyzer;
+use super::stages::capture::{CaptureCounts, CaptureStage, OpenSource};
+use super::stages::encode::EncodeStage;
+use super::stages::infer::InferenceWorker;
+use super::stages::publish::{PublishStage, SinkMessage};
+use super::stages::render::{RenderedFrame, Renderer, WebRenderer};
+use super::stages::window::watch_window;
+
+/// A sink and the name of its thread.
+pub type NamedSink = (String, Box<dyn RecordSink>);
+
+/// The sinks of one stream.
+#[derive(Default)]
+pub struct StreamSinks {
+    /// Those that take records, each with the name of its thread.
+    pub records: Vec<NamedSink>,
+    /// Folders of annotated pictures.
+    pub images: Vec<ImagesSink>,
+    /// Folders of masks.
+    pub masks: Vec<MasksSink>,
+    /// Who draws for those who watch from afar.
+    pub web: Vec<WebRenderer>,
+    /// What records pictures.
+    pub recordings: Vec<EncodeStage>,
+}
+
+/// Everything that a run consists of, opened and ready.
+pub struct Pipeline {
+    /// Name of the stream.
+    pub stream: Arc<str>,
+    /// Where frames come from.
+    pub source: OpenSource,
+    /// Stop after so many frames.
+    pub frame_limit: Option<u64>,
+    /// What looks at them: one for each worker.
+    pub workers: Vec<Box<dyn InferenceWorker>>,
+    /// Time of the workers' own stages: preprocess, infer, postprocess.
+    pub latency: [Latency; 3],
+    /// This stream's turns, where several share the machine.
+    pub slot: Option<StreamSlot>,
+    /// Live frames that waited longer are dropped.
+    pub max_age: Duration,
+    /// What makes them.
+    pub builder: RecordBuilder,
+    /// What makes events of segmented areas.
+    pub rules: AreaRules,
+    /// What makes tracks and their events.
+    pub analyzer: Analyzer,
+    /// What decides where to look.
+    pub gating: Option<Gating>,
+    /// What it is told by those further on.
+    pub feedback: Arc<Feedback>,
+    /// Where results go.
+    pub sinks: StreamSinks,
+    /// How they are rendered.
+    pub overlay: Overlay,
+    /// Told of each frame.
+    pub progress: Progress,
+}
+
+impl Pipeline {
+    /// Runs until the source ends or `stop` is given, and shows it in `window` on this thread.
+    /// Latencies of the workers' own stages are not in the report.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn run(self, window: Option<Window>, stop: &StopSignal) -> std::io::Result<RunReport> {
+        let started = Instant::now();
+        let failures = Failures::new(stop.clone());
+        let info = self.source.source.info().clone();
+        let drops = self.source.drops;
+
+        // Who takes records, and who takes pictures.
+        let mut record_sinks = Threads::default();
+        let mut picture_sinks = Threads::default();
+        let (mut records, mut viewers) = (Vec::new(), Vec::new());
+        for (name, sink) in self.sinks.records {
+            let (tx, rx) = edge(&name, 4, Policy::Block);
+            records.push(tx);
+            record_sinks.push(spawn_record_sink(&failures, stop, &name, sink, rx)?);
+        }
+        let pictures_are_kept = !self.sinks.images.is_empty();
+        for sink in self.sinks.images {
+            let (tx, rx) = edge("images", 4, Policy::Block);
+            viewers.push(tx);
+            picture_sinks.push(spawn_images_sink(&failures, sink, rx)?);
+        }
+        let mut masks = Vec::new();
+        for sink in self.sinks.masks {
+            let (tx, rx) = edge("masks", 4, Policy::Block);
+            masks.push(tx);
+            picture_sinks.push(spawn_masks_sink(&failures, sink, rx)?);
+        }
+        let shown = window.map(|window| {
+            let (tx, rx) = edge("window", 1, Policy::NewestWins);
+            viewers.push(tx);
+            (window, rx)
+        });
+
+        // 0-capture
+        let (policy, capacity) = match (drops, self.gating.is_some()) {
+            (true, _) => (Policy::NewestWins, 1),
+            (false, false) => (Policy::Block, 2),
+            // Looks come in bursts; meanwhile the source goes on.
+            (false, true) => (Policy::Block, 12),
+        };
+        let (captured_tx, captured_rx) = edge("capture", capacity, policy);
+        let capture_counts = captured_tx.counts();
+        let counts = Arc::<CaptureCounts>::default();
+        let decode = Latency::new("decode");
+        let stage = CaptureStage {
+            source: self.source.source,
+            stream: Arc::clone(&self.stream),
+            telemetry: self.source.telemetry,
+            gating: self.gating,
+            feedback: Arc::clone(&self.feedback),
+            pace: self.source.pace,
+            looping: self.source.looping,
+            frame_limit: self.frame_limit,
+            counts: Arc::clone(&counts),
+            latency: decode.clone(),
+        };
+        let mut trunk = Threads::default();
+        trunk.push({
+            let stop = stop.clone();
+            failures.spawn("0-capture", move || {
+                stage.run(&captured_tx, &SystemClock, &stop)
+            })?
+        });
+
+        // 1-infer-N
+        let max_age = drops.then_some(self.max_age);
+        let (pool, ordered) = ordered_pool(captured_rx, self.workers.len(), max_age, self.slot);
+        for (i, mut worker) in self.workers.into_iter().enumerate() {
+            let pool = pool.clone();
+            trunk.push(failures.spawn(&format!("1-infer-{i}"), move || {
+                while let Some((packet, job)) = pool.take() {
+                    job.finish(worker.run(packet)?);
+                }
+                Ok::<(), String>(())
+            })?);
+        }
+        drop(pool);
+
+        let emitted = Arc::<AtomicU64>::default();
+        let end_to_end = Latency::new("end to end");
+
+        // 3-render, before 2-publish has anything to give it.
+        let overlay = Latency::new("overlay");
+        let mut pictures = Vec::new();
+        if !viewers.is_empty() {
+            let policy = if pictures_are_kept {
+                Policy::Block
+            } else {
+                Policy::NewestWins
+            };
+            let (tx, rx) = edge("overlay", 2, policy);
+            let renderer = Renderer {
+                overlay: self.overlay,
+                viewers,
+                latency: overlay.clone(),
+            };
+            picture_sinks.push(failures.spawn("3-render", move || {
+                renderer.run(&rx);
+                Ok::<(), String>(())
+            })?);
+            pictures.push(tx);
+        }
+        let record = Latency::new("record");
+        for encoder in self.sinks.recordings {
+            let (tx, rx) = edge("record", 4, Policy::Block);
+            pictures.push(tx);
+            let latency = record.clone();
+            picture_sinks.push(failures.spawn("4-encode", move || encoder.run(&rx, &latency))?);
+        }
+        for renderer in self.sinks.web {
+            let metrics = renderer.views.metrics();
+            metrics.add_latencies([decode.clone(), overlay.clone(), end_to_end.clone()]);
+            let (captured, edge_counts) = (Arc::clone(&counts), capture_counts.clone());
+            let done = Arc::clone(&emitted);
+            metrics.set_counts(move || {
+                let lost = captured.outages.load(Ordering::SeqCst);
+                (frame_counts(&captured, &edge_counts, &done), lost)
+            });
+            let (tx, rx) = edge("web", 1, Policy::NewestWins);
+            pictures.push(tx);
+            picture_sinks.push(failures.spawn("4-web", move || {
+                renderer.run(&rx);
+                Ok::<(), String>(())
+            })?);
+        }
+
+        // 2-publish
+        let publisher = PublishStage {
+            stream: Arc::clone(&self.stream),
+            builder: self.builder,
+            rules: self.rules,
+            analyzer: self.analyzer,
+            source: Arc::clone(&counts),
+            feedback: self.feedback,
+            records,
+            masks,
+            pictures,
+            emitted: Arc::clone(&emitted),
+            end_to_end: end_to_end.clone(),
+            progress: self.progress,
+        };
+        trunk.push(failures.spawn("2-publish", move || {
+            publisher.run(ordered);
+            Ok::<(), String>(())
+        })?);
+
+        // The window lives on this thread; some systems want it on the main one.
+        if let Some((mut window, shown)) = shown {
+            let hold = info.kind == "images";
+            failures.watch("window", || watch_window(&mut window, shown, hold, stop));
+        }
+        trunk.join();
+        let [preprocess, infer, postprocess] = self.latency;
+        let frames = frame_counts(&counts, &capture_counts, &emitted);
+        let end = EndRecord::new(&self.stream, stop.reason(), frames);
+        for mut sink in record_sinks.join().into_iter().flatten() {
+            failures.watch("sink", || sink.finish(&end));
+        }
+        picture_sinks.join();
+        Ok(RunReport {
+            end,
+            failures: failures.all(),
+            latencies: vec![
+                decode,
+                preprocess,
+                infer,
+                postprocess,
+                overlay,
+                record,
+                end_to_end,
+            ],
+            elapsed: started.elapsed(),
+        })
+    }
+}
+
+/// Threads that are waited for together.
+struct Threads<T>(Vec<JoinHandle<Option<T>>>);
+
+impl<T> Default for Threads<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Threads<T> {
+    fn push(&mut self, thread: JoinHandle<Option<T>>) {
+        self.0.push(thread);
+    }
+
+    /// What those that succeeded left. Panics were caught on the threads themselves.
+    fn join(self) -> Vec<T> {
+        self.0
+            .into_iter()
+            .filter_map(|thread| thread.join().ok().flatten())
+            .collect()
+    }
+}
+
+/// Leaves the sink behind, to be finished; `None` if its reader went away.
+type SinkThread = JoinHandle<Option<Option<Box<dyn RecordSink>>>>;
+
+/// A sink that fails ends the run; one whose reader went away asks for its end.
+fn spawn_record_sink(
+    failures: &Failures,
+    stop: &StopSignal,
+    name: &str,
+    mut sink: Box<dyn RecordSink>,
+    messages: Receiver<SinkMessage>,
+) -> std::io::Result<SinkThread> {
+    let stop = stop.clone();
+    failures.spawn(name, move || {
+        while let Some(message) = messages.recv() {
+            let taken = match &message {
+                SinkMessage::Frame(record) => sink.frame(record),
+                SinkMessage::Event(event) => sink.event(event),
+            };
+            match taken {
+                Ok(()) => {}
+                Err(SinkError::ReaderGone { target }) => {
+                    tracing::info!("{target} was closed by its reader; stopping");
+                    stop.stop(StopReason::ReaderGone);
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(sink))
+    })
+}
+
+fn spawn_images_sink(
+    failures: &Failures,
+    mut sink: ImagesSink,
+    pictures: Receiver<RenderedFrame>,
+) -> std::io::Result<JoinHandle<Option<()>>> {
+    failures.spawn("4-images", move || {
+        while let Some(rendered) = pictures.recv() {
+            sink.write(&rendered.meta, &rendered.picture)?;
+        }
+        Ok::<(), SinkError>(())
+    })
+}
+
+fn spawn_masks_sink(
+    failures: &Failures,
+    mut sink: MasksSink,
+    masks: Receiver<(FrameMeta, Arc<ClassMask>)>,
+) -> std::io::Result<JoinHandle<Option<()>>> {
+    failures.spawn("4-masks", move || {
+        while let Some((meta, mask)) = masks.recv() {
+            sink.write(&meta, &mask)?;
+        }
+        Ok::<(), SinkError>(())
+    })
+}
+
+/// Final once the trunk's threads have ended: what was captured and is nowhere else was under way
+/// when a stage failed.
+fn frame_counts(capture: &CaptureCounts, edge: &EdgeCounts, emitted: &AtomicU64) -> FrameCounts {
+    let captured = capture.captured.load(Ordering::SeqCst);
+    let emitted = emitted.load(Ordering::SeqCst);
+    let mut dropped = DroppedFrames {
+        queue: edge.evicted() + capture.source_dropped.load(Ordering::SeqCst),
+        stale: edge.stale(),
+        decode_error: capture.decode_error.load(Ordering::SeqCst),
+        shutdown: 0,
+    };
+    dropped.shutdown = captured.saturating_sub(emitted + dropped.total());
+    FrameCounts {
+        captured,
+        emitted,
+        dropped,
+    }
+}

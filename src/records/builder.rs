@@ -1,0 +1,280 @@
+//! Makes records of what was seen.
+
+use std::sync::Arc;
+
+use crate::analytics::{AreaEvent, AreaKind, AreaRule, Phase};
+use crate::frame::{FrameMeta, Region};
+use crate::postprocess::{Detection, Labels, Prediction, Segmentation, UNKNOWN};
+use crate::telemetry::{GeoPoint, Locator, Telemetry};
+use mobilens_image::{RectPx, SizePx};
+
+use super::polygons::polygons_of;
+use super::record::{
+    ClassAreaRecord, DetectionRecord, EventRecord, FrameRecord, SafeGroundRecord,
+    SegmentationRecord,
+};
+use super::rle::rles_of;
+
+/// From this pitch down a camera looks at things from above: a box's middle is where its object is.
+const FROM_ABOVE_DEG: f64 = -60.0;
+
+/// What records say of each class's pixels besides its share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AreaDetail {
+    /// Run lengths.
+    pub rle: bool,
+    /// Polygons; not of the background.
+    pub polygons: bool,
+}
+
+/// Makes records of what was seen.
+#[derive(Clone, Debug, Default)]
+pub struct RecordBuilder {
+    /// Names of the categories.
+    pub labels: Arc<Labels>,
+    /// What records say of segmented areas.
+    pub detail: AreaDetail,
+    /// What gives things their place on the ground.
+    pub locator: Option<Locator>,
+    /// Whether it is said of each frame if the network looked.
+    pub attends: bool,
+    /// Whether it is said of each frame how large it is.
+    pub sizes: bool,
+}
+
+impl RecordBuilder {
+    /// The record of a frame of `size` in which `prediction` was seen.
+    pub fn frame(
+        &self,
+        meta: &FrameMeta,
+        size: SizePx,
+        dropped_before: u64,
+        prediction: &Prediction,
+    ) -> FrameRecord {
+        let place = Place {
+            locator: self.locator.as_ref(),
+            telemetry: meta.telemetry.as_ref(),
+            size,
+        };
+        let plan = &prediction.plan;
+        let detections = prediction.detections.iter();
+        let segmentation = prediction.segmentation.as_ref();
+        FrameRecord {
+            stream: meta.stream.to_string(),
+            frame: meta.frame,
+            pts_ms: rounded(meta.pts.as_ms(), 1000.0),
+            name: meta.name.as_deref().map(str::to_owned),
+            size: self.sizes.then_some([size.width, size.height]),
+            dropped_before,
+            telemetry: meta.telemetry,
+            inferred: self.attends.then_some(plan.region != Region::None),
+            regions: match &plan.region {
+                Region::Crops(parts) => Some(parts.iter().map(bbox).collect()),
+                Region::Whole | Region::None => None,
+            },
+            still: plan.is_still,
+            detections: detections.map(|d| self.detection(d, &place)).collect(),
+            segmentation: segmentation.map(|s| self.segmentation(s, &place)),
+            ..FrameRecord::default()
+        }
+    }
+
+    fn detection(&self, detection: &Detection, place: &Place<'_>) -> DetectionRecord {
+        DetectionRecord {
+            category_id: detection.category_id,
+            label: self.labels.name(detection.category_id).to_owned(),
+            score: rounded(detection.score.into(), 10_000.0),
+            bbox: bbox(&detection.rect),
+            position: place.of_box(&detection.rect),
+            ..DetectionRecord::default()
+        }
+    }
+
+    fn segmentation(&self, segmentation: &Segmentation, place: &Place<'_>) -> SegmentationRecord {
+        let mask = &*segmentation.mask;
+        let shares = mask.shares();
+        let mut rles = if self.detail.rle {
+            rles_of(mask)
+        } else {
+            Vec::new()
+        };
+        let mut rle_of = |class: u8| {
+            let at = rles.iter().position(|(of, _)| *of == class)?;
+            Some(rles.swap_remove(at).1)
+        };
+        let unknown = shares.iter().find(|(class, _)| *class == UNKNOWN);
+        let seen = shares.iter().filter(|(class, _)| *class != UNKNOWN);
+        let polygons = self.detail.polygons;
+        SegmentationRecord {
+            classes: seen
+                .map(|&(class, share)| ClassAreaRecord {
+                    category_id: class.into(),
+                    label: self.labels.name(class.into()).to_owned(),
+                    share: rounded(share, 1e6),
+                    rle: rle_of(class),
+                    polygons: (polygons && class > 0).then(|| polygons_of(mask, class)),
+                })
+                .collect(),
+            unknown: unknown.map(|(_, share)| rounded(*share, 1e6)),
+            safe_ground: segmentation.safe_ground.map(|circle| {
+                let center = [circle.x, circle.y].map(f64::from);
+                SafeGroundRecord {
+                    center,
+                    radius_px: rounded(circle.radius_px.into(), 100.0),
+                    position: place.of_pixel(center),
+                }
+            }),
+        }
+    }
+
+    /// The record of `event`, which `rule` found in a frame.
+    pub fn area_event(&self, meta: &FrameMeta, event: &AreaEvent, rule: &AreaRule) -> EventRecord {
+        let kind = match rule.kind {
+            AreaKind::Above => "area_above",
+            AreaKind::Below => "area_below",
+        };
+        let phase = match event.phase {
+            Phase::New => "new",
+            Phase::End => "end",
+        };
+        EventRecord {
+            stream: meta.stream.to_string(),
+            kind: kind.to_owned(),
+            phase: phase.to_owned(),
+            name: rule.name.clone(),
+            frame: meta.frame,
+            pts_ms: rounded(meta.pts.as_ms(), 1000.0),
+            label: Some(self.labels.name(rule.class.into()).to_owned()),
+            zone: rule.zone.as_ref().map(|(name, _)| name.clone()),
+            share: Some(rounded(event.share, 1e6)),
+            ..EventRecord::default()
+        }
+    }
+}
+
+/// What it takes to say where something in a frame is.
+struct Place<'a> {
+    locator: Option<&'a Locator>,
+    telemetry: Option<&'a Telemetry>,
+    size: SizePx,
+}
+
+impl Place<'_> {
+    fn of_pixel(&self, pixel: [f64; 2]) -> Option<GeoPoint> {
+        self.locator?.locate(self.telemetry?, self.size, pixel)
+    }
+
+    /// Of the middle of the box's lower edge, where an object touches the ground.
+    fn of_box(&self, rect: &RectPx) -> Option<GeoPoint> {
+        let pitch = self.telemetry?.gimbal_pitch_deg;
+        let pitch = pitch.or(self.locator?.gimbal_pitch_deg)?;
+        let down = if pitch > FROM_ABOVE_DEG { 1.0 } else { 0.5 };
+        let x = rect.x + rect.width / 2.0;
+        let y = rect.y + rect.height * down;
+        self.of_pixel([x.into(), y.into()])
+    }
+}
+
+/// A box as records have it.
+pub(crate) fn bbox(rect: &RectPx) -> [f64; 4] {
+    [rect.x, rect.y, rect.width, rect.height].map(|v| rounded(v.into(), 100.0))
+}
+
+/// `value` to the nearest 1 / `parts`.
+pub(crate) fn rounded(value: f64, parts: f64) -> f64 {
+    (value * parts).round() / parts
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::frame::MediaTime;
+    use crate::records::Record;
+
+    fn meta() -> FrameMeta {
+        FrameMeta {
+            stream: "gate".into(),
+            frame: 42,
+            pts: MediaTime {
+                ticks: 42 * 512,
+                rate_hz: 12_800,
+            },
+            captured_at: Instant::now(),
+            name: None,
+            telemetry: None,
+        }
+    }
+
+    fn record(recorder: &RecordBuilder, meta: &FrameMeta) -> FrameRecord {
+        let prediction = Prediction {
+            detections: vec![Detection {
+                category_id: 1,
+                score: 0.913_68,
+                rect: RectPx {
+                    x: 412.0,
+                    y: 133.504,
+                    width: 58.0,
+                    height: 101.0,
+                },
+            }],
+            ..Prediction::default()
+        };
+        let size = SizePx {
+            width: 640,
+            height: 272,
+        };
+        recorder.frame(meta, size, 0, &prediction)
+    }
+
+    fn recorder(locator: Option<Locator>) -> RecordBuilder {
+        RecordBuilder {
+            labels: Arc::new(Labels::new(vec![(1, "person".to_owned())])),
+            detail: AreaDetail::default(),
+            locator,
+            attends: false,
+            sizes: false,
+        }
+    }
+
+    #[test]
+    fn a_frame_record_reads_as_documented() {
+        let record = Record::Frame(record(&recorder(None), &meta()));
+        let line = serde_json::to_string(&record).expect("plain data");
+        assert_eq!(
+            line,
+            r#"{"type":"frame","stream":"gate","frame":42,"pts_ms":1680.0,"dropped_before":0,"detections":[{"category_id":1,"label":"person","score":0.9137,"bbox":[412.0,133.5,58.0,101.0]}]}"#
+        );
+        let back: Record = serde_json::from_str(&line).expect("own record");
+        assert_eq!(back, record);
+    }
+
+    #[test]
+    fn things_seen_from_a_drone_have_a_place() {
+        let locator = Locator {
+            hfov_deg: 70.0,
+            ..Locator::default()
+        };
+        let telemetry = Telemetry {
+            latitude: Some(48.0),
+            longitude: Some(11.0),
+            height_m: Some(50.0),
+            gimbal_pitch_deg: Some(-45.0),
+            gimbal_yaw_deg: Some(0.0),
+            ..Telemetry::default()
+        };
+        let meta = FrameMeta {
+            telemetry: Some(telemetry),
+            ..meta()
+        };
+        let placed = record(&recorder(Some(locator)), &meta);
+        assert_eq!(placed.telemetry, Some(telemetry));
+        let at = placed.detections[0].position.expect("on the ground");
+        // Below and to the right of the middle: less than 50 m ahead, east of the drone.
+        assert!(at.latitude > 48.0 && at.latitude < 48.000_45, "{at:?}");
+        assert!(at.longitude > 11.0, "{at:?}");
+        let unplaced = record(&recorder(None), &meta);
+        assert_eq!(unplaced.detections[0].position, None);
+    }
+}
