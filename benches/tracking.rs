@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mobilens::config;
-use mobilens::pipeline::Analyzer;
+use mobilens::pipeline::analyzer;
 use mobilens::records::{DetectionRecord, FrameRecord};
 use mobilens_image::SizePx;
 
@@ -46,12 +46,12 @@ fn main() {
         height: 720,
     };
     for objects in [5, 20, 50] {
-        let mut analyst = Analyzer::new(&config, &Arc::new(config.card.labels()));
+        let mut analyzer = analyzer(&config, &Arc::new(config.card.labels()));
         let mut records: Vec<_> = (0..FRAMES).map(|number| frame(number, objects)).collect();
         let began = Instant::now();
         let mut events = 0;
         for record in &mut records {
-            analyst.update(record, size);
+            analyzer.update(record, size);
             events += record.events.len();
         }
         let rate = FRAMES as f64 / began.elapsed().as_secs_f64();

@@ -7,7 +7,7 @@ use std::fs;
 
 use mobilens_image::{Image, PixelFormat, SizePx, TensorLayout, YuvColour};
 use mobilens_image::{LetterboxAnchor, PreprocessParams, Preprocessor, Resize};
-use mobilens_nn::{LoadOptions, Network};
+use mobilens_nn::{InputLayout, LoadOptions, Network};
 use support::file;
 
 /// Largest difference as a share of the largest value.
@@ -118,7 +118,10 @@ fn outputs_equal(model: &str) {
             .position(|o| o.name == golden.tensor)
             .expect("the output");
         assert_eq!(network.outputs()[index].shape, golden.shape);
-        let layout = session.input_layout();
+        let layout = match session.input_layout() {
+            InputLayout::Nchw => TensorLayout::Nchw,
+            InputLayout::Nhwc => TensorLayout::Nhwc,
+        };
         preprocessor(model).run(&picture(&golden.picture), layout, session.input_mut());
         session.run().expect("runs");
         let off = largest_difference(session.output(index), &golden.values) / golden.max_abs;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mobilens::config::{self, LoadedPipeline, Override};
-use mobilens::pipeline::Analyzer;
+use mobilens::pipeline::{Analyzer, analyzer};
 use mobilens::records::{EventRecord, FrameRecord, Record};
 use mobilens::sink::{JsonlSink, Lines, MotSink, RecordSink, SinkError};
 use mobilens_image::SizePx;
@@ -67,7 +67,7 @@ fn run(arguments: &AnalyzeArgs, config: &LoadedPipeline) -> Result<(), Failure> 
     };
     let output = arguments.output.as_deref().unwrap_or("-".as_ref());
     let mut run = Analysis {
-        analyst: Analyzer::new(config, &Arc::new(config.card.labels())),
+        analyzer: analyzer(config, &Arc::new(config.card.labels())),
         sink: None,
         size: None,
         held: None,
@@ -127,7 +127,7 @@ fn run(arguments: &AnalyzeArgs, config: &LoadedPipeline) -> Result<(), Failure> 
 
 /// An analysis under way.
 struct Analysis {
-    analyst: Analyzer,
+    analyzer: Analyzer,
     sink: Option<Box<dyn RecordSink>>,
     /// Of all frames, if they have the same.
     size: Option<SizePx>,
@@ -143,7 +143,7 @@ impl Analysis {
         };
         let own = frame.size.map(|[width, height]| SizePx { width, height });
         let size = own.or(self.size).ok_or_else(unknown_size)?;
-        self.analyst.update(&mut frame, size);
+        self.analyzer.update(&mut frame, size);
         sink.frame(&frame)?;
         Ok(())
     }

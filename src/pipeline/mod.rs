@@ -29,7 +29,7 @@ mod threads;
 #[cfg(test)]
 mod tests;
 
-pub use build::{Model, classes_to_keep};
+pub use build::{Model, analyzer, classes_to_keep};
 pub use options::{ModelError, RunError, RunOptions};
 pub use report::RunReport;
 pub use run::{Outcome, run, run_streams};

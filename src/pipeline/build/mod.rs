@@ -14,6 +14,7 @@ mod source;
 mod stream;
 mod zones;
 
+pub use analysis::analyzer;
 pub use detector::classes_to_keep;
 pub use model::Model;
 pub use sinks::SharedSinks;
