@@ -8,7 +8,7 @@ use std::sync::Arc;
 use mobilens::config::{self, LoadedPipeline, Override};
 use mobilens::pipeline::{Analyzer, analyzer};
 use mobilens::records::{EventRecord, FrameRecord, Record};
-use mobilens::sink::{JsonlSink, Lines, MotSink, RecordSink, SinkError};
+use mobilens::sink::{JsonlSink, LineWriter, MotSink, RecordSink, SinkError};
 use mobilens_image::SizePx;
 
 use super::{DONE, FAILED, USAGE, say};
@@ -95,7 +95,7 @@ fn run(arguments: &AnalyzeArgs, config: &LoadedPipeline) -> Result<(), Failure> 
                 of_run.analysis_sha256 = config.analysis_sha256();
                 run.sink = Some(match arguments.format {
                     AnalyzeFormat::Jsonl => {
-                        Box::new(JsonlSink::new(Lines::open(output)?, &of_run, true)?)
+                        Box::new(JsonlSink::new(LineWriter::open(output)?, &of_run, true)?)
                     }
                     AnalyzeFormat::Mot => Box::new(MotSink::open(output)?),
                 });

@@ -125,7 +125,7 @@ fn wanted_classes(model: &Path, names: &[String]) -> Result<Option<KeptClasses>,
             known: labels().collect::<Vec<_>>().join(", "),
         });
     }
-    let keep = app::classes_to_keep(&card, &|label| names.iter().any(|name| name == label));
+    let keep = pipeline::classes_to_keep(&card, &|label| names.iter().any(|name| name == label));
     keep.map(Some).ok_or(ModelBenchError::NotPruned {
         card: file.display().to_string(),
     })
@@ -178,7 +178,7 @@ fn bench_pipeline(path: &Path, threads: Option<usize>, frames: Option<u32>, json
         progress: true,
         discard: true,
     };
-    match app::run(config, &options, &StopSignal::new()) {
+    match pipeline::run(config, &options, &StopSignal::new()) {
         Ok(report) => {
             if json {
                 print(&report_json(&report).to_string());

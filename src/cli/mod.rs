@@ -92,7 +92,7 @@ fn run(args: RunArgs) -> u8 {
     };
     let stop = StopSignal::new();
     stop_on_signals(&stop);
-    let outcomes = match app::run_streams(configs, &options, &stop) {
+    let outcomes = match pipeline::run_streams(configs, &options, &stop) {
         Ok(outcomes) => outcomes,
         Err(error) => {
             say(&error.to_string());

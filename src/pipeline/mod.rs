@@ -31,6 +31,7 @@ mod tests;
 
 pub use build::{Model, analyzer, classes_to_keep};
 pub use options::{ModelError, RunError, RunOptions};
+pub use progress::Progress;
 pub use report::RunReport;
 pub use run::{Outcome, run, run_streams};
 pub use stages::analyze::Analyzer;

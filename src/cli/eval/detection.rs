@@ -84,7 +84,7 @@ fn look(arguments: &EvalDetectionArgs, truth: &CocoBoxes) -> Result<Vec<CocoResu
         ));
     }
     let threads = available_parallelism().map_or(1, usize::from);
-    let mut chain = model.chain(threads, &InferenceLatency::default(), &Arc::default())?;
+    let mut worker = model.worker(threads, &InferenceLatency::default(), &Arc::default())?;
     let recorder = RecordBuilder {
         labels: Arc::new(config.card.labels()),
         ..RecordBuilder::default()
@@ -93,7 +93,7 @@ fn look(arguments: &EvalDetectionArgs, truth: &CocoBoxes) -> Result<Vec<CocoResu
     for folder in &arguments.images {
         let is_known =
             |name: &str, _| Ok(image_id_from_name(name).is_some_and(|id| truth.knows(id)));
-        look_at_folder(folder, &mut *chain, is_known, |meta, size, prediction| {
+        look_at_folder(folder, &mut *worker, is_known, |meta, size, prediction| {
             let record = recorder.frame(meta, size, 0, &prediction);
             let of_frame = CocoResult::from_frame(&record);
             results.extend(of_frame.map_err(|e| Failure::Other(e.to_string()))?);

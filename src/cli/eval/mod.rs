@@ -13,7 +13,7 @@ use mobilens::config::ConfigFaults;
 use mobilens::eval::EvalError;
 use mobilens::flow::StopSignal;
 use mobilens::frame::{FrameMeta, InferencePlan, Packet};
-use mobilens::pipeline::{Chain, ModelError, Progress};
+use mobilens::pipeline::{InferenceWorker, ModelError, Progress};
 use mobilens::postprocess::Prediction;
 use mobilens_image::SizePx;
 use mobilens_nn::NnError;
@@ -60,10 +60,10 @@ pub fn eval(command: &EvalCommand) -> u8 {
     }
 }
 
-/// Has `chain` look at the pictures of a folder that `is_wanted` by name; gives each to `seen`.
+/// Has `worker` run on the pictures of a folder that `is_wanted` by name; gives each to `seen`.
 fn look_at_folder(
     folder: &Path,
-    chain: &mut dyn Chain,
+    worker: &mut dyn InferenceWorker,
     mut is_wanted: impl FnMut(&str, SizePx) -> Result<bool, Failure>,
     mut seen: impl FnMut(&FrameMeta, SizePx, Prediction) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -100,7 +100,7 @@ fn look_at_folder(
             image: Arc::new(image),
             payload: InferencePlan::default(),
         };
-        let packet = chain.run(packet).map_err(Failure::Run)?;
+        let packet = worker.run(packet).map_err(Failure::Run)?;
         seen(&packet.meta, size, packet.payload)?;
     }
 }

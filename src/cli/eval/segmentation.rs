@@ -33,14 +33,14 @@ pub fn segmentation(arguments: &EvalSegmentationArgs) -> Result<(), Failure> {
         }
     };
     let threads = available_parallelism().map_or(1, usize::from);
-    let mut chain = model.chain(threads, &InferenceLatency::default(), &Arc::default())?;
+    let mut worker = model.worker(threads, &InferenceLatency::default(), &Arc::default())?;
     let mut confusion = Confusion::new(config.card.labels.len());
     let (mut pictures, mut unknown) = (0_u64, 0_u64);
     for folder in &arguments.images {
         let true_mask = RefCell::new(None);
         look_at_folder(
             folder,
-            &mut *chain,
+            &mut *worker,
             |name, size| {
                 let mask = truth.of(name, size)?;
                 unknown += u64::from(mask.is_none());
