@@ -1,40 +1,19 @@
-//! AVI with Motion JPEG, as webcams and old cameras record it (Microsoft's AVI RIFF file reference, and
-//! the OpenDML extension for files beyond a gigabyte). Chunks are read one after another; the index
-//! at the end, which may be missing, is not needed.
+//! Motion JPEG in AVI, as a [`Source`].
 
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::jpeg::decode_jpeg;
-use super::source::{CaptureError, Captured, Source, SourceInfo, name_of};
+use mobilens_video::avi::AviReader;
+
+use super::source::{CaptureError, Captured, Source, SourceInfo, malformed, name_of, unreadable};
 use crate::flow::StopSignal;
 use crate::frame::MediaTime;
-use mobilens_image::SizePx;
 
-/// Bytes of the largest frame that is taken for one.
-const MAX_FRAME: u32 = 64 << 20;
-/// Bytes of the longest header that is taken for one.
-const MAX_HEADER: u32 = 1 << 16;
-
-/// A clip of JPEGs.
+/// A recorded clip.
 pub struct AviSource {
     path: PathBuf,
     info: SourceInfo,
-    reader: BufReader<File>,
-    video: VideoStream,
-    frame: i64,
-}
-
-/// The stream that holds the pictures.
-#[derive(Clone, Copy, Debug)]
-struct VideoStream {
-    /// Its number, as its chunks' names begin.
-    number: u8,
-    size: SizePx,
-    /// Frames in so many seconds.
-    rate: (u32, u32),
-    frames: u32,
+    reader: AviReader<File>,
 }
 
 impl AviSource {
@@ -43,60 +22,23 @@ impl AviSource {
     /// # Errors
     /// When it cannot be read or holds no Motion JPEG.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
-        let file = File::open(path).map_err(|e| CaptureError::Unreadable {
-            path: path.to_owned(),
-            why: e.to_string(),
-        })?;
-        let mut reader = BufReader::with_capacity(1 << 17, file);
-        let video = read_head(&mut reader)
-            .and_then(|video| video.ok_or_else(|| "it holds no Motion JPEG".to_owned()))
+        let file = File::open(path).map_err(|e| unreadable(path, &e))?;
+        let reader = AviReader::new(file)
+            .and_then(|reader| reader.ok_or_else(|| "it holds no Motion JPEG".to_owned()))
             .map_err(|why| malformed(path, why))?;
-        let (rate, scale) = video.rate;
+        let (rate, scale) = reader.rate();
         Ok(Self {
             path: path.to_owned(),
             info: SourceInfo {
                 kind: "video",
                 uri: name_of(path),
-                size: Some(video.size),
+                size: Some(reader.size()),
                 fps: Some(f64::from(rate) / f64::from(scale)),
-                frames: Some(u64::from(video.frames)).filter(|frames| *frames > 0),
+                frames: reader.frames(),
                 live: false,
             },
             reader,
-            video,
-            frame: 0,
         })
-    }
-
-    /// The next frame's bytes; empty for one that shows the same as before. `None` at the end.
-    fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, String> {
-        loop {
-            let Some((name, length)) = read_chunk(&mut self.reader)? else {
-                return Ok(None);
-            };
-            match &name {
-                // Lists of frames, and further parts of a long file, are walked into.
-                b"RIFF" | b"LIST" => {
-                    let mut kind = [0; 4];
-                    self.reader.read_exact(&mut kind).map_err(cut_off)?;
-                    if ![b"AVI ", b"AVIX", b"movi", b"rec "].contains(&&kind) {
-                        skip(&mut self.reader, length.saturating_sub(4))?;
-                    }
-                }
-                [tens, ones, b'd', b'c' | b'b']
-                    if number(*tens, *ones) == Some(self.video.number) =>
-                {
-                    if length > MAX_FRAME {
-                        return Err("a frame is longer than any".to_owned());
-                    }
-                    let mut bytes = vec![0; length as usize];
-                    self.reader.read_exact(&mut bytes).map_err(cut_off)?;
-                    skip(&mut self.reader, length & 1)?;
-                    return Ok(Some(bytes));
-                }
-                _ => skip(&mut self.reader, length + (length & 1))?,
-            }
-        }
     }
 }
 
@@ -107,25 +49,23 @@ impl Source for AviSource {
 
     fn next(&mut self, stop: &StopSignal) -> Result<Captured, CaptureError> {
         while !stop.is_stopped() {
-            let chunk = self
-                .next_chunk()
-                .map_err(|why| malformed(&self.path, why))?;
-            let Some(bytes) = chunk else { break };
-            let pts = MediaTime {
-                ticks: self.frame * i64::from(self.video.rate.1),
-                rate_hz: self.video.rate.0,
+            let frame = self.reader.next_frame();
+            let Some(frame) = frame.map_err(|why| malformed(&self.path, why))? else {
+                break;
             };
-            self.frame += 1;
-            if bytes.is_empty() {
-                continue;
-            }
-            return Ok(match decode_jpeg(&bytes, self.video.size) {
-                Ok(image) => Captured::Frame {
+            let (rate, scale) = self.reader.rate();
+            let pts = MediaTime {
+                ticks: frame.number * i64::from(scale),
+                rate_hz: rate,
+            };
+            return Ok(match frame.picture {
+                None => continue,
+                Some(Ok(image)) => Captured::Frame {
                     image,
                     pts,
                     name: None,
                 },
-                Err(why) => Captured::Undecodable { pts, why },
+                Some(Err(why)) => Captured::Undecodable { pts, why },
             });
         }
         Ok(Captured::End)
@@ -137,133 +77,10 @@ impl Source for AviSource {
     }
 }
 
-/// Whether a file is an AVI whose pictures are JPEGs.
+/// Whether a file is an AVI with a Motion JPEG stream.
 pub fn is_mjpeg_avi(path: &Path) -> bool {
     // A pipe must not be read twice.
     let is_file = std::fs::metadata(path).is_ok_and(|meta| meta.is_file());
     let opened = File::open(path).ok().filter(|_| is_file);
-    opened.is_some_and(|file| matches!(read_head(&mut BufReader::new(file)), Ok(Some(_))))
-}
-
-/// Reads up to the first list of frames; `None` if no stream is Motion JPEG.
-fn read_head(reader: &mut (impl Read + Seek)) -> Result<Option<VideoStream>, String> {
-    let mut head = [0; 12];
-    reader.read_exact(&mut head).map_err(cut_off)?;
-    if &head[..4] != b"RIFF" || &head[8..] != b"AVI " {
-        return Err("it is no AVI".to_owned());
-    }
-    let (mut streams, mut found) = (0, None);
-    let mut header: Option<[u32; 4]> = None;
-    while let Some((name, length)) = read_chunk(reader)? {
-        match &name {
-            b"LIST" => {
-                let mut kind = [0; 4];
-                reader.read_exact(&mut kind).map_err(cut_off)?;
-                match &kind {
-                    b"movi" => return Ok(found),
-                    b"hdrl" | b"strl" => {}
-                    _ => skip(reader, length.saturating_sub(4) + (length & 1))?,
-                }
-            }
-            b"strh" | b"strf" if length <= MAX_HEADER => {
-                let mut bytes = vec![0; length as usize];
-                reader.read_exact(&mut bytes).map_err(cut_off)?;
-                skip(reader, length & 1)?;
-                let word = |at: usize| -> Option<u32> {
-                    let four = bytes.get(at..)?.first_chunk()?;
-                    Some(u32::from_le_bytes(*four))
-                };
-                if &name == b"strh" {
-                    streams += 1;
-                    let is_video = bytes.starts_with(b"vids");
-                    let fields = || Some([word(20)?, word(24)?, word(32)?, 0]);
-                    header = is_video.then(fields).flatten();
-                    continue;
-                }
-                let Some([scale, rate, frames, _]) = header.take() else {
-                    continue;
-                };
-                let is_jpeg = bytes
-                    .get(16..20)
-                    .is_some_and(|code| code.eq_ignore_ascii_case(b"MJPG"));
-                if let (true, None, Some(width), Some(height)) = (is_jpeg, found, word(4), word(8))
-                {
-                    // A negative height means another order of rows, which JPEGs do not have.
-                    let height = height.cast_signed().unsigned_abs();
-                    if scale == 0 || rate == 0 || width == 0 || height == 0 {
-                        return Err("its header is damaged".to_owned());
-                    }
-                    found = Some(VideoStream {
-                        number: u8::try_from(streams - 1).unwrap_or(u8::MAX),
-                        size: SizePx { width, height },
-                        rate: (rate, scale),
-                        frames,
-                    });
-                }
-            }
-            _ => skip(reader, length + (length & 1))?,
-        }
-    }
-    Ok(found)
-}
-
-/// A chunk's name and length; `None` at the end.
-fn read_chunk(reader: &mut impl Read) -> Result<Option<([u8; 4], u32)>, String> {
-    let mut head = [0; 8];
-    let mut filled = 0;
-    while filled < head.len() {
-        match reader.read(&mut head[filled..]) {
-            Ok(0) if filled == 0 => return Ok(None),
-            Ok(0) => return Err("it is cut off".to_owned()),
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(e.to_string()),
-        }
-    }
-    let [a, b, c, d, length @ ..] = head;
-    Ok(Some(([a, b, c, d], u32::from_le_bytes(length))))
-}
-
-fn skip(reader: &mut impl Seek, bytes: u32) -> Result<(), String> {
-    let skipped = reader.seek(SeekFrom::Current(bytes.into()));
-    skipped.map(|_| ()).map_err(|e| e.to_string())
-}
-
-fn number(tens: u8, ones: u8) -> Option<u8> {
-    let digit = |byte: u8| byte.is_ascii_digit().then(|| byte - b'0');
-    Some(digit(tens)? * 10 + digit(ones)?)
-}
-
-fn cut_off(error: std::io::Error) -> String {
-    match error.kind() {
-        ErrorKind::UnexpectedEof => "it is cut off".to_owned(),
-        _ => error.to_string(),
-    }
-}
-
-fn malformed(path: &Path, why: String) -> CaptureError {
-    CaptureError::Malformed {
-        path: path.to_owned(),
-        why,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Cursor;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), as_avi: bool) {
-            if as_avi && bytes.len() > 12 {
-                bytes[..4].copy_from_slice(b"RIFF");
-                bytes[8..12].copy_from_slice(b"AVI ");
-            }
-            let _ = read_head(&mut Cursor::new(bytes));
-        }
-    }
+    opened.is_some_and(|file| matches!(AviReader::new(file), Ok(Some(_))))
 }

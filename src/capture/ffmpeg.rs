@@ -17,10 +17,10 @@ use url::Url;
 
 use super::rtsp::RtspRequest;
 use super::source::{CaptureError, Captured, Source, SourceInfo, name_of, public_name};
-use super::y4m::{Y4mHeader, Y4mReader};
 use crate::flow::StopSignal;
 use crate::frame::MediaTime;
 use mobilens_image::{Image, YuvColour, YuvMatrix, YuvRange};
+use mobilens_video::y4m::{Y4mHeader, Y4mReader};
 
 /// How often a wait for a frame looks at the stop signal.
 const POLL: Duration = Duration::from_millis(100);

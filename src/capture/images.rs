@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::source::name_of;
+use super::source::{malformed, name_of, unreadable};
 use super::{CaptureError, Captured, Source, SourceInfo};
 use crate::flow::StopSignal;
 use crate::frame::MediaTime;
@@ -317,20 +317,6 @@ fn picture_error(path: &Path, error: PictureError) -> CaptureError {
     match error {
         PictureError::Io(error) => unreadable(path, &error),
         error => malformed(path, error.to_string()),
-    }
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> CaptureError {
-    CaptureError::Unreadable {
-        path: path.to_owned(),
-        why: error.to_string(),
-    }
-}
-
-fn malformed(path: &Path, why: String) -> CaptureError {
-    CaptureError::Malformed {
-        path: path.to_owned(),
-        why,
     }
 }
 

@@ -174,3 +174,19 @@ pub enum CaptureError {
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
 }
+
+/// The file cannot be read.
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> CaptureError {
+    CaptureError::Unreadable {
+        path: path.to_owned(),
+        why: error.to_string(),
+    }
+}
+
+/// The file is not what it should be.
+pub(super) fn malformed(path: &Path, why: String) -> CaptureError {
+    CaptureError::Malformed {
+        path: path.to_owned(),
+        why,
+    }
+}

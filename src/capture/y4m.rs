@@ -1,148 +1,14 @@
-//! Uncompressed video with a header a line long (YUV4MPEG2, as mjpegtools defined it), from a file,
-//! standard input or another program's pipe.
+//! Y4M video from a file or standard input, as a [`Source`].
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::source::{CaptureError, Captured, Source, SourceInfo, name_of};
+use mobilens_video::y4m::{Y4mHeader, Y4mReader};
+
+use super::source::{CaptureError, Captured, Source, SourceInfo, malformed, name_of, unreadable};
 use crate::flow::StopSignal;
 use crate::frame::MediaTime;
-use mobilens_image::{Image, PixelFormat, SizePx, YuvColour, YuvMatrix, YuvRange};
-
-/// What a file begins with.
-pub const Y4M_MAGIC: &[u8] = b"YUV4MPEG2 ";
-/// Bytes of the longest header that is taken for one.
-const MAX_LINE: u64 = 1024;
-/// Pixels of the largest frame that is taken for one.
-const MAX_PIXELS: u64 = 1 << 26;
-
-/// What the header says.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Y4mHeader {
-    /// Columns and rows.
-    pub size: SizePx,
-    /// Frames in so many seconds.
-    pub rate: (u32, u32),
-    /// How to read the samples as colours.
-    pub colour: YuvColour,
-}
-
-/// Reads frames from anything.
-#[derive(Debug)]
-pub struct Y4mReader<R> {
-    reader: BufReader<R>,
-    header: Y4mHeader,
-}
-
-impl<R: Read> Y4mReader<R> {
-    /// Reads the header.
-    ///
-    /// # Errors
-    /// What is wrong, in one line.
-    pub fn new(reader: R) -> Result<Self, String> {
-        let mut reader = BufReader::with_capacity(1 << 18, reader);
-        let line = read_line(&mut reader)?.ok_or("it is empty")?;
-        let header = parse_header(&line)?;
-        Ok(Self { reader, header })
-    }
-
-    /// What the header says.
-    pub fn header(&self) -> &Y4mHeader {
-        &self.header
-    }
-
-    /// The next frame; `None` at the end.
-    ///
-    /// # Errors
-    /// When it ends in the middle of a frame, or is damaged.
-    pub fn next_frame(&mut self) -> Result<Option<Image>, String> {
-        let Some(line) = read_line(&mut self.reader)? else {
-            return Ok(None);
-        };
-        if !line.starts_with("FRAME") {
-            return Err("a frame does not begin where it should".to_owned());
-        }
-        let Y4mHeader { size, colour, .. } = self.header;
-        let mut data = vec![0; PixelFormat::I420.bytes(size)];
-        self.reader
-            .read_exact(&mut data)
-            .map_err(|e| match e.kind() {
-                ErrorKind::UnexpectedEof => "it ends in the middle of a frame".to_owned(),
-                _ => e.to_string(),
-            })?;
-        let image = Image::new(size, PixelFormat::I420, colour, data);
-        image.map(Some).map_err(|e| e.to_string())
-    }
-}
-
-fn read_line(reader: &mut impl BufRead) -> Result<Option<String>, String> {
-    let mut line = Vec::new();
-    let mut limited = reader.take(MAX_LINE);
-    limited
-        .read_until(b'\n', &mut line)
-        .map_err(|e| e.to_string())?;
-    match line.pop() {
-        None => Ok(None),
-        Some(b'\n') => Ok(Some(String::from_utf8_lossy(&line).into_owned())),
-        Some(_) => Err("it is no YUV4MPEG2, or is cut off".to_owned()),
-    }
-}
-
-fn parse_header(line: &str) -> Result<Y4mHeader, String> {
-    let mut words = line.split(' ');
-    if words.next() != Some("YUV4MPEG2") {
-        return Err("it is no YUV4MPEG2".to_owned());
-    }
-    let (mut width, mut height, mut rate) = (0, 0, (25, 1));
-    let mut colour = YuvColour::DEFAULT;
-    for word in words.filter(|word| !word.is_empty()) {
-        let (tag, value) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
-        let number = || {
-            value
-                .parse::<u32>()
-                .map_err(|_| format!("bad header: {word}"))
-        };
-        match tag {
-            "W" => width = number()?,
-            "H" => height = number()?,
-            "F" => {
-                let parts = value
-                    .split_once(':')
-                    .and_then(|(n, d)| Some((n.parse().ok()?, d.parse().ok()?)));
-                rate = parts.filter(|(n, d)| *n > 0 && *d > 0).unwrap_or(rate);
-            }
-            "C" if !value.starts_with("420")
-                || value.contains('p')
-                    && value != "420paldv"
-                    && value != "420mpeg2"
-                    && value != "420jpeg" =>
-            {
-                return Err(format!(
-                    "samples as {value}; only 4:2:0 with 8 bits is read"
-                ));
-            }
-            "I" if value != "p" && value != "?" => {
-                return Err("it is interlaced".to_owned());
-            }
-            "X" if value == "COLORRANGE=FULL" => colour.range = YuvRange::Full,
-            _ => {}
-        }
-    }
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels == 0 || pixels > MAX_PIXELS {
-        return Err(format!("frames of {width}x{height}"));
-    }
-    // What does not say so is read as its size suggests, as players do.
-    if height >= 720 {
-        colour.matrix = YuvMatrix::Bt709;
-    }
-    Ok(Y4mHeader {
-        size: SizePx { width, height },
-        rate,
-        colour,
-    })
-}
 
 /// A Y4M file, or `-` for standard input.
 pub struct Y4mSource {
@@ -162,10 +28,7 @@ impl Y4mSource {
         let reader: Box<dyn Read + Send> = if is_stdin {
             Box::new(std::io::stdin())
         } else {
-            let file = File::open(path).map_err(|e| CaptureError::Unreadable {
-                path: path.to_owned(),
-                why: e.to_string(),
-            })?;
+            let file = File::open(path).map_err(|e| unreadable(path, &e))?;
             Box::new(file)
         };
         let reader = Y4mReader::new(reader).map_err(|why| malformed(path, why))?;
@@ -227,64 +90,5 @@ impl Source for Y4mSource {
         }
         *self = Self::open(&self.path)?;
         Ok(())
-    }
-}
-
-fn malformed(path: &Path, why: String) -> CaptureError {
-    CaptureError::Malformed {
-        path: path.to_owned(),
-        why,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn frames_follow_the_header() {
-        let mut bytes = b"YUV4MPEG2 W3 H2 F30000:1001 Ip A1:1 C420jpeg XYSCSS=420JPEG\n".to_vec();
-        for frame in 0..2 {
-            bytes.extend(b"FRAME\n");
-            bytes.extend([frame; 6 + 4]);
-        }
-        let mut reader = Y4mReader::new(bytes.as_slice()).expect("a header");
-        assert_eq!(reader.header().rate, (30_000, 1001));
-        for frame in 0..2 {
-            let image = reader.next_frame().expect("whole").expect("a frame");
-            assert_eq!(image.data(), [frame; 10]);
-        }
-        assert!(reader.next_frame().expect("whole").is_none());
-        let mut cut = Y4mReader::new(&bytes[..bytes.len() - 1]).expect("a header");
-        cut.next_frame().expect("whole");
-        assert_eq!(
-            cut.next_frame().err().as_deref(),
-            Some("it ends in the middle of a frame")
-        );
-    }
-
-    #[test]
-    fn what_is_not_read_is_named() {
-        let why = |header: &str| Y4mReader::new(header.as_bytes()).expect_err("refused");
-        assert!(why("YUV4MPEG2 W4 H4 C444\n").contains("444"));
-        assert!(why("YUV4MPEG2 W4 H4 C420p10\n").contains("420p10"));
-        assert!(why("YUV4MPEG2 W0 H4\n").contains("0x4"));
-        assert!(why("YUV4MPEG2 W99999999 H99999999\n").contains("99999999"));
-        assert!(why("YUV4MPEG2 W4 H4 It\n").contains("interlaced"));
-        assert!(why("RIFF").contains("no YUV4MPEG2"));
-        assert!(why("").contains("empty"));
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(tail in prop::collection::vec(any::<u8>(), 0..200), word in "[A-Z][0-9:a-z]{0,9}") {
-            let mut bytes = format!("YUV4MPEG2 W2 H2 {word}\n").into_bytes();
-            bytes.extend(tail);
-            if let Ok(mut reader) = Y4mReader::new(bytes.as_slice()) {
-                while let Ok(Some(_)) = reader.next_frame() {}
-            }
-        }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::device::RawFrame;
 use super::modes::RawFormat;
-use crate::capture::jpeg::decode_jpeg;
 use mobilens_image::{Image, PixelFormat, SizePx};
+use mobilens_video::jpeg::decode_jpeg;
 
 /// The picture of a frame. Raw planes stay as they are; JPEG is decoded.
 ///

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 use super::source::{CaptureError, Captured, Source, SourceInfo, credentials_of, public_name};
-use super::video::LiveDecoder;
 use crate::flow::{StopReason, StopSignal};
 use crate::frame::MediaTime;
 use mobilens_image::Image;
+use mobilens_video::h264::LiveDecoder;
 use session::{Message, talk};
 
 /// How often a wait for a frame looks at the stop signal.

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mobilens_video::y4m::Y4M_MAGIC;
+
 use crate::capture::{
     AviSource, CameraReopener, CameraRequest, CaptureError, DEFAULT_IMAGES_FPS, FfmpegInput,
     FfmpegSource, ImagesSource, Opener, Reconnecting, RtspRequest, RtspSource, Source, VideoSource,
-    Y4M_MAGIC, Y4mSource, is_mjpeg_avi,
+    Y4mSource, is_mjpeg_avi,
 };
 use crate::config::{
     CameraConfig, DecoderConfig, PaceConfig, PipelineConfig, ReconnectConfig, RtspConfig,

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use super::mp4::{Sample, Track};
 use super::retention::RetentionPolicy;
 use super::{OpenFile, file_name};
 use crate::records::EventRecord;
 use crate::sink::SinkError;
+use mobilens_video::h264::{EncodedFrame, StreamParameters};
 
 /// Of which events there are clips, and how long they are.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub struct Clips {
     keep: RetentionPolicy,
     rules: ClipRules,
     /// The last seconds; begins with a keyframe.
-    past: VecDeque<(Track, Sample)>,
+    past: VecDeque<(StreamParameters, EncodedFrame)>,
     open: Vec<Clip>,
 }
 
@@ -66,8 +66,8 @@ impl Clips {
 
     pub(super) fn push(
         &mut self,
-        track: &Track,
-        sample: &Sample,
+        track: &StreamParameters,
+        sample: &EncodedFrame,
         events: &[EventRecord],
     ) -> Result<(), SinkError> {
         self.remember(track, sample);
@@ -95,8 +95,8 @@ impl Clips {
     fn take_event(
         &mut self,
         event: &EventRecord,
-        track: &Track,
-        sample: &Sample,
+        track: &StreamParameters,
+        sample: &EncodedFrame,
     ) -> Result<(), SinkError> {
         let key = (event.kind.clone(), event.name.clone(), event.track_id);
         let ends_us = Some(sample.at_us + self.rules.after_us);
@@ -119,8 +119,8 @@ impl Clips {
         &mut self,
         key: (String, String, Option<u64>),
         event: &EventRecord,
-        track: &Track,
-        sample: &Sample,
+        track: &StreamParameters,
+        sample: &EncodedFrame,
         ends_us: Option<i64>,
     ) -> Result<(), SinkError> {
         let what = format!("{}-{}-{}", event.kind, event.name, event.frame);
@@ -150,7 +150,7 @@ impl Clips {
     }
 
     /// Keeps as much as a clip begins with, from a keyframe on.
-    fn remember(&mut self, track: &Track, sample: &Sample) {
+    fn remember(&mut self, track: &StreamParameters, sample: &EncodedFrame) {
         self.past.push_back((track.clone(), sample.clone()));
         let since = sample.at_us - self.rules.before_us;
         // The last keyframe that is early enough begins it.

@@ -7,8 +7,6 @@
 //! faster, but a program more to install for a job that has time.
 
 mod clips;
-mod encoder;
-mod mp4;
 mod retention;
 mod segments;
 
@@ -19,12 +17,11 @@ pub use segments::Segments;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use encoder::VideoEncoder;
-use mp4::{Mp4Writer, Sample, Track};
-
 use super::SinkError;
 use crate::records::EventRecord;
 use mobilens_image::Planar;
+use mobilens_video::h264::{EncodedFrame, StreamParameters, VideoEncoder};
+use mobilens_video::mp4::Mp4Writer;
 
 /// What is made of a stream's pictures.
 pub struct VideoRecording {
@@ -89,11 +86,11 @@ impl VideoRecording {
 struct OpenFile {
     path: PathBuf,
     writer: Mp4Writer<File>,
-    track: Track,
+    track: StreamParameters,
 }
 
 impl OpenFile {
-    fn create(path: PathBuf, track: &Track) -> Result<Self, SinkError> {
+    fn create(path: PathBuf, track: &StreamParameters) -> Result<Self, SinkError> {
         let io = |e| SinkError::from_io(&path.display().to_string(), e);
         let file = File::create(&path).map_err(io)?;
         let writer = Mp4Writer::new(file, track).map_err(io)?;
@@ -104,7 +101,7 @@ impl OpenFile {
         })
     }
 
-    fn push(&mut self, sample: &Sample) -> Result<(), SinkError> {
+    fn push(&mut self, sample: &EncodedFrame) -> Result<(), SinkError> {
         let pushed = self.writer.push(sample.clone());
         pushed.map_err(|e| SinkError::from_io(&self.path.display().to_string(), e))
     }

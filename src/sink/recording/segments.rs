@@ -1,9 +1,9 @@
 //! Everything, in pieces of some minutes.
 
-use super::mp4::{Sample, Track};
 use super::retention::RetentionPolicy;
 use super::{OpenFile, file_name};
 use crate::sink::SinkError;
+use mobilens_video::h264::{EncodedFrame, StreamParameters};
 
 /// Writes all pictures into one file after another.
 pub struct Segments {
@@ -26,7 +26,11 @@ impl Segments {
         })
     }
 
-    pub(super) fn push(&mut self, track: &Track, sample: &Sample) -> Result<(), SinkError> {
+    pub(super) fn push(
+        &mut self,
+        track: &StreamParameters,
+        sample: &EncodedFrame,
+    ) -> Result<(), SinkError> {
         let is_over = |(began_us, open): &(i64, OpenFile)| {
             open.track != *track || sample.is_key && sample.at_us - began_us >= self.split_us
         };

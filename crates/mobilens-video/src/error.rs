@@ -4,7 +4,7 @@ use std::io;
 
 /// Why a recording cannot be opened or read on. Whoever knows the path adds it.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum VideoError {
+pub enum VideoError {
     /// The system refused to read.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -91,7 +91,7 @@ fn of_total(frames: Option<u64>) -> String {
 
 /// Why a parameter set is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ParamError {
+pub enum ParamError {
     /// Ends too early or has a value that the standard forbids.
     #[error("damaged parameter set")]
     Damaged,

@@ -2,11 +2,12 @@
 //!
 //! ISO/IEC 14496-12, sections 8.2 to 8.6, and 14496-15, section 5.3 (the `avcC` box).
 
-use mobilens_image::{YuvColour, YuvMatrix, YuvRange};
+use mobilens_image::{YuvColour, YuvRange};
 
 use super::boxes::{Fields, FourCc, child, children, damaged, letters, required};
-use super::error::VideoError;
 use super::samples::SampleTables;
+use crate::error::VideoError;
+use crate::h264::{CodecConfig, Rotation, matrix_from_code};
 
 /// More edits than this are taken for a damaged index.
 const MAX_EDITS: u64 = 64;
@@ -19,7 +20,7 @@ pub(super) struct VideoTrack {
     /// Ticks a second; not 0.
     pub timescale: u32,
     /// How its samples are coded; not empty.
-    pub descriptions: Vec<Description>,
+    pub descriptions: Vec<CodecConfig>,
     /// Samples that the index itself names.
     pub tables: SampleTables,
     /// What is shown, in order; empty for all.
@@ -28,22 +29,6 @@ pub(super) struct VideoTrack {
     pub rotation: Rotation,
     /// What fragments leave out; none in a file without fragments.
     pub fragment_defaults: Option<FragmentDefaults>,
-}
-
-/// One way in which samples of the track are coded.
-#[derive(Clone, Debug)]
-pub(super) enum Description {
-    /// H.264.
-    Avc {
-        /// SPS and PPS, as NAL units.
-        parameter_sets: Vec<Vec<u8>>,
-        /// Bytes of the length before each NAL unit, 1 to 4.
-        length_bytes: usize,
-        /// What the container says of the colours.
-        colour: Option<YuvColour>,
-    },
-    /// Anything else, by name.
-    Other(String),
 }
 
 /// A part of the timeline, in ticks of the track.
@@ -61,19 +46,6 @@ pub(super) enum Edit {
         /// How long it is; none for "to the end".
         duration: Option<i64>,
     },
-}
-
-/// Clockwise turn that brings the stored picture upright.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rotation {
-    /// As stored.
-    None,
-    /// A quarter.
-    Cw90,
-    /// Upside down.
-    Half,
-    /// Three quarters.
-    Cw270,
 }
 
 /// The content of `trex`.
@@ -105,11 +77,11 @@ impl VideoTrack {
             }
             let mut descriptions = parse_descriptions(trak)?;
             match descriptions.first_mut() {
-                Some(Description::Avc { .. }) => {
+                Some(CodecConfig::Avc { .. }) => {
                     let defaults = fragment_defaults(moov, track_header(trak)?.0)?;
                     return Self::parse_trak(trak, descriptions, movie_timescale, defaults);
                 }
-                Some(Description::Other(name)) => {
+                Some(CodecConfig::Other(name)) => {
                     other.get_or_insert(std::mem::take(name));
                 }
                 None => return Err(damaged(*b"stsd", "is empty")),
@@ -120,7 +92,7 @@ impl VideoTrack {
 
     fn parse_trak(
         trak: &[u8],
-        descriptions: Vec<Description>,
+        descriptions: Vec<CodecConfig>,
         movie_timescale: u32,
         fragment_defaults: Option<FragmentDefaults>,
     ) -> Result<Self, VideoError> {
@@ -272,7 +244,7 @@ fn fragment_defaults(moov: &[u8], track: u32) -> Result<Option<FragmentDefaults>
     }))
 }
 
-fn parse_descriptions(trak: &[u8]) -> Result<Vec<Description>, VideoError> {
+fn parse_descriptions(trak: &[u8]) -> Result<Vec<CodecConfig>, VideoError> {
     let mut stsd = required(sample_table(trak)?, *b"stsd")?;
     stsd.version_flags()?;
     stsd.u32()?; // number of entries
@@ -281,13 +253,13 @@ fn parse_descriptions(trak: &[u8]) -> Result<Vec<Description>, VideoError> {
         let (kind, body) = entry?;
         descriptions.push(match &kind {
             b"avc1" | b"avc3" => parse_avc(kind, body)?,
-            _ => Description::Other(codec_name(kind)),
+            _ => CodecConfig::Other(codec_name(kind)),
         });
     }
     Ok(descriptions)
 }
 
-fn parse_avc(kind: FourCc, entry: &[u8]) -> Result<Description, VideoError> {
+fn parse_avc(kind: FourCc, entry: &[u8]) -> Result<CodecConfig, VideoError> {
     let mut head = Fields::new(kind, entry);
     head.take(78)?; // fixed fields of a visual sample entry
     let mut avcc = required(head.rest(), *b"avcC")?;
@@ -304,7 +276,7 @@ fn parse_avc(kind: FourCc, entry: &[u8]) -> Result<Description, VideoError> {
         Some(colr) => parse_colour(colr)?,
         None => None,
     };
-    Ok(Description::Avc {
+    Ok(CodecConfig::Avc {
         parameter_sets,
         length_bytes,
         colour,
@@ -328,16 +300,6 @@ fn parse_colour(mut colr: Fields<'_>) -> Result<Option<YuvColour>, VideoError> {
             YuvRange::Limited
         },
     }))
-}
-
-/// The matrix that a code of ITU-T H.273, table 4, stands for; none where unspecified. BT.2020 and
-/// SMPTE 240M are read as BT.709, which is the nearest.
-pub(super) fn matrix_from_code(code: u32) -> Option<YuvMatrix> {
-    match code {
-        1 | 7 | 9 | 10 => Some(YuvMatrix::Bt709),
-        4..=6 => Some(YuvMatrix::Bt601),
-        _ => None,
-    }
 }
 
 /// What a sample entry is called by people.
@@ -374,12 +336,5 @@ mod tests {
     fn codecs_are_named() {
         assert_eq!(codec_name(*b"hvc1"), "H.265 (HEVC)");
         assert_eq!(codec_name([b'x', 0, b'y', b'z']), "`x?yz`");
-    }
-
-    #[test]
-    fn matrix_codes() {
-        assert_eq!(matrix_from_code(1), Some(YuvMatrix::Bt709));
-        assert_eq!(matrix_from_code(6), Some(YuvMatrix::Bt601));
-        assert_eq!(matrix_from_code(2), None);
     }
 }

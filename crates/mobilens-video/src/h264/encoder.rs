@@ -1,12 +1,37 @@
-//! Pictures to H.264, in pure Rust.
+//! H.264 encoder: one picture in, one access unit out.
+
+use std::sync::Arc;
 
 use rusty_h264::{Encoder, EncoderConfig, Preset, YuvPlanes};
 
-use super::mp4::{Sample, Track};
 use mobilens_image::{Planar, SizePx, YuvColour};
 
 /// A picture that needs no other comes at least so often.
 const KEY_EVERY_US: i64 = 1_000_000;
+
+/// One encoded picture, an access unit.
+#[derive(Clone, Debug)]
+pub struct EncodedFrame {
+    /// NAL units, each after its length in four bytes.
+    pub data: Arc<[u8]>,
+    /// Its time in microseconds.
+    pub at_us: i64,
+    /// Whether it is an IDR picture, at which decoding can begin.
+    pub is_key: bool,
+}
+
+/// What a decoder must know before the first frame, and every file of a stream begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamParameters {
+    /// Columns and rows.
+    pub size: SizePx,
+    /// Sequence parameter set.
+    pub sps: Vec<u8>,
+    /// Picture parameter set.
+    pub pps: Vec<u8>,
+    /// How samples are to be read as colours.
+    pub colour: YuvColour,
+}
 
 /// Encodes the pictures of a stream, one by one and in order.
 pub struct VideoEncoder {
@@ -18,7 +43,7 @@ struct Inner {
     encoder: Encoder,
     size: SizePx,
     colour: YuvColour,
-    track: Option<Track>,
+    track: Option<StreamParameters>,
     key_us: i64,
 }
 
@@ -33,7 +58,11 @@ impl VideoEncoder {
     ///
     /// # Errors
     /// In one line, when the encoder does not take it.
-    pub fn encode(&mut self, picture: &Planar, at_us: i64) -> Result<(Track, Sample), String> {
+    pub fn encode(
+        &mut self,
+        picture: &Planar,
+        at_us: i64,
+    ) -> Result<(StreamParameters, EncodedFrame), String> {
         let (size, colour) = (picture.size(), picture.colour());
         let is_same = |inner: &Inner| inner.size == size && inner.colour == colour;
         if !self.inner.as_ref().is_some_and(is_same) {
@@ -83,7 +112,7 @@ impl VideoEncoder {
             inner.key_us = at_us;
         }
         if let (Some(sps), Some(pps)) = (sps, pps) {
-            inner.track = Some(Track {
+            inner.track = Some(StreamParameters {
                 size,
                 sps,
                 pps,
@@ -94,7 +123,7 @@ impl VideoEncoder {
             .track
             .clone()
             .ok_or("the encoder gives no parameters")?;
-        let sample = Sample {
+        let sample = EncodedFrame {
             data: data.into(),
             at_us,
             is_key,

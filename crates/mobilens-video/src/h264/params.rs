@@ -6,8 +6,8 @@
 use mobilens_image::{SizePx, YuvColour};
 
 use super::bits::Bits;
-use super::error::ParamError;
 use super::vui::{Vui, read_vui};
+use crate::error::ParamError;
 
 /// Largest picture in macroblocks: 8192x4320.
 const MAX_PICTURE_MBS: u64 = 138_240;

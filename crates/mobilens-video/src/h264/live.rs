@@ -1,7 +1,7 @@
 //! Decodes the coded frames of a network camera as they come.
 
+use super::config::{CodecConfig, Rotation};
 use super::decode::{AvcDecoder, Decoded};
-use super::movie::{Description, Rotation};
 use mobilens_image::{Image, SizePx};
 
 /// Decodes coded frames one by one, in the order in which they come. After a loss nothing is shown
@@ -30,7 +30,7 @@ impl LiveDecoder {
             return Ok(());
         }
         let sets = parameter_sets(avcc).ok_or("damaged parameter sets")?;
-        let description = Description::Avc {
+        let description = CodecConfig::Avc {
             parameter_sets: sets,
             length_bytes: 4,
             colour: None,
@@ -44,12 +44,12 @@ impl LiveDecoder {
 
     /// The size of the frames, as far as known.
     pub fn size(&self) -> Option<SizePx> {
-        self.decoder.first_sps().map(|sps| sps.size)
+        self.decoder.size()
     }
 
     /// Most pictures that come before one which is shown earlier, if the camera says.
     pub fn reordered(&self) -> Option<usize> {
-        self.decoder.first_sps()?.reordered
+        self.decoder.max_num_reorder_frames()
     }
 
     /// Something is lost: what follows refers to it, until a keyframe comes.

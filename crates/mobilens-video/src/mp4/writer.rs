@@ -1,10 +1,11 @@
-//! Fragmented MP4 (ISO/IEC 14496-12, section 8.8): each second is whole by itself, so that a crash
-//! costs no more than the last one.
+//! Writes fragmented MP4 (ISO/IEC 14496-12, section 8.8): each fragment of a second can be played by
+//! itself, so a crash loses at most the last one.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 
-use mobilens_image::{SizePx, YuvColour, YuvMatrix, YuvRange};
+use mobilens_image::{SizePx, YuvMatrix, YuvRange};
+
+use crate::h264::{EncodedFrame, StreamParameters};
 
 /// Ticks a second.
 const RATE: i64 = 90_000;
@@ -13,36 +14,12 @@ const FRAGMENT: i64 = RATE;
 /// How long a picture is shown that has no other beside it.
 const ALONE: i64 = RATE / 25;
 
-/// One coded picture.
-#[derive(Clone, Debug)]
-pub struct Sample {
-    /// NAL units, each after its length in four bytes.
-    pub data: Arc<[u8]>,
-    /// Its time in microseconds.
-    pub at_us: i64,
-    /// It needs no other.
-    pub is_key: bool,
-}
-
-/// What every file of a stream begins with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Track {
-    /// Columns and rows.
-    pub size: SizePx,
-    /// Sequence parameter set.
-    pub sps: Vec<u8>,
-    /// Picture parameter set.
-    pub pps: Vec<u8>,
-    /// How samples are to be read as colours.
-    pub colour: YuvColour,
-}
-
-/// Writes one file.
+/// Writes one file of one H.264 track.
 pub struct Mp4Writer<W> {
     file: W,
     first_us: Option<i64>,
-    /// Samples with their times in ticks; the last one's length is not known yet.
-    waiting: Vec<(i64, Sample)>,
+    /// Frames with their times in ticks; the last one's length is not known yet.
+    waiting: Vec<(i64, EncodedFrame)>,
     sequence: u32,
     step: i64,
 }
@@ -52,7 +29,7 @@ impl<W: Write> Mp4Writer<W> {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn new(mut file: W, track: &Track) -> io::Result<Self> {
+    pub fn new(mut file: W, track: &StreamParameters) -> io::Result<Self> {
         let head = [ftyp(), moov(track)].concat();
         file.write_all(&head)?;
         Ok(Self {
@@ -64,11 +41,11 @@ impl<W: Write> Mp4Writer<W> {
         })
     }
 
-    /// Adds a sample; they come in order.
+    /// Adds a frame; they come in order.
     ///
     /// # Errors
     /// When a fragment cannot be written.
-    pub fn push(&mut self, sample: Sample) -> io::Result<()> {
+    pub fn push(&mut self, sample: EncodedFrame) -> io::Result<()> {
         let first = *self.first_us.get_or_insert(sample.at_us);
         let mut at = (sample.at_us - first) * RATE / 1_000_000;
         if let Some((last, _)) = self.waiting.last() {
@@ -139,7 +116,7 @@ fn ftyp() -> Vec<u8> {
     )
 }
 
-fn moov(track: &Track) -> Vec<u8> {
+fn moov(track: &StreamParameters) -> Vec<u8> {
     let SizePx { width, height } = track.size;
     let rate = RATE as u32;
     let mvhd = full(
@@ -202,7 +179,7 @@ fn moov(track: &Track) -> Vec<u8> {
     )
 }
 
-fn avc1(track: &Track) -> Vec<u8> {
+fn avc1(track: &StreamParameters) -> Vec<u8> {
     let SizePx { width, height } = track.size;
     let side = |side: u32| u16::try_from(side).unwrap_or(u16::MAX).to_be_bytes();
     let length = |nal: &[u8]| u16::try_from(nal.len()).unwrap_or(u16::MAX).to_be_bytes();
@@ -245,7 +222,7 @@ fn avc1(track: &Track) -> Vec<u8> {
 }
 
 /// `moof` and `mdat` of samples, the last of which lasts until `end`.
-fn fragment(sequence: u32, samples: &[(i64, Sample)], end: i64) -> Vec<u8> {
+fn fragment(sequence: u32, samples: &[(i64, EncodedFrame)], end: i64) -> Vec<u8> {
     let begin = samples.first().map_or(0, |(at, _)| *at);
     let ends = samples.iter().skip(1).map(|(at, _)| *at).chain([end]);
     let mut entries = Vec::new();

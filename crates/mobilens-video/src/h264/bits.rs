@@ -1,6 +1,6 @@
 //! The bits of a NAL unit (ITU-T H.264, sections 7.2, 7.3.1 and 9.1).
 
-use super::error::ParamError;
+use crate::error::ParamError;
 
 /// Bits of a NAL unit's payload, without emulation prevention bytes.
 pub(super) struct Bits {

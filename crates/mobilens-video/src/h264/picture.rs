@@ -4,7 +4,7 @@ use rusty_h264::YuvFrame;
 
 use mobilens_image::{Image, PixelFormat, SizePx, YuvColour};
 
-use super::movie::Rotation;
+use super::config::Rotation;
 use super::params::Sps;
 
 /// A plane with the part of it that is wanted.

@@ -8,12 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rusty_h264::{DecodeError, Decoder, YuvFrame};
 
-use mobilens_image::{Image, YuvColour};
+use mobilens_image::{Image, SizePx, YuvColour};
 
-use super::error::ParamError;
-use super::movie::{Description, Rotation};
+use super::config::{CodecConfig, Rotation};
 use super::params::{Pps, SliceHead, Sps};
 use super::picture::image_from_yuv;
+use crate::error::ParamError;
 
 /// Why nothing is decoded at the beginning.
 const NO_KEYFRAME: &str = "the stream does not begin with a keyframe";
@@ -27,7 +27,7 @@ const MAX_SKIPPED: u32 = 1500;
 
 /// What became of a coded frame.
 #[derive(Debug)]
-pub(super) enum Decoded {
+pub(crate) enum Decoded {
     /// A picture.
     Picture(Image),
     /// The frame holds no picture (parameter sets or messages only).
@@ -39,7 +39,7 @@ pub(super) enum Decoded {
 }
 
 /// Decodes the frames of one track.
-pub(super) struct AvcDecoder {
+pub(crate) struct AvcDecoder {
     decoder: Decoder,
     rotation: Rotation,
     length_bytes: usize,
@@ -69,7 +69,7 @@ struct FrameHead {
 
 impl AvcDecoder {
     /// A decoder that waits for its first [`Self::configure`].
-    pub(super) fn new(rotation: Rotation) -> Self {
+    pub(crate) fn new(rotation: Rotation) -> Self {
         Self {
             decoder: Decoder::new(),
             rotation,
@@ -90,8 +90,8 @@ impl AvcDecoder {
     /// # Errors
     /// When a set needs what the decoder lacks; damaged ones are left out, since the stream may
     /// bring its own.
-    pub(super) fn configure(&mut self, description: &Description) -> Result<(), ParamError> {
-        let Description::Avc {
+    pub(crate) fn configure(&mut self, description: &CodecConfig) -> Result<(), ParamError> {
+        let CodecConfig::Avc {
             parameter_sets,
             length_bytes,
             colour,
@@ -115,19 +115,29 @@ impl AvcDecoder {
         Ok(())
     }
 
-    /// The sequence parameter set that a first frame would most likely follow.
-    pub(super) fn first_sps(&self) -> Option<&Sps> {
+    /// Size of the pictures as stored, before rotation, as far as known.
+    pub(crate) fn size(&self) -> Option<SizePx> {
+        self.first_sps().map(|sps| sps.size)
+    }
+
+    /// Most pictures that precede one which is shown earlier, where the stream says it.
+    pub(crate) fn max_num_reorder_frames(&self) -> Option<usize> {
+        self.first_sps()?.reordered
+    }
+
+    /// The first parameter set, as far as known.
+    fn first_sps(&self) -> Option<&Sps> {
         self.sps.values().next()
     }
 
     /// Pictures that the stream may hold back for reordering.
-    pub(super) fn max_dpb_frames(&self) -> usize {
+    pub(crate) fn max_dpb_frames(&self) -> usize {
         let most = self.sps.values().map(|sps| sps.max_dpb_frames).max();
         most.unwrap_or(16)
     }
 
     /// Goes on at another place of the stream, where a keyframe is due.
-    pub(super) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.waits = Some(NO_KEYFRAME);
     }
 
@@ -152,12 +162,12 @@ impl AvcDecoder {
     }
 
     /// Whether frames are being skipped until one that needs no other.
-    pub(super) fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         self.waits.is_some()
     }
 
     /// Decodes one frame of the file. `sync` says that the file calls it a keyframe.
-    pub(super) fn decode(&mut self, sample: &mut Vec<u8>, sync: bool) -> Decoded {
+    pub(crate) fn decode(&mut self, sample: &mut Vec<u8>, sync: bool) -> Decoded {
         match self.try_decode(sample, sync) {
             Ok(decoded) => decoded,
             Err(why) => {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 /// Holds pictures back until none that is shown earlier can follow.
 #[derive(Debug)]
-pub(super) struct PresentationQueue<T> {
+pub(crate) struct PresentationQueue<T> {
     /// By presentation time.
     entries: VecDeque<(i64, T)>,
     capacity: usize,
@@ -14,7 +14,7 @@ pub(super) struct PresentationQueue<T> {
 impl<T> PresentationQueue<T> {
     /// An empty queue. `capacity` is what a stream may hold back by its own rules: beyond it the
     /// earliest picture goes, whatever the times say.
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self {
             entries: VecDeque::new(),
             capacity,
@@ -23,18 +23,18 @@ impl<T> PresentationQueue<T> {
     }
 
     /// Takes a picture that is shown at `pts`.
-    pub(super) fn push(&mut self, pts: i64, entry: T) {
+    pub(crate) fn push(&mut self, pts: i64, entry: T) {
         let at = self.entries.partition_point(|&(p, _)| p <= pts);
         self.entries.insert(at, (pts, entry));
     }
 
     /// No picture that is pushed from here on is shown before `floor`.
-    pub(super) fn raise_floor(&mut self, floor: i64) {
+    pub(crate) fn raise_floor(&mut self, floor: i64) {
         self.floor = self.floor.max(floor);
     }
 
     /// The next picture in presentation order, once it is certain.
-    pub(super) fn pop(&mut self) -> Option<(i64, T)> {
+    pub(crate) fn pop(&mut self) -> Option<(i64, T)> {
         let &(pts, _) = self.entries.front()?;
         (pts <= self.floor || self.entries.len() > self.capacity)
             .then(|| self.entries.pop_front())
@@ -42,7 +42,7 @@ impl<T> PresentationQueue<T> {
     }
 
     /// Forgets everything, and takes `capacity` from here on.
-    pub(super) fn reset(&mut self, capacity: usize) {
+    pub(crate) fn reset(&mut self, capacity: usize) {
         *self = Self::new(capacity);
     }
 }

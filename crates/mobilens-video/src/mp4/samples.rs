@@ -4,7 +4,7 @@
 //! reaches it, so a day of recording takes a few megabytes. ISO/IEC 14496-12, sections 8.6 and 8.7.
 
 use super::boxes::{Fields, child, damaged, required};
-use super::error::VideoError;
+use crate::error::VideoError;
 
 /// More frames than this (eleven days at 16 frames/s) are taken for a damaged index.
 const MAX_SAMPLES: u64 = 16_000_000;

@@ -1,8 +1,8 @@
 //! The part of a sequence parameter set that decoding does not need (ITU-T H.264, annex E).
 
 use super::bits::Bits;
-use super::error::ParamError;
-use super::movie::matrix_from_code;
+use super::config::matrix_from_code;
+use crate::error::ParamError;
 use mobilens_image::{YuvColour, YuvRange};
 
 /// What the source takes from the VUI (E.1.1), as far as it is there.

@@ -7,10 +7,10 @@
 use std::io::{Read, Seek, SeekFrom};
 
 use super::boxes::{FileBox, letters};
-use super::error::VideoError;
 use super::fragment::FragmentReader;
 use super::movie::{Edit, VideoTrack};
 use super::samples::{Sample, SampleCursor};
+use crate::error::VideoError;
 
 /// Largest index, in bytes.
 const MAX_MOOV_BYTES: u64 = 64 << 20;

@@ -4,7 +4,7 @@
 
 use std::io::{Read, Seek, SeekFrom};
 
-use super::error::VideoError;
+use crate::error::VideoError;
 
 /// Four letters that name a box.
 pub(super) type FourCc = [u8; 4];

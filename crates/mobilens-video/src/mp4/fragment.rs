@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::io::{Read, Seek};
 
 use super::boxes::{Fields, FileBox, children, damaged};
-use super::error::VideoError;
 use super::movie::FragmentDefaults;
 use super::samples::Sample;
+use crate::error::VideoError;
 
 /// Largest index of one fragment, in bytes.
 const MAX_MOOF_BYTES: u64 = 16 << 20;

@@ -1,0 +1,21 @@
+//! H.264: parameter sets, decoding of coded frames, presentation order, encoding.
+//!
+//! `params` and `vui` parse the parameter sets, `decode` turns coded frames into pictures (`picture`
+//! crops and rotates them), `order` restores presentation order. [`LiveDecoder`] decodes the frames
+//! of a network camera as they arrive, [`VideoEncoder`] encodes.
+
+mod bits;
+mod config;
+mod decode;
+mod encoder;
+mod live;
+mod order;
+mod params;
+mod picture;
+mod vui;
+
+pub(crate) use config::{CodecConfig, Rotation, matrix_from_code};
+pub(crate) use decode::{AvcDecoder, Decoded};
+pub use encoder::{EncodedFrame, StreamParameters, VideoEncoder};
+pub use live::LiveDecoder;
+pub(crate) use order::PresentationQueue;
