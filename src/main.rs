@@ -6,21 +6,31 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use cli::Cli;
 
 fn main() -> ExitCode {
     // clap prints usage errors itself, and ends with 2.
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("MOBILENS_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("warn,mobilens=info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let default = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("mobilens", LevelFilter::INFO);
+    let asked = std::env::var("MOBILENS_LOG").ok();
+    let filter = match asked.as_deref().map(str::parse) {
+        Some(Ok(filter)) => filter,
+        Some(Err(_)) | None => default,
+    };
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .without_time()
-        .with_target(false)
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(filter)
         .init();
     cli::dispatch(cli)
 }
