@@ -44,8 +44,9 @@ bench:
 pictures:
     tests/pictures.sh
 
-# The Debian package, in target/debian
+# The Debian package, in target/package (needs cargo-deb)
 deb:
+    cargo build --release
     packaging/build-deb.sh
 
 # The API's documentation
