@@ -1,13 +1,13 @@
-//! Each kernel over the shapes of SSDLite and DeepLab on one core, as a share of the core's own
-//! peak of multiplications with addition: `cargo bench --bench kernels`. A plain loop over a
-//! clock, as the figures are shares of a peak measured in the same run.
+//! Throughput of each kernel over the shapes of SSDLite and DeepLab on one core, in GMAC/s and as a
+//! share of the core's peak: `cargo bench -p mobilens-nn`. A plain loop over a clock, as the
+//! figures are shares of a peak measured in the same run.
 #![allow(clippy::print_stdout, missing_docs)]
 
 use std::time::Instant;
 
 use mobilens_nn::kernels::{
-    Activation, Chain, Isa, Link, PackedDepthwise, PackedProduct, Program, Shape, Slot, Step, Team,
-    Weights, Window, peak_gmacs,
+    Activation, ConvStage, ConvWeights, FusedConv, Isa, PackedDepthwise, PackedGemm, Program,
+    Shape, Slot, Step, ThreadPool, Window, peak_gmacs,
 };
 
 const RELU6: Activation = Activation::Clamp {
@@ -30,11 +30,11 @@ fn window(kernel: usize, stride: usize) -> Window {
     }
 }
 
-fn dense(side: usize, inputs: usize, outputs: usize, kernel: usize, stride: usize) -> Link {
+fn dense(side: usize, inputs: usize, outputs: usize, kernel: usize, stride: usize) -> ConvStage {
     let taps = inputs * kernel * kernel;
     let out = side.div_ceil(stride);
-    Link {
-        weights: Weights::Dense(PackedProduct::new(
+    ConvStage {
+        weights: ConvWeights::Dense(PackedGemm::new(
             &values(taps * outputs),
             &values(outputs),
             taps,
@@ -54,11 +54,11 @@ fn dense(side: usize, inputs: usize, outputs: usize, kernel: usize, stride: usiz
     }
 }
 
-fn depthwise(side: usize, channels: usize, kernel: usize, stride: usize) -> Link {
+fn depthwise(side: usize, channels: usize, kernel: usize, stride: usize) -> ConvStage {
     let out = side.div_ceil(stride);
     let weights = values(channels * kernel * kernel);
-    Link {
-        weights: Weights::Depthwise(PackedDepthwise::new(&weights, &values(channels))),
+    ConvStage {
+        weights: ConvWeights::Depthwise(PackedDepthwise::new(&weights, &values(channels))),
         window: window(kernel, stride),
         input: Shape {
             h: side,
@@ -74,28 +74,28 @@ fn depthwise(side: usize, channels: usize, kernel: usize, stride: usize) -> Link
     }
 }
 
-/// Milliseconds of the chain: the median of many runs.
-fn measure(isa: Isa, links: Vec<Link>) -> (f64, u64) {
-    let macs = links.iter().map(Link::macs).sum();
+/// Milliseconds of the fused stages, the median of many runs; and their multiply-accumulates.
+fn measure(isa: Isa, stages: Vec<ConvStage>) -> (f64, u64) {
+    let macs = stages.iter().map(ConvStage::macs).sum();
     let input = Slot {
         offset: 0,
-        len: links[0].input.floats().next_multiple_of(16),
+        len: stages[0].input.floats().next_multiple_of(16),
     };
-    let last = links[links.len() - 1].output.floats();
+    let last = stages[stages.len() - 1].output.floats();
     let output = Slot {
         offset: input.len,
         len: last,
     };
-    let chain = Chain::new(links, input, output, 96 << 10);
-    let program = Program::new(vec![Step::Chain(chain)], input.len + last, isa);
+    let conv = FusedConv::new(stages, input, output, 96 << 10);
+    let program = Program::new(vec![Step::FusedConv(conv)], input.len + last, isa);
     let mut arena = program.arena(1);
     arena.tensor_mut(input).copy_from_slice(&values(input.len));
-    let mut team = Team::new(1).expect("one thread");
+    let mut pool = ThreadPool::new(1).expect("one thread");
     let mut times = Vec::new();
     let begin = Instant::now();
     while begin.elapsed().as_secs_f64() < 0.15 {
         let start = Instant::now();
-        program.run(&mut arena, &mut team);
+        program.run(&mut arena, &mut pool);
         times.push(start.elapsed().as_secs_f64());
     }
     times.sort_by(f64::total_cmp);
@@ -109,8 +109,8 @@ fn main() {
         }
         let peak = peak_gmacs(isa);
         println!("{}: peak {peak:.1} GMAC/s", isa.name());
-        let show = |name: &str, links: Vec<Link>| {
-            let (ms, macs) = measure(isa, links);
+        let show = |name: &str, stages: Vec<ConvStage>| {
+            let (ms, macs) = measure(isa, stages);
             let rate = macs as f64 / ms / 1e6;
             println!(
                 "  {name:44} {ms:7.3} ms {rate:6.1} GMAC/s {:4.0} %",

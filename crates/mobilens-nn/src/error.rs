@@ -3,36 +3,36 @@
 use std::any::Any;
 use std::path::PathBuf;
 
-/// Why a network cannot be used.
+/// Why a network cannot be loaded or run.
 #[derive(Debug, thiserror::Error)]
 pub enum NnError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {why}")]
-    Unreadable {
+    #[error("cannot read {path}: {reason}")]
+    Read {
         /// The file.
         path: PathBuf,
-        /// The system's word.
-        why: String,
+        /// The operating system's error.
+        reason: String,
     },
-    /// The file is not an ONNX model that can be run here.
-    #[error("{path}: not a model that can be run: {why}")]
-    Unusable {
+    /// The file is not a valid ONNX model, or one that is not supported.
+    #[error("{path}: invalid or unsupported ONNX model: {reason}")]
+    InvalidModel {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        why: String,
+        reason: String,
     },
-    /// The kernels that were asked for do not run on this machine.
-    #[error("this processor does not have the instructions of the kernels `{kernels}`")]
-    NoSuchKernels {
-        /// Their name.
+    /// The CPU does not support the instruction set of the kernels that were asked for.
+    #[error("this CPU does not support the instruction set of the `{kernels}` kernels")]
+    UnsupportedIsa {
+        /// Name of the kernels, as in [`LayerReport::runs_on`](crate::LayerReport::runs_on).
         kernels: &'static str,
     },
-    /// The engine failed while running.
-    #[error("inference failed: {why}")]
+    /// Inference failed, or a session could not be created.
+    #[error("inference failed: {reason}")]
     Run {
-        /// The engine's word.
-        why: String,
+        /// What went wrong.
+        reason: String,
     },
 }
 

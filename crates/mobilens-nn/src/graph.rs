@@ -1,68 +1,70 @@
-//! The small graph that the kernels are planned from.
+//! The graph intermediate representation (IR) that programs are compiled from.
 //!
-//! It holds only what the kernels know (`import` leaves the rest to tract), each value with a
-//! fixed shape in the file's order of axes. `fuse` makes it smaller, `plan` lays it out in memory.
+//! It holds only operators that have kernels (`import` leaves the rest to tract), each value with
+//! a static shape in the axis order of the file. `fuse` fuses operators, `plan` chooses memory
+//! layouts and compiles the graph to a program.
 
-use crate::kernels::{Activation, Binary, Unary, Window};
+use crate::kernels::{Activation, BinaryOp, UnaryOp, Window};
 
-/// A value's number.
+/// Index of a value (tensor) in [`Graph::shapes`].
 pub(super) type ValueId = usize;
 
-/// What a node computes.
+/// The operator of a node.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
     /// A convolution over `[1, c, h, w]`, dense or depthwise.
     Conv(Conv),
     /// `x * mul + add`, either one number for all or one for each index of axis 1.
     Affine { mul: Vec<f32>, add: Vec<f32> },
-    /// A function of each value.
-    Unary(Unary),
-    /// A function of two values; the second may be broadcast.
-    Binary(Binary),
-    /// The sum over all pixels: `[1, c, h, w]` to `[1, c, 1, 1]`.
-    GlobalSum,
-    /// Zeros around a picture: above, left; those below and right follow from the shapes.
-    Pad { above: usize, left: usize },
+    /// An elementwise function.
+    Unary(UnaryOp),
+    /// An elementwise function of two tensors; the second may be broadcast over the pixels.
+    Binary(BinaryOp),
+    /// Global sum pooling: `[1, c, h, w]` to `[1, c, 1, 1]`.
+    GlobalSumPool,
+    /// Zero padding of the pixels at the top and left; that at the bottom and right follows from
+    /// the shapes.
+    Pad { top: usize, left: usize },
     /// Axes in another order: output axis `i` is input axis `order[i]`.
-    Permute { order: Vec<usize> },
+    Transpose { order: Vec<usize> },
     /// The same values in the same order under another shape.
     Reshape,
-    /// Inputs one behind the other along an axis.
+    /// Concatenation along an axis.
     Concat { axis: usize },
-    /// A `[1, c, 1, 1]` repeated over all pixels.
-    Spread,
-    /// Bilinear interpolation; for each output row and column its two taps.
-    Resize(ResizeTaps),
+    /// A `[1, c, 1, 1]` broadcast to all pixels.
+    Expand,
+    /// Bilinear resize.
+    Resize(ResizeIndices),
 }
 
-/// For each output index the two inputs that it lies between, and the second one's weight.
-pub(super) type AxisTaps = Vec<(usize, usize, f32)>;
+/// For each output index the two input indices that it lies between, and the weight of the second.
+pub(super) type AxisIndices = Vec<(usize, usize, f32)>;
 
-/// The taps of both axes of a bilinear resize.
+/// Source indices and weights of a bilinear resize, of each output row and column.
 #[derive(Clone, Debug)]
-pub(super) struct ResizeTaps {
-    pub down: AxisTaps,
-    pub right: AxisTaps,
+pub(super) struct ResizeIndices {
+    pub rows: AxisIndices,
+    pub columns: AxisIndices,
 }
 
-/// A convolution with what was fused into it.
+/// A convolution with the operators that were fused into it.
 #[derive(Clone, Debug)]
 pub(super) struct Conv {
     /// `[out][in / groups][kernel_h][kernel_w]`.
     pub weights: Vec<f32>,
     /// One for each output channel.
     pub bias: Vec<f32>,
-    /// Whether each channel is by itself; otherwise each output sums all inputs.
+    /// Depthwise, or else dense.
     pub depthwise: bool,
     pub window: Window,
     pub activation: Activation,
-    /// Input 1 is added after the activation.
+    /// Input 1 is a residual, added after the activation.
     pub residual: bool,
     /// The last input replaces the bias: `[1, c, 1, 1]`.
     pub bias_input: bool,
 }
 
-/// One node; it makes exactly one value.
+/// One node; it has exactly one output.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub name: String,
@@ -71,7 +73,7 @@ pub(super) struct Node {
     pub output: ValueId,
 }
 
-/// Nodes in an order in which they can run.
+/// Nodes in topological order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Graph {
     pub nodes: Vec<Node>,
@@ -92,31 +94,31 @@ impl Graph {
         self.shapes[value].iter().product()
     }
 
-    /// How many nodes read the value, counting the graph's outputs.
-    pub fn readers(&self, value: ValueId) -> usize {
+    /// Number of consumers of the value, counting the graph's outputs.
+    pub fn consumers(&self, value: ValueId) -> usize {
         let nodes = self.nodes.iter().flat_map(|node| &node.inputs);
         nodes.chain(&self.outputs).filter(|v| **v == value).count()
     }
 
-    /// Index of the node that makes the value.
-    pub fn maker(&self, value: ValueId) -> Option<usize> {
+    /// Index of the node that produces the value.
+    pub fn producer(&self, value: ValueId) -> Option<usize> {
         self.nodes.iter().position(|node| node.output == value)
     }
 
-    /// Drops nodes whose value nobody reads.
-    pub fn drop_unread(&mut self) {
-        let mut read = vec![false; self.shapes.len()];
+    /// Dead code elimination: removes nodes whose output nobody reads.
+    pub fn remove_dead_nodes(&mut self) {
+        let mut live = vec![false; self.shapes.len()];
         for output in &self.outputs {
-            read[*output] = true;
+            live[*output] = true;
         }
         for node in self.nodes.iter().rev() {
-            if read[node.output] {
+            if live[node.output] {
                 for input in &node.inputs {
-                    read[*input] = true;
+                    live[*input] = true;
                 }
             }
         }
-        self.nodes.retain(|node| read[node.output]);
+        self.nodes.retain(|node| live[node.output]);
     }
 }
 
@@ -126,12 +128,12 @@ impl Conv {
         self.bias.len()
     }
 
-    /// Weights of one output channel.
-    pub fn taps(&self) -> usize {
+    /// Number of weights of one output channel.
+    pub fn weights_per_output(&self) -> usize {
         self.weights.len() / self.outputs().max(1)
     }
 
-    /// Whether it reads each pixel by itself.
+    /// Whether it is a 1x1 convolution of stride 1 without padding.
     pub fn is_pointwise(&self) -> bool {
         !self.depthwise
             && self.window.kernel == (1, 1)

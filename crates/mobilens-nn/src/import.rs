@@ -1,8 +1,8 @@
-//! From tract's nodes to those of [`super::graph`].
+//! Converts tract's nodes to the operators of [`crate::graph`].
 //!
-//! [`import`] says what a node is in the kernels' terms, or nothing if the kernels do not know
-//! it. Anything odd (a batch, a group count between one and depthwise, a kernel that is not
-//! constant) is "nothing": the node then stays on tract.
+//! [`import`] returns nothing for a node that no kernel supports: then the node stays on tract. So
+//! it is with a batch size other than 1, a group count between dense and depthwise, a weight that
+//! is not constant, and every other unusual variant.
 
 use tract_onnx::prelude::{DatumType, Tensor, TypedModel};
 use tract_onnx::tract_core::internal::AxisOp;
@@ -17,11 +17,11 @@ use tract_onnx::tract_core::ops::nn::{
     DataFormat, HardSwish, Interpolator, Reduce, Reducer, Resize, Sigmoid,
 };
 
-use crate::graph::{AxisTaps, Conv, Op, ResizeTaps};
-use crate::kernels::{Activation, Binary, MOST_TAPS, Unary, Window};
+use crate::graph::{AxisIndices, Conv, Op, ResizeIndices};
+use crate::kernels::{Activation, BinaryOp, MAX_KERNEL_SIZE, UnaryOp, Window};
 
-/// What a node is for the kernels.
-pub(super) struct Imported {
+/// A node in terms of the kernels.
+pub(super) struct ImportedNode {
     pub op: Op,
     pub inputs: Vec<OutletId>,
 }
@@ -44,50 +44,50 @@ fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
     Some(view.iter().copied().collect())
 }
 
-/// The node in the kernels' terms, if they know it.
-pub(super) fn import(model: &TypedModel, node: &TypedNode) -> Option<Imported> {
+/// The node in terms of the kernels, if they support it.
+pub(super) fn import(model: &TypedModel, node: &TypedNode) -> Option<ImportedNode> {
     if node.outputs.len() != 1 {
         return None;
     }
     let output = shape_of(model, OutletId::new(node.id, 0))?;
     let first = *node.inputs.first()?;
     let input = shape_of(model, first)?;
-    let one = |op| {
-        Some(Imported {
+    let single_input = |op| {
+        Some(ImportedNode {
             op,
             inputs: vec![first],
         })
     };
     let op = &node.op;
     if let Some(conv) = op.downcast_ref::<TractConv>() {
-        return one(Op::Conv(convolution(model, node, conv, &input)?));
+        return single_input(Op::Conv(convolution(model, node, conv, &input)?));
     }
     if let Some(binary) = op.downcast_ref::<TypedBinOp>() {
         return import_binary(model, node, binary, &output);
     }
-    if let Some(function) = op.downcast_ref::<ElementWiseOp>() {
-        let function = if function.0.is::<HardSwish>() {
-            Unary::Activation(Activation::HardSwish)
-        } else if function.0.is::<Sigmoid>() {
-            Unary::Sigmoid
+    if let Some(elementwise) = op.downcast_ref::<ElementWiseOp>() {
+        let function = if elementwise.0.is::<HardSwish>() {
+            UnaryOp::Activation(Activation::HardSwish)
+        } else if elementwise.0.is::<Sigmoid>() {
+            UnaryOp::Sigmoid
         } else {
             return None;
         };
-        return one(Op::Unary(function));
+        return single_input(Op::Unary(function));
     }
     if let Some(axis) = op.downcast_ref::<AxisOp>() {
-        return one(match axis {
+        return single_input(match axis {
             AxisOp::Move(from, to) => {
                 let mut order: Vec<usize> = (0..input.len()).collect();
                 let moved = order.remove(*from);
                 order.insert(*to, moved);
-                Op::Permute { order }
+                Op::Transpose { order }
             }
             AxisOp::Add(_) | AxisOp::Rm(_) | AxisOp::Reshape(..) => Op::Reshape,
         });
     }
     if op.is::<Identity>() {
-        return one(Op::Reshape);
+        return single_input(Op::Reshape);
     }
     if let Some(concat) = op.downcast_ref::<TypedConcat>() {
         for input in &node.inputs {
@@ -97,7 +97,7 @@ pub(super) fn import(model: &TypedModel, node: &TypedNode) -> Option<Imported> {
             }
         }
         let op = Op::Concat { axis: concat.axis };
-        return Some(Imported {
+        return Some(ImportedNode {
             op,
             inputs: node.inputs.to_vec(),
         });
@@ -106,24 +106,28 @@ pub(super) fn import(model: &TypedModel, node: &TypedNode) -> Option<Imported> {
         // A mean is this and a division by the number of pixels, as a node of its own.
         let all_pixels = input.len() == 4 && input[0] == 1 && reduce.axes[..] == [2, 3];
         return match reduce.reducer {
-            Reducer::Sum if all_pixels => one(Op::GlobalSum),
+            Reducer::Sum if all_pixels => single_input(Op::GlobalSumPool),
             _ => None,
         };
     }
     if op.is::<MultiBroadcastTo>() {
-        let spreads = input.len() == 4
+        let expands = input.len() == 4
             && output.len() == 4
             && input[..2] == output[..2]
             && input[0] == 1
             && input[2..] == [1, 1];
-        return if spreads { one(Op::Spread) } else { None };
+        return if expands {
+            single_input(Op::Expand)
+        } else {
+            None
+        };
     }
     if let Some(pad) = op.downcast_ref::<Pad>() {
         let zeros = match &pad.mode {
             PadMode::Constant(value) => floats(value)? == [0.0],
             _ => false,
         };
-        // Only where a convolution can take the zeros over.
+        // Only where a convolution can take over the padding.
         let [successor] = node.outputs[0].successors[..] else {
             return None;
         };
@@ -133,15 +137,17 @@ pub(super) fn import(model: &TypedModel, node: &TypedNode) -> Option<Imported> {
         }
         let pads = pad.pads.as_slice();
         return match pads {
-            [(0, 0), (0, 0), (above, _), (left, _)] if zeros && input[0] == 1 => one(Op::Pad {
-                above: *above,
-                left: *left,
-            }),
+            [(0, 0), (0, 0), (top, _), (left, _)] if zeros && input[0] == 1 => {
+                single_input(Op::Pad {
+                    top: *top,
+                    left: *left,
+                })
+            }
             _ => None,
         };
     }
     if let Some(resize) = op.downcast_ref::<Resize>() {
-        return one(Op::Resize(resize_taps(
+        return single_input(Op::Resize(resize_indices(
             model, node, resize, &input, &output,
         )?));
     }
@@ -155,13 +161,13 @@ fn convolution(
     input: &[usize],
 ) -> Option<Conv> {
     let pool = &conv.pool_spec;
-    let plain = pool.data_format == DataFormat::NCHW
+    let supported = pool.data_format == DataFormat::NCHW
         && conv.kernel_fmt == KernelFormat::OIHW
         && conv.q_params.is_none()
         && pool.kernel_shape.len() == 2
         && input.len() == 4
         && input[0] == 1;
-    if !plain {
+    if !supported {
         return None;
     }
     let (inputs, outputs) = (pool.input_channels, pool.output_channels);
@@ -170,7 +176,7 @@ fn convolution(
         return None;
     }
     let kernel = (pool.kernel_shape[0], pool.kernel_shape[1]);
-    if depthwise && (kernel.0 > MOST_TAPS || kernel.1 > MOST_TAPS) {
+    if depthwise && (kernel.0 > MAX_KERNEL_SIZE || kernel.1 > MAX_KERNEL_SIZE) {
         return None;
     }
     let pads = pool.computed_padding(&input[2..]);
@@ -187,8 +193,8 @@ fn convolution(
         n if n == outputs => bias,
         _ => return None,
     };
-    let taps = kernel.0 * kernel.1 * if depthwise { 1 } else { inputs };
-    if weights.len() != taps * outputs {
+    let per_output = kernel.0 * kernel.1 * if depthwise { 1 } else { inputs };
+    if weights.len() != per_output * outputs {
         return None;
     }
     Some(Conv {
@@ -207,20 +213,20 @@ fn import_binary(
     node: &TypedNode,
     binary: &TypedBinOp,
     output: &[usize],
-) -> Option<Imported> {
-    let mini = &binary.0;
-    let function = if mini.is::<Add>() {
-        Binary::Add
-    } else if mini.is::<Sub>() {
-        Binary::Sub
-    } else if mini.is::<Mul>() {
-        Binary::Mul
-    } else if mini.is::<Div>() {
-        Binary::Div
-    } else if mini.is::<Max>() {
-        Binary::Max
-    } else if mini.is::<Min>() {
-        Binary::Min
+) -> Option<ImportedNode> {
+    let op = &binary.0;
+    let function = if op.is::<Add>() {
+        BinaryOp::Add
+    } else if op.is::<Sub>() {
+        BinaryOp::Sub
+    } else if op.is::<Mul>() {
+        BinaryOp::Mul
+    } else if op.is::<Div>() {
+        BinaryOp::Div
+    } else if op.is::<Max>() {
+        BinaryOp::Max
+    } else if op.is::<Min>() {
+        BinaryOp::Min
     } else {
         return None;
     };
@@ -230,35 +236,35 @@ fn import_binary(
     match (constant(model, left), constant(model, right)) {
         (None, None) => {
             let shapes = (shape_of(model, left)?, shape_of(model, right)?);
-            let commutes = !matches!(function, Binary::Sub | Binary::Div);
-            // The shorter one goes to the right; it may only lack the pixels.
-            let fits = |a: &[usize], b: &[usize]| {
+            let commutes = !matches!(function, BinaryOp::Sub | BinaryOp::Div);
+            // The broadcast operand goes to the right; only pixels may be broadcast.
+            let broadcasts = |a: &[usize], b: &[usize]| {
                 a == output
                     && (b == output
                         || (a.len() == 4 && a[0] == 1 && b[..2] == a[..2] && b[2..] == [1, 1]))
             };
-            let inputs = if fits(&shapes.0, &shapes.1) {
+            let inputs = if broadcasts(&shapes.0, &shapes.1) {
                 vec![left, right]
-            } else if commutes && fits(&shapes.1, &shapes.0) {
+            } else if commutes && broadcasts(&shapes.1, &shapes.0) {
                 vec![right, left]
             } else {
                 return None;
             };
-            Some(Imported {
+            Some(ImportedNode {
                 op: Op::Binary(function),
                 inputs,
             })
         }
         (None, Some(value)) => {
-            let op = with_constant(function, &values_of(value, output)?, false)?;
-            (shape_of(model, left)? == output).then(|| Imported {
+            let op = binary_with_constant(function, &scalar_or_per_channel(value, output)?, false)?;
+            (shape_of(model, left)? == output).then(|| ImportedNode {
                 op,
                 inputs: vec![left],
             })
         }
         (Some(value), None) => {
-            let op = with_constant(function, &values_of(value, output)?, true)?;
-            (shape_of(model, right)? == output).then(|| Imported {
+            let op = binary_with_constant(function, &scalar_or_per_channel(value, output)?, true)?;
+            (shape_of(model, right)? == output).then(|| ImportedNode {
                 op,
                 inputs: vec![right],
             })
@@ -267,8 +273,8 @@ fn import_binary(
     }
 }
 
-/// A constant operand: one number, or one for each channel of `[1, c, h, w]`.
-fn values_of(tensor: &Tensor, output: &[usize]) -> Option<Vec<f32>> {
+/// The values of a constant operand: a scalar, or one for each channel of `[1, c, h, w]`.
+fn scalar_or_per_channel(tensor: &Tensor, output: &[usize]) -> Option<Vec<f32>> {
     let values = floats(tensor)?;
     let shape = tensor.shape();
     let per_channel = output.len() == 4
@@ -278,37 +284,37 @@ fn values_of(tensor: &Tensor, output: &[usize]) -> Option<Vec<f32>> {
     (values.len() == 1 || per_channel).then_some(values)
 }
 
-fn with_constant(function: Binary, values: &[f32], constant_first: bool) -> Option<Op> {
+fn binary_with_constant(function: BinaryOp, values: &[f32], constant_first: bool) -> Option<Op> {
     let all = |value| vec![value; values.len()];
     let affine = |mul, add| Some(Op::Affine { mul, add });
     let clamp = |low, high| {
-        Some(Op::Unary(Unary::Activation(Activation::Clamp {
+        Some(Op::Unary(UnaryOp::Activation(Activation::Clamp {
             low,
             high,
         })))
     };
     match (function, constant_first) {
-        (Binary::Add, _) => affine(all(1.0), values.to_vec()),
-        (Binary::Sub, false) => affine(all(1.0), values.iter().map(|v| -v).collect()),
-        (Binary::Sub, true) => affine(all(-1.0), values.to_vec()),
-        (Binary::Mul, _) => affine(values.to_vec(), all(0.0)),
-        (Binary::Div, false) => affine(values.iter().map(|v| 1.0 / v).collect(), all(0.0)),
-        (Binary::Div, true) => None,
-        (Binary::Max, _) if values.len() == 1 => clamp(values[0], f32::INFINITY),
-        (Binary::Min, _) if values.len() == 1 => clamp(f32::NEG_INFINITY, values[0]),
-        (Binary::Max | Binary::Min, _) => None,
+        (BinaryOp::Add, _) => affine(all(1.0), values.to_vec()),
+        (BinaryOp::Sub, false) => affine(all(1.0), values.iter().map(|v| -v).collect()),
+        (BinaryOp::Sub, true) => affine(all(-1.0), values.to_vec()),
+        (BinaryOp::Mul, _) => affine(values.to_vec(), all(0.0)),
+        (BinaryOp::Div, false) => affine(values.iter().map(|v| 1.0 / v).collect(), all(0.0)),
+        (BinaryOp::Div, true) => None,
+        (BinaryOp::Max, _) if values.len() == 1 => clamp(values[0], f32::INFINITY),
+        (BinaryOp::Min, _) if values.len() == 1 => clamp(f32::NEG_INFINITY, values[0]),
+        (BinaryOp::Max | BinaryOp::Min, _) => None,
     }
 }
 
-fn resize_taps(
+fn resize_indices(
     model: &TypedModel,
     node: &TypedNode,
     resize: &Resize,
     input: &[usize],
     output: &[usize],
-) -> Option<ResizeTaps> {
-    let whole = input.len() == 4 && input[0] == 1 && input[..2] == output[..2];
-    if !whole || resize.interpolator != Interpolator::Linear {
+) -> Option<ResizeIndices> {
+    let only_pixels = input.len() == 4 && input[0] == 1 && input[..2] == output[..2];
+    if !only_pixels || resize.interpolator != Interpolator::Linear {
         return None;
     }
     // An exporter that gives sizes may give an empty list of scales too.
@@ -318,7 +324,7 @@ fn resize_taps(
         .and_then(floats)
         .filter(|scales| scales.len() == input.len())
         .unwrap_or_default();
-    let axis = |axis: usize| -> AxisTaps {
+    let axis = |axis: usize| -> AxisIndices {
         let (size_in, size_out) = (input[axis], output[axis]);
         let scale = match scales.get(axis) {
             Some(scale) if *scale > 0.0 => *scale,
@@ -336,8 +342,8 @@ fn resize_taps(
             })
             .collect()
     };
-    Some(ResizeTaps {
-        down: axis(2),
-        right: axis(3),
+    Some(ResizeIndices {
+        rows: axis(2),
+        columns: axis(3),
     })
 }

@@ -1,20 +1,74 @@
-//! The network: loading, checking, running.
+//! Inference of ONNX networks of the MobileNet family on CPU kernels of its own.
+//!
+//! [`Network::load`] reads an ONNX file; a [`Session`] runs it. tract loads the file, infers shapes
+//! and simplifies the graph. What the [`kernels`] support is then compiled for the instruction set
+//! of this CPU, AVX-512 or AVX2, and what they do not support stays on tract.
+//!
+//! # Load and run a model
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use mobilens_nn::{LoadOptions, Network};
+//!
+//! let model = concat!(
+//!     env!("CARGO_MANIFEST_DIR"),
+//!     "/../../models/ssdlite_mobilenet_v2_coco.onnx"
+//! );
+//! let network = Network::load(Path::new(model), &LoadOptions::default())?;
+//! assert_eq!(network.input().shape, [1, 3, 300, 300]);
+//!
+//! // One session for each worker, here on two threads.
+//! let mut session = network.session(2)?;
+//! // RGB from -1 to 1, in the dimension order of the file (NCHW); here a grey picture.
+//! // `input_mut` saves the copy for who can write `session.input_layout()`.
+//! session.set_input(&vec![0.0; network.input().len()]);
+//! session.run()?;
+//!
+//! let names: Vec<_> = network.outputs().iter().map(|o| o.name.as_str()).collect();
+//! assert_eq!(names, ["boxes", "scores"]);
+//! let scores = session.output(1); // [1, 1917 anchors, 91 classes]
+//! assert_eq!(scores.len(), 1917 * 91);
+//! assert!(scores.iter().all(|score| score.is_finite()));
+//! # Ok::<(), mobilens_nn::NnError>(())
+//! ```
+//!
+//! # From file to program
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `onnx` | loads the file with tract: shape inference, constant folding |
+//! | `partition` | graph partitioning: subgraphs that the kernels support, the rest for tract |
+//! | `import` | tract's nodes as operators of the `graph` |
+//! | `fuse` | operator fusion: padding, batch normalisation, activations and residuals into convolutions |
+//! | `prune` | class pruning: output channels of classes that are not needed |
+//! | `plan` | memory layouts (NHWC, no copies for transpose, reshape and concatenation), compilation |
+//! | `memory_plan` | memory planning: lifetimes, offsets in one arena |
+//! | [`kernels`] | the program and its kernels: GEMM, depthwise, fused convolutions, thread pool |
+//! | `report` | [`LayerReport`]: layers, their cost, and what runs them |
+//!
+//! Shapes are fixed at load, the batch size is 1, and values are float32. Results do not depend on
+//! the number of threads, bit by bit.
 
-mod draft;
 mod error;
 mod fuse;
 mod graph;
 mod import;
 pub mod kernels;
+mod load_options;
+mod memory_plan;
 mod network;
+mod onnx;
+mod partition;
 mod plan;
 mod prune;
 mod report;
-mod rewrite;
+mod session;
+mod tensor_info;
 
 pub use error::NnError;
-pub use network::{
-    InputLayout, KeptClasses, KernelChoice, LoadOptions, Network, PrunedClasses, Session,
-    TensorInfo,
-};
+pub use load_options::{KeptClasses, KernelChoice, LoadOptions};
+pub use network::{Network, PrunedClasses};
 pub use report::LayerReport;
+pub use session::Session;
+pub use tensor_info::{InputLayout, TensorInfo};

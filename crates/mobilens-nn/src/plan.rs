@@ -1,44 +1,46 @@
-//! From a graph to a program: where each value lies in memory, and in which order of axes.
+//! Compiles a graph to a program: memory layout of every value, then fusion by cache size, then
+//! memory planning.
 //!
-//! Pictures lie in NHWC. A transpose costs nothing by itself: it only changes which of the
-//! value's axes is which in memory. Values are moved only where a reader needs another order. A
-//! reshape is another name for the same memory. What a concat joins is written straight to its
-//! place in the joined value where that place is one piece. Whoever is never alive at the same
-//! time shares memory.
+//! Feature maps lie in NHWC. A transpose by itself costs nothing: it only changes which axis of
+//! the value is which in memory. Values are copied to another axis order only where a consumer
+//! needs one. A reshape is an alias of the same memory. The inputs of a concatenation are written
+//! straight to their part of its output, without a copy, where that part is contiguous.
 
 use std::collections::HashMap;
 
-use crate::draft::{Draft, DraftStep, Piece, StepReport, allocate, finish};
 use crate::graph::{Conv, Graph, Node, Op, ValueId};
 use crate::kernels::{
-    Binary, Isa, Link, MOST_LINKS, PackedDepthwise, PackedProduct, Program, Resize, Shape, Slot,
-    Weights,
+    BinaryOp, ConvStage, ConvWeights, Isa, MAX_FUSED_STAGES, PackedDepthwise, PackedGemm, Program,
+    Resize, Shape, Slot,
+};
+use crate::memory_plan::{
+    Allocation, PlannedOp, PlannedOperand, PlannedStep, StepReport, plan_memory, resolve,
 };
 
-/// A program and where its inputs and outputs are.
+/// A compiled graph: the program, and where its inputs and outputs lie in the arena.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct ExecutionPlan {
     pub program: Program,
-    pub inputs: Vec<PlacedInput>,
+    pub inputs: Vec<InputBinding>,
     pub outputs: Vec<Slot>,
-    /// One list for each step.
+    /// The layers of each step.
     pub reports: Vec<Vec<StepReport>>,
 }
 
-/// An input's place and the order of its axes there, outermost first.
+/// Slot of an input, and the order of its axes in memory, outermost first.
 #[derive(Clone, Debug)]
-pub(super) struct PlacedInput {
+pub(super) struct InputBinding {
     pub slot: Slot,
     pub order: Vec<usize>,
 }
 
-/// How to plan.
+/// Compilation options.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PlanOptions {
     pub isa: Isa,
-    /// A value of more bytes than this between two convolutions is worth a chain.
-    pub chain_bytes: usize,
-    /// Scratch memory of a chain, in bytes.
+    /// Two convolutions are fused where the value between them has more bytes than this.
+    pub fusion_bytes: usize,
+    /// Scratch memory of a fused convolution in each thread, in bytes.
     pub scratch_bytes: usize,
 }
 
@@ -47,41 +49,43 @@ impl PlanOptions {
     pub fn new(isa: Isa) -> Self {
         Self {
             isa,
-            chain_bytes: 400 << 10,
+            fusion_bytes: 400 << 10,
             scratch_bytes: 384 << 10,
         }
     }
 }
 
-/// A value's memory and the order of its axes there.
+/// Memory layout of a value: its allocation, and the order of its axes, outermost first.
 #[derive(Clone, Debug)]
-struct Place {
-    piece: usize,
+struct ValueLayout {
+    allocation: usize,
     order: Vec<usize>,
 }
 
 struct Planner<'a> {
     graph: &'a Graph,
-    pieces: Vec<Piece>,
-    places: HashMap<ValueId, Place>,
-    /// Values that were moved into another order before.
-    moved: HashMap<(ValueId, Vec<usize>), usize>,
-    steps: Vec<DraftStep>,
+    allocations: Vec<Allocation>,
+    layouts: HashMap<ValueId, ValueLayout>,
+    /// Copies of values in another axis order.
+    transposed: HashMap<(ValueId, Vec<usize>), usize>,
+    steps: Vec<PlannedStep>,
 }
 
-/// Plans the graph.
-pub(super) fn plan(graph: &Graph, options: PlanOptions) -> Result<Plan, String> {
+/// Compiles the graph.
+pub(super) fn plan(graph: &Graph, options: PlanOptions) -> Result<ExecutionPlan, String> {
     let mut planner = Planner {
         graph,
-        pieces: Vec::new(),
-        places: HashMap::new(),
-        moved: HashMap::new(),
+        allocations: Vec::new(),
+        layouts: HashMap::new(),
+        transposed: HashMap::new(),
         steps: Vec::new(),
     };
     for input in &graph.inputs {
         let order = input_order(graph, *input);
-        let piece = planner.piece(graph.len_of(*input));
-        planner.places.insert(*input, Place { piece, order });
+        let allocation = planner.allocate(graph.len_of(*input));
+        planner
+            .layouts
+            .insert(*input, ValueLayout { allocation, order });
     }
     for node in &graph.nodes {
         planner.node(node)?;
@@ -97,50 +101,58 @@ pub(super) fn plan(graph: &Graph, options: PlanOptions) -> Result<Plan, String> 
     let inputs: Vec<_> = graph
         .inputs
         .iter()
-        .map(|v| planner.places[v].clone())
+        .map(|v| planner.layouts[v].clone())
         .collect();
-    planner.chain(&outputs, options);
-    let input_pieces: Vec<usize> = inputs.iter().map(|place| place.piece).collect();
-    let (slots, arena_len) = allocate(&planner.pieces, &planner.steps, &input_pieces, &outputs);
+    planner.fuse_convolutions(&outputs, options);
+    let input_allocations: Vec<usize> = inputs.iter().map(|layout| layout.allocation).collect();
+    let (slots, arena_len) = plan_memory(
+        &planner.allocations,
+        &planner.steps,
+        &input_allocations,
+        &outputs,
+    );
     let mut steps = Vec::new();
     let mut reports = Vec::new();
     for step in planner.steps {
-        steps.push(finish(
-            step.draft,
+        steps.push(resolve(
+            step.op,
             &slots,
             slots[step.output],
             options.scratch_bytes,
         ));
         reports.push(step.reports);
     }
-    Ok(Plan {
+    Ok(ExecutionPlan {
         program: Program::new(steps, arena_len, options.isa),
         inputs: inputs
             .into_iter()
-            .map(|place| PlacedInput {
-                slot: slots[place.piece],
-                order: place.order,
+            .map(|layout| InputBinding {
+                slot: slots[layout.allocation],
+                order: layout.order,
             })
             .collect(),
-        outputs: outputs.iter().map(|piece| slots[*piece]).collect(),
+        outputs: outputs
+            .iter()
+            .map(|allocation| slots[*allocation])
+            .collect(),
         reports,
     })
 }
 
-/// Pixels outermost where the first reader wants a picture, else the file's order.
+/// NHWC where the first consumer works on feature maps, else the axis order of the file.
 fn input_order(graph: &Graph, input: ValueId) -> Vec<usize> {
-    let reader = graph.nodes.iter().find(|node| node.inputs.contains(&input));
-    match reader.map(|node| &node.op) {
-        Some(Op::Conv(_) | Op::Resize(_)) => IMAGE.to_vec(),
+    let consumer = graph.nodes.iter().find(|node| node.inputs.contains(&input));
+    match consumer.map(|node| &node.op) {
+        Some(Op::Conv(_) | Op::Resize(_)) => NHWC.to_vec(),
         _ => (0..graph.shapes[input].len()).collect(),
     }
 }
 
-/// `[1, c, h, w]` with the channels innermost.
-const IMAGE: [usize; 4] = [0, 2, 3, 1];
+/// The axes of `[1, c, h, w]` with the channels innermost.
+const NHWC: [usize; 4] = [0, 2, 3, 1];
 
-/// The order without axes of one element, which lie anywhere.
-fn real_axes(order: &[usize], shape: &[usize]) -> Vec<usize> {
+/// The order without axes of size 1, which do not matter in memory.
+fn nontrivial_axes(order: &[usize], shape: &[usize]) -> Vec<usize> {
     order
         .iter()
         .copied()
@@ -149,155 +161,182 @@ fn real_axes(order: &[usize], shape: &[usize]) -> Vec<usize> {
 }
 
 impl Planner<'_> {
-    fn piece(&mut self, len: usize) -> usize {
-        self.pieces.push(Piece { len, part_of: None });
-        self.pieces.len() - 1
+    fn allocate(&mut self, len: usize) -> usize {
+        self.allocations.push(Allocation { len, parent: None });
+        self.allocations.len() - 1
     }
 
-    fn place(&self, value: ValueId) -> Result<&Place, String> {
-        self.places
+    fn layout(&self, value: ValueId) -> Result<&ValueLayout, String> {
+        self.layouts
             .get(&value)
-            .ok_or_else(|| format!("value {value} is read before it is made"))
+            .ok_or_else(|| format!("value {value} is read before it is computed"))
     }
 
-    fn push(&mut self, draft: Draft, output: usize, reports: Vec<StepReport>) {
-        self.steps.push(DraftStep {
-            draft,
+    fn push(&mut self, op: PlannedOp, output: usize, reports: Vec<StepReport>) {
+        self.steps.push(PlannedStep {
+            op,
             output,
             reports,
         });
     }
 
-    /// The value's memory with its axes in `order`, moved there if need be.
+    /// The allocation that holds the value with its axes in `order`; transposes it if need be.
     fn in_order(&mut self, value: ValueId, order: &[usize]) -> Result<usize, String> {
         let shape = &self.graph.shapes[value];
-        let place = self.place(value)?.clone();
-        let (have, want) = (real_axes(&place.order, shape), real_axes(order, shape));
+        let layout = self.layout(value)?.clone();
+        let (have, want) = (
+            nontrivial_axes(&layout.order, shape),
+            nontrivial_axes(order, shape),
+        );
         if have == want {
-            return Ok(place.piece);
+            return Ok(layout.allocation);
         }
-        if let Some(piece) = self.moved.get(&(value, want.clone())) {
-            return Ok(*piece);
+        if let Some(allocation) = self.transposed.get(&(value, want.clone())) {
+            return Ok(*allocation);
         }
-        let step_of = |axis: &usize| -> usize {
+        let stride_of = |axis: &usize| -> usize {
             let at = have.iter().position(|a| a == axis).unwrap_or(have.len());
             have[at + 1..].iter().map(|a| shape[*a]).product()
         };
         let sizes: Vec<usize> = want.iter().map(|axis| shape[*axis]).collect();
-        let steps = want.iter().map(step_of).collect();
-        let report = report("", "permute", shape, 0, 0);
-        let piece = self.piece(self.graph.len_of(value));
+        let strides = want.iter().map(stride_of).collect();
+        let report = report("", "transpose", shape, 0, 0);
+        let output = self.allocate(self.graph.len_of(value));
         self.push(
-            Draft::Permute {
-                input: place.piece,
+            PlannedOp::Transpose {
+                input: layout.allocation,
                 sizes,
-                steps,
+                strides,
             },
-            piece,
+            output,
             vec![report],
         );
-        self.moved.insert((value, want), piece);
-        Ok(piece)
+        self.transposed.insert((value, want), output);
+        Ok(output)
     }
 
-    fn made(&mut self, value: ValueId, order: Vec<usize>) -> usize {
-        let piece = self.piece(self.graph.len_of(value));
-        self.places.insert(value, Place { piece, order });
-        piece
+    fn define(&mut self, value: ValueId, order: Vec<usize>) -> usize {
+        let allocation = self.allocate(self.graph.len_of(value));
+        self.layouts
+            .insert(value, ValueLayout { allocation, order });
+        allocation
     }
 
     fn node(&mut self, node: &Node) -> Result<(), String> {
         let graph = self.graph;
         let shape = &graph.shapes[node.output];
         let input_shape = &graph.shapes[node.inputs[0]];
-        let simple = |op| vec![report(&node.name, op, shape, 0, 0)];
+        let one_report = |op| vec![report(&node.name, op, shape, 0, 0)];
         match &node.op {
             Op::Conv(conv) => self.conv(node, conv)?,
             Op::Affine { mul, add } => {
                 let order = if mul.len() == 1 {
-                    self.place(node.inputs[0])?.order.clone()
+                    self.layout(node.inputs[0])?.order.clone()
                 } else {
-                    IMAGE.to_vec()
+                    NHWC.to_vec()
                 };
                 let input = self.in_order(node.inputs[0], &order)?;
-                let between = self.piece(graph.len_of(node.output));
-                let (mul, add) = (Err(mul.clone()), Err(add.clone()));
+                let scaled = self.allocate(graph.len_of(node.output));
+                let constant = |values: &[f32]| PlannedOperand::Constant(values.to_vec());
+                let (mul, add) = (constant(mul), constant(add));
                 self.push(
-                    Draft::Binary(Binary::Mul, input, mul),
-                    between,
-                    simple("scale"),
+                    PlannedOp::Binary(BinaryOp::Mul, input, mul),
+                    scaled,
+                    one_report("affine"),
                 );
-                let output = self.made(node.output, order);
-                self.push(Draft::Binary(Binary::Add, between, add), output, Vec::new());
+                let output = self.define(node.output, order);
+                self.push(
+                    PlannedOp::Binary(BinaryOp::Add, scaled, add),
+                    output,
+                    Vec::new(),
+                );
             }
             Op::Unary(function) => {
-                let Place { piece, order } = self.place(node.inputs[0])?.clone();
-                let output = self.made(node.output, order);
-                self.push(Draft::Unary(*function, piece), output, simple("function"));
+                let ValueLayout { allocation, order } = self.layout(node.inputs[0])?.clone();
+                let output = self.define(node.output, order);
+                self.push(
+                    PlannedOp::Unary(*function, allocation),
+                    output,
+                    one_report("unary"),
+                );
             }
             Op::Binary(function) => {
                 let same = graph.shapes[node.inputs[1]] == *input_shape;
                 let order = if same {
-                    self.place(node.inputs[0])?.order.clone()
+                    self.layout(node.inputs[0])?.order.clone()
                 } else {
-                    IMAGE.to_vec()
+                    NHWC.to_vec()
                 };
                 let left = self.in_order(node.inputs[0], &order)?;
                 let right = self.in_order(node.inputs[1], &order)?;
-                let output = self.made(node.output, order);
-                let draft = Draft::Binary(*function, left, Ok(right));
-                self.push(draft, output, simple("binary"));
+                let output = self.define(node.output, order);
+                let op = PlannedOp::Binary(*function, left, PlannedOperand::Allocation(right));
+                self.push(op, output, one_report("binary"));
             }
-            Op::GlobalSum => {
-                let input = self.in_order(node.inputs[0], &IMAGE)?;
-                let output = self.made(node.output, IMAGE.to_vec());
-                self.push(Draft::GlobalSum(input), output, simple("global sum"));
+            Op::GlobalSumPool => {
+                let input = self.in_order(node.inputs[0], &NHWC)?;
+                let output = self.define(node.output, NHWC.to_vec());
+                self.push(
+                    PlannedOp::GlobalSumPool(input),
+                    output,
+                    one_report("global sum pool"),
+                );
             }
-            Op::Pad { .. } => return Err(format!("{}: a border without its reader", node.name)),
-            Op::Permute { order } => {
-                let place = self.place(node.inputs[0])?.clone();
-                let moved = place
+            Op::Pad { .. } => {
+                return Err(format!(
+                    "{}: padding without a convolution that follows it",
+                    node.name
+                ));
+            }
+            Op::Transpose { order } => {
+                let layout = self.layout(node.inputs[0])?.clone();
+                let permuted = layout
                     .order
                     .iter()
                     .filter_map(|axis| order.iter().position(|from| from == axis));
-                let place = Place {
-                    piece: place.piece,
-                    order: moved.collect(),
+                let layout = ValueLayout {
+                    allocation: layout.allocation,
+                    order: permuted.collect(),
                 };
-                self.places.insert(node.output, place);
+                self.layouts.insert(node.output, layout);
             }
             Op::Reshape => {
                 let order: Vec<usize> = (0..input_shape.len()).collect();
-                let piece = self.in_order(node.inputs[0], &order)?;
+                let allocation = self.in_order(node.inputs[0], &order)?;
                 let order = (0..shape.len()).collect();
-                self.places.insert(node.output, Place { piece, order });
+                self.layouts
+                    .insert(node.output, ValueLayout { allocation, order });
             }
             Op::Concat { axis } => self.concat(node, *axis)?,
-            Op::Spread => {
-                let input = self.in_order(node.inputs[0], &IMAGE)?;
-                let output = self.made(node.output, IMAGE.to_vec());
+            Op::Expand => {
+                let input = self.in_order(node.inputs[0], &NHWC)?;
+                let output = self.define(node.output, NHWC.to_vec());
                 let (rows, len) = (shape[2] * shape[3], shape[1]);
-                let draft = Draft::Copy {
+                let op = PlannedOp::StridedCopy {
                     input,
                     rows,
                     len,
-                    input_step: 0,
-                    output_step: len,
+                    input_stride: 0,
+                    output_stride: len,
                 };
-                self.push(draft, output, simple("repeat"));
+                self.push(op, output, one_report("expand"));
             }
-            Op::Resize(taps) => {
-                let input = self.in_order(node.inputs[0], &IMAGE)?;
-                let output = self.made(node.output, IMAGE.to_vec());
+            Op::Resize(indices) => {
+                let input = self.in_order(node.inputs[0], &NHWC)?;
+                let output = self.define(node.output, NHWC.to_vec());
                 let resize = Resize {
                     input: Slot::default(),
                     output: Slot::default(),
                     input_row: input_shape[3] * input_shape[1],
                     channels: shape[1],
-                    down: taps.down.clone(),
-                    right: taps.right.clone(),
+                    rows: indices.rows.clone(),
+                    columns: indices.columns.clone(),
                 };
-                self.push(Draft::Resize { input, resize }, output, simple("resize"));
+                self.push(
+                    PlannedOp::Resize { input, resize },
+                    output,
+                    one_report("resize"),
+                );
             }
         }
         Ok(())
@@ -307,47 +346,47 @@ impl Planner<'_> {
         let graph = self.graph;
         let shape_of = |value: ValueId| match graph.shapes[value][..] {
             [1, c, h, w] => Ok(Shape { h, w, c }),
-            _ => Err(format!("{}: not a picture", node.name)),
+            _ => Err(format!("{}: not a [1, c, h, w] feature map", node.name)),
         };
-        let input = self.in_order(node.inputs[0], &IMAGE)?;
+        let input = self.in_order(node.inputs[0], &NHWC)?;
         let mut more = node.inputs[1..].iter();
         let mut next = |wanted: bool| -> Result<Option<usize>, String> {
             match more.next() {
-                Some(value) if wanted => self.in_order(*value, &IMAGE).map(Some),
+                Some(value) if wanted => self.in_order(*value, &NHWC).map(Some),
                 _ => Ok(None),
             }
         };
         let residual = if conv.residual { next(true)? } else { None };
         let bias = if conv.bias_input { next(true)? } else { None };
         let weights = if conv.depthwise {
-            Weights::Depthwise(PackedDepthwise::new(&conv.weights, &conv.bias))
+            ConvWeights::Depthwise(PackedDepthwise::new(&conv.weights, &conv.bias))
         } else {
-            let (channels, taps) = (shape_of(node.inputs[0])?.c, conv.taps());
-            let weights = taps_last(&conv.weights, channels, taps / channels.max(1));
-            Weights::Dense(PackedProduct::new(&weights, &conv.bias, taps))
+            let (channels, k) = (shape_of(node.inputs[0])?.c, conv.weights_per_output());
+            let weights = channels_innermost(&conv.weights, channels, k / channels.max(1));
+            ConvWeights::Dense(PackedGemm::new(&weights, &conv.bias, k))
         };
-        let link = Link {
+        let stage = ConvStage {
             weights,
             window: conv.window,
             input: shape_of(node.inputs[0])?,
             output: shape_of(node.output)?,
             activation: conv.activation,
         };
-        let op = match (&link.weights, conv.window.kernel) {
-            (Weights::Depthwise(_), (3, 3)) => "depthwise 3x3",
-            (Weights::Depthwise(_), (5, 5)) => "depthwise 5x5",
-            (Weights::Depthwise(_), _) => "depthwise",
-            (Weights::Dense(_), (1, 1)) => "pointwise",
-            (Weights::Dense(_), (3, 3)) => "conv 3x3",
-            (Weights::Dense(_), _) => "conv",
+        let op = match (&stage.weights, conv.window.kernel) {
+            (ConvWeights::Depthwise(_), (3, 3)) => "depthwise 3x3",
+            (ConvWeights::Depthwise(_), (5, 5)) => "depthwise 5x5",
+            (ConvWeights::Depthwise(_), _) => "depthwise",
+            (ConvWeights::Dense(_), (1, 1)) => "pointwise",
+            (ConvWeights::Dense(_), (3, 3)) => "conv 3x3",
+            (ConvWeights::Dense(_), _) => "conv",
         };
         let parameters = (conv.weights.len() + conv.bias.len()) as u64;
         let shape = &graph.shapes[node.output];
-        let reports = vec![report(&node.name, op, shape, link.macs(), parameters)];
-        let output = self.made(node.output, IMAGE.to_vec());
+        let reports = vec![report(&node.name, op, shape, stage.macs(), parameters)];
+        let output = self.define(node.output, NHWC.to_vec());
         self.push(
-            Draft::Conv {
-                links: vec![link],
+            PlannedOp::Conv {
+                stages: vec![stage],
                 input,
                 residual,
                 bias,
@@ -358,102 +397,104 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Joins values; those that may be written in their place right away are.
+    /// Concatenates values; inputs whose part of the output is contiguous are computed in place.
     fn concat(&mut self, node: &Node, axis: usize) -> Result<(), String> {
         let graph = self.graph;
         let shape = &graph.shapes[node.output];
-        let order = self.place(node.inputs[0])?.order.clone();
-        let at = order
+        let order = self.layout(node.inputs[0])?.order.clone();
+        let position = order
             .iter()
             .position(|a| *a == axis)
-            .ok_or("no such axis")?;
-        let inner: usize = order[at + 1..].iter().map(|a| shape[*a]).product();
-        let outer: usize = order[..at].iter().map(|a| shape[*a]).product();
+            .ok_or("concatenation along an axis that does not exist")?;
+        let inner: usize = order[position + 1..].iter().map(|a| shape[*a]).product();
+        let outer: usize = order[..position].iter().map(|a| shape[*a]).product();
         let row = inner * shape[axis];
-        let output = self.made(node.output, order.clone());
-        let mut first = 0;
+        let output = self.define(node.output, order.clone());
+        let mut offset = 0;
         for input in &node.inputs {
-            let piece = self.in_order(*input, &order)?;
+            let allocation = self.in_order(*input, &order)?;
             let len = inner * graph.shapes[*input][axis];
-            let free = self.pieces[piece].part_of.is_none()
-                && self.pieces[piece].len == len
-                && self.steps.iter().any(|step| step.output == piece);
-            if outer == 1 && free {
-                self.pieces[piece].part_of = Some((output, first));
+            let can_move = self.allocations[allocation].parent.is_none()
+                && self.allocations[allocation].len == len
+                && self.steps.iter().any(|step| step.output == allocation);
+            if outer == 1 && can_move {
+                self.allocations[allocation].parent = Some((output, offset));
             } else {
-                // A part of the joined value, so that the copy has a place of its own to name.
-                let part = self.piece((outer - 1) * row + len);
-                self.pieces[part].part_of = Some((output, first));
-                let draft = Draft::Copy {
-                    input: piece,
+                // A part of the output, so that the copy has an allocation of its own to name.
+                let part = self.allocate((outer - 1) * row + len);
+                self.allocations[part].parent = Some((output, offset));
+                let op = PlannedOp::StridedCopy {
+                    input: allocation,
                     rows: outer,
                     len,
-                    input_step: len,
-                    output_step: row,
+                    input_stride: len,
+                    output_stride: row,
                 };
-                let reports = vec![report(&node.name, "join", shape, 0, 0)];
-                self.push(draft, part, reports);
+                let reports = vec![report(&node.name, "concat", shape, 0, 0)];
+                self.push(op, part, reports);
             }
-            first += len;
+            offset += len;
         }
         Ok(())
     }
 
-    /// Joins convolutions whose value between is large and read by nobody else, the largest first.
-    fn chain(&mut self, outputs: &[usize], options: PlanOptions) {
-        let whole = |planner: &Self, piece: usize| {
-            let parts = planner.pieces.iter().filter_map(|p| p.part_of);
-            planner.pieces[piece].part_of.is_none() && parts.into_iter().all(|(of, _)| of != piece)
+    /// Fuses convolutions where the value between them is large and has no other consumer, the
+    /// largest first.
+    fn fuse_convolutions(&mut self, outputs: &[usize], options: PlanOptions) {
+        let unshared = |planner: &Self, allocation: usize| {
+            let mut parents = planner.allocations.iter().filter_map(|a| a.parent);
+            planner.allocations[allocation].parent.is_none()
+                && parents.all(|(parent, _)| parent != allocation)
         };
-        let mut between: Vec<usize> = (0..self.pieces.len())
-            .filter(|piece| self.pieces[*piece].len * size_of::<f32>() > options.chain_bytes)
-            .filter(|piece| whole(self, *piece) && !outputs.contains(piece))
+        let mut between: Vec<usize> = (0..self.allocations.len())
+            .filter(|i| self.allocations[*i].len * size_of::<f32>() > options.fusion_bytes)
+            .filter(|i| unshared(self, *i) && !outputs.contains(i))
             .collect();
-        between.sort_by_key(|piece| std::cmp::Reverse(self.pieces[*piece].len));
-        for piece in between {
-            let readers: Vec<usize> = (0..self.steps.len())
-                .filter(|reader| self.steps[*reader].reads().contains(&piece))
+        between.sort_by_key(|i| std::cmp::Reverse(self.allocations[*i].len));
+        for allocation in between {
+            let consumers: Vec<usize> = (0..self.steps.len())
+                .filter(|step| self.steps[*step].inputs().contains(&allocation))
                 .collect();
-            let maker = self.steps.iter().position(|step| step.output == piece);
-            let (Some(maker), &[reader]) = (maker, &readers[..]) else {
+            let producer = self.steps.iter().position(|step| step.output == allocation);
+            let (Some(producer), &[consumer]) = (producer, &consumers[..]) else {
                 continue;
             };
             let (
-                Draft::Conv {
-                    links,
+                PlannedOp::Conv {
+                    stages,
                     residual: None,
                     bias: None,
                     ..
                 },
-                Draft::Conv {
-                    links: more,
+                PlannedOp::Conv {
+                    stages: more,
                     input,
                     residual,
                     bias,
                 },
-            ) = (&self.steps[maker].draft, &self.steps[reader].draft)
+            ) = (&self.steps[producer].op, &self.steps[consumer].op)
             else {
                 continue;
             };
-            if *input != piece
-                || *residual == Some(piece)
-                || *bias == Some(piece)
-                || links.len() + more.len() > MOST_LINKS
+            if *input != allocation
+                || *residual == Some(allocation)
+                || *bias == Some(allocation)
+                || stages.len() + more.len() > MAX_FUSED_STAGES
             {
                 continue;
             }
-            let before = self.steps.remove(maker);
-            let after = &mut self.steps[reader - 1];
+            let before = self.steps.remove(producer);
+            let after = &mut self.steps[consumer - 1];
             if let (
-                Draft::Conv {
-                    links: front,
+                PlannedOp::Conv {
+                    stages: front,
                     input: from,
                     ..
                 },
-                Draft::Conv { links, input, .. },
-            ) = (before.draft, &mut after.draft)
+                PlannedOp::Conv { stages, input, .. },
+            ) = (before.op, &mut after.op)
             {
-                links.splice(0..0, front);
+                stages.splice(0..0, front);
                 *input = from;
                 after.reports.splice(0..0, before.reports);
             }
@@ -462,7 +503,7 @@ impl Planner<'_> {
 }
 
 /// Weights `[out][in][kernel_h][kernel_w]` as `[out][kernel_h][kernel_w][in]`.
-fn taps_last(weights: &[f32], channels: usize, taps: usize) -> Vec<f32> {
+fn channels_innermost(weights: &[f32], channels: usize, taps: usize) -> Vec<f32> {
     let mut moved = Vec::with_capacity(weights.len());
     for row in weights.chunks_exact((channels * taps).max(1)) {
         for tap in 0..taps {

@@ -1,34 +1,34 @@
-//! What a network consists of and what runs where, for `mobilens inspect`.
+//! Layer reports: what a network consists of and what runs each layer, for `mobilens inspect`.
 
 use tract_onnx::prelude::{DatumType, TypedModel};
 use tract_onnx::tract_core::internal::Cost;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
-use crate::plan::Plan;
-use crate::rewrite::Fused;
+use crate::partition::KernelSubgraph;
+use crate::plan::ExecutionPlan;
 
-/// What one layer of a network is and where it runs.
+/// What one layer of a network is and what runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerReport {
-    /// The node's name in the file.
+    /// Name of the node in the ONNX file.
     pub name: String,
-    /// What it computes.
+    /// The operator.
     pub op: String,
-    /// `avx2`, `avx512` or `portable` for the kernels, or `tract`.
+    /// Instruction set of the kernel, `avx2`, `avx512` or `portable`; or `tract`.
     pub runs_on: &'static str,
-    /// Which layers run together: those with one number share it.
+    /// Execution step; layers that are fused share one.
     pub step: usize,
-    /// Shape of its output.
+    /// Shape of the output.
     pub output_shape: Vec<usize>,
-    /// Multiplications with addition, a frame.
+    /// Multiply-accumulates (MACs) of one inference.
     pub macs: u64,
-    /// Trained values.
+    /// Number of parameters.
     pub parameters: u64,
 }
 
-/// The layers of a program of the kernels.
-pub(super) fn layers_of_plan(plan: &Plan) -> Vec<LayerReport> {
+/// The layers of a program.
+pub(super) fn layers_of_plan(plan: &ExecutionPlan) -> Vec<LayerReport> {
     let runs_on = plan.program.isa().name();
     let steps = plan.reports.iter().enumerate();
     steps
@@ -46,7 +46,7 @@ pub(super) fn layers_of_plan(plan: &Plan) -> Vec<LayerReport> {
         .collect()
 }
 
-/// The layers of tract's graph, with those of the kernels' operators in it.
+/// The layers of tract's graph, with those of the kernel subgraphs in it.
 pub(super) fn layers_of_model(model: &TypedModel) -> Vec<LayerReport> {
     let mut layers = Vec::new();
     for node in &model.nodes {
@@ -54,8 +54,8 @@ pub(super) fn layers_of_model(model: &TypedModel) -> Vec<LayerReport> {
             continue;
         }
         let step = layers.last().map_or(0, |l: &LayerReport| l.step + 1);
-        if let Some(fused) = node.op.downcast_ref::<Fused>() {
-            let own = layers_of_plan(&fused.plan);
+        if let Some(subgraph) = node.op.downcast_ref::<KernelSubgraph>() {
+            let own = layers_of_plan(&subgraph.plan);
             layers.extend(own.into_iter().map(|l| LayerReport {
                 step: l.step + step,
                 ..l

@@ -1,10 +1,10 @@
-//! All of a session's memory: one block for the tensors, one for each thread's scratch rows.
+//! The memory arena of a session: one block for all tensors, and scratch memory for each thread.
 
 use super::buffer::Buffer;
-use super::chain::Shape;
-use super::rows::Rows;
+use super::row_view::RowView;
+use super::shape::Shape;
 
-/// A tensor's place in the arena, in floats.
+/// Offset and length of a tensor in the arena, in floats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot {
     /// First float.
@@ -14,13 +14,13 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Whether the two share a float.
+    /// Whether the two share memory.
     pub fn overlaps(self, other: Self) -> bool {
         self.offset < other.offset + other.len && other.offset < self.offset + self.len
     }
 }
 
-/// The memory that a program runs in.
+/// The memory that a [`Program`](super::Program) runs in.
 #[derive(Debug)]
 pub struct Arena {
     _tensors: Buffer,
@@ -53,6 +53,9 @@ impl Arena {
     }
 
     /// A tensor, borrowed with the whole arena.
+    ///
+    /// # Panics
+    /// When the slot lies outside the arena.
     pub fn tensor(&self, slot: Slot) -> &[f32] {
         assert!(
             slot.offset + slot.len <= self.len,
@@ -64,6 +67,9 @@ impl Arena {
     }
 
     /// A tensor to write, borrowed with the whole arena.
+    ///
+    /// # Panics
+    /// When the slot lies outside the arena.
     pub fn tensor_mut(&mut self, slot: Slot) -> &mut [f32] {
         assert!(
             slot.offset + slot.len <= self.len,
@@ -73,13 +79,13 @@ impl Arena {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(slot.offset), slot.len) }
     }
 
-    /// Fails where the arena is smaller than a program needs.
+    /// Panics where the arena is smaller than a program needs.
     pub(super) fn check_size(&self, len: usize, scratch_len: usize, threads: usize) {
         assert!(
             self.len >= len
                 && self.scratch_len >= scratch_len
                 && self.scratch_starts.len() >= threads,
-            "the arena was made for this program and team"
+            "the arena was made for this program and thread pool"
         );
     }
 
@@ -87,13 +93,13 @@ impl Arena {
     ///
     /// # Safety
     /// The slot must lie in the arena and hold `shape`.
-    pub(super) unsafe fn rows(&self, slot: Slot, shape: Shape) -> Rows {
+    pub(super) unsafe fn rows(&self, slot: Slot, shape: Shape) -> RowView {
         debug_assert!(shape.floats() <= slot.len && slot.offset + slot.len <= self.len);
-        Rows {
+        RowView {
             // SAFETY: the caller's promise.
             start: unsafe { self.start.add(slot.offset) },
             stride: shape.row(),
-            kept: shape.h.max(1),
+            row_count: shape.h.max(1),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Memory for tensors: aligned to a cache line, zeroed, of a size fixed for life.
+//! Aligned, zero-initialised memory of fixed size for tensors and packed weights.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -11,7 +11,7 @@ pub(super) use guarded::{Side, guard};
 #[cfg(not(all(test, unix)))]
 use plain::{Memory, allocate, free};
 
-/// A fixed number of floats at an aligned place.
+/// A fixed number of floats, aligned to a cache line, or to a huge page where it is large.
 pub struct Buffer {
     start: NonNull<f32>,
     len: usize,
@@ -104,7 +104,7 @@ mod plain {
     }
 }
 
-/// In this crate's own tests every buffer lies against a page that nobody may touch, so that the
+/// In this crate's own tests every buffer lies against a guard page, so that the
 /// first float read or written outside ends the test.
 #[cfg(all(test, unix))]
 mod guarded {

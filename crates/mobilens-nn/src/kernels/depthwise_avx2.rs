@@ -1,43 +1,46 @@
-//! The line of [`super::depthwise`] in AVX2 and FMA: 8 channels a register, a block in two.
+//! Depthwise convolution in AVX2 and FMA: 8 channels a register, a block in two registers.
 
 use std::arch::x86_64::*;
 
-use super::depthwise::{BLOCK, Line, line_portable};
-use super::product_avx2::activate;
-use super::registers::{load8, store8, unrolled};
+use super::activation::Activation;
+use super::activation_avx2::activate;
+use super::depthwise_portable;
+use super::depthwise_row::DepthwiseRow;
+use super::packed_depthwise::BLOCK;
+use super::simd::{load8, store8, unrolled};
 
 /// Floats in one register.
 const LANES: usize = 8;
 
 /// # Safety
-/// See [`super::depthwise::depthwise`].
-pub(super) unsafe fn line(line: &Line) {
+/// As [`DepthwiseRow`].
+pub(super) unsafe fn depthwise_row(row: &DepthwiseRow) {
     // SAFETY: the caller's promise is handed on.
     unsafe {
-        match (line.channels == BLOCK, line.kernel_w) {
-            (true, 3) => taps::<3, 2>(line),
-            (true, 5) => taps::<5, 2>(line),
-            (true, _) => taps::<0, 2>(line),
-            (false, _) => odd_block(line),
+        match (row.channels == BLOCK, row.kernel_w) {
+            (true, 3) => taps::<3, 2>(row),
+            (true, 5) => taps::<5, 2>(row),
+            (true, _) => taps::<0, 2>(row),
+            (false, _) => partial_block(row),
         }
     }
 }
 
-/// A block of fewer than 16 channels: 8 of them if there are, the rest one by one.
+/// A block of fewer than 16 channels: 8 of them if there are, the remainder one by one.
 ///
 /// # Safety
-/// See [`super::depthwise::depthwise`].
-unsafe fn odd_block(line: &Line) {
+/// As [`DepthwiseRow`].
+unsafe fn partial_block(row: &DepthwiseRow) {
     // SAFETY: the caller's promise is handed on.
     unsafe {
-        if line.channels < LANES {
-            return line_portable(line);
+        if row.channels < LANES {
+            return depthwise_portable::depthwise_row(row);
         }
-        taps::<0, 1>(line);
-        if line.channels > LANES {
-            line.pixels(
-                |x, columns| rest(line, x, columns),
-                |x, pixels| (x..x + pixels).for_each(|x| rest(line, x, (0, line.kernel_w))),
+        taps::<0, 1>(row);
+        if row.channels > LANES {
+            row.pixels(
+                |x, columns| remainder(row, x, columns),
+                |x, pixels| (x..x + pixels).for_each(|x| remainder(row, x, (0, row.kernel_w))),
             );
         }
     }
@@ -46,44 +49,45 @@ unsafe fn odd_block(line: &Line) {
 /// The channels of one pixel past the first eight.
 ///
 /// # Safety
-/// See [`super::depthwise::depthwise`]; the taps in `columns` lie inside.
-unsafe fn rest(line: &Line, x: usize, columns: (usize, usize)) {
-    for channel in LANES..line.channels {
-        // SAFETY: single floats at taps, weights and outputs that the line names.
+/// As [`DepthwiseRow`]; the taps in `columns` lie inside.
+unsafe fn remainder(row: &DepthwiseRow, x: usize, columns: (usize, usize)) {
+    for channel in LANES..row.channels {
+        // SAFETY: single floats at taps, weights and outputs that the row names.
         unsafe {
-            let mut sum = *line.bias.wrapping_add(channel);
-            for row in 0..line.row_count {
+            let mut sum = *row.bias.wrapping_add(channel);
+            for ky in 0..row.row_count {
                 for column in columns.0..columns.1 {
-                    let tap = line
-                        .tap(row, x)
-                        .wrapping_add(column * line.tap_step + channel);
-                    let weight = (row * line.kernel_w + column) * BLOCK + channel;
-                    sum += *tap * *line.weights.wrapping_add(weight);
+                    let tap = row
+                        .tap(ky, x)
+                        .wrapping_add(column * row.tap_stride + channel);
+                    let weight = (ky * row.kernel_w + column) * BLOCK + channel;
+                    sum += *tap * *row.weights.wrapping_add(weight);
                 }
             }
-            *line.output_at(x).wrapping_add(channel) = line.activation.of(sum);
+            *row.output_at(x).wrapping_add(channel) = row.activation.apply(sum);
         }
     }
 }
 
-/// A line with `K` taps in a row, or any number where `K` is 0, for the first `8 H` channels.
+/// A row with `K` taps in each kernel row, or any number where `K` is 0, for the first `8 H`
+/// channels.
 ///
 /// # Safety
-/// See [`super::depthwise::depthwise`]; so many channels exist.
+/// As [`DepthwiseRow`]; so many channels exist.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn taps<const K: usize, const H: usize>(line: &Line) {
-    let all = (0, line.kernel_w);
+unsafe fn taps<const K: usize, const H: usize>(row: &DepthwiseRow) {
+    let all = (0, row.kernel_w);
     // SAFETY: the caller's promise is handed on.
     unsafe {
-        line.pixels(
-            |x, columns| tile::<1, 0, H>(line, x, columns),
+        row.pixels(
+            |x, columns| tile::<1, 0, H>(row, x, columns),
             |x, pixels| match pixels {
-                1 => tile::<1, K, H>(line, x, all),
-                2 => tile::<2, K, H>(line, x, all),
-                4 => tile::<4, K, H>(line, x, all),
+                1 => tile::<1, K, H>(row, x, all),
+                2 => tile::<2, K, H>(row, x, all),
+                4 => tile::<4, K, H>(row, x, all),
                 _ => {
-                    tile::<4, K, H>(line, x, all);
-                    tile::<4, K, H>(line, x + 4, all);
+                    tile::<4, K, H>(row, x, all);
+                    tile::<4, K, H>(row, x + 4, all);
                 }
             },
         );
@@ -93,51 +97,49 @@ unsafe fn taps<const K: usize, const H: usize>(line: &Line) {
 /// `P` pixels from `x` on over the first `K` taps of each row, or `columns` where `K` is 0.
 ///
 /// # Safety
-/// See [`super::depthwise::depthwise`]; the taps lie inside, and `8 H` channels exist.
+/// As [`DepthwiseRow`]; the taps lie inside, and `8 H` channels exist.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 unsafe fn tile<const P: usize, const K: usize, const H: usize>(
-    line: &Line,
+    row: &DepthwiseRow,
     x: usize,
     columns: (usize, usize),
 ) {
-    // SAFETY: loads and stores of `8 H` floats at taps, weights and outputs that the line names.
+    // SAFETY: loads and stores of `8 H` floats at taps, weights and outputs that the row names.
     unsafe {
         let mut sums = [[_mm256_setzero_ps(); H]; P];
         unrolled!([0 1] I < H, {
-            let bias = load8(line.bias.wrapping_add(I * LANES));
+            let bias = load8(row.bias.wrapping_add(I * LANES));
             unrolled!([0 1 2 3] J < P, { sums[J][I] = bias; });
         });
-        for row in 0..line.row_count {
-            let first = line.tap(row, x);
-            let weights = line
-                .weights
-                .wrapping_add(row.wrapping_mul(line.weight_step));
+        for ky in 0..row.row_count {
+            let first = row.tap(ky, x);
+            let weights = row.weights.wrapping_add(ky.wrapping_mul(row.weight_stride));
             if K > 0 {
                 unrolled!([0 1 2 3 4] C < K, {
-                    let tap = first.wrapping_add(C.wrapping_mul(line.tap_step));
+                    let tap = first.wrapping_add(C.wrapping_mul(row.tap_stride));
                     unrolled!([0 1] I < H, {
                         let weight = load8(weights.wrapping_add(C * BLOCK + I * LANES));
                         unrolled!([0 1 2 3] J < P, {
-                            let at = tap.wrapping_add(J.wrapping_mul(line.pixel_step)).wrapping_add(I * LANES);
+                            let at = tap.wrapping_add(J.wrapping_mul(row.pixel_stride)).wrapping_add(I * LANES);
                             sums[J][I] = _mm256_fmadd_ps(load8(at), weight, sums[J][I]);
                         });
                     });
                 });
             } else {
                 for column in columns.0..columns.1 {
-                    let tap = first.wrapping_add(column.wrapping_mul(line.tap_step));
+                    let tap = first.wrapping_add(column.wrapping_mul(row.tap_stride));
                     unrolled!([0 1] I < H, {
                         let weight = load8(weights.wrapping_add(column * BLOCK + I * LANES));
                         unrolled!([0 1 2 3] J < P, {
-                            let at = tap.wrapping_add(J.wrapping_mul(line.pixel_step)).wrapping_add(I * LANES);
+                            let at = tap.wrapping_add(J.wrapping_mul(row.pixel_stride)).wrapping_add(I * LANES);
                             sums[J][I] = _mm256_fmadd_ps(load8(at), weight, sums[J][I]);
                         });
                     });
                 }
             }
         }
-        if let super::Activation::Clamp { low, high } = line.activation {
+        if let Activation::Clamp { low, high } = row.activation {
             let (low, high) = (_mm256_set1_ps(low), _mm256_set1_ps(high));
             unrolled!([0 1 2 3] J < P, {
                 unrolled!([0 1] I < H, {
@@ -146,12 +148,12 @@ unsafe fn tile<const P: usize, const K: usize, const H: usize>(
             });
         } else {
             unrolled!([0 1 2 3] J < P, {
-                unrolled!([0 1] I < H, { sums[J][I] = activate(sums[J][I], line.activation); });
+                unrolled!([0 1] I < H, { sums[J][I] = activate(sums[J][I], row.activation); });
             });
         }
         unrolled!([0 1 2 3] J < P, {
             unrolled!([0 1] I < H, {
-                store8(line.output_at(x.wrapping_add(J)).wrapping_add(I * LANES), sums[J][I]);
+                store8(row.output_at(x.wrapping_add(J)).wrapping_add(I * LANES), sums[J][I]);
             });
         });
     }

@@ -1,4 +1,4 @@
-//! Which vector instructions the kernels use, chosen when the program runs.
+//! Instruction sets (ISA) of the kernels, and their detection at run time.
 
 /// An instruction set that kernels are written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// The fastest of this machine.
+    /// The fastest that this CPU supports.
     pub fn best() -> Self {
         [Self::Avx512, Self::Avx2]
             .into_iter()
@@ -20,7 +20,7 @@ impl Isa {
             .unwrap_or(Self::Portable)
     }
 
-    /// Whether this machine has it.
+    /// Whether this CPU supports it.
     pub fn available(self) -> bool {
         match self {
             Self::Portable => true,

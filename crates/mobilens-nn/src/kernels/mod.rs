@@ -1,21 +1,33 @@
-//! Float32 kernels for what MobileNets consist of, and the program that runs them.
+//! Float32 CPU kernels for the operators of MobileNets, and the program that runs them.
 //!
-//! The only module with `unsafe` code: vector instructions and threads that write disjoint parts
-//! of one arena need it. [`Program::new`] checks every size and place that the unsafe parts rely
-//! on, so nothing that a network file says can make them leave their memory.
+//! The only module with `unsafe` code: SIMD intrinsics and threads that write disjoint parts of
+//! one arena need it. [`Program::new`] checks every size and offset that the unsafe parts rely on,
+//! so nothing in a network file can make them access memory out of bounds.
+//!
+//! | operator | kernel | vectorised for |
+//! |---|---|---|
+//! | dense and pointwise convolution, with activation and residual sum in the epilogue | `gemm` | AVX-512, AVX2 |
+//! | depthwise 3x3, stride 1 and 2 | `depthwise3x3` | AVX-512, AVX2 |
+//! | depthwise up to 7x7, any stride and dilation | `depthwise` | AVX-512, AVX2 |
+//! | inverted residuals in strips that stay in cache | [`FusedConv`] | by its stages |
+//! | global sum pooling, elementwise functions, transpose, concatenation, expansion, bilinear resize | [`Operator`] | by the compiler |
+//!
+//! Activations are in NHWC, batch size 1. Weights are packed once at load ([`PackedGemm`],
+//! [`PackedDepthwise`]). [`Isa`] picks the instruction set at run time; each kernel has a portable
+//! version too.
 //!
 //! # Measured
 //!
 //! SSDLite MobileNetV2 at 300x300, one core of an AMD EPYC (Zen 4) whose peak is 58.6 GMAC/s with
-//! AVX2 and AVX-512 alike; all products of the network at that rate are 12.8 ms
-//! (`mobilens bench MODEL --layers`, `cargo bench --bench kernels`):
+//! AVX2 and AVX-512 alike; all multiply-accumulates of the network at that rate are 12.8 ms
+//! (`mobilens bench MODEL --layers`, `cargo bench -p mobilens-nn`):
 //!
 //! | step | AVX-512 ms | AVX2 ms |
 //! |---|---|---|
 //! | plain tract | 41.8 | 41.8 |
-//! | products tile by tile, depthwise pixel by pixel, chains strip by strip | 32.1 | |
-//! | products sweep a run of pixels in one call; depthwise in tiles of pixels | 15.8 | 17.5 |
-//! | depthwise 3x3 slides along a row, each value read once | 14.8 | 16.5 |
+//! | GEMM tile by tile, depthwise pixel by pixel, fused convolutions strip by strip | 32.1 | |
+//! | GEMM of a cache block in one call; depthwise in tiles of pixels | 15.8 | 17.5 |
+//! | depthwise 3x3 with a sliding window, each value read once | 14.8 | 16.5 |
 //! | only the six classes of a street | 12.5 | |
 //!
 //! Share of the core's peak, each shape by itself:
@@ -24,59 +36,80 @@
 //! |---|---|---|
 //! | pointwise, 19x19 and 10x10 pixels | 96, 98 to 100 % | 90, 90 to 96 % |
 //! | pointwise, 75x75, 24 channels to 144 | 86, 86 % | 75, 75 % |
-//! | pointwise, 150x150, 16 channels to 96 (the store of 8.6 MB bounds it) | 65, 52 to 65 % | 62, 64 % |
+//! | pointwise, 150x150, 16 channels to 96 (bound by the store of 8.6 MB) | 65, 52 to 65 % | 62, 64 % |
 //! | first 3x3, stride 2 | 82, 84 % | 72, 72 % |
 //! | depthwise 3x3, stride 1 | 35 to 56, 81 to 87 % | 31 to 45, 47 to 59 % |
 //! | depthwise 3x3, stride 2 | 31 to 39, 45 to 59 % | 29 to 31, 40 % |
 //! | depthwise 5x5 | 51, 54 % | 51, 53 % |
-//! | inverted residual 38x38, 32 to 192, in one chain | 85, 94 % | 76, 79 % |
+//! | inverted residual 38x38, 32 to 192, fused | 85, 94 % | 76, 79 % |
 //!
-//! What did not help, within 1 %: one base and equal steps instead of a pointer a pixel; asking
-//! for weights 16 to 128 lines ahead (in place of the processor's own guess); strips of 256 to 512
-//! KB (96 and 700 KB cost 3 %); groups of 8 or 32 depthwise rows instead of 16; clamping as
-//! integers. Plain Rust is kept for machines without these instructions and as a yardstick; built
-//! for SSE2 it takes 66 ms, more than tract, which therefore is chosen there.
+//! What did not help, within 1 %: one base pointer and equal strides instead of a pointer a pixel;
+//! software prefetch of weights 16 to 128 cache lines ahead (in place of the hardware prefetcher);
+//! strips of 256 to 512 KB (96 and 700 KB cost 3 %); groups of 8 or 32 depthwise rows instead of
+//! 16; clamping as integers. The portable kernels are kept for CPUs without these instruction sets
+//! and as a yardstick; built for SSE2 they take 66 ms, more than tract, which therefore is chosen
+//! there.
 
 #![expect(
     unsafe_code,
-    reason = "vector instructions, and threads that share one arena"
+    reason = "SIMD intrinsics, and threads that share one arena"
 )]
 
 mod activation;
+#[cfg(target_arch = "x86_64")]
+mod activation_avx2;
+#[cfg(target_arch = "x86_64")]
+mod activation_avx512;
 mod arena;
 mod buffer;
-mod chain;
+mod conv_stage;
 mod depthwise;
+mod depthwise3x3;
 #[cfg(target_arch = "x86_64")]
 mod depthwise_avx2;
 #[cfg(target_arch = "x86_64")]
 mod depthwise_avx512;
+mod depthwise_portable;
+mod depthwise_row;
+mod elementwise;
+mod fused_conv;
+mod gemm;
+#[cfg(target_arch = "x86_64")]
+mod gemm_avx2;
+#[cfg(target_arch = "x86_64")]
+mod gemm_avx512;
+mod gemm_block;
+mod gemm_portable;
+mod global_sum_pool;
 mod isa;
+mod operator;
+mod packed_depthwise;
+mod packed_gemm;
 mod peak;
-mod product;
-#[cfg(target_arch = "x86_64")]
-mod product_avx2;
-#[cfg(target_arch = "x86_64")]
-mod product_avx512;
-mod product_portable;
 mod program;
-mod registers;
-mod rows;
-mod simple;
-mod slide;
+mod resize;
+mod row_view;
+mod shape;
+mod simd;
 #[cfg(test)]
 mod tests;
-mod workers;
+mod thread_pool;
+mod transpose;
+mod window;
 
 pub use activation::Activation;
 pub use arena::{Arena, Slot};
 pub use buffer::Buffer;
-pub use chain::{Chain, Link, MOST_LINKS, Shape, Weights};
-pub use depthwise::{MOST_TAPS, PackedDepthwise, Window};
+pub use conv_stage::{ConvStage, ConvWeights};
+pub use elementwise::{BinaryOp, UnaryOp};
+pub use fused_conv::{FusedConv, MAX_FUSED_STAGES};
 pub use isa::Isa;
+pub use operator::{Operand, Operator};
+pub use packed_depthwise::PackedDepthwise;
+pub use packed_gemm::{PANEL, PackedGemm};
 pub use peak::peak_gmacs;
-pub use product::{PANEL, PackedProduct};
 pub use program::{Program, Step};
-use rows::Rows;
-pub use simple::{Binary, Operand, Resize, Simple, Unary};
-pub use workers::Team;
+pub use resize::Resize;
+pub use shape::Shape;
+pub use thread_pool::ThreadPool;
+pub use window::{MAX_KERNEL_SIZE, Window};

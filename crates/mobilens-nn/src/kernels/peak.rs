@@ -1,21 +1,21 @@
-//! How many products the core could do, for the benches to measure against.
+//! Peak FMA throughput of one core, for the benches to measure the kernels against.
 
 use std::time::Instant;
 
 use super::isa::Isa;
 
-/// Products in a row between two looks at the sums, which go through memory.
+/// FMAs in each dependency chain between two `black_box` calls, which go through memory.
 const STEPS: u64 = 1024;
 
-/// Multiplications with addition a second, in 1e9, of one core that does nothing else.
+/// Peak throughput of one core in GMAC/s (1e9 multiply-accumulates a second), measured.
 pub fn peak_gmacs(isa: Isa) -> f64 {
     const ROUNDS: u64 = 10_000;
-    const CHAINS: u64 = 12 * STEPS;
+    const FMAS_PER_ROUND: u64 = 12 * STEPS;
     let run = || {
         let start = Instant::now();
         // SAFETY: the instruction set is there, else the plain loop is taken.
         let lanes = unsafe { spin(isa, ROUNDS) };
-        (ROUNDS * CHAINS * lanes) as f64 / start.elapsed().as_secs_f64() / 1e9
+        (ROUNDS * FMAS_PER_ROUND * lanes) as f64 / start.elapsed().as_secs_f64() / 1e9
     };
     (0..5).map(|_| run()).fold(0.0, f64::max)
 }
@@ -53,7 +53,7 @@ fn spin_avx512(rounds: u64) -> u64 {
     let (a, b) = (_mm512_set1_ps(0.999), _mm512_set1_ps(0.001));
     for _ in 0..rounds {
         for _ in 0..STEPS {
-            super::registers::unrolled!([0 1 2 3 4 5 6 7 8 9 10 11] I < 12, {
+            super::simd::unrolled!([0 1 2 3 4 5 6 7 8 9 10 11] I < 12, {
                 sums[I] = _mm512_fmadd_ps(sums[I], a, b);
             });
         }
@@ -71,7 +71,7 @@ fn spin_avx2(rounds: u64) -> u64 {
     let (a, b) = (_mm256_set1_ps(0.999), _mm256_set1_ps(0.001));
     for _ in 0..rounds {
         for _ in 0..STEPS {
-            super::registers::unrolled!([0 1 2 3 4 5 6 7 8 9 10 11] I < 12, {
+            super::simd::unrolled!([0 1 2 3 4 5 6 7 8 9 10 11] I < 12, {
                 sums[I] = _mm256_fmadd_ps(sums[I], a, b);
             });
         }

@@ -1,21 +1,22 @@
-//! A network as a list of steps over one arena.
+//! The compiled form of a network: a sequence of steps over one memory arena.
 
 use super::arena::{Arena, Slot};
-use super::chain::Chain;
+use super::fused_conv::FusedConv;
 use super::isa::Isa;
-use super::simple::Simple;
-use super::workers::Team;
+use super::operator::Operator;
+use super::packed_gemm::PANEL;
+use super::thread_pool::ThreadPool;
 
 /// One step of a program.
 #[derive(Debug)]
 pub enum Step {
-    /// Convolutions, strip by strip.
-    Chain(Chain),
-    /// Everything else.
-    Simple(Simple),
+    /// One or several fused convolutions.
+    FusedConv(FusedConv),
+    /// Any other operator.
+    Operator(Operator),
 }
 
-/// Steps, in order, and the memory that they need.
+/// Steps in execution order, and the memory that they need.
 #[derive(Debug)]
 pub struct Program {
     steps: Vec<Step>,
@@ -25,24 +26,25 @@ pub struct Program {
 }
 
 impl Program {
-    /// Checks that every step keeps to an arena of `arena_len` floats and does not read what it
-    /// writes.
+    /// Checks that every step stays within an arena of `arena_len` floats and that its output
+    /// does not overlap its inputs.
     ///
     /// # Panics
-    /// When one does not: that is a fault of the planner.
+    /// When one does not, which is a bug in memory planning, or when this CPU does not support
+    /// `isa`.
     pub fn new(steps: Vec<Step>, arena_len: usize, isa: Isa) -> Self {
-        assert!(isa.available(), "the kernels must run on this machine");
+        assert!(isa.available(), "this CPU supports the instruction set");
         for step in &steps {
             match step {
-                Step::Chain(chain) => check_chain(chain, arena_len),
-                Step::Simple(simple) => simple.check(arena_len),
+                Step::FusedConv(conv) => check_fused_conv(conv, arena_len),
+                Step::Operator(operator) => operator.check(arena_len),
             }
         }
         let scratch_len = steps
             .iter()
             .map(|step| match step {
-                Step::Chain(chain) => chain.scratch_len,
-                Step::Simple(_) => 0,
+                Step::FusedConv(conv) => conv.scratch_len,
+                Step::Operator(_) => 0,
             })
             .max()
             .unwrap_or(0);
@@ -59,72 +61,83 @@ impl Program {
         self.isa
     }
 
-    /// Memory to run in.
+    /// An arena to run in with a pool of `threads` threads.
     pub fn arena(&self, threads: usize) -> Arena {
         Arena::new(self.arena_len, self.scratch_len, threads.max(1))
     }
 
     /// Runs all steps in an arena that [`Program::arena`] made for as many threads.
-    pub fn run(&self, arena: &mut Arena, team: &mut Team) {
-        self.run_timed(arena, team, |_| {});
+    ///
+    /// # Panics
+    /// When the arena was made for another program or fewer threads.
+    pub fn run(&self, arena: &mut Arena, pool: &mut ThreadPool) {
+        self.run_timed(arena, pool, |_| {});
     }
 
-    /// As [`Program::run`], telling `after` of each step that is done.
-    pub fn run_timed(&self, arena: &mut Arena, team: &mut Team, mut after: impl FnMut(usize)) {
-        arena.check_size(self.arena_len, self.scratch_len, team.threads());
+    /// As [`Program::run`], calling `after(index)` when a step has finished.
+    pub fn run_timed(
+        &self,
+        arena: &mut Arena,
+        pool: &mut ThreadPool,
+        mut after: impl FnMut(usize),
+    ) {
+        arena.check_size(self.arena_len, self.scratch_len, pool.threads());
         for (index, step) in self.steps.iter().enumerate() {
             match step {
                 // SAFETY: `new` checked the slots against `arena_len` and each other, the line
                 // above the arena itself, which is borrowed alone here.
-                Step::Chain(chain) => unsafe { chain.run(self.isa, arena, team) },
+                Step::FusedConv(conv) => unsafe { conv.run(self.isa, arena, pool) },
                 // SAFETY: as above.
-                Step::Simple(simple) => unsafe { simple.run(arena, team) },
+                Step::Operator(operator) => unsafe { operator.run(arena, pool) },
             }
             after(index);
         }
     }
 }
 
-/// Fails where a chain's slots are too small, outside, or overlap.
-fn check_chain(chain: &Chain, arena_len: usize) {
+/// Panics where slots are too small, outside the arena, or overlap.
+fn check_fused_conv(conv: &FusedConv, arena_len: usize) {
     let inside = |slot: Slot| {
         slot.offset
             .checked_add(slot.len)
             .is_some_and(|end| end <= arena_len)
     };
-    let links = chain.links();
-    let (first, last) = (&links[0], &links[links.len() - 1]);
+    let stages = conv.stages();
+    let (first, last) = (&stages[0], &stages[stages.len() - 1]);
     assert!(
-        inside(chain.input) && chain.input.len >= first.input.floats(),
+        inside(conv.input) && conv.input.len >= first.input.floats(),
         "input slot"
     );
     assert!(
-        inside(chain.output) && chain.output.len >= last.output.floats(),
+        inside(conv.output) && conv.output.len >= last.output.floats(),
         "output slot"
     );
     assert!(
-        !chain.input.overlaps(chain.output),
+        !conv.input.overlaps(conv.output),
         "input and output overlap"
     );
-    if let Some(residual) = chain.residual {
+    if let Some(residual) = conv.residual {
         assert!(
             inside(residual) && residual.len >= last.output.floats(),
             "residual slot"
         );
         assert!(
-            residual.offset == chain.output.offset || !residual.overlaps(chain.output),
+            residual.offset == conv.output.offset || !residual.overlaps(conv.output),
             "residual and output overlap in part"
         );
     }
-    if let Some(bias) = chain.bias {
-        let needed = last.output.c.next_multiple_of(super::product::PANEL);
+    if let Some(bias) = conv.bias {
+        let needed = last.output.c.next_multiple_of(PANEL);
         assert!(inside(bias) && bias.len >= needed, "bias slot");
-        assert!(!bias.overlaps(chain.output), "bias and output overlap");
+        assert!(!bias.overlaps(conv.output), "bias and output overlap");
     }
-    for (before, after) in links.iter().zip(links.iter().skip(1)) {
-        assert_eq!(before.output, after.input, "links fit each other");
+    for (before, after) in stages.iter().zip(stages.iter().skip(1)) {
+        assert_eq!(
+            before.output, after.input,
+            "output of a stage and input of the next"
+        );
     }
-    for link in links {
-        link.check();
+    for stage in stages {
+        stage.check();
     }
 }

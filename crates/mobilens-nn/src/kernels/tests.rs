@@ -1,13 +1,13 @@
 //! Each kernel against its reference, on every instruction set of this machine, with its buffers
-//! against pages that nobody may touch.
+//! against guard pages.
 
 use proptest::prelude::*;
 
 use super::depthwise::reference as depthwise_reference;
-use super::product::reference as product_reference;
+use super::gemm::reference as gemm_reference;
 use super::{
-    Activation, Chain, Isa, Link, MOST_TAPS, PackedDepthwise, PackedProduct, Program, Shape, Slot,
-    Step, Team, Weights, Window,
+    Activation, ConvStage, ConvWeights, FusedConv, Isa, MAX_KERNEL_SIZE, PackedDepthwise,
+    PackedGemm, Program, Shape, Slot, Step, ThreadPool, Window,
 };
 
 /// Largest difference as a share of the largest value.
@@ -41,7 +41,7 @@ struct Case {
 prop_compose! {
     fn case()(
         (h, w) in (1usize..24, 1usize..24), c in 1usize..80, outputs in 1usize..120,
-        kernel in (1usize..=MOST_TAPS, 1usize..=MOST_TAPS),
+        kernel in (1usize..=MAX_KERNEL_SIZE, 1usize..=MAX_KERNEL_SIZE),
         three in prop::bool::weighted(0.5), one in prop::bool::weighted(0.3),
         stride in (1usize..4, 1usize..4), dilation in (1usize..4, 1usize..4),
         pad in (0usize..7, 0usize..7), depthwise: bool,
@@ -70,7 +70,7 @@ fn values(len: usize, seed: u64) -> Vec<f32> {
     std::iter::repeat_with(next).take(len).collect()
 }
 
-/// Rows or columns of the output, with up to `pad` zeros behind the picture as well.
+/// Rows or columns of the output, with up to `pad` zeros after the input as well.
 fn outputs_of(
     size: usize,
     kernel: usize,
@@ -78,9 +78,9 @@ fn outputs_of(
     dilation: usize,
     pad: usize,
 ) -> Option<usize> {
-    let reach = (kernel - 1) * dilation + 1;
+    let extent = (kernel - 1) * dilation + 1;
     (size + 2 * pad)
-        .checked_sub(reach)
+        .checked_sub(extent)
         .map(|last| last / stride + 1)
 }
 
@@ -107,11 +107,11 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     let reference = if case.depthwise {
         depthwise_reference
     } else {
-        product_reference
+        gemm_reference
     };
     let mut expected = reference(&input, shape, window, &weights, &bias, output);
     for (value, residual) in expected.iter_mut().zip(&residual) {
-        *value = case.activation.of(*value);
+        *value = case.activation.apply(*value);
         if case.residual && !case.depthwise {
             *value += residual;
         }
@@ -126,11 +126,11 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
         } else {
             super::buffer::Side::Behind
         });
-        let link = Link {
+        let stage = ConvStage {
             weights: if case.depthwise {
-                Weights::Depthwise(PackedDepthwise::new(&weights, &bias))
+                ConvWeights::Depthwise(PackedDepthwise::new(&weights, &bias))
             } else {
-                Weights::Dense(PackedProduct::new(&weights, &bias, taps))
+                ConvWeights::Dense(PackedGemm::new(&weights, &bias, taps))
             },
             window,
             input: shape,
@@ -148,17 +148,17 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
                 place(n_in, n_out),
             )
         };
-        let mut chain = Chain::new(vec![link], from, to, 1 << 12);
+        let mut conv = FusedConv::new(vec![stage], from, to, 1 << 12);
         if case.residual && !case.depthwise {
-            chain.residual = Some(extra);
+            conv.residual = Some(extra);
         }
-        let program = Program::new(vec![Step::Chain(chain)], n_in + 2 * n_out, isa);
+        let program = Program::new(vec![Step::FusedConv(conv)], n_in + 2 * n_out, isa);
         let mut arena = program.arena(case.threads);
         arena.tensor_mut(from).copy_from_slice(&input);
         arena.tensor_mut(to).fill(f32::NAN);
         arena.tensor_mut(extra).copy_from_slice(&residual);
-        let mut team = Team::new(case.threads).expect("threads");
-        program.run(&mut arena, &mut team);
+        let mut pool = ThreadPool::new(case.threads).expect("threads");
+        program.run(&mut arena, &mut pool);
         let largest = expected.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
         // Sums of many terms are rounded more often, also where a clamp hides how large they were.
         let (rows, columns) = case.window.kernel;
@@ -192,7 +192,7 @@ fn sums_do_not_depend_on_how_many_threads_share_the_work() {
             continue;
         }
         let run = |threads: usize| {
-            let link = |weights, c_in, c_out| Link {
+            let stage = |weights, c_in, c_out| ConvStage {
                 weights,
                 window: Window {
                     kernel: (1, 1),
@@ -205,23 +205,23 @@ fn sums_do_not_depend_on_how_many_threads_share_the_work() {
                 activation: Activation::NONE,
             };
             let dense = |c_in: usize, c_out: usize| {
-                let weights = PackedProduct::new(&values(c_in * c_out, 3), &values(c_out, 4), c_in);
-                link(Weights::Dense(weights), c_in, c_out)
+                let weights = PackedGemm::new(&values(c_in * c_out, 3), &values(c_out, 4), c_in);
+                stage(ConvWeights::Dense(weights), c_in, c_out)
             };
-            let mut middle = link(
-                Weights::Depthwise(PackedDepthwise::new(&values(9 * 64, 5), &values(64, 6))),
+            let mut middle = stage(
+                ConvWeights::Depthwise(PackedDepthwise::new(&values(9 * 64, 5), &values(64, 6))),
                 64,
                 64,
             );
             (middle.window.kernel, middle.window.pad) = ((3, 3), (1, 1));
-            let links = vec![dense(40, 64), middle, dense(64, 40)];
+            let stages = vec![dense(40, 64), middle, dense(64, 40)];
             let n = shape.floats();
             let (from, to) = (Slot { offset: 0, len: n }, Slot { offset: n, len: n });
-            let chain = Chain::new(links, from, to, 4096);
-            let program = Program::new(vec![Step::Chain(chain)], 2 * n, isa);
+            let conv = FusedConv::new(stages, from, to, 4096);
+            let program = Program::new(vec![Step::FusedConv(conv)], 2 * n, isa);
             let mut arena = program.arena(threads);
             arena.tensor_mut(from).copy_from_slice(&values(n, 7));
-            program.run(&mut arena, &mut Team::new(threads).expect("threads"));
+            program.run(&mut arena, &mut ThreadPool::new(threads).expect("threads"));
             arena.tensor(to).to_vec()
         };
         let one = run(1);

@@ -1,11 +1,12 @@
-//! Loops over registers, and loads that stay plain loads in every build.
+//! Unrolled loops over SIMD registers, and loads and stores that stay plain in debug builds.
 //!
-//! Sums live in arrays of registers. The compiler keeps such an array in registers only if every
-//! index is known before its passes start, so these loops are written out by a macro. The loads
-//! of `core::arch` carry checks in builds with debug assertions, and a check inside the innermost
-//! loop costs half of its speed; loads under a full mask are the same instruction without one.
+//! Accumulators live in arrays of registers. The compiler keeps such an array in registers only if
+//! every index is constant before its passes start, so these loops are unrolled by a macro. The
+//! loads of `core::arch` carry checks in builds with debug assertions, and a check inside the
+//! innermost loop costs half of its speed; a masked load with a full mask is the same instruction
+//! without one.
 
-/// Writes `$body` once for each number below `$limit`, of those listed, with `$i` as a constant.
+/// Unrolls a loop: `$body` once for each listed number below `$limit`, with `$i` as a constant.
 macro_rules! unrolled {
     ([$($n:literal)*] $i:ident < $limit:expr, $body:block) => {
         $(
@@ -26,7 +27,7 @@ pub(super) use x86::*;
 mod x86 {
     use std::arch::x86_64::*;
 
-    /// Sixteen floats.
+    /// Loads sixteen floats.
     ///
     /// # Safety
     /// All are readable.
@@ -37,18 +38,18 @@ mod x86 {
         unsafe { _mm512_maskz_loadu_ps(0xffff, from) }
     }
 
-    /// Sixteen times one float.
+    /// Broadcasts one float to sixteen lanes.
     ///
     /// # Safety
     /// It is readable.
     #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
     #[inline]
-    pub(in super::super) unsafe fn repeat16(from: *const f32) -> __m512 {
+    pub(in super::super) unsafe fn broadcast16(from: *const f32) -> __m512 {
         // SAFETY: the caller's promise.
         _mm512_broadcastss_ps(unsafe { _mm_load_ss(from) })
     }
 
-    /// Eight floats.
+    /// Loads eight floats.
     ///
     /// # Safety
     /// All are readable.
@@ -59,13 +60,13 @@ mod x86 {
         unsafe { _mm256_maskload_ps(from, _mm256_set1_epi32(-1)) }
     }
 
-    /// Eight times one float.
+    /// Broadcasts one float to eight lanes.
     ///
     /// # Safety
     /// It is readable.
     #[target_feature(enable = "avx2,fma")]
     #[inline]
-    pub(in super::super) unsafe fn repeat8(from: *const f32) -> __m256 {
+    pub(in super::super) unsafe fn broadcast8(from: *const f32) -> __m256 {
         // SAFETY: the caller's promise.
         _mm256_broadcastss_ps(unsafe { _mm_load_ss(from) })
     }

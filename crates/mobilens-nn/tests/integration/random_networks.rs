@@ -1,80 +1,13 @@
-//! The kernels against plain tract: every shipped model on a real picture, and small networks of
-//! every shape, on each path that this machine has.
-
-#[path = "support/onnx.rs"]
-mod onnx;
-#[path = "support/parity.rs"]
-mod parity;
+//! Random small networks, of convolutions with all that exporters put around them, against plain
+//! tract on every instruction set of this CPU.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
-use mobilens_image::{Image, PixelFormat, SizePx, TensorLayout, YuvColour};
-use mobilens_image::{PreprocessParams, Preprocessor, Resize};
 use mobilens_nn::KernelChoice;
-use onnx::{Onnx, Value};
-use parity::{PATHS, TOLERANCE, difference, load, outputs, values};
 use proptest::prelude::*;
 
-fn file(path: &str) -> PathBuf {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(path)
-}
-
-#[test]
-fn every_model_equals_plain_tract_on_every_path_and_any_number_of_threads() {
-    let rgb = image::open(file("tests/data/pictures/astronaut.png"))
-        .expect("a picture")
-        .into_rgb8();
-    let size = SizePx {
-        width: rgb.width(),
-        height: rgb.height(),
-    };
-    let image = Image::new(size, PixelFormat::Rgb8, YuvColour::DEFAULT, rgb.into_raw());
-    let image = image.expect("tight");
-    for model in [
-        "ssdlite_mobilenet_v2_coco",
-        "ssd_mobilenet_v2_oidv4",
-        "deeplabv3_mobilenet_v2_voc_os8",
-        "deeplabv3_mobilenet_v2_voc_os16",
-    ] {
-        let path = file(&format!("models/{model}.onnx"));
-        let plain = load(&path, KernelChoice::Tract).expect("runs everywhere");
-        let side = plain.input().shape[2] as u32;
-        let mut preprocessor = Preprocessor::new(&PreprocessParams {
-            width_px: side,
-            height_px: side,
-            bgr: false,
-            mean: [127.5; 3],
-            std: [127.5; 3],
-            resize: Resize::Stretch,
-            half_pixel: false,
-        });
-        let mut input = vec![0.0; plain.input().len()];
-        preprocessor.run(&image, TensorLayout::Nchw, &mut input);
-        let expected = outputs(&plain, 1, &input);
-        for kernels in PATHS {
-            let Some(network) = load(&path, kernels) else {
-                continue;
-            };
-            assert!(
-                network.layers().iter().all(|l| l.runs_on != "tract"),
-                "{model}"
-            );
-            let first = outputs(&network, 1, &input);
-            for (got, expected) in first.iter().zip(&expected) {
-                let off = difference(got, expected);
-                assert!(off <= TOLERANCE, "{model} {kernels:?}: {off}");
-            }
-            for threads in [2, 3] {
-                let got = outputs(&network, threads, &input);
-                assert!(
-                    got == first,
-                    "{model} {kernels:?}: {threads} threads differ"
-                );
-            }
-        }
-    }
-}
+use crate::onnx::{Onnx, Value};
+use crate::parity::{KERNELS, TOLERANCE, difference, load, outputs, values};
 
 #[derive(Clone, Debug)]
 struct Case {
@@ -192,17 +125,17 @@ fn equals_tract(case: &Case) {
     let path = dir.path().join("case.onnx");
     fs::write(&path, file).expect("room");
     let input = values(inputs, case.seed ^ 4242);
-    let plain = load(&path, KernelChoice::Tract).expect("runs everywhere");
-    let expected = outputs(&plain, 1, &input);
-    for kernels in PATHS {
+    let tract = load(&path, KernelChoice::Tract).expect("runs everywhere");
+    let expected = outputs(&tract, 1, 1, &input);
+    for kernels in KERNELS {
         let Some(network) = load(&path, kernels) else {
             continue;
         };
-        let got = outputs(&network, 1, &input);
+        let got = outputs(&network, 1, 2, &input);
         let off = difference(&got[0], &expected[0]);
         assert!(off <= TOLERANCE, "{kernels:?}: {off} in {case:?}");
         assert!(
-            outputs(&network, 2, &input) == got,
+            outputs(&network, 2, 2, &input) == got,
             "{kernels:?}: 2 threads differ in {case:?}"
         );
     }
@@ -211,12 +144,12 @@ fn equals_tract(case: &Case) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
-    fn small_networks_of_every_shape_equal_plain_tract(case in case()) {
+    fn convolutions_equal_tract(case in case()) {
         equals_tract(&case);
     }
 
     #[test]
-    fn inverted_residuals_equal_plain_tract(case in case()) {
+    fn inverted_residuals_equal_tract(case in case()) {
         equals_tract(&Case {
             depthwise: true, residual: true, kernel: 3, stride: 1,
             outputs: case.channels, pads: [case.dilation; 4], expand: case.expand + 1, ..case

@@ -1,24 +1,20 @@
-//! What exporters write for the same thing: each pattern becomes the layers that it should, all of
-//! them on the kernels, and gives what plain tract gives.
-
-#[path = "support/onnx.rs"]
-mod onnx;
-#[path = "support/parity.rs"]
-mod parity;
+//! What exporters write for the same thing: each pattern is fused to the layers that it should be,
+//! all of them on the kernels, with the results of plain tract.
 
 use std::fs;
 
 use mobilens_nn::{KernelChoice, LayerReport};
-use onnx::{Onnx, Value};
-use parity::{PATHS, TOLERANCE, difference, load, outputs, values};
 
-/// A picture's shape, small and odd.
+use crate::onnx::{Onnx, Value};
+use crate::parity::{KERNELS, TOLERANCE, difference, load, outputs, values};
+
+/// An input shape, small and odd.
 const SHAPE: [usize; 4] = [1, 19, 9, 11];
 const ONE_BY_ONE: (&str, Value<'static>) = ("kernel_shape", Value::Ints(&[1, 1]));
 const THREE_BY_THREE: (&str, Value<'static>) = ("kernel_shape", Value::Ints(&[3, 3]));
 const SAME: (&str, Value<'static>) = ("pads", Value::Ints(&[1, 1, 1, 1]));
 
-/// Writes the network, holds every path to plain tract, and gives the layers of the best one.
+/// Writes the network, holds every path to plain tract, and returns the layers of the best one.
 fn layers(
     onnx: &Onnx,
     shape: [usize; 4],
@@ -32,14 +28,14 @@ fn layers(
         .iter()
         .map(|v| v * 4.0)
         .collect();
-    let plain = load(&path, KernelChoice::Tract).expect("runs everywhere");
-    let expected = outputs(&plain, 1, &input);
+    let tract = load(&path, KernelChoice::Tract).expect("runs everywhere");
+    let expected = outputs(&tract, 1, 1, &input);
     let mut layers = Vec::new();
-    for kernels in PATHS {
+    for kernels in KERNELS {
         let Some(network) = load(&path, kernels) else {
             continue;
         };
-        let off = difference(&outputs(&network, 1, &input)[0], &expected[0]);
+        let off = difference(&outputs(&network, 1, 2, &input)[0], &expected[0]);
         assert!(off <= TOLERANCE, "{kernels:?}: {off}");
         layers = network.layers().to_vec();
         let on_tract: Vec<_> = layers.iter().filter(|l| l.runs_on == "tract").collect();
@@ -51,11 +47,11 @@ fn layers(
     layers
 }
 
-/// The kinds of the layers, in order, without the last one if it only brings the result into the
-/// order of axes that the file wants.
+/// The operators of the layers, in order, without the last one if it only transposes the result to
+/// the layout of the file.
 fn kinds(layers: &[LayerReport]) -> Vec<&str> {
     let mut kinds: Vec<_> = layers.iter().map(|layer| layer.op.as_str()).collect();
-    if kinds.last() == Some(&"permute") {
+    if kinds.last() == Some(&"transpose") {
         kinds.pop();
     }
     kinds
@@ -88,7 +84,7 @@ fn clip(onnx: &mut Onnx, x: &str, low: f32, high: f32) -> String {
 }
 
 #[test]
-fn batch_normalisation_and_relu6_go_into_the_convolution() {
+fn batch_normalisation_and_relu6_are_fused_into_the_convolution() {
     let mut onnx = Onnx::default();
     let x = conv(&mut onnx, "input", [24, 19, 3, 3], &[THREE_BY_THREE, SAME]);
     let positive: Vec<f32> = values(24, 3).iter().map(|v| v.abs() + 0.5).collect();
@@ -108,7 +104,7 @@ fn batch_normalisation_and_relu6_go_into_the_convolution() {
 }
 
 #[test]
-fn a_scale_and_an_offset_after_a_depthwise_convolution_go_into_it() {
+fn scale_and_offset_are_folded_into_a_depthwise_convolution() {
     let mut onnx = Onnx::default();
     let attributes = [THREE_BY_THREE, SAME, ("group", Value::Int(19))];
     let x = conv(&mut onnx, "input", [19, 1, 3, 3], &attributes);
@@ -121,8 +117,8 @@ fn a_scale_and_an_offset_after_a_depthwise_convolution_go_into_it() {
 }
 
 #[test]
-fn hard_swish_in_all_its_spellings_goes_into_the_convolution() {
-    let spellings: [fn(&mut Onnx, &str) -> String; 5] = [
+fn hard_swish_is_fused_in_all_its_decompositions() {
+    let decompositions: [fn(&mut Onnx, &str) -> String; 5] = [
         |onnx, x| onnx.node("HardSwish", &[x], &[]),
         |onnx, x| {
             let third = [
@@ -135,8 +131,8 @@ fn hard_swish_in_all_its_spellings_goes_into_the_convolution() {
         |onnx, x| {
             let plus = with_scalar(onnx, "Add", x, 3.0);
             let gate = clip(onnx, &plus, 0.0, 6.0);
-            let product = onnx.node("Mul", &[x, &gate], &[]);
-            with_scalar(onnx, "Div", &product, 6.0)
+            let scaled = onnx.node("Mul", &[x, &gate], &[]);
+            with_scalar(onnx, "Div", &scaled, 6.0)
         },
         |onnx, x| {
             let plus = with_scalar(onnx, "Add", x, 3.0);
@@ -151,17 +147,17 @@ fn hard_swish_in_all_its_spellings_goes_into_the_convolution() {
             onnx.node("Mul", &[&gate, x], &[])
         },
     ];
-    for (index, spelling) in spellings.iter().enumerate() {
+    for (index, decomposition) in decompositions.iter().enumerate() {
         let mut onnx = Onnx::default();
         let x = conv(&mut onnx, "input", [24, 19, 1, 1], &[ONE_BY_ONE]);
-        let x = spelling(&mut onnx, &x);
+        let x = decomposition(&mut onnx, &x);
         let layers = layers(&onnx, SHAPE, &x, &[1, 24, 9, 11]);
-        assert_eq!(kinds(&layers), ["pointwise"], "spelling {index}");
+        assert_eq!(kinds(&layers), ["pointwise"], "decomposition {index}");
     }
 }
 
 #[test]
-fn zeros_around_a_picture_go_into_the_convolution_behind() {
+fn zero_padding_is_fused_into_the_convolution() {
     let mut onnx = Onnx::default();
     let pads = onnx.integers(&[0, 0, 0, 0, 0, 0, 1, 1]);
     let x = onnx.node("Pad", &["input", &pads], &[]);
@@ -173,7 +169,7 @@ fn zeros_around_a_picture_go_into_the_convolution_behind() {
 }
 
 #[test]
-fn transposes_around_convolutions_cost_nothing() {
+fn transposes_around_convolutions_are_eliminated() {
     let mut onnx = Onnx::default();
     let in_front = [("perm", Value::Ints(&[0, 3, 1, 2]))];
     let behind = [("perm", Value::Ints(&[0, 2, 3, 1]))];
@@ -190,7 +186,7 @@ fn transposes_around_convolutions_cost_nothing() {
 }
 
 #[test]
-fn squeeze_and_excite_runs_on_the_kernels_whole() {
+fn squeeze_and_excite_runs_on_the_kernels() {
     for mean in ["GlobalAveragePool", "ReduceMean"] {
         let mut onnx = Onnx::default();
         let attributes = [
@@ -243,7 +239,7 @@ fn bilinear_resizes_run_on_the_kernels() {
 }
 
 #[test]
-fn heads_are_written_where_they_are_joined() {
+fn heads_are_concatenated_in_place() {
     let mut onnx = Onnx::default();
     let mut head = |outputs: usize| {
         let x = conv(&mut onnx, "input", [outputs, 19, 1, 1], &[ONE_BY_ONE]);

@@ -1,39 +1,42 @@
-//! Depthwise 3x3 along a row, each value of the picture read once.
+//! Depthwise 3x3 convolution at stride 1 and 2: a sliding window along each row that reads each
+//! input value once.
 //!
-//! The nine weights of a few channels stay in registers while the columns of a row go by. With
+//! The nine weights of a few channels stay in registers while the columns of a row go by. At
 //! stride 1 a column is the right tap of one output, the middle one of the next and the left one
-//! of a third, so three sums are open at a time; with stride 2 one or two are. A column outside
-//! the picture adds nothing, and so needs no border: the first and last outputs just get fewer
-//! columns. Each output sums column by column from the left, and in a column from the top.
+//! of a third, so three accumulators are open at a time; at stride 2 one or two are. A column in
+//! the padding adds nothing and is never read: the first and last outputs just get fewer columns.
+//! Each output sums column by column from the left, and in a column from the top.
 //!
-//! A dilation of `d` to the right makes `d` rows of every `d`-th column, which do not touch.
+//! A horizontal dilation of `d` splits a row into `d` phases of every `d`-th column, which are
+//! independent.
 
 use super::activation::Activation;
-use super::depthwise::{BLOCK, DepthwiseJob, OutputRow};
+use super::depthwise_row::{DepthwiseJob, OutputRow};
 use super::isa::Isa;
-use super::registers::unrolled;
+use super::packed_depthwise::BLOCK;
+use super::simd::unrolled;
 
-/// Taps in a row and in a column.
+/// Kernel height and width.
 const SIDE: usize = 3;
 
-/// Some channels of some rows of outputs.
+/// Some rows of one channel block, in one dilation phase.
 #[derive(Clone, Copy, Debug)]
-struct Slide<'a> {
+struct Depthwise3x3Block<'a> {
     rows: &'a [OutputRow],
-    /// From the start of a row of the picture to the channels in column 0.
+    /// Floats from the start of an input row to the channels of column 0.
     column: usize,
-    /// Columns in the picture.
+    /// Columns of the input.
     columns: usize,
     /// Floats from one column to the next.
-    column_step: usize,
-    /// Columns missing to the left of the first output's taps.
+    column_stride: usize,
+    /// Columns of padding at the left that the first output reads.
     pad: usize,
     weights: *const f32,
     bias: *const f32,
-    /// From the start of a row of outputs to the channels of output 0.
+    /// Floats from the start of an output row to the channels of output 0.
     output: usize,
     /// Floats from one output to the next.
-    output_step: usize,
+    output_stride: usize,
     /// Outputs in a row.
     outputs: usize,
     /// Channels to compute; a multiple of the instruction set's lanes.
@@ -42,8 +45,8 @@ struct Slide<'a> {
     activation: Activation,
 }
 
-/// Whether this way is open for a job.
-pub(super) fn applies(isa: Isa, job: &DepthwiseJob<'_>) -> bool {
+/// Whether this kernel can compute the job.
+pub(super) fn supports(isa: Isa, job: &DepthwiseJob<'_>) -> bool {
     let window = job.window;
     let lanes = match isa {
         Isa::Avx512 => 16,
@@ -68,9 +71,9 @@ pub(super) fn applies(isa: Isa, job: &DepthwiseJob<'_>) -> bool {
         })
 }
 
-/// One of the `dilation` rows that do not touch.
+/// One of the `dilation` independent phases of a row.
 struct Phase {
-    /// Its first column in the picture.
+    /// Its first column of the input.
     first: usize,
     pad: usize,
     columns: usize,
@@ -95,9 +98,9 @@ impl Phase {
 /// Some output rows and one block of channels, of which there are `channels.1` from `channels.0`.
 ///
 /// # Safety
-/// As [`super::depthwise::depthwise`], of a job for which [`applies`]; `weights` and `bias` are
-/// those of the block.
-pub(super) unsafe fn slide(
+/// As [`DepthwiseRow`](super::depthwise_row::DepthwiseRow) for each row, of a job that
+/// [`supports`] accepts; `weights` and `bias` are those of the block.
+pub(super) unsafe fn depthwise3x3(
     isa: Isa,
     job: &DepthwiseJob<'_>,
     rows: &[OutputRow],
@@ -112,16 +115,16 @@ pub(super) unsafe fn slide(
             columns,
             outputs,
         } = Phase::new(job, phase);
-        let slide = Slide {
+        let block = Depthwise3x3Block {
             rows,
             column: first * c + channels.0,
             columns,
-            column_step: dilation * c,
+            column_stride: dilation * c,
             pad,
             weights,
             bias,
             output: phase * c + channels.0,
-            output_step: dilation * c,
+            output_stride: dilation * c,
             outputs,
             channels: channels.1,
             stride: job.window.stride.1,
@@ -131,40 +134,40 @@ pub(super) unsafe fn slide(
         unsafe {
             match isa {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => avx512::run(&slide),
+                Isa::Avx512 => avx512::run(&block),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => avx2::run(&slide),
-                _ => portable::run(&slide),
+                Isa::Avx2 => avx2::run(&block),
+                _ => portable::run(&block),
             }
         }
     }
 }
 
-/// The code, written once for each kind of register.
-macro_rules! slide_with {
+/// The kernel, generated once for each kind of register.
+macro_rules! depthwise3x3_kernel {
     (
         $(#[$feature:meta])*
         lanes: $lanes:literal, load: $load:path, store: $store:path, fma: $fma:path,
-        repeat: $repeat:path, clamp: $clamp:path, activate: $activate:path
+        broadcast: $broadcast:path, clamp: $clamp:path, activate: $activate:path
     ) => {
         /// # Safety
-        /// See [`super::slide`].
+        /// As [`super::depthwise3x3`].
         $(#[$feature])*
-        pub(super) unsafe fn run(slide: &Slide<'_>) {
+        pub(super) unsafe fn run(block: &Depthwise3x3Block<'_>) {
             // Row by row, so that a cache line's other half is still there when it is wanted.
-            for row in slide.rows {
+            for row in block.rows {
                 let mut channel = 0;
-                while channel < slide.channels {
+                while channel < block.channels {
                     // SAFETY: the caller's promise is handed on.
                     unsafe {
-                        match (row.count, slide.stride) {
-                            (3, 1) => single::<3>(slide, row, channel),
-                            (2, 1) => single::<2>(slide, row, channel),
-                            (1, 1) => single::<1>(slide, row, channel),
-                            (3, _) => double::<3>(slide, row, channel),
-                            (2, _) => double::<2>(slide, row, channel),
-                            (1, _) => double::<1>(slide, row, channel),
-                            _ => single::<0>(slide, row, channel),
+                        match (row.count, block.stride) {
+                            (3, 1) => stride1::<3>(block, row, channel),
+                            (2, 1) => stride1::<2>(block, row, channel),
+                            (1, 1) => stride1::<1>(block, row, channel),
+                            (3, _) => stride2::<3>(block, row, channel),
+                            (2, _) => stride2::<2>(block, row, channel),
+                            (1, _) => stride2::<1>(block, row, channel),
+                            _ => stride1::<0>(block, row, channel),
                         }
                     }
                     channel += $lanes;
@@ -175,13 +178,13 @@ macro_rules! slide_with {
         /// Stride 1.
         ///
         /// # Safety
-        /// See [`super::slide`]; `channel` and as many more as a register holds exist.
+        /// As [`super::depthwise3x3`]; `channel` and as many more as a register holds exist.
         $(#[$feature])*
-        unsafe fn single<const R: usize>(slide: &Slide<'_>, row: &OutputRow, channel: usize) {
+        unsafe fn stride1<const R: usize>(block: &Depthwise3x3Block<'_>, row: &OutputRow, channel: usize) {
             // SAFETY: columns and outputs of the row, weights of whole blocks.
             unsafe {
-                let weights = slide.weights.wrapping_add(row.skipped * SIDE * BLOCK + channel);
-                let mut w = [[$repeat(0.0); SIDE]; R];
+                let weights = block.weights.wrapping_add(row.skipped * SIDE * BLOCK + channel);
+                let mut w = [[$broadcast(0.0); SIDE]; R];
                 unrolled!([0 1 2] I < R, {
                     let of_row = weights.wrapping_add(I * SIDE * BLOCK);
                     w[I] = [
@@ -190,13 +193,13 @@ macro_rules! slide_with {
                         $load(of_row.wrapping_add(2 * BLOCK)),
                     ];
                 });
-                let bias = $load(slide.bias.wrapping_add(channel));
-                let clamps = matches!(slide.activation, Activation::Clamp { .. });
-                let (low, high) = limits(slide.activation);
-                let (low, high) = ($repeat(low), $repeat(high));
-                let mut at = slide.column.wrapping_add(channel);
+                let bias = $load(block.bias.wrapping_add(channel));
+                let clamps = matches!(block.activation, Activation::Clamp { .. });
+                let (low, high) = limits(block.activation);
+                let (low, high) = ($broadcast(low), $broadcast(high));
+                let mut at = block.column.wrapping_add(channel);
                 let (mut a, mut b) = (bias, bias);
-                let lead = (SIDE - 1 - slide.pad).min(slide.columns);
+                let lead = (SIDE - 1 - block.pad).min(block.columns);
                 for _ in 0..lead {
                     let mut next = bias;
                     unrolled!([0 1 2] I < R, {
@@ -204,11 +207,11 @@ macro_rules! slide_with {
                         b = $fma(value, w[I][1], b);
                         next = $fma(value, w[I][0], next);
                     });
-                    at = at.wrapping_add(slide.column_step);
+                    at = at.wrapping_add(block.column_stride);
                     (a, b) = (b, next);
                 }
-                let mut output = row.output.wrapping_add(slide.output.wrapping_add(channel));
-                let whole = (slide.columns - lead).min(slide.outputs);
+                let mut output = row.output.wrapping_add(block.output.wrapping_add(channel));
+                let whole = (block.columns - lead).min(block.outputs);
                 for _ in 0..whole {
                     let mut next = bias;
                     unrolled!([0 1 2] I < R, {
@@ -217,16 +220,16 @@ macro_rules! slide_with {
                         b = $fma(value, w[I][1], b);
                         next = $fma(value, w[I][0], next);
                     });
-                    at = at.wrapping_add(slide.column_step);
-                    a = if clamps { $clamp(a, low, high) } else { $activate(a, slide.activation) };
+                    at = at.wrapping_add(block.column_stride);
+                    a = if clamps { $clamp(a, low, high) } else { $activate(a, block.activation) };
                     $store(output, a);
-                    output = output.wrapping_add(slide.output_step);
+                    output = output.wrapping_add(block.output_stride);
                     (a, b) = (b, next);
                 }
                 // Those that lack columns to the right.
-                for _ in whole..slide.outputs {
-                    $store(output, $activate(a, slide.activation));
-                    output = output.wrapping_add(slide.output_step);
+                for _ in whole..block.outputs {
+                    $store(output, $activate(a, block.activation));
+                    output = output.wrapping_add(block.output_stride);
                     a = b;
                 }
             }
@@ -235,13 +238,13 @@ macro_rules! slide_with {
         /// Stride 2.
         ///
         /// # Safety
-        /// See [`super::slide`]; `channel` and as many more as a register holds exist.
+        /// As [`super::depthwise3x3`]; `channel` and as many more as a register holds exist.
         $(#[$feature])*
-        unsafe fn double<const R: usize>(slide: &Slide<'_>, row: &OutputRow, channel: usize) {
+        unsafe fn stride2<const R: usize>(block: &Depthwise3x3Block<'_>, row: &OutputRow, channel: usize) {
             // SAFETY: columns and outputs of the row, weights of whole blocks.
             unsafe {
-                let weights = slide.weights.wrapping_add(row.skipped * SIDE * BLOCK + channel);
-                let mut w = [[$repeat(0.0); SIDE]; R];
+                let weights = block.weights.wrapping_add(row.skipped * SIDE * BLOCK + channel);
+                let mut w = [[$broadcast(0.0); SIDE]; R];
                 unrolled!([0 1 2] I < R, {
                     let of_row = weights.wrapping_add(I * SIDE * BLOCK);
                     w[I] = [
@@ -250,52 +253,52 @@ macro_rules! slide_with {
                         $load(of_row.wrapping_add(2 * BLOCK)),
                     ];
                 });
-                let bias = $load(slide.bias.wrapping_add(channel));
-                let clamps = matches!(slide.activation, Activation::Clamp { .. });
-                let (low, high) = limits(slide.activation);
-                let (low, high) = ($repeat(low), $repeat(high));
-                let mut at = slide.column.wrapping_add(channel);
+                let bias = $load(block.bias.wrapping_add(channel));
+                let clamps = matches!(block.activation, Activation::Clamp { .. });
+                let (low, high) = limits(block.activation);
+                let (low, high) = ($broadcast(low), $broadcast(high));
+                let mut at = block.column.wrapping_add(channel);
                 let mut sum = bias;
-                let lead = 1 - slide.pad;
+                let lead = 1 - block.pad;
                 if lead == 1 {
                     unrolled!([0 1 2] I < R, {
                         sum = $fma($load(row.taps[I].wrapping_add(at)), w[I][0], sum);
                     });
-                    at = at.wrapping_add(slide.column_step);
+                    at = at.wrapping_add(block.column_stride);
                 }
-                let mut output = row.output.wrapping_add(slide.output.wrapping_add(channel));
-                let whole = ((slide.columns - lead) / 2).min(slide.outputs);
+                let mut output = row.output.wrapping_add(block.output.wrapping_add(channel));
+                let whole = ((block.columns - lead) / 2).min(block.outputs);
                 for _ in 0..whole {
                     let mut next = bias;
                     unrolled!([0 1 2] I < R, {
                         sum = $fma($load(row.taps[I].wrapping_add(at)), w[I][1], sum);
                     });
-                    at = at.wrapping_add(slide.column_step);
+                    at = at.wrapping_add(block.column_stride);
                     unrolled!([0 1 2] I < R, {
                         let value = $load(row.taps[I].wrapping_add(at));
                         sum = $fma(value, w[I][2], sum);
                         next = $fma(value, w[I][0], next);
                     });
-                    at = at.wrapping_add(slide.column_step);
-                    sum = if clamps { $clamp(sum, low, high) } else { $activate(sum, slide.activation) };
+                    at = at.wrapping_add(block.column_stride);
+                    sum = if clamps { $clamp(sum, low, high) } else { $activate(sum, block.activation) };
                     $store(output, sum);
-                    output = output.wrapping_add(slide.output_step);
+                    output = output.wrapping_add(block.output_stride);
                     sum = next;
                 }
-                if whole < slide.outputs {
-                    if lead + 2 * whole < slide.columns {
+                if whole < block.outputs {
+                    if lead + 2 * whole < block.columns {
                         unrolled!([0 1 2] I < R, {
                             sum = $fma($load(row.taps[I].wrapping_add(at)), w[I][1], sum);
                         });
                     }
-                    $store(output, $activate(sum, slide.activation));
+                    $store(output, $activate(sum, block.activation));
                 }
             }
         }
     };
 }
 
-/// What a clamp keeps to; anything where there is none.
+/// The bounds of a clamp; infinite for other activations.
 fn limits(activation: Activation) -> (f32, f32) {
     match activation {
         Activation::Clamp { low, high } => (low, high),
@@ -307,14 +310,14 @@ fn limits(activation: Activation) -> (f32, f32) {
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::super::product_avx512::{activate, clamp};
-    use super::super::registers::{load16, store16};
-    use super::{Activation, BLOCK, OutputRow, SIDE, Slide, limits, unrolled};
+    use super::super::activation_avx512::{activate, clamp};
+    use super::super::simd::{load16, store16};
+    use super::{Activation, BLOCK, Depthwise3x3Block, OutputRow, SIDE, limits, unrolled};
 
-    slide_with! {
+    depthwise3x3_kernel! {
         #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
         lanes: 16, load: load16, store: store16, fma: _mm512_fmadd_ps,
-        repeat: _mm512_set1_ps, clamp: clamp, activate: activate
+        broadcast: _mm512_set1_ps, clamp: clamp, activate: activate
     }
 }
 
@@ -322,51 +325,51 @@ mod avx512 {
 mod avx2 {
     use std::arch::x86_64::*;
 
-    use super::super::product_avx2::{activate, clamp};
-    use super::super::registers::{load8, store8};
-    use super::{Activation, BLOCK, OutputRow, SIDE, Slide, limits, unrolled};
+    use super::super::activation_avx2::{activate, clamp};
+    use super::super::simd::{load8, store8};
+    use super::{Activation, BLOCK, Depthwise3x3Block, OutputRow, SIDE, limits, unrolled};
 
-    slide_with! {
+    depthwise3x3_kernel! {
         #[target_feature(enable = "avx2,fma")]
         lanes: 8, load: load8, store: store8, fma: _mm256_fmadd_ps,
-        repeat: _mm256_set1_ps, clamp: clamp, activate: activate
+        broadcast: _mm256_set1_ps, clamp: clamp, activate: activate
     }
 }
 
 mod portable {
-    use super::{Activation, BLOCK, OutputRow, SIDE, Slide, limits, unrolled};
+    use super::{Activation, BLOCK, Depthwise3x3Block, OutputRow, SIDE, limits, unrolled};
 
-    /// As many floats as every 64-bit processor has in one register.
-    type Four = [f32; 4];
+    /// A vector of the four lanes that every 64-bit CPU has in one register.
+    type F32x4 = [f32; 4];
 
-    unsafe fn load(from: *const f32) -> Four {
+    unsafe fn load(from: *const f32) -> F32x4 {
         // SAFETY: the caller's promise that four floats are readable.
-        unsafe { from.cast::<Four>().read_unaligned() }
+        unsafe { from.cast::<F32x4>().read_unaligned() }
     }
 
-    unsafe fn store(to: *mut f32, value: Four) {
+    unsafe fn store(to: *mut f32, value: F32x4) {
         // SAFETY: the caller's promise that four floats are writable.
-        unsafe { to.cast::<Four>().write_unaligned(value) }
+        unsafe { to.cast::<F32x4>().write_unaligned(value) }
     }
 
-    fn repeat(value: f32) -> Four {
+    fn broadcast(value: f32) -> F32x4 {
         [value; 4]
     }
 
-    fn fma(a: Four, b: Four, sum: Four) -> Four {
+    fn fma(a: F32x4, b: F32x4, sum: F32x4) -> F32x4 {
         std::array::from_fn(|i| a[i] * b[i] + sum[i])
     }
 
-    fn clamp(x: Four, low: Four, high: Four) -> Four {
+    fn clamp(x: F32x4, low: F32x4, high: F32x4) -> F32x4 {
         std::array::from_fn(|i| x[i].max(low[i]).min(high[i]))
     }
 
-    fn activate(x: Four, activation: Activation) -> Four {
-        x.map(|x| activation.of(x))
+    fn activate(x: F32x4, activation: Activation) -> F32x4 {
+        x.map(|x| activation.apply(x))
     }
 
-    slide_with! {
+    depthwise3x3_kernel! {
         lanes: 4, load: load, store: store, fma: fma,
-        repeat: repeat, clamp: clamp, activate: activate
+        broadcast: broadcast, clamp: clamp, activate: activate
     }
 }

@@ -1,4 +1,4 @@
-//! A network on one path against the same on another.
+//! A network on one implementation against the same on another.
 
 use std::path::Path;
 
@@ -7,30 +7,40 @@ use mobilens_nn::{KernelChoice, LoadOptions, Network, NnError};
 /// Largest difference as a share of the largest value.
 pub const TOLERANCE: f32 = 1e-4;
 
-pub const PATHS: [KernelChoice; 3] = [
+/// The implementations that are held to tract.
+pub const KERNELS: [KernelChoice; 3] = [
     KernelChoice::Portable,
     KernelChoice::Avx2,
     KernelChoice::Avx512,
 ];
 
-/// The network on one path; `None` if this processor has not got it.
+/// The network on one implementation; `None` if this CPU does not support it.
 pub fn load(path: &Path, kernels: KernelChoice) -> Option<Network> {
+    load_at(path, kernels, None)
+}
+
+/// As [`load`], at an input size of `(rows, columns)`.
+pub fn load_at(
+    path: &Path,
+    kernels: KernelChoice,
+    input: Option<(usize, usize)>,
+) -> Option<Network> {
     let options = LoadOptions {
         kernels,
+        input,
         ..LoadOptions::default()
     };
     match Network::load(path, &options) {
         Ok(network) => Some(network),
-        Err(NnError::NoSuchKernels { .. }) => None,
+        Err(NnError::UnsupportedIsa { .. }) => None,
         Err(error) => panic!("{error}"),
     }
 }
 
-/// All outputs for an input in the file's own order.
-pub fn outputs(network: &Network, threads: usize, input: &[f32]) -> Vec<Vec<f32>> {
+/// All outputs of the last of `runs`, for an input in the dimension order of the file.
+pub fn outputs(network: &Network, threads: usize, runs: usize, input: &[f32]) -> Vec<Vec<f32>> {
     let mut session = network.session(threads).expect("a session");
-    // Twice: what the first run leaves behind must not show in the second.
-    for _ in 0..2 {
+    for _ in 0..runs {
         session.set_input(input);
         session.run().expect("runs");
     }
@@ -39,6 +49,7 @@ pub fn outputs(network: &Network, threads: usize, input: &[f32]) -> Vec<Vec<f32>
         .collect()
 }
 
+/// Largest difference, as a share of the largest expected value.
 pub fn difference(got: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(got.len(), expected.len());
     let largest = expected.iter().fold(1e-6f32, |m, v| m.max(v.abs()));

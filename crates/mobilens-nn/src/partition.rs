@@ -1,9 +1,10 @@
-//! The rewrite pass: what the kernels know becomes custom operators in tract's graph.
+//! Graph partitioning: subgraphs that the kernels support become custom operators in tract's
+//! graph.
 //!
-//! Nodes are put on levels so that a level holds only nodes that the kernels know or only such
-//! that they do not, and every path from one level to itself stays on it. All nodes of a known
-//! level then become one [`Fused`] operator with a program and an arena of its own. A network of
-//! which everything is known is one such operator, and a session runs its program directly.
+//! Nodes are put on levels so that a level holds either only supported nodes or only unsupported
+//! ones, and no path leaves a level and comes back to it. All nodes of a supported level then
+//! become one [`KernelSubgraph`] operator with a program and an arena of its own. A network that is
+//! supported as a whole needs no tract at run time: a session runs its program directly.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -23,29 +24,29 @@ use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
 use crate::fuse::fuse;
-use crate::graph::{Graph, Node, Op as KnownOp, ValueId};
-use crate::import::{Imported, import, shape_of};
-use crate::kernels::{Arena, Team};
-use crate::plan::{PlacedInput, Plan, PlanOptions, plan};
+use crate::graph::{Graph, Node, Op as GraphOp, ValueId};
+use crate::import::{ImportedNode, import, shape_of};
+use crate::kernels::{Arena, ThreadPool};
+use crate::onnx::one_line;
+use crate::plan::{ExecutionPlan, InputBinding, PlanOptions, plan};
 
-/// What became of a network.
-pub(super) enum Rewritten {
-    /// The kernels run all of it.
-    Whole(Box<Plan>),
-    /// tract runs it, with the kernels' part as custom operators.
+/// A partitioned network.
+pub(super) enum Partitioned {
+    /// The kernels run the whole graph.
+    Whole(Box<ExecutionPlan>),
+    /// tract runs the graph, with the supported subgraphs as custom operators.
     Mixed(TypedModel),
 }
 
-/// Finds what the kernels know. `prepare` may change the fused graph before it is planned; it is
-/// only called for a network that the kernels run whole.
-pub(super) fn rewrite(
+/// Partitions the graph. `prepare` may change the fused graph before it is compiled; it is only
+/// called for a network that the kernels run as a whole.
+pub(super) fn partition(
     model: &TypedModel,
     options: PlanOptions,
     prepare: &mut dyn FnMut(&mut Graph),
-) -> Result<Rewritten, String> {
-    let line = |e: tract_onnx::prelude::TractError| format!("{e:#}");
-    let order = model.eval_order().map_err(line)?;
-    let mut known: HashMap<usize, Imported> = HashMap::new();
+) -> Result<Partitioned, String> {
+    let order = model.eval_order().map_err(one_line)?;
+    let mut supported: HashMap<usize, ImportedNode> = HashMap::new();
     let mut levels: HashMap<usize, usize> = HashMap::new();
     let mut by_level: Vec<(bool, Vec<usize>)> = Vec::new();
     for id in order {
@@ -55,7 +56,7 @@ pub(super) fn rewrite(
         }
         let imported = import(model, node);
         let kernels = imported.is_some();
-        // Even levels are the kernels', odd ones tract's.
+        // The kernels run the even levels, tract the odd ones.
         let level = node
             .inputs
             .iter()
@@ -69,14 +70,14 @@ pub(super) fn rewrite(
         }
         by_level[level].1.push(id);
         if let Some(imported) = imported {
-            known.insert(id, imported);
+            supported.insert(id, imported);
         }
     }
     by_level.retain(|(_, nodes)| !nodes.is_empty());
     if let [(true, nodes)] = &by_level[..] {
-        let (mut graph, inputs, outputs) = region(model, nodes, &known)?;
+        let (mut graph, inputs, outputs) = subgraph(model, nodes, &supported)?;
         // The operator's outputs are in the order of the nodes; the network's may differ.
-        let wanted: Option<Vec<ValueId>> = model
+        let ordered: Option<Vec<ValueId>> = model
             .outputs
             .iter()
             .map(|outlet| {
@@ -86,15 +87,15 @@ pub(super) fn rewrite(
                     .map(|i| graph.outputs[i])
             })
             .collect();
-        if let (true, Some(wanted)) = (inputs == model.inputs, wanted) {
-            graph.outputs = wanted;
+        if let (true, Some(ordered)) = (inputs == model.inputs, ordered) {
+            graph.outputs = ordered;
             fuse(&mut graph);
             prepare(&mut graph);
             let plan = plan(&graph, options)?;
-            return Ok(Rewritten::Whole(Box::new(plan)));
+            return Ok(Partitioned::Whole(Box::new(plan)));
         }
     }
-    mixed(model, &by_level, &known, options).map(Rewritten::Mixed)
+    mixed(model, &by_level, &supported, options).map(Partitioned::Mixed)
 }
 
 fn is_constant(model: &TypedModel, node: &TypedNode) -> bool {
@@ -104,17 +105,17 @@ fn is_constant(model: &TypedModel, node: &TypedNode) -> bool {
 }
 
 /// The nodes as a graph, with its inputs and outputs in tract's graph.
-fn region(
+fn subgraph(
     model: &TypedModel,
     nodes: &[usize],
-    known: &HashMap<usize, Imported>,
+    supported: &HashMap<usize, ImportedNode>,
 ) -> Result<(Graph, Vec<OutletId>, Vec<OutletId>), String> {
     let mut graph = Graph::default();
     let mut values: HashMap<OutletId, ValueId> = HashMap::new();
     let mut inputs = Vec::new();
     let mut outputs = Vec::new();
     for id in nodes {
-        let imported = &known[id];
+        let imported = &supported[id];
         let mut value_of = |outlet: OutletId| -> Result<ValueId, String> {
             if let Some(value) = values.get(&outlet) {
                 return Ok(*value);
@@ -157,21 +158,20 @@ fn region(
 fn mixed(
     model: &TypedModel,
     by_level: &[(bool, Vec<usize>)],
-    known: &HashMap<usize, Imported>,
+    supported: &HashMap<usize, ImportedNode>,
     options: PlanOptions,
 ) -> Result<TypedModel, String> {
-    let line = |e: tract_onnx::prelude::TractError| format!("{e:#}");
     let mut new = TypedModel {
         symbols: model.symbols.clone(),
         ..TypedModel::default()
     };
     let mut wires: HashMap<OutletId, OutletId> = HashMap::new();
     for input in &model.inputs {
-        let fact = model.outlet_fact(*input).map_err(line)?;
+        let fact = model.outlet_fact(*input).map_err(one_line)?;
         let node = model.node(input.node);
-        // The fact as it is declared, not what is known of one run.
+        // The declared shape and type, without a known value.
         let fact = fact.without_value();
-        wires.insert(*input, new.add_source(&node.name, fact).map_err(line)?);
+        wires.insert(*input, new.add_source(&node.name, fact).map_err(one_line)?);
     }
     let wire = |new: &mut TypedModel,
                 wires: &mut HashMap<OutletId, OutletId>,
@@ -180,24 +180,24 @@ fn mixed(
         if let Some(wired) = wires.get(&outlet) {
             return Ok(*wired);
         }
-        let fact = model.outlet_fact(outlet).map_err(line)?;
+        let fact = model.outlet_fact(outlet).map_err(one_line)?;
         let value = fact
             .konst
             .clone()
-            .ok_or("a value is read before it is made")?;
+            .ok_or("a value is read before it is computed")?;
         let name = format!("{}.{}", model.node(outlet.node).name, outlet.slot);
-        let wired = new.add_const(name, value).map_err(line)?;
+        let wired = new.add_const(name, value).map_err(one_line)?;
         wires.insert(outlet, wired);
         Ok(wired)
     };
     for (kernels, nodes) in by_level {
-        let worth = nodes.iter().any(|id| {
-            known
+        let has_conv = nodes.iter().any(|id| {
+            supported
                 .get(id)
-                .is_some_and(|imported| matches!(imported.op, KnownOp::Conv(_)))
+                .is_some_and(|imported| matches!(imported.op, GraphOp::Conv(_)))
         });
-        if *kernels && worth {
-            let (mut graph, inputs, outputs) = region(model, nodes, known)?;
+        if *kernels && has_conv {
+            let (mut graph, inputs, outputs) = subgraph(model, nodes, supported)?;
             let shapes: Vec<_> = graph
                 .outputs
                 .iter()
@@ -210,7 +210,7 @@ fn mixed(
                 .collect();
             fuse(&mut graph);
             let plan = plan(&graph, options)?;
-            let fused = Fused {
+            let op = KernelSubgraph {
                 plan: Arc::new(plan),
                 input_shapes,
                 shapes,
@@ -220,7 +220,7 @@ fn mixed(
                 .map(|i| wire(&mut new, &mut wires, *i))
                 .collect::<Result<Vec<_>, _>>()?;
             let name = format!("kernels.{}", model.node(nodes[0]).name);
-            let wired = new.wire_node(name, fused, &inputs).map_err(line)?;
+            let wired = new.wire_node(name, op, &inputs).map_err(one_line)?;
             wires.extend(outputs.into_iter().zip(wired));
             continue;
         }
@@ -233,7 +233,7 @@ fn mixed(
                 .collect::<Result<Vec<_>, _>>()?;
             let wired = new
                 .wire_node(&node.name, node.op.clone(), &inputs)
-                .map_err(line)?;
+                .map_err(one_line)?;
             for (slot, wired) in wired.into_iter().enumerate() {
                 wires.insert(OutletId::new(*id, slot), wired);
             }
@@ -244,16 +244,16 @@ fn mixed(
         .iter()
         .map(|o| wire(&mut new, &mut wires, *o))
         .collect::<Result<Vec<_>, _>>()?;
-    new.select_output_outlets(&outputs).map_err(line)?;
+    new.select_output_outlets(&outputs).map_err(one_line)?;
     Ok(new)
 }
 
 thread_local! {
-    /// The threads that operators made on this thread get; see [`with_threads`].
+    /// Threads of the operator states that this thread creates; see [`with_threads`].
     static THREADS: Cell<usize> = const { Cell::new(1) };
 }
 
-/// Makes operator states whose programs run on `threads` threads.
+/// Creates operator states whose programs run on `threads` threads.
 pub(super) fn with_threads<T>(threads: usize, f: impl FnOnce() -> T) -> T {
     let before = THREADS.replace(threads);
     let result = f();
@@ -261,29 +261,29 @@ pub(super) fn with_threads<T>(threads: usize, f: impl FnOnce() -> T) -> T {
     result
 }
 
-/// A part of a network that the kernels run, as an operator of tract's.
+/// A subgraph that the kernels run, as a custom operator in tract's graph.
 #[derive(Clone, Debug)]
-pub(super) struct Fused {
-    pub plan: Arc<Plan>,
+pub(super) struct KernelSubgraph {
+    pub plan: Arc<ExecutionPlan>,
     input_shapes: Vec<Vec<usize>>,
     shapes: Vec<Vec<usize>>,
 }
 
-impl PartialEq for Fused {
+impl PartialEq for KernelSubgraph {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.plan, &other.plan)
     }
 }
 
-impl Eq for Fused {}
+impl Eq for KernelSubgraph {}
 
-impl Hash for Fused {
+impl Hash for KernelSubgraph {
     fn hash<H: Hasher>(&self, state: &mut H) {
         Arc::as_ptr(&self.plan).hash(state);
     }
 }
 
-impl Op for Fused {
+impl Op for KernelSubgraph {
     fn name(&self) -> StaticName {
         "MobiLensKernels".into()
     }
@@ -291,18 +291,18 @@ impl Op for Fused {
     op_as_typed_op!();
 }
 
-impl EvalOp for Fused {
+impl EvalOp for KernelSubgraph {
     not_out_of_plan!();
 
     fn state(&self, _ctx: &EvalContext) -> TractResult<Option<Box<dyn OpState>>> {
-        Ok(Some(Box::new(FusedState::new(
+        Ok(Some(Box::new(KernelSubgraphState::new(
             self.clone(),
             THREADS.get(),
         )?)))
     }
 }
 
-impl TypedOp for Fused {
+impl TypedOp for KernelSubgraph {
     tract_onnx::tract_core::internal::as_op!();
 
     fn output_facts(&self, _inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
@@ -314,32 +314,32 @@ impl TypedOp for Fused {
     }
 }
 
-/// The operator's memory and threads.
+/// Arena and thread pool of the operator.
 #[derive(Debug)]
-struct FusedState {
-    op: Fused,
+struct KernelSubgraphState {
+    op: KernelSubgraph,
     arena: Arena,
-    team: Team,
+    pool: ThreadPool,
 }
 
-impl FusedState {
-    fn new(op: Fused, threads: usize) -> TractResult<Self> {
+impl KernelSubgraphState {
+    fn new(op: KernelSubgraph, threads: usize) -> TractResult<Self> {
         let arena = op.plan.program.arena(threads);
         Ok(Self {
             op,
             arena,
-            team: Team::new(threads)?,
+            pool: ThreadPool::new(threads)?,
         })
     }
 }
 
-impl Clone for FusedState {
+impl Clone for KernelSubgraphState {
     fn clone(&self) -> Self {
-        Self::new(self.op.clone(), self.team.threads()).expect("a thread, as the first time")
+        Self::new(self.op.clone(), self.pool.threads()).expect("threads could be started before")
     }
 }
 
-impl OpState for FusedState {
+impl OpState for KernelSubgraphState {
     fn eval(
         &mut self,
         _ctx: &EvalContext,
@@ -350,14 +350,15 @@ impl OpState for FusedState {
         if inputs.len() != plan.inputs.len() {
             bail!("{} inputs instead of {}", inputs.len(), plan.inputs.len());
         }
-        for ((input, placed), shape) in inputs.iter().zip(&plan.inputs).zip(&self.op.input_shapes) {
+        for ((input, binding), shape) in inputs.iter().zip(&plan.inputs).zip(&self.op.input_shapes)
+        {
             let view = input.to_plain_array_view::<f32>()?;
             let values = view.as_slice().ok_or_else(|| {
                 tract_onnx::prelude::TractError::msg("an input is not contiguous")
             })?;
-            place_input(placed, shape, values, self.arena.tensor_mut(placed.slot));
+            copy_input(binding, shape, values, self.arena.tensor_mut(binding.slot));
         }
-        plan.program.run(&mut self.arena, &mut self.team);
+        plan.program.run(&mut self.arena, &mut self.pool);
         let mut results = tvec!();
         for (slot, shape) in plan.outputs.iter().zip(&self.op.shapes) {
             results.push(Tensor::from_shape(shape, self.arena.tensor(*slot))?.into());
@@ -370,18 +371,18 @@ impl OpState for FusedState {
     }
 }
 
-/// Writes values in the file's order of axes to where and how the plan wants them.
-pub(super) fn place_input(placed: &PlacedInput, shape: &[usize], from: &[f32], to: &mut [f32]) {
-    let order = &placed.order;
+/// Copies an input from the axis order of the file to that of its slot.
+pub(super) fn copy_input(binding: &InputBinding, shape: &[usize], from: &[f32], to: &mut [f32]) {
+    let order = &binding.order;
     if order.iter().enumerate().all(|(i, axis)| i == *axis) {
         to.copy_from_slice(from);
         return;
     }
-    let step_of = |axis: usize| -> usize { shape[axis + 1..].iter().product() };
+    let stride_of = |axis: usize| -> usize { shape[axis + 1..].iter().product() };
     for (index, to) in to.iter_mut().enumerate() {
         let (mut rest, mut at) = (index, 0);
         for axis in order.iter().rev() {
-            at += rest % shape[*axis] * step_of(*axis);
+            at += rest % shape[*axis] * stride_of(*axis);
             rest /= shape[*axis];
         }
         *to = from[at];

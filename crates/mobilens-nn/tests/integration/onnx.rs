@@ -45,7 +45,6 @@ fn value_info(name: &str, shape: &[usize]) -> Vec<u8> {
 
 /// An attribute's value.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "each test takes what it needs")]
 pub enum Value<'a> {
     Int(usize),
     Ints(&'a [usize]),
@@ -53,7 +52,6 @@ pub enum Value<'a> {
     Text(&'a str),
 }
 
-#[allow(dead_code, reason = "each test takes what it needs")]
 impl Onnx {
     /// A list of whole numbers as a constant; gives its name.
     pub fn integers(&mut self, values: &[i64]) -> String {

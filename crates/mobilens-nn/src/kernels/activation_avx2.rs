@@ -1,0 +1,30 @@
+//! The functions of [`Activation`] on AVX2 registers.
+
+use std::arch::x86_64::*;
+
+use super::activation::Activation;
+
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) fn clamp(x: __m256, low: __m256, high: __m256) -> __m256 {
+    _mm256_min_ps(_mm256_max_ps(x, low), high)
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) fn activate(x: __m256, activation: Activation) -> __m256 {
+    match activation {
+        Activation::Clamp { low, high } => clamp(x, _mm256_set1_ps(low), _mm256_set1_ps(high)),
+        Activation::HardSigmoid => hard_sigmoid(x),
+        Activation::HardSwish => _mm256_mul_ps(x, hard_sigmoid(x)),
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn hard_sigmoid(x: __m256) -> __m256 {
+    let shifted = _mm256_add_ps(x, _mm256_set1_ps(3.0));
+    let zero = _mm256_setzero_ps();
+    let clamped = _mm256_min_ps(_mm256_max_ps(shifted, zero), _mm256_set1_ps(6.0));
+    _mm256_mul_ps(clamped, _mm256_set1_ps(1.0 / 6.0))
+}

@@ -1,0 +1,161 @@
+//! Dense convolutions as matrix multiplication (GEMM) over pixels: cache blocking and dispatch.
+//!
+//! In NHWC a 1x1 convolution is the product of a `[pixels, in]` matrix, which is the input itself,
+//! with the `[in, out]` weights. A larger kernel is an implicit im2col: the row of one pixel is
+//! made of a few contiguous segments, as the `kernel_w * in` floats of each kernel row lie side by
+//! side. The input must then be padded already, which [`FusedConv`](super::FusedConv) does.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `packed_gemm` | weights packed in panels of 16 output channels |
+//! | `gemm_block` | one cache block, and how it is cut into microkernel tiles |
+//! | `gemm_avx512`, `gemm_avx2`, `gemm_portable` | the microkernels |
+//!
+//! A microkernel computes a tile of a few pixels times one to three panels: it accumulates in
+//! registers over all of K, starting from the bias, in ascending order of k; activation and
+//! residual are applied in the epilogue, before the only store. The order of the sum does not
+//! depend on how the work is split, so neither does any bit of the result.
+
+use super::gemm_block::{GemmBlock, GemmJob, MAX_TILE_PIXELS};
+use super::isa::Isa;
+use super::packed_gemm::PANEL;
+#[cfg(test)]
+use super::{shape::Shape, window::Window};
+
+/// Floats of the input that are read again for each group of panels; a part of L2.
+const BLOCK_FLOATS: usize = 48 * 1024;
+/// Weights of at most this many floats stay in L1; all panels are then applied to a few tiles.
+const SMALL_WEIGHTS: usize = 6 * 1024;
+/// The pixels of those tiles.
+const SMALL_BLOCK: usize = 32;
+
+/// The reference: the convolution by its definition, `[h, w, c]` in and out,
+/// weights `[output][kernel_h][kernel_w][c]`.
+#[cfg(test)]
+pub fn reference(
+    input: &[f32],
+    shape: Shape,
+    window: Window,
+    weights: &[f32],
+    bias: &[f32],
+    output: Shape,
+) -> Vec<f32> {
+    let k = window.kernel.0 * window.kernel.1 * shape.c;
+    let mut sums = Vec::new();
+    for y in 0..output.h {
+        for x in 0..output.w {
+            for channel in 0..output.c {
+                let mut sum = bias[channel];
+                for (ky, kx, pixel) in window.pixels(y, x, shape) {
+                    let first = (ky * window.kernel.1 + kx) * shape.c;
+                    let weights = &weights[channel * k + first..][..shape.c];
+                    let values = &input[pixel * shape.c..][..shape.c];
+                    sum += values.iter().zip(weights).map(|(v, w)| v * w).sum::<f32>();
+                }
+                sums.push(sum);
+            }
+        }
+    }
+    sums
+}
+
+/// An instruction set's loop over the tiles of a block, and how many panels it takes at a time.
+struct BlockKernel {
+    panels: usize,
+    /// # Safety
+    /// As [`GemmBlock`].
+    run: unsafe fn(&GemmBlock<'_>),
+}
+
+fn block_kernel(isa: Isa) -> BlockKernel {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => BlockKernel {
+            panels: 3,
+            run: super::gemm_avx512::gemm_block,
+        },
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => BlockKernel {
+            panels: 1,
+            run: super::gemm_avx2::gemm_block,
+        },
+        _ => BlockKernel {
+            panels: 1,
+            run: super::gemm_portable::gemm_block,
+        },
+    }
+}
+
+/// Computes a job.
+///
+/// # Safety
+/// `input` must hold all that the output pixels of `rows` read, `output` and `residual` the rows
+/// themselves; nobody else may touch the output meanwhile. `isa` must be available.
+pub unsafe fn gemm(isa: Isa, job: &GemmJob<'_>) {
+    let GemmJob { mut rows, .. } = *job;
+    // Ranges of output rows that are contiguous in memory.
+    while rows.0 < rows.1 {
+        let mut end = job.output.contiguous_end(rows.0, rows.1);
+        if let Some(residual) = job.residual {
+            end = residual.contiguous_end(rows.0, end);
+        }
+        // SAFETY: a part of what the caller vouches for.
+        unsafe { gemm_rows(isa, job, rows.0, end) };
+        rows.0 = end;
+    }
+}
+
+/// # Safety
+/// As [`gemm`]; the output rows `y0..y1` are contiguous.
+unsafe fn gemm_rows(isa: Isa, job: &GemmJob<'_>, y0: usize, y1: usize) {
+    let kernel = block_kernel(isa);
+    let packed = job.packed;
+    let pixels = (y1 - y0) * job.width;
+    let k = packed.k;
+    let n = packed.outputs;
+    // SAFETY: rows that the caller vouches for.
+    let output = unsafe { job.output.row(y0) };
+    let residual = job
+        .residual
+        // SAFETY: rows that the caller vouches for.
+        .map(|r| unsafe { r.row(y0) }.cast_const());
+    let small = k * n <= SMALL_WEIGHTS;
+    let block_pixels = if small {
+        SMALL_BLOCK
+    } else {
+        (BLOCK_FLOATS / k.max(1)).max(MAX_TILE_PIXELS)
+    };
+    let blocks = pixels.div_ceil(block_pixels);
+    let mut block_start = 0;
+    for b in 0..blocks {
+        let block_end = pixels * (b + 1) / blocks;
+        let mut panel = job.panels.0;
+        while panel < job.panels.1 {
+            let panels = kernel.panels.min(job.panels.1 - panel);
+            let weights = &packed.weights()[panel * k * PANEL..];
+            let after = &weights[panels * k * PANEL..];
+            let left = job.panels.1 - panel - panels;
+            let next = &after[..left.min(kernel.panels) * k * PANEL];
+            let offset = block_start * n + panel * PANEL;
+            let block = GemmBlock {
+                job,
+                weights: weights.as_ptr(),
+                panel_stride: k * PANEL,
+                bias: job.bias[panel * PANEL..].as_ptr(),
+                output: output.wrapping_add(offset),
+                residual: residual.map_or(std::ptr::null(), |r| r.wrapping_add(offset)),
+                output_stride: n,
+                channels: n - panel * PANEL,
+                panels,
+                first: (y0 + block_start / job.width, block_start % job.width),
+                pixels: block_end - block_start,
+                // What stays in cache anyway needs no prefetch.
+                prefetch: if b == 0 && !small { next } else { &[] },
+            };
+            // SAFETY: a part of what the caller vouches for.
+            unsafe { (kernel.run)(&block) };
+            panel += panels;
+        }
+        block_start = block_end;
+    }
+}

@@ -1,0 +1,142 @@
+//! GEMM microkernel in AVX2 and FMA: up to 6 pixels times one panel in 12 registers.
+
+use std::arch::x86_64::*;
+
+use super::activation::Activation;
+use super::activation_avx2::activate;
+use super::gemm_block::{GemmBlock, Tile};
+use super::packed_gemm::PANEL;
+use super::simd::{broadcast8, load8, store8, unrolled};
+
+/// Floats in one register.
+const LANES: usize = 8;
+
+/// # Safety
+/// As [`GemmBlock`].
+pub(super) unsafe fn gemm_block(block: &GemmBlock<'_>) {
+    // SAFETY: the caller's promise is handed on; half a panel is enough for 8 channels.
+    unsafe {
+        if block.channels <= LANES {
+            half_panel(block);
+        } else {
+            whole_panel(block);
+        }
+    }
+}
+
+/// # Safety
+/// As [`GemmBlock`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn whole_panel(block: &GemmBlock<'_>) {
+    // SAFETY: the caller's promise is handed on.
+    unsafe {
+        block.tiles(6, |tile, pixels| match pixels {
+            1 => microkernel::<1, 2>(block, tile),
+            2 => microkernel::<2, 2>(block, tile),
+            3 => microkernel::<3, 2>(block, tile),
+            4 => microkernel::<4, 2>(block, tile),
+            5 => microkernel::<5, 2>(block, tile),
+            _ => microkernel::<6, 2>(block, tile),
+        });
+    }
+}
+
+/// # Safety
+/// As [`GemmBlock`]; at most 8 channels exist.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn half_panel(block: &GemmBlock<'_>) {
+    // SAFETY: the caller's promise is handed on.
+    unsafe {
+        block.tiles(8, |tile, pixels| match pixels {
+            1 => microkernel::<1, 1>(block, tile),
+            2 => microkernel::<2, 1>(block, tile),
+            3 => microkernel::<3, 1>(block, tile),
+            4 => microkernel::<4, 1>(block, tile),
+            5 => microkernel::<5, 1>(block, tile),
+            6 => microkernel::<6, 1>(block, tile),
+            7 => microkernel::<7, 1>(block, tile),
+            _ => microkernel::<8, 1>(block, tile),
+        });
+    }
+}
+
+/// The microkernel for a tile of `P` pixels times `N` registers of one panel.
+///
+/// # Safety
+/// As [`GemmBlock`]; at most `8 N` channels of the panel exist.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn microkernel<const P: usize, const N: usize>(block: &GemmBlock<'_>, tile: &Tile) {
+    let job = block.job;
+    // SAFETY: pointers stay in what the block promises: `segment_len` inputs from the start of each segment,
+    // as many times 16 weights, one panel of bias, and `channels` outputs a pixel.
+    unsafe {
+        let mut sums = [[_mm256_setzero_ps(); N]; P];
+        unrolled!([0 1] I < N, {
+            let bias = load8(block.bias.wrapping_add(I * LANES));
+            unrolled!([0 1 2 3 4 5 6 7] J < P, { sums[J][I] = bias; });
+        });
+        let mut weights = block.weights;
+        for segment in job.segments {
+            let mut input = [std::ptr::null::<f32>(); P];
+            unrolled!([0 1 2 3 4 5 6 7] J < P, { input[J] = tile.input[J].wrapping_add(*segment); });
+            let mut left = job.segment_len;
+            while left > 0 {
+                left -= 1;
+                let mut w = [_mm256_setzero_ps(); N];
+                unrolled!([0 1] I < N, { w[I] = load8(weights.wrapping_add(I * LANES)); });
+                weights = weights.wrapping_add(PANEL);
+                unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                    let value = broadcast8(input[J]);
+                    input[J] = input[J].wrapping_add(1);
+                    unrolled!([0 1] I < N, {
+                        sums[J][I] = _mm256_fmadd_ps(value, w[I], sums[J][I]);
+                    });
+                });
+            }
+        }
+        if let Activation::Clamp { low, high } = job.activation {
+            let (low, high) = (_mm256_set1_ps(low), _mm256_set1_ps(high));
+            unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                unrolled!([0 1] I < N, {
+                    sums[J][I] = _mm256_min_ps(_mm256_max_ps(sums[J][I], low), high);
+                });
+            });
+        } else {
+            unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                unrolled!([0 1] I < N, { sums[J][I] = activate(sums[J][I], job.activation); });
+            });
+        }
+        if block.channels >= N * LANES {
+            if !tile.residual.is_null() {
+                unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                    unrolled!([0 1] I < N, {
+                        let at = tile.residual.wrapping_add(J.wrapping_mul(block.output_stride).wrapping_add(I * LANES));
+                        sums[J][I] = _mm256_add_ps(sums[J][I], load8(at));
+                    });
+                });
+            }
+            unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                unrolled!([0 1] I < N, {
+                    let at = tile.output.wrapping_add(J.wrapping_mul(block.output_stride).wrapping_add(I * LANES));
+                    store8(at, sums[J][I]);
+                });
+            });
+            return;
+        }
+        // AMD's masked stores are slow; the few last channels go one by one.
+        unrolled!([0 1 2 3 4 5 6 7] J < P, {
+            let mut lanes = [0.0_f32; PANEL];
+            unrolled!([0 1] I < N, {
+                store8(lanes.as_mut_ptr().wrapping_add(I * LANES), sums[J][I]);
+            });
+            for (lane, value) in lanes.iter_mut().enumerate().take(block.channels) {
+                let at = J * block.output_stride + lane;
+                if !tile.residual.is_null() {
+                    *value += *tile.residual.wrapping_add(at);
+                }
+                *tile.output.wrapping_add(at) = *value;
+            }
+        });
+    }
+}

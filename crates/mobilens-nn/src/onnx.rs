@@ -1,0 +1,72 @@
+//! Loads an ONNX file with tract: shape inference, and constant folding that tract leaves out.
+
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::model::TypedModelPatch;
+use tract_onnx::tract_core::ops::cast::Cast;
+use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::ops::nn::Resize;
+
+/// tract's message on one line.
+pub(super) fn one_line(error: TractError) -> String {
+    format!("{error:#}").replace('\n', " ")
+}
+
+/// tract's graph with static shapes, at the input size `(rows, columns)` where one is given.
+pub(super) fn load_onnx(
+    bytes: &[u8],
+    input_size: Option<(usize, usize)>,
+) -> Result<TypedModel, String> {
+    let mut model = infer_shapes(bytes, input_size)?;
+    model.prop_consts().map_err(one_line)?;
+    fold_casts(&mut model).map_err(one_line)?;
+    lower_resizes(&mut model).map_err(one_line)?;
+    Ok(model)
+}
+
+/// Shape inference. The shapes that the file declares are ignored if the input is to have another
+/// size.
+fn infer_shapes(bytes: &[u8], input_size: Option<(usize, usize)>) -> Result<TypedModel, String> {
+    let Some((rows, columns)) = input_size else {
+        let model = onnx().model_for_read(&mut &*bytes).map_err(one_line)?;
+        return model.into_typed().map_err(one_line);
+    };
+    let loader = onnx()
+        .with_ignore_output_shapes(true)
+        .with_ignore_value_info(true);
+    let mut model = loader.model_for_read(&mut &*bytes).map_err(one_line)?;
+    let fact = f32::fact([1, 3, rows, columns]);
+    model.set_input_fact(0, fact.into()).map_err(one_line)?;
+    model.into_typed().map_err(|error| {
+        let error = one_line(error);
+        format!("the model does not support an input size of {columns}x{rows} pixels: {error}")
+    })
+}
+
+/// Constant folding of casts: float16 weights are cast once, here; tract leaves casts of large
+/// constants to each run.
+fn fold_casts(model: &mut TypedModel) -> TractResult<()> {
+    for id in 0..model.nodes.len() {
+        let node = model.node(id);
+        let Some(cast) = node.op.downcast_ref::<Cast>() else {
+            continue;
+        };
+        let Some(constant) = &model.outlet_fact(node.inputs[0])?.konst else {
+            continue;
+        };
+        let widened = constant.cast_to_dt(cast.to)?.into_owned().into_arc_tensor();
+        TypedModelPatch::replace_single_op(model, node, &[], Const::new(widened)?)?.apply(model)?;
+    }
+    Ok(())
+}
+
+/// ONNX's `Resize` becomes tract's own where it can, which the kernels support.
+fn lower_resizes(model: &mut TypedModel) -> TractResult<()> {
+    for id in 0..model.nodes.len() {
+        let node = model.node(id);
+        let is_onnx = node.op.name() == "Resize" && !node.op.is::<Resize>();
+        if is_onnx && let Some(patch) = node.op.declutter(model, node)? {
+            patch.apply(model)?;
+        }
+    }
+    Ok(())
+}
