@@ -11,7 +11,7 @@ use mobilens::records::{EventRecord, FrameRecord, Record};
 use mobilens::sink::{JsonlSink, LineWriter, MotSink, RecordSink, SinkError};
 use mobilens_image::SizePx;
 
-use super::{DONE, FAILED, USAGE, say};
+use super::{DONE, FAILED, USAGE, data_dir, say};
 use crate::cli::arguments::{AnalyzeArgs, AnalyzeFormat};
 
 /// Events that pixels led to, not detections; they are kept as they are.
@@ -34,7 +34,9 @@ enum Failure {
 pub fn analyze(arguments: &AnalyzeArgs) -> u8 {
     let overrides = arguments.overrides.iter().map(|o| Override::parse(o));
     let overrides: Result<Vec<_>, _> = overrides.collect();
-    let config = match overrides.and_then(|o| config::load_for_analysis(&arguments.pipeline, &o)) {
+    let config = match overrides
+        .and_then(|o| config::load_for_analysis(&data_dir::find(&arguments.pipeline)?, &o))
+    {
         Ok(config) => config,
         Err(faults) => {
             say(&faults.to_string());

@@ -1,18 +1,75 @@
 //! The command line: what was typed, as it was typed.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
 use mobilens_nn::KernelChoice;
 
-/// Real-time detection for security cameras and drones, described by one YAML file.
+use super::data_dir::DATA_DIR_VARIABLE;
+
+/// What people do most, each with its command.
+pub const EXAMPLES: &[(&str, &str)] = &[
+    (
+        "mobilens pipelines/ssd_camera.yaml",
+        "boxes around people and vehicles, live in a window",
+    ),
+    (
+        "mobilens pipelines/ssd_replay.yaml --input clip.mp4",
+        "what is in a clip, as JSON lines on standard output",
+    ),
+    (
+        "mobilens pipelines/web_security.yaml",
+        "the live picture in a browser, at http://127.0.0.1:8080/",
+    ),
+    (
+        "mobilens check gate.yaml",
+        "every fault of a pipeline of your own, with line and column",
+    ),
+];
+
+/// The environment variables that the program reads by itself.
+pub const ENVIRONMENT: &[(&str, &str)] = &[
+    (
+        "MOBILENS_LOG",
+        "what is logged to standard error, for instance \"debug\" or \"warn,mobilens=trace\"",
+    ),
+    (
+        DATA_DIR_VARIABLE,
+        "a folder in which a pipeline that is not in the current folder is looked for first",
+    ),
+];
+
+/// What the exit status means.
+pub const EXIT_STATUS: &str =
+    "0 done, 1 the run failed, 2 usage or configuration, 130 interrupted twice.";
+
+/// What follows the options in `--help`.
+fn after_long_help() -> String {
+    let mut text = String::new();
+    for (title, entries) in [
+        ("Examples", EXAMPLES),
+        ("Environment variables", ENVIRONMENT),
+    ] {
+        let _ = writeln!(text, "{title}:");
+        for (term, explanation) in entries {
+            let _ = writeln!(text, "  {term}\n          {explanation}");
+        }
+        text.push('\n');
+    }
+    text + "Exit status: " + EXIT_STATUS
+}
+
+/// Real-time detection and segmentation for security cameras and drones, described by one YAML file.
 #[derive(Debug, Parser)]
 #[command(
     name = "mobilens",
     version,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    after_help = "Exit status: 0 done, 1 the run failed, 2 usage or configuration."
+    after_help = format!("Exit status: {EXIT_STATUS}"),
+    after_long_help = after_long_help()
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -24,11 +81,14 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// The pipeline to run.
+    ///
+    /// One that is not in the current folder is looked for among the installed ones, for instance in
+    /// /usr/share/mobilens.
     #[arg(value_name = "PIPELINE.yaml", required = true)]
     pub pipeline: Option<PathBuf>,
     /// Replace the source: a clip, a picture, a folder of pictures, rtsp://, or `-` for Y4M from
     /// standard input.
-    #[arg(long, value_name = "PATH|URL")]
+    #[arg(long, value_name = "PATH|URL", value_hint = ValueHint::AnyPath)]
     pub input: Option<String>,
     /// No window; JSON lines to standard output unless a sink says otherwise.
     #[arg(long)]
@@ -99,6 +159,22 @@ pub enum Command {
         /// An ONNX model.
         #[arg(value_name = "MODEL.onnx")]
         model: PathBuf,
+    },
+    /// Print a completion script for a shell.
+    ///
+    /// For instance: mobilens completions bash >/etc/bash_completion.d/mobilens
+    Completions {
+        /// The shell.
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Print the manual page, or write one for each command into a folder.
+    ///
+    /// For instance: mobilens man | man -l -
+    Man {
+        /// The folder, which is made if need be; without it, the main page goes to standard output.
+        #[arg(value_name = "DIR")]
+        dir: Option<PathBuf>,
     },
 }
 

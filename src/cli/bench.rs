@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::cli::arguments::BenchArgs;
 
-use super::{DONE, FAILED, USAGE, exit_code_of, print, say};
+use super::{DONE, FAILED, USAGE, data_dir, exit_code_of, print, say};
 
 /// Measured runs of a model, where nobody says.
 const ITERATIONS: u32 = 50;
@@ -20,7 +20,13 @@ const WARM_UP: u32 = 5;
 
 /// Measures an ONNX model, or a pipeline if the target is YAML.
 pub fn bench(arguments: &BenchArgs) -> u8 {
-    let target = &arguments.target;
+    let target = match data_dir::find(&arguments.target) {
+        Ok(target) => target,
+        Err(fault) => {
+            say(&fault.to_string());
+            return USAGE;
+        }
+    };
     let is_yaml = target
         .extension()
         .is_some_and(|e| e == "yaml" || e == "yml");
@@ -31,9 +37,9 @@ pub fn bench(arguments: &BenchArgs) -> u8 {
             return USAGE;
         }
         let threads = arguments.threads.map(usize::from);
-        return bench_pipeline(target, threads, arguments.iters, arguments.json);
+        return bench_pipeline(&target, threads, arguments.iters, arguments.json);
     }
-    match bench_model(arguments) {
+    match bench_model(&target, arguments) {
         Ok(()) => DONE,
         Err(ModelBenchError::Network(error @ NnError::Run { .. })) => {
             say(&error.to_string());
@@ -63,8 +69,7 @@ enum ModelBenchError {
     NotPruned { card: String },
 }
 
-fn bench_model(arguments: &BenchArgs) -> Result<(), ModelBenchError> {
-    let path = &arguments.target;
+fn bench_model(path: &Path, arguments: &BenchArgs) -> Result<(), ModelBenchError> {
     let threads = usize::from(arguments.threads.unwrap_or(1));
     let iters = arguments.iters.unwrap_or(ITERATIONS);
     let options = LoadOptions {

@@ -5,11 +5,18 @@ use std::path::Path;
 
 use mobilens_nn::{LoadOptions, Network};
 
-use super::{DONE, USAGE, print, say};
+use super::{DONE, USAGE, data_dir, print, say};
 
 /// Prints a line for each layer and the sums of each kind.
 pub fn inspect(path: &Path) -> u8 {
-    let network = match Network::load(path, &LoadOptions::default()) {
+    let path = match data_dir::find(path) {
+        Ok(path) => path,
+        Err(fault) => {
+            say(&fault.to_string());
+            return USAGE;
+        }
+    };
+    let network = match Network::load(&path, &LoadOptions::default()) {
         Ok(network) => network,
         Err(error) => {
             say(&error.to_string());

@@ -3,7 +3,9 @@
 mod analyze;
 mod arguments;
 mod bench;
+mod data_dir;
 mod eval;
+mod generate;
 mod inspect;
 mod plot;
 
@@ -53,6 +55,8 @@ fn command(cli: Cli) -> u8 {
         Some(Command::Plot(arguments)) => plot::plot(&arguments),
         Some(Command::Eval(command)) => eval::eval(&command),
         Some(Command::Inspect { model }) => inspect::inspect(&model),
+        Some(Command::Completions { shell }) => generate::completions(shell),
+        Some(Command::Man { dir }) => generate::man(dir.as_deref()),
     }
 }
 
@@ -131,7 +135,7 @@ fn configure(args: RunArgs) -> Result<Vec<LoadedPipeline>, ConfigFaults> {
         .iter()
         .map(|text| Override::parse(text))
         .collect::<Result<Vec<_>, _>>()?;
-    let pipeline = args.pipeline.unwrap_or_default();
+    let pipeline = data_dir::find(&args.pipeline.unwrap_or_default())?;
     let mut arguments = RunArguments {
         input: args.input,
         headless: args.headless,
@@ -169,14 +173,18 @@ fn stop_on_signals(stop: &StopSignal) {
 fn check(pipelines: &[PathBuf]) -> u8 {
     let mut code = DONE;
     for pipeline in pipelines {
-        let checked = config::load_all(pipeline, &[], &RunArguments::default())
+        let checked = data_dir::find(pipeline)
+            .and_then(|file| {
+                let configs = config::load_all(&file, &[], &RunArguments::default())?;
+                Ok((file, configs))
+            })
             .map_err(|faults| faults.to_string())
-            .and_then(|configs| {
-                Model::load_shared(&configs)
-                    .map_err(|error| format!("{}: {error}", pipeline.display()))
+            .and_then(|(file, configs)| match Model::load_shared(&configs) {
+                Ok(_) => Ok(file),
+                Err(error) => Err(format!("{}: {error}", file.display())),
             });
         match checked {
-            Ok(_) => print(&format!("{}: ok", pipeline.display())),
+            Ok(file) => print(&format!("{}: ok", file.display())),
             Err(faults) => {
                 say(&faults);
                 code = USAGE;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{Failure, look_at_folder};
 use crate::cli::arguments::EvalDetectionArgs;
-use crate::cli::print;
+use crate::cli::{data_dir, print};
 
 /// The figures in pycocotools' order.
 const NAMES: [&str; 12] = [
@@ -72,7 +72,7 @@ fn look(arguments: &EvalDetectionArgs, truth: &CocoBoxes) -> Result<Vec<CocoResu
     let overrides = arguments.overrides.iter().map(|o| Override::parse(o));
     let overrides = overrides.collect::<Result<Vec<_>, _>>()?;
     let pipeline = arguments.pipeline.as_deref().unwrap_or("".as_ref());
-    let config = config::load(pipeline, &overrides)?;
+    let config = config::load(&data_dir::find(pipeline)?, &overrides)?;
     let model = Model::load(&config)?;
     if !matches!(model, Model::Detector(_)) {
         let why = format!("{} does not detect", config.card.name);

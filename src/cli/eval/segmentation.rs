@@ -12,13 +12,13 @@ use serde_json::json;
 
 use super::{Failure, look_at_folder};
 use crate::cli::arguments::EvalSegmentationArgs;
-use crate::cli::print;
+use crate::cli::{data_dir, print};
 
 /// Mean IoU of a pipeline that segments.
 pub fn segmentation(arguments: &EvalSegmentationArgs) -> Result<(), Failure> {
     let overrides = arguments.overrides.iter().map(|o| Override::parse(o));
     let overrides = overrides.collect::<Result<Vec<_>, _>>()?;
-    let config = config::load(&arguments.pipeline, &overrides)?;
+    let config = config::load(&data_dir::find(&arguments.pipeline)?, &overrides)?;
     let labels = config.card.labels();
     let model = Model::load(&config)?;
     if !matches!(model, Model::Segmenter(_)) {
