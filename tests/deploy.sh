@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What the README says of running as a service: the unit is one that systemd takes, the container file names
-# what is there, and the program needs nothing but glibc.
+# The unit in packaging/ is one that systemd takes, the Containerfile names what is there, and the program
+# needs nothing but glibc.
 #
 #   tests/deploy.sh [BINARY]          (default: target/debug/mobilens)
 set -euo pipefail
@@ -8,25 +8,22 @@ cd "$(dirname "$0")/.."
 binary=$(realpath "${1:-target/debug/mobilens}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# block LANGUAGE: the README's first block in it.
-block() { awk -v fence="\`\`\`$1" '$0 == fence { on = 1; next } /^```/ && on { exit } on' README.md; }
 
-block ini >"$work/mobilens.service"
-grep -q '^ExecStart=/usr/local/bin/mobilens /opt/mobilens/pipelines/rtsp_security.yaml' "$work/mobilens.service"
+grep -q '^ExecStart=/usr/bin/mobilens /etc/mobilens/pipeline.yaml$' packaging/mobilens.service
 if command -v systemd-analyze >/dev/null; then
-    # The program is not installed here; all else must be in order.
-    sed -i "s#ExecStart=/usr/local/bin/mobilens#ExecStart=$binary#" "$work/mobilens.service"
-    systemd-analyze verify "$work/mobilens.service"
+    # The program and its manual page are not installed here; all else must be in order.
+    sed "s#ExecStart=/usr/bin/mobilens#ExecStart=$binary#" packaging/mobilens.service >"$work/mobilens.service"
+    systemd-analyze verify --man=no "$work/mobilens.service"
     echo "systemd takes the unit"
 else
     echo "SKIPPED: systemd-analyze is not installed"
 fi
 
-block dockerfile >"$work/Containerfile"
 root=$work/root
-mkdir -p "$root/usr/local/bin" "$root/opt/mobilens" "$root/tmp" "$root/dev"
+shared=/usr/local/share/mobilens
+mkdir -p "$root/usr/local/bin" "$root$shared" "$root/tmp" "$root/dev"
 touch "$root/dev/null"
-sed -n 's/^COPY \([a-z]*\) \(.*\)$/\1 \2/p' "$work/Containerfile" | while read -r from to; do
+sed -n 's/^COPY \([a-z]*\) \(.*\)$/\1 \2/p' Containerfile | while read -r from to; do
     cp -r "$from" "$root$to"
 done
 cp "$binary" "$root/usr/local/bin/"
@@ -35,11 +32,11 @@ ldd "$binary" | grep -o '/[^ ]*' | while read -r library; do
     cp -L "$library" "$root$library"
 done
 if [ "$(id -u)" = 0 ]; then
-    chroot "$root" /usr/local/bin/mobilens check /opt/mobilens/pipelines/rtsp_security.yaml
-    chroot "$root" /usr/local/bin/mobilens /opt/mobilens/pipelines/ssd_replay.yaml --frames 30 >"$work/records" 2>"$work/said"
+    chroot "$root" /usr/local/bin/mobilens check "$shared/pipelines/rtsp_security.yaml"
+    chroot "$root" /usr/local/bin/mobilens pipelines/ssd_replay.yaml --frames 30 >"$work/records" 2>"$work/said"
     grep -c '"type":"frame"' "$work/records"
     # The container's own command: there is no camera here, so the clip plays in its stead.
-    python3 - "$work/Containerfile" >"$work/command" <<'PYTHON'
+    python3 - Containerfile >"$work/command" <<'PYTHON'
 import json, re, sys
 text = open(sys.argv[1]).read().replace("\\\n", "")
 print("\0".join(json.loads(re.search(r"^CMD (\[.*\])$", text, re.M).group(1))), end="")

@@ -37,7 +37,7 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
     ),
     (
         DATA_DIR_VARIABLE,
-        "a folder in which a pipeline that is not in the current folder is looked for first",
+        "a data folder that is searched before /usr/local/share/mobilens and /usr/share/mobilens",
     ),
 ];
 
@@ -46,7 +46,7 @@ pub const EXIT_STATUS: &str =
     "0 done, 1 the run failed, 2 usage or configuration, 130 interrupted twice.";
 
 /// What follows the options in `--help`.
-fn after_long_help() -> String {
+fn after_help() -> String {
     let mut text = String::new();
     for (title, entries) in [
         ("Examples", EXAMPLES),
@@ -54,7 +54,7 @@ fn after_long_help() -> String {
     ] {
         let _ = writeln!(text, "{title}:");
         for (term, explanation) in entries {
-            let _ = writeln!(text, "  {term}\n          {explanation}");
+            let _ = writeln!(text, "  {term}\n      {explanation}");
         }
         text.push('\n');
     }
@@ -68,8 +68,7 @@ fn after_long_help() -> String {
     version,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    after_help = format!("Exit status: {EXIT_STATUS}"),
-    after_long_help = after_long_help()
+    after_help = after_help()
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -80,10 +79,8 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The pipeline to run.
-    ///
-    /// One that is not in the current folder is looked for among the installed ones, for instance in
-    /// /usr/share/mobilens.
+    /// The pipeline to run; one that is not in the current folder is searched for in the data folders,
+    /// such as /usr/share/mobilens.
     #[arg(value_name = "PIPELINE.yaml", required = true)]
     pub pipeline: Option<PathBuf>,
     /// Replace the source: a clip, a picture, a folder of pictures, rtsp://, or `-` for Y4M from

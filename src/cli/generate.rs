@@ -16,6 +16,22 @@ use super::{Cli, DONE, FAILED, say};
 /// What the pages and the scripts are for.
 const NAME: &str = "mobilens";
 
+/// What the manual page says of files.
+const FILES: &[(&str, &str)] = &[
+    (
+        "/usr/share/mobilens",
+        "Pipelines, models and a clip. A relative path of a pipeline or model that is not in the \
+         current folder is searched for in the folder that MOBILENS_DATA_DIR names, in \
+         ../share/mobilens beside the program's own folder, in /usr/local/share/mobilens and here. \
+         Paths in a pipeline are relative to the pipeline's file.",
+    ),
+    (
+        "/etc/mobilens/pipeline.yaml, /etc/mobilens/environment",
+        "The pipeline of the systemd unit mobilens.service and its environment variables, where \
+         the Debian package is installed.",
+    ),
+];
+
 /// Writes the completion script of `shell` to standard output.
 pub fn completions(shell: Shell) -> u8 {
     let mut script = Vec::new();
@@ -77,6 +93,7 @@ fn render(command: clap::Command, page: &mut dyn Write) -> io::Result<()> {
     if is_root {
         entries(&mut more, "EXAMPLES", EXAMPLES);
         entries(&mut more, "ENVIRONMENT", ENVIRONMENT);
+        entries(&mut more, "FILES", FILES);
         more.control("SH", ["EXIT STATUS"]);
         more.text([roman(EXIT_STATUS)]);
     } else {
