@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the Debian package of a program that is built already, and prints its path.
+# Makes the Debian package of a program that is built already; cargo-deb prints its path.
 #
 #   packaging/build-deb.sh [PROFILE]       (default: $PROFILE, else release)
 #
@@ -12,4 +12,3 @@ fast=()
 [ "$profile" = dev ] && fast=(--fast)
 # cargo-deb takes the program from the release folder of its target folder, which is the staged one.
 CARGO_TARGET_DIR=$stage cargo deb --quiet --locked --no-build --no-strip "${fast[@]}" --output "$stage/"
-ls "$stage"/*.deb
