@@ -10,6 +10,7 @@ set -euo pipefail
 . "$(dirname "$0")/stage.sh" "$@"
 name=mobilens-$version-$(uname -m)-linux
 root=$stage/$name
+rm -rf "$root"
 put() { install -D -m "$1" -t "$root/$2" "${@:3}"; }
 put 755 bin "$stage/release/mobilens"
 put 644 share/mobilens/pipelines pipelines/*.yaml

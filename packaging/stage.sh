@@ -17,7 +17,7 @@ if [ ! -x "$built" ]; then
 fi
 # shellcheck disable=SC2034 # for the scripts that source this one
 version=$("$built" --version | cut -d ' ' -f 2)
-rm -rf "$stage"
+rm -rf "$stage/release" "$stage/man" "$stage/completions"
 mkdir -p "$stage/release" "$stage/completions"
 strip -o "$stage/release/mobilens" "$built"
 "$built" man "$stage/man"
