@@ -146,8 +146,8 @@ fn settings_that_are_wrong() {
         "did you mean \"score_threshold\"?",
     );
     refused_by_set("detect.score_threshold=1.5", "from 0 to 1");
-    refused_by_set("inference.workers=many", "a whole number");
-    refused_by_set("detect.classes={dark: {}}", "no such label");
+    refused_by_set("inference.workers=many", "an integer");
+    refused_by_set("detect.classes={dark: {}}", "has no label");
     refused_by_set("source.camera={}", "exactly one of");
     refused_by_set("detect", "KEY=VALUE");
 }

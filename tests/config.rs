@@ -1,17 +1,20 @@
-//! Every message of a faulty configuration, with its line and column.
+//! Every message of an invalid configuration, with its line and column.
 //!
 //! `UPDATE_GOLDENS=1 cargo test --test config` writes the expected texts anew.
 
 mod support;
 
 use std::fs;
+use std::path::Path;
+#[cfg(unix)]
+use std::path::PathBuf;
 
-use mobilens::config::RunArguments;
+use mobilens::config::{self, LoadedPipeline, Override, RunArguments};
 use proptest::prelude::*;
 use support::{file, mobilens};
 
 #[test]
-fn each_fault_is_named_where_it_stands() {
+fn each_error_is_reported_with_its_location() {
     let folder = file("tests/data/config");
     let mut files: Vec<_> = fs::read_dir(&folder)
         .expect("the folder")
@@ -43,8 +46,8 @@ fn each_fault_is_named_where_it_stands() {
 fn the_shipped_pipelines_and_cards_are_sound() {
     for entry in fs::read_dir(file("pipelines")).expect("the folder") {
         let path = entry.expect("an entry").path();
-        mobilens::config::load_all(&path, &[], &RunArguments::default())
-            .unwrap_or_else(|faults| panic!("{faults}"));
+        config::load_all(&path, &[], &RunArguments::default())
+            .unwrap_or_else(|errors| panic!("{errors}"));
         let text = fs::read_to_string(&path).expect("readable");
         assert!(
             text.starts_with("# "),
@@ -55,7 +58,7 @@ fn the_shipped_pipelines_and_cards_are_sound() {
     for entry in fs::read_dir(file("models")).expect("the folder") {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|e| e == "yaml") {
-            mobilens::config::load_card(&path).unwrap_or_else(|faults| panic!("{faults}"));
+            config::load_card(&path).unwrap_or_else(|errors| panic!("{errors}"));
         }
     }
 }
@@ -80,17 +83,159 @@ proptest! {
         let path = dir.path().join("slip.yaml");
         let good = fs::read_to_string(file("pipelines/ssd_camera.yaml")).expect("readable");
         fs::write(&path, slip(&good, at, drop, &text)).expect("room");
-        check_faults(mobilens::config::load_all(&path, &[], &RunArguments::default()).err())?;
+        check_errors(config::load_all(&path, &[], &RunArguments::default()).err())?;
         let good = fs::read_to_string(file("models/ssd_mobilenet_v2_oidv4.yaml")).expect("readable");
         fs::write(&path, slip(&good, at, drop, &text)).expect("room");
-        check_faults(mobilens::config::load_card(&path).err())?;
+        check_errors(config::load_card(&path).err())?;
     }
 }
 
 /// There are some, and each is one line.
-fn check_faults(faults: Option<mobilens::config::ConfigFaults>) -> Result<(), TestCaseError> {
-    let Some(faults) = faults else { return Ok(()) };
-    prop_assert!(!faults.0.is_empty());
-    prop_assert_eq!(faults.to_string().lines().count(), faults.0.len());
+fn check_errors(errors: Option<config::ConfigError>) -> Result<(), TestCaseError> {
+    let Some(errors) = errors else { return Ok(()) };
+    prop_assert!(!errors.0.is_empty());
+    prop_assert_eq!(errors.to_string().lines().count(), errors.0.len());
     Ok(())
+}
+
+/// The streams of a pipeline, under `overrides`.
+fn load(path: &Path, overrides: &[&str]) -> Vec<LoadedPipeline> {
+    let overrides: Vec<Override> = overrides
+        .iter()
+        .map(|text| Override::parse(text).expect("an override"))
+        .collect();
+    config::load_all(path, &overrides, &RunArguments::default())
+        .unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// A directory `pipelines` beside the repository's models and assets.
+#[cfg(unix)]
+fn folder_of_pipelines() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a folder");
+    for name in ["models", "assets"] {
+        std::os::unix::fs::symlink(file(name), dir.path().join(name)).expect("a link");
+    }
+    let pipelines = dir.path().join("pipelines");
+    fs::create_dir(&pipelines).expect("room");
+    (dir, pipelines)
+}
+
+#[test]
+#[cfg(unix)]
+fn the_effective_configuration_describes_the_same_pipeline() {
+    let (_dir, folder) = folder_of_pipelines();
+    for entry in fs::read_dir(file("pipelines")).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        let text = config::effective_yaml(&load(&path, &[])).expect("YAML");
+        let copy = folder.join(path.file_name().expect("a name"));
+        fs::write(&copy, &text).expect("room");
+        let again = load(&copy, &[]);
+        let text_again = config::effective_yaml(&again).expect("YAML");
+        assert_eq!(text, text_again, "{}", path.display());
+        for (was, is) in load(&path, &[]).iter().zip(&again) {
+            let sinks = |p: &LoadedPipeline| (p.shared.clone(), p.config.sinks.len());
+            assert_eq!(sinks(was), sinks(is), "{}", path.display());
+            assert_eq!(was.config.gating, is.config.gating);
+            assert_eq!(was.config.track, is.config.track);
+            assert_eq!(was.config.zones, is.config.zones);
+        }
+    }
+}
+
+#[test]
+fn the_effective_configuration_has_every_default_and_no_secret() {
+    let output = mobilens()
+        .current_dir(file("pipelines"))
+        .args(["check", "--effective", "rtsp_security.yaml"])
+        .args(["--set", "source.rtsp.url=rtsp://viewer:hush@192.0.2.10/1?key=hush"])
+        .args(["--set", "sinks.0.web.token=hush hush hush"])
+        .args(["--set", "sinks.1={webhook: {url: 'http://a:hush@b', headers: {Authorization: Bearer hush}}}"])
+        .output()
+        .expect("starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", support::stderr(&output));
+    assert!(!text.contains("hush"), "{text}");
+    for line in [
+        "stream: rtsp_security",
+        "    url: rtsp://viewer:********@192.0.2.10/1?key=********",
+        "    stall_ms: 5000",
+        "  score_threshold: 0.4",
+        "  nms_iou: 0.6",
+        "    leave_ms: 500",
+        "    share: 0.002",
+        "    bind: 127.0.0.1:8080",
+        "    token: '********'",
+        "    attempts: 8",
+        "  alpha: 0.5",
+    ] {
+        assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn the_old_name_of_gating_is_read_with_one_warning() {
+    let (_dir, folder) = folder_of_pipelines();
+    let path = folder.join("old.yaml");
+    for name in ["multi_camera", "rtsp_security"] {
+        let new = file(&format!("pipelines/{name}.yaml"));
+        let text = fs::read_to_string(&new).expect("readable");
+        let old = text.replace("gating:", "attention:").replace(
+            "  - stream: yard\n",
+            "  - stream: yard\n    attention: { interval: { every: 2 } }\n",
+        );
+        assert_ne!(text, old);
+        fs::write(&path, old).expect("room");
+        let overrides = match name {
+            "multi_camera" => &["streams.1.gating.interval.every=2"][..],
+            _ => &[],
+        };
+        let gating = |pipelines: &[LoadedPipeline]| -> Vec<_> {
+            pipelines.iter().map(|p| p.config.gating.clone()).collect()
+        };
+        assert_eq!(gating(&load(&path, &[])), gating(&load(&new, overrides)));
+        let output = mobilens().arg("check").arg(&path).output().expect("starts");
+        assert_eq!(output.status.code(), Some(0));
+        let said = support::stderr(&output);
+        let warnings: Vec<&str> = said.lines().filter(|l| l.contains("deprecated")).collect();
+        assert_eq!(warnings.len(), 1, "{said}");
+        let line = 1 + text.lines().position(|l| l == "gating:").expect("is there");
+        let place = format!("old.yaml:{line}:1: `attention` is deprecated; use `gating`");
+        assert!(warnings[0].ends_with(&place), "{said}");
+    }
+    let path = file("pipelines/ssd_replay.yaml");
+    assert_eq!(
+        load(&path, &["attention.tiles.rows=3"])[0].config.gating,
+        load(&path, &["gating.tiles.rows=3"])[0].config.gating
+    );
+    let several = file("pipelines/multi_camera.yaml");
+    assert_eq!(
+        load(&several, &["streams.0.attention={}"])[0].config.gating,
+        config::GatingConfig::default()
+    );
+}
+
+#[test]
+fn the_fingerprint_of_a_pipeline_stays() {
+    // What records of runs with version 0.1.0 have.
+    let expected = "976493be4241b84ec1e1d473d472a99299ec9c2436e0902a512159101096d33e";
+    let path = file("pipelines/ssd_replay.yaml");
+    let sha256 = |overrides: &[&str]| load(&path, overrides)[0].sha256();
+    assert_eq!(sha256(&[]), expected);
+    // Neither what is left out nor how the machine is used is part of it.
+    assert_eq!(sha256(&["inference.workers=1"]), expected);
+    assert_eq!(sha256(&["zones="]), expected);
+    assert_ne!(sha256(&["detect.score_threshold="]), expected);
+}
+
+#[test]
+fn the_reference_is_generated_from_the_schema() {
+    let output = mobilens()
+        .args(["schema", "--markdown"])
+        .output()
+        .expect("starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    for block in ["source", "detect", "track", "gating", "inference", "overlay"] {
+        assert!(text.contains(&format!("\n## `{block}`\n")), "{block}");
+    }
 }

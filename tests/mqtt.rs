@@ -292,7 +292,7 @@ fn what_cannot_be_meant_is_refused() {
         ),
         (
             "{url: \"mqtt://u:${MOBILENS_NOT_SET}@host\"}",
-            "the environment has no",
+            "environment variable MOBILENS_NOT_SET is not set",
         ),
         ("{url: \"mqtt://host\", topic: \"a/#\"}", "expected a topic"),
         (

@@ -9,7 +9,7 @@ trap 'rm -rf "$dir"' EXIT
 "$mobilens" schema >"$dir/pipeline.json"
 "$mobilens" schema --card >"$dir/card.json"
 "$mobilens" schema --records >"$dir/records.json"
-"$mobilens" pipelines/ssd_counting.yaml --headless --pace fast --set 'attention.motion_gate={}' >"$dir/counting.jsonl" 2>/dev/null
+"$mobilens" pipelines/ssd_counting.yaml --headless --pace fast --set 'gating.motion_gate={}' >"$dir/counting.jsonl" 2>/dev/null
 "$mobilens" pipelines/deeplab_replay.yaml --frames 5 --set segment.rle=true >"$dir/segments.jsonl" 2>/dev/null
 python3 - "$dir" <<'PYTHON'
 import glob, json, sys

@@ -235,11 +235,11 @@ fn what_listens_where_it_should_not_is_refused() {
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].contains(words), "{said:?}");
     };
-    refused("{bind: \"0.0.0.0:8080\"}", "give a token");
+    refused("{bind: \"0.0.0.0:8080\"}", "needs a token");
     refused("{bind: \"localhost\"}", "expected an address and port");
     refused(
         "{token: \"${MOBILENS_NOT_SET}\"}",
-        "the environment has no MOBILENS_NOT_SET",
+        "environment variable MOBILENS_NOT_SET is not set",
     );
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let bind = taken.local_addr().expect("its address").to_string();

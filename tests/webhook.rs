@@ -142,7 +142,7 @@ fn what_cannot_be_meant_is_refused() {
         ),
         (
             "{url: \"http://host\", headers: {A: \"${MOBILENS_NOT_SET}\"}}",
-            "has no MOBILENS_NOT_SET",
+            "environment variable MOBILENS_NOT_SET is not set",
         ),
     ] {
         let sink = format!("sinks.0={{webhook: {sink}}}");

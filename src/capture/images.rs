@@ -20,9 +20,6 @@ use crate::flow::StopSignal;
 use crate::frame::MediaTime;
 use mobilens_image::{Image, PixelFormat, SizePx, YuvColour};
 
-/// Pictures a second where nothing else is asked for: pictures have no time of their own.
-pub const DEFAULT_IMAGES_FPS: f64 = 1.0;
-
 /// Largest picture, in millions of pixels. Decoding takes up to 8 bytes for each.
 const MAX_MEGAPIXELS: u64 = 64;
 /// Largest file, in bytes.

@@ -19,7 +19,7 @@ pub use camera::{
     CameraInfo, CameraMode, CameraReopener, CameraRequest, CameraSource, list_cameras,
 };
 pub use ffmpeg::{FfmpegInput, FfmpegSource};
-pub use images::{DEFAULT_IMAGES_FPS, ImagesSource};
+pub use images::ImagesSource;
 pub use reconnect::{Opener, Reconnecting};
 pub use rtsp::{RtspRequest, RtspSource};
 pub use source::{CaptureError, Captured, Source, SourceInfo, credentials_of};

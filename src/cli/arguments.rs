@@ -125,12 +125,8 @@ pub enum CliPace {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Find every fault of pipelines without running them.
-    Check {
-        /// The pipelines.
-        #[arg(required = true, value_name = "PIPELINE.yaml")]
-        pipelines: Vec<PathBuf>,
-    },
+    /// Validate pipelines without running them: all errors, with file, line and column.
+    Check(CheckArgs),
     /// Print the JSON Schema of the pipeline's YAML.
     Schema {
         /// Of the JSON lines instead.
@@ -139,6 +135,9 @@ pub enum Command {
         /// Of the model cards instead.
         #[arg(long)]
         card: bool,
+        /// As a reference of all keys in Markdown: types, defaults and descriptions.
+        #[arg(long, conflicts_with = "records")]
+        markdown: bool,
     },
     /// List cameras, their formats and rates.
     Devices,
@@ -173,6 +172,20 @@ pub enum Command {
         #[arg(value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+}
+
+/// What to validate.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The pipelines.
+    #[arg(required = true, value_name = "PIPELINE.yaml")]
+    pub pipelines: Vec<PathBuf>,
+    /// Print the effective configuration of one pipeline: every default filled in, secrets masked.
+    #[arg(long)]
+    pub effective: bool,
+    /// Override a key of the pipelines; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
 }
 
 /// What to measure and how.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use mobilens::config::{self, ConfigFaults};
+use mobilens::config::{self, ConfigError};
 use mobilens::flow::StopSignal;
 use mobilens::pipeline::{self, RunOptions, RunReport};
 use mobilens_nn::{KeptClasses, LoadOptions, Network, NnError, Session};
@@ -58,7 +58,7 @@ enum ModelBenchError {
     #[error(transparent)]
     Network(#[from] NnError),
     #[error(transparent)]
-    Card(#[from] ConfigFaults),
+    Card(#[from] ConfigError),
     #[error("{card}: no class \"{name}\"; it has {known}")]
     NoSuchClass {
         card: String,

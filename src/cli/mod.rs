@@ -11,18 +11,20 @@ mod plot;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mobilens::capture::{CameraMode, list_cameras};
-use mobilens::config::{self, CardConfig, ConfigFaults, LoadedPipeline, Override, RunArguments};
+use mobilens::config::{
+    self, CardConfig, ConfigError, LoadedPipeline, Override, PipelineConfig, RunArguments,
+};
 use mobilens::flow::{StopReason, StopSignal, panic_message};
 use mobilens::pipeline::{self, Model, Outcome, RunError, RunOptions};
 use mobilens::records::Record;
 
 pub use arguments::Cli;
-use arguments::{CliPace, Command, Format, RunArgs};
+use arguments::{CheckArgs, CliPace, Command, Format, RunArgs};
 
 /// Done.
 pub const DONE: u8 = 0;
@@ -47,8 +49,12 @@ pub fn dispatch(cli: Cli) -> ExitCode {
 fn command(cli: Cli) -> u8 {
     match cli.command {
         None => run(cli.run),
-        Some(Command::Check { pipelines }) => check(&pipelines),
-        Some(Command::Schema { records, card }) => print_schema(records, card),
+        Some(Command::Check(arguments)) => check(&arguments),
+        Some(Command::Schema {
+            records,
+            card,
+            markdown,
+        }) => print_schema(records, card, markdown),
         Some(Command::Devices) => devices(),
         Some(Command::Bench(arguments)) => bench::bench(&arguments),
         Some(Command::Analyze(arguments)) => analyze::analyze(&arguments),
@@ -89,8 +95,8 @@ fn run(args: RunArgs) -> u8 {
     };
     let configs = match configure(args) {
         Ok(configs) => configs,
-        Err(faults) => {
-            say(&faults.to_string());
+        Err(error) => {
+            say(&error.to_string());
             return USAGE;
         }
     };
@@ -129,12 +135,8 @@ fn run(args: RunArgs) -> u8 {
 }
 
 /// The pipeline under everything that the command line says.
-fn configure(args: RunArgs) -> Result<Vec<LoadedPipeline>, ConfigFaults> {
-    let overrides = args
-        .overrides
-        .iter()
-        .map(|text| Override::parse(text))
-        .collect::<Result<Vec<_>, _>>()?;
+fn configure(args: RunArgs) -> Result<Vec<LoadedPipeline>, ConfigError> {
+    let overrides = parse_overrides(&args.overrides)?;
     let pipeline = data_dir::find(&args.pipeline.unwrap_or_default())?;
     let mut arguments = RunArguments {
         input: args.input,
@@ -156,6 +158,10 @@ fn configure(args: RunArgs) -> Result<Vec<LoadedPipeline>, ConfigFaults> {
     config::load_all(&pipeline, &overrides, &arguments)
 }
 
+fn parse_overrides(texts: &[String]) -> Result<Vec<Override>, ConfigError> {
+    texts.iter().map(|text| Override::parse(text)).collect()
+}
+
 /// The first Ctrl-C or SIGTERM asks for the end, a second one leaves at once.
 fn stop_on_signals(stop: &StopSignal) {
     let (stop, asked) = (stop.clone(), AtomicBool::new(false));
@@ -170,23 +176,24 @@ fn stop_on_signals(stop: &StopSignal) {
     }
 }
 
-fn check(pipelines: &[PathBuf]) -> u8 {
+fn check(arguments: &CheckArgs) -> u8 {
+    if arguments.effective && arguments.pipelines.len() > 1 {
+        say("--effective is for one pipeline");
+        return USAGE;
+    }
     let mut code = DONE;
-    for pipeline in pipelines {
-        let checked = data_dir::find(pipeline)
-            .and_then(|file| {
-                let configs = config::load_all(&file, &[], &RunArguments::default())?;
-                Ok((file, configs))
-            })
-            .map_err(|faults| faults.to_string())
-            .and_then(|(file, configs)| match Model::load_shared(&configs) {
-                Ok(_) => Ok(file),
-                Err(error) => Err(format!("{}: {error}", file.display())),
-            });
-        match checked {
-            Ok(file) => print(&format!("{}: ok", file.display())),
-            Err(faults) => {
-                say(&faults);
+    for pipeline in &arguments.pipelines {
+        match validate(pipeline, &arguments.overrides) {
+            Ok(configs) if arguments.effective => match config::effective_yaml(&configs) {
+                Ok(text) => print(text.trim_end()),
+                Err(error) => {
+                    say(&format!("{}: {error}", pipeline.display()));
+                    code = FAILED;
+                }
+            },
+            Ok(_) => print(&format!("{}: ok", pipeline.display())),
+            Err(errors) => {
+                say(&errors);
                 code = USAGE;
             }
         }
@@ -194,12 +201,27 @@ fn check(pipelines: &[PathBuf]) -> u8 {
     code
 }
 
-fn print_schema(records: bool, card: bool) -> u8 {
+/// Loads a pipeline and its model; all errors, one a line.
+fn validate(pipeline: &Path, overrides: &[String]) -> Result<Vec<LoadedPipeline>, String> {
+    let file = data_dir::find(pipeline).map_err(|error| error.to_string())?;
+    let configs = parse_overrides(overrides)
+        .and_then(|o| config::load_all(&file, &o, &RunArguments::default()))
+        .map_err(|error| error.to_string())?;
+    Model::load_shared(&configs).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(configs)
+}
+
+fn print_schema(records: bool, card: bool, markdown: bool) -> u8 {
     let schema = match (records, card) {
         (true, _) => config::schema_of::<Record>(),
         (_, true) => config::schema_of::<CardConfig>(),
+        _ if markdown => config::schema_of::<PipelineConfig>(),
         _ => config::pipeline_schema(),
     };
+    if markdown {
+        print(config::markdown_reference(&schema).trim_end());
+        return DONE;
+    }
     match serde_json::to_string_pretty(&schema) {
         Ok(text) => {
             print(&text);

@@ -1,19 +1,19 @@
-//! What the command line changes in a pipeline, beside `--set`.
+//! What the command line changes in a pipeline, besides `--set`.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::fault::{ConfigFaults, why};
-use super::load::LoadedPipeline;
-use super::named::Origins;
-use super::secret::is_url;
-use super::spec::{
-    CocoConfig, DecoderConfig, ImagesConfig, JsonlConfig, MotConfig, PaceConfig, PipelineConfig,
-    ReconnectConfig, RtspConfig, RtspTransport, SinkConfig, SourceConfig, VideoConfig,
+use super::diagnostic::{ConfigError, io_reason};
+use super::environment::is_url;
+use super::loaded::LoadedPipeline;
+use super::schema::{
+    CocoConfig, ImagesConfig, JsonlConfig, MotConfig, PaceConfig, PipelineConfig, RtspConfig,
+    SinkConfig, SourceConfig, VideoConfig,
 };
+use super::validate::SinkOrigins;
 
-/// What the JSON is.
+/// Format of the results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum JsonFormat {
     /// A line for each record.
@@ -21,7 +21,7 @@ pub enum JsonFormat {
     Jsonl,
     /// One COCO results array.
     Coco,
-    /// The MOTChallenge's lines.
+    /// MOTChallenge's lines.
     Mot,
 }
 
@@ -34,24 +34,24 @@ pub struct RunArguments {
     pub headless: bool,
     /// Where the JSON goes, instead of the pipeline's own JSON sinks.
     pub output: Option<PathBuf>,
-    /// What the JSON is.
+    /// Format of the results.
     pub format: Option<JsonFormat>,
-    /// When recorded frames are due.
+    /// Pacing of recorded frames.
     pub pace: Option<PaceConfig>,
 }
 
 impl RunArguments {
-    /// Changes `spec`, and says where its sinks come from now.
+    /// Changes `config`, and tells where its sinks come from now.
     ///
     /// # Errors
-    /// When the input is not there or cannot be told apart.
-    pub(super) fn apply(&self, spec: &mut PipelineConfig) -> Result<Origins, ConfigFaults> {
+    /// When the input cannot be read.
+    pub(super) fn apply(&self, config: &mut PipelineConfig) -> Result<SinkOrigins, ConfigError> {
         if let Some(input) = &self.input {
-            spec.source = source_of(input)?;
-            spec.fallback = None;
+            config.source = source_of(input)?;
+            config.fallback = None;
         }
         if let Some(pace) = self.pace {
-            for source in [Some(&mut spec.source), spec.fallback.as_mut()]
+            for source in [Some(&mut config.source), config.fallback.as_mut()]
                 .into_iter()
                 .flatten()
             {
@@ -66,7 +66,7 @@ impl RunArguments {
         let replaces_json = self.output.is_some() || self.format.is_some();
         let mut origins = Vec::new();
         let mut index = 0;
-        spec.sinks.retain(|sink| {
+        config.sinks.retain(|sink| {
             let goes = self.headless && sink.window.is_some() || replaces_json && is_json(sink);
             if !goes {
                 origins.push(Ok(index));
@@ -77,14 +77,14 @@ impl RunArguments {
         if replaces_json {
             let path = self.output.clone().unwrap_or_else(|| PathBuf::from("-"));
             let format = self.format.unwrap_or_default();
-            spec.sinks.push(json_sink(path, format));
+            config.sinks.push(json_sink(path, format));
             let argument = if self.output.is_some() {
                 "--output"
             } else {
                 "--format"
             };
             origins.push(Err(argument));
-        } else if self.headless && add_json(spec) {
+        } else if self.headless && add_json(config) {
             origins.push(Err("--headless"));
         }
         Ok(origins)
@@ -95,17 +95,17 @@ fn is_json(sink: &SinkConfig) -> bool {
     sink.jsonl.is_some() || sink.coco.is_some() || sink.mot.is_some()
 }
 
-/// Adds JSON lines on standard output where there is no JSON; whether it did.
-fn add_json(spec: &mut PipelineConfig) -> bool {
-    let is_missing = !spec.sinks.iter().any(is_json);
+/// Adds JSON lines on standard output unless another sink writes JSON; whether it did.
+fn add_json(config: &mut PipelineConfig) -> bool {
+    let is_missing = !config.sinks.iter().any(is_json);
     if is_missing {
-        spec.sinks
+        config.sinks
             .push(json_sink(PathBuf::from("-"), JsonFormat::Jsonl));
     }
     is_missing
 }
 
-/// A run without its window says what it sees on standard output, unless another sink says it.
+/// Replaces the window by JSON lines on standard output, unless another sink writes JSON.
 pub fn ensure_json(config: &mut LoadedPipeline) {
     let (sinks, shared) = (&mut config.config.sinks, &mut config.shared);
     let mut at = 0;
@@ -139,66 +139,44 @@ fn json_sink(path: PathBuf, format: JsonFormat) -> SinkConfig {
     }
 }
 
-/// A folder, a picture's ending or a picture's first bytes mean pictures, everything else a clip.
-fn source_of(input: &str) -> Result<SourceConfig, ConfigFaults> {
+/// A directory, an image's file extension or an image's signature mean images, everything else a
+/// video.
+fn source_of(input: &str) -> Result<SourceConfig, ConfigError> {
     if input.starts_with("rtsp://") {
         return Ok(SourceConfig {
-            rtsp: Some(RtspConfig {
-                url: input.to_owned(),
-                transport: RtspTransport::Tcp,
-                stall_ms: None,
-                reconnect: ReconnectConfig::Lost,
-                decoder: DecoderConfig::Auto,
-                ffmpeg_args: Vec::new(),
-            }),
+            rtsp: Some(RtspConfig::new(input)),
             ..SourceConfig::default()
         });
     }
-    let fault = |what: String| ConfigFaults::of_argument(&format!("--input {input}"), what);
+    let error =
+        |message: String| ConfigError::in_argument(&format!("--input {input}"), message);
     let path = PathBuf::from(input);
     let is_dir = if input == "-" || is_url(&path) {
         false
     } else {
         let meta =
-            std::fs::metadata(&path).map_err(|e| fault(format!("cannot read it: {}", why(&e))))?;
+            std::fs::metadata(&path).map_err(|e| error(format!("cannot read it: {}", io_reason(&e))))?;
         meta.is_dir()
     };
-    Ok(
-        if is_dir || !is_url(&path) && has_picture_ending(&path) || begins_like_picture(&path) {
-            SourceConfig {
-                images: Some(ImagesConfig {
-                    path,
-                    looping: false,
-                    fps: None,
-                    pace: PaceConfig::Fast,
-                }),
-                ..SourceConfig::default()
-            }
-        } else {
-            SourceConfig {
-                video: Some(VideoConfig {
-                    path,
-                    looping: false,
-                    pace: PaceConfig::Fast,
-                    decoder: DecoderConfig::Auto,
-                    ffmpeg_args: Vec::new(),
-                }),
-                ..SourceConfig::default()
-            }
-        },
-    )
-}
-
-fn has_picture_ending(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| {
-        ["jpg", "jpeg", "png", "bmp", "webp"]
-            .iter()
-            .any(|known| ending.eq_ignore_ascii_case(known))
+    let is_image =
+        is_dir || !is_url(&path) && has_image_extension(&path) || has_image_signature(&path);
+    Ok(SourceConfig {
+        images: is_image.then(|| ImagesConfig::new(input)),
+        video: (!is_image).then(|| VideoConfig::new(input)),
+        ..SourceConfig::default()
     })
 }
 
-fn begins_like_picture(path: &Path) -> bool {
-    // As much as the longest signature of a picture needs; a pipe must not lose it.
+fn has_image_extension(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| {
+        ["jpg", "jpeg", "png", "bmp", "webp"]
+            .iter()
+            .any(|known| extension.eq_ignore_ascii_case(known))
+    })
+}
+
+fn has_image_signature(path: &Path) -> bool {
+    // The longest signature of an image format is shorter; a pipe must not be read.
     let mut head = Vec::new();
     let is_file = path.is_file();
     is_file

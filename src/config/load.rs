@@ -1,179 +1,128 @@
-//! Loads a pipeline with all that it names, and finds every fault before anything runs.
+//! Loads a pipeline with its model card, and finds all errors before anything runs.
 //!
-//! The command line changes the description before its files are looked for: a clip that `--input`
+//! The command line changes the pipeline before files are looked for: a source that `--input`
 //! replaces need not exist.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use sha2::{Digest, Sha256};
+use std::path::Path;
 
 use super::arguments::RunArguments;
-use super::card::{CardConfig, ResizeConfig};
-use super::fault::{ConfigFaults, Fault, why};
-use super::named::{Validator, keys};
-use super::overrides::Override;
-use super::secret::is_url;
-use super::spec::{PipelineConfig, TelemetryConfig};
-use super::streams::check_together;
-use super::yaml::Document;
+use super::diagnostic::ConfigError;
+use super::document::{Document, Override, key_path};
+use super::environment::is_url;
+use super::load_card::{load_card, load_card_only, with_options};
+use super::loaded::LoadedPipeline;
+use super::schema::PipelineConfig;
+use super::validate::{Validator, typed, validate_streams};
 
-/// A pipeline and its model card, both without fault. Paths are joined to their files' folders.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LoadedPipeline {
-    /// Name of the stream.
-    pub stream: String,
-    /// What the YAML says of it.
-    pub config: PipelineConfig,
-    /// The model's card.
-    pub card: CardConfig,
-    /// The ONNX file's own fingerprint.
-    pub model_sha256: String,
-    /// Which of the sinks all streams of the file share.
-    pub shared: Vec<bool>,
-}
-
-impl LoadedPipeline {
-    /// Fingerprint of all that bears on what is seen: source, model and what to look for. How much
-    /// of the machine is used, and where results go, are left out, so that runs compare.
-    pub fn sha256(&self) -> String {
-        let mut source = self.config.source.clone();
-        for path in [
-            source.video.as_mut().map(|v| &mut v.path),
-            source.images.as_mut().map(|i| &mut i.path),
-        ]
-        .into_iter()
-        .flatten()
-        {
-            *path = path.file_name().map(PathBuf::from).unwrap_or_default();
-        }
-        if let Some(rtsp) = &mut source.rtsp {
-            // A password is nobody's business, not even as a fingerprint.
-            rtsp.url = rtsp.url.rsplit('@').next().unwrap_or_default().to_owned();
-        }
-        let telemetry = self.config.telemetry.as_ref();
-        let telemetry = telemetry.map(|telemetry| TelemetryConfig {
-            srt: None,
-            ..telemetry.clone()
-        });
-        let seen = serde_json::json!({
-            "source": source,
-            "telemetry": telemetry,
-            "detect": self.config.detect,
-            "segment": self.config.segment,
-            "gating": self.config.gating,
-            "zones": self.config.zones,
-            "card": self.card.name,
-            "input": [self.card.input.width_px, self.card.input.height_px],
-            "model_sha256": self.model_sha256,
-        });
-        hex(&Sha256::digest(seen.to_string()))
-    }
-
-    /// Fingerprint of what is made of detections, where they are tracked.
-    pub fn analysis_sha256(&self) -> Option<String> {
-        let spec = &self.config;
-        let track = spec.track.as_ref()?;
-        let made = serde_json::json!({
-            "detect": spec.detect, "track": track, "zones": spec.zones, "lines": spec.lines,
-        });
-        Some(hex(&Sha256::digest(made.to_string())))
-    }
-}
-
-/// Loads the pipeline `file` under `overrides`, its card, and checks that what they name exists.
+/// Loads the pipeline `file` under `overrides`, with its card.
 ///
 /// # Errors
-/// All faults that were found; a file with several streams is one.
-pub fn load(file: &Path, overrides: &[Override]) -> Result<LoadedPipeline, ConfigFaults> {
+/// All errors that were found; a file with several streams is one.
+pub fn load(file: &Path, overrides: &[Override]) -> Result<LoadedPipeline, ConfigError> {
     only_one(file, load_all(file, overrides, &RunArguments::default())?)
 }
 
-/// Loads the streams of the pipeline `file`, changed by what a run was asked for.
+/// Loads the streams of the pipeline `file`, under the command line's arguments. A key under a
+/// deprecated name is warned of in the log.
 ///
 /// # Errors
-/// All faults that were found.
+/// All errors that were found.
 pub fn load_all(
     file: &Path,
     overrides: &[Override],
     arguments: &RunArguments,
-) -> Result<Vec<LoadedPipeline>, ConfigFaults> {
-    load_with(file, overrides, arguments, true)
+) -> Result<Vec<LoadedPipeline>, ConfigError> {
+    load_streams(file, overrides, arguments, Purpose::Run)
 }
 
-/// Loads the pipeline `file` under `overrides` for its labels and what is made of detections:
-/// neither its sources and sinks nor its network need to be there.
+/// Loads the pipeline `file` under `overrides` for its labels and its analysis: neither its sources
+/// and sinks nor its ONNX file need to exist.
 ///
 /// # Errors
-/// All faults that were found; a file with several streams is one.
+/// All errors that were found; a file with several streams is one.
 pub fn load_for_analysis(
     file: &Path,
     overrides: &[Override],
-) -> Result<LoadedPipeline, ConfigFaults> {
-    only_one(
-        file,
-        load_with(file, overrides, &RunArguments::default(), false)?,
-    )
+) -> Result<LoadedPipeline, ConfigError> {
+    let arguments = RunArguments::default();
+    let streams = load_streams(file, overrides, &arguments, Purpose::Analysis)?;
+    only_one(file, streams)
 }
 
-fn only_one(file: &Path, mut configs: Vec<LoadedPipeline>) -> Result<LoadedPipeline, ConfigFaults> {
-    match (configs.pop(), configs.is_empty()) {
-        (Some(config), true) => Ok(config),
-        _ => Err(ConfigFaults::of_file(
+/// What a pipeline is loaded for.
+#[derive(Clone, Copy, PartialEq)]
+enum Purpose {
+    Run,
+    Analysis,
+}
+
+fn only_one(
+    file: &Path,
+    mut pipelines: Vec<LoadedPipeline>,
+) -> Result<LoadedPipeline, ConfigError> {
+    match (pipelines.pop(), pipelines.is_empty()) {
+        (Some(pipeline), true) => Ok(pipeline),
+        _ => Err(ConfigError::in_file(
             file,
-            "has several streams; expected one",
+            "expected one stream; the file has several streams",
         )),
     }
 }
 
-fn load_with(
+fn load_streams(
     file: &Path,
     overrides: &[Override],
     arguments: &RunArguments,
-    runs: bool,
-) -> Result<Vec<LoadedPipeline>, ConfigFaults> {
-    let documents = Document::read(file, overrides)?.split()?;
-    let (mut configs, mut faults) = (Vec::new(), Vec::new());
+    purpose: Purpose,
+) -> Result<Vec<LoadedPipeline>, ConfigError> {
+    let document = Document::read_pipeline(file, overrides)?;
+    // One line is enough to look for the others.
+    if let Some(warning) = document.warnings.first() {
+        tracing::warn!("{warning}");
+    }
+    let documents = document.split()?;
+    let (mut pipelines, mut errors) = (Vec::new(), Vec::new());
     for document in &documents {
-        match load_stream(file, document, arguments, runs) {
-            Ok(config) => configs.push(config),
-            // What streams share is wrong in each of them.
-            Err(ConfigFaults(of_stream)) => {
-                faults.extend(
-                    of_stream
-                        .into_iter()
-                        .filter(|f| !faults.contains(f))
-                        .collect::<Vec<_>>(),
-                );
+        match load_stream(file, document, arguments, purpose) {
+            Ok(pipeline) => pipelines.push(pipeline),
+            Err(ConfigError(of_stream)) => {
+                for error in of_stream {
+                    // An error of what streams share is found in each of them.
+                    if !errors.contains(&error) {
+                        errors.push(error);
+                    }
+                }
             }
         }
     }
-    if faults.is_empty() && documents.iter().any(|d| d.shared_sinks().is_some()) {
-        check_together(&documents, &configs, &mut faults);
-        faults.dedup();
+    if errors.is_empty() && documents.iter().any(|d| d.shared_sinks().is_some()) {
+        validate_streams(&documents, &pipelines, &mut errors);
+        errors.dedup();
     }
-    if faults.is_empty() {
-        Ok(configs)
+    if errors.is_empty() {
+        Ok(pipelines)
     } else {
-        Err(ConfigFaults::in_order(faults))
+        Err(ConfigError::sorted(errors))
     }
 }
 
-/// Loads one stream.
 fn load_stream(
     file: &Path,
     document: &Document<'_>,
     arguments: &RunArguments,
-    runs: bool,
-) -> Result<LoadedPipeline, ConfigFaults> {
-    let mut spec: PipelineConfig = document.parse()?;
-    join_paths(&mut spec, file.parent().unwrap_or(Path::new("")));
+    purpose: Purpose,
+) -> Result<LoadedPipeline, ConfigError> {
+    let (mut config, mut given) = typed::<PipelineConfig>(document)?;
+    join_paths(&mut config, file.parent().unwrap_or(Path::new("")));
     let shared_sinks = document.shared_sinks();
-    if shared_sinks.is_some() && arguments.input.is_some() {
-        let what = "which of the streams? Give --set streams.0.source=...";
-        return Err(ConfigFaults::of_argument("--input", what));
+    if arguments.input.is_some() {
+        if shared_sinks.is_some() {
+            let message = "the pipeline has several streams; use --set streams.0.source=...";
+            return Err(ConfigError::in_argument("--input", message));
+        }
+        given["source"].take();
     }
-    let origins = arguments.apply(&mut spec)?;
+    let origins = arguments.apply(&mut config)?;
     let shared = origins
         .iter()
         .map(|origin| match (origin, shared_sinks) {
@@ -181,213 +130,64 @@ fn load_stream(
             (Err(_), _) | (_, None) => true,
         })
         .collect();
-    let mut named = Validator::new(document, &spec, origins);
-    named.check_zones();
-    named.check_lines();
-    if runs {
-        named.check_sources();
-        named.check_telemetry();
-        named.check_gating();
-        named.check_order();
-        named.check_sinks();
-        named.check_mot();
-        named.check_web();
-        named.check_servers();
+    let mut validator = Validator::new(document, &config, &given, &origins);
+    validator.validate_zones();
+    validator.validate_lines();
+    if purpose == Purpose::Run {
+        validator.validate_sources();
+        validator.validate_telemetry();
+        validator.validate_gating();
+        validator.validate_workers();
+        validator.validate_sinks();
+        validator.validate_mot();
+        validator.validate_web();
+        validator.validate_servers();
     }
-    let card = if runs {
-        load_card(&spec.model.card).and_then(|card| variant(document, &spec, card))
-    } else {
-        load_card_alone(&spec.model.card).map(|card| (card, String::new()))
+    let model = &config.model;
+    let card = match purpose {
+        Purpose::Run => {
+            load_card(&model.card).and_then(|card| with_options(document, model, card))
+        }
+        Purpose::Analysis => load_card_only(&model.card).map(|card| (card, String::new())),
     };
     let card = match card {
         Ok((card, model_sha256)) => {
-            named.check_labels(&card);
-            named.check_head(&card);
-            if runs {
-                named.check_overwriting(&[file, &spec.model.card, &card.file]);
+            validator.validate_labels(&card);
+            validator.validate_head(&card);
+            if purpose == Purpose::Run {
+                validator.validate_inputs_are_kept(&[file, &model.card, &card.file]);
             }
             Some((card, model_sha256))
         }
-        Err(ConfigFaults(of_card)) if !spec.model.card.is_file() => {
-            let why = of_card.first().map(|f| f.what.clone()).unwrap_or_default();
-            let what = format!("{}: {why}", spec.model.card.display());
-            let fault = document.fault_at_value(&keys(&["model"]), what);
-            named.faults.push(fault);
+        Err(ConfigError(of_card)) if !model.card.is_file() => {
+            let reason = of_card.first().map(|e| e.message.clone());
+            let message = format!("{}: {}", model.card.display(), reason.unwrap_or_default());
+            let error = document.error_at_value(&key_path!["model"], message);
+            validator.errors.push(error);
             None
         }
-        Err(ConfigFaults(of_card)) => {
-            named.faults.extend(of_card);
+        Err(ConfigError(of_card)) => {
+            validator.errors.extend(of_card);
             None
         }
     };
-    let faults = named.faults;
+    let errors = validator.errors;
     match card {
-        Some((card, model_sha256)) if faults.is_empty() => Ok(LoadedPipeline {
-            stream: spec.stream.clone().unwrap_or_else(|| stem(file)),
-            config: spec,
+        Some((card, model_sha256)) if errors.is_empty() => Ok(LoadedPipeline {
+            stream: config.stream.clone().unwrap_or_else(|| stem(file)),
+            config,
             card,
             model_sha256,
             shared,
+            given,
         }),
-        _ => Err(ConfigFaults::in_order(faults)),
+        _ => Err(ConfigError::sorted(errors)),
     }
 }
 
-/// The card that the pipeline's choices lead to: another output stride, another input size.
-fn variant(
-    document: &Document<'_>,
-    spec: &PipelineConfig,
-    (mut card, mut sha256): (CardConfig, String),
-) -> Result<(CardConfig, String), ConfigFaults> {
-    let model = &spec.model;
-    let fault = |key: &str, what: String| {
-        Err(ConfigFaults(vec![
-            document.fault_at_value(&keys(&["model", key]), what),
-        ]))
-    };
-    let Some(head) = card.head.deeplab.clone() else {
-        let given = [
-            ("input_px", model.input_px),
-            ("output_stride", model.output_stride),
-        ];
-        return match given.iter().find(|(_, value)| value.is_some()) {
-            Some((key, _)) => fault(key, format!("{} runs as it is only", card.name)),
-            None => Ok((card, sha256)),
-        };
-    };
-    if let Some(wanted) = model.output_stride.filter(|s| *s != head.output_stride) {
-        let folder = model.card.parent().unwrap_or(Path::new(""));
-        let siblings = head.siblings.iter();
-        let siblings: Vec<_> = siblings
-            .map(|sibling| load_card(&folder.join(sibling)))
-            .collect::<Result<_, _>>()?;
-        let stride = |card: &CardConfig| card.head.deeplab.as_ref().map(|head| head.output_stride);
-        let mut strides = vec![head.output_stride];
-        strides.extend(siblings.iter().filter_map(|(card, _)| stride(card)));
-        let found = siblings
-            .into_iter()
-            .find(|(card, _)| stride(card) == Some(wanted));
-        let Some(found) = found else {
-            let strides: Vec<_> = strides.iter().map(u32::to_string).collect();
-            let what = format!("got {wanted}; the model has {}", strides.join(", "));
-            return fault("output_stride", what);
-        };
-        (card, sha256) = found;
-    }
-    if let Some(px) = model.input_px {
-        (card.input.width_px, card.input.height_px) = (px, px);
-    }
-    Ok((card, sha256))
-}
-
-/// Loads a model card and the fingerprint of its ONNX file.
-///
-/// # Errors
-/// All faults of the card; a file that is missing or has another fingerprint.
-pub fn load_card(file: &Path) -> Result<(CardConfig, String), ConfigFaults> {
-    let document = Document::read(file, &[])?;
-    let (card, mut faults) = parse_card(file, &document)?;
-    let mut fault = |path: &[&str], what: String| {
-        faults.push(document.fault_at_value(&keys(path), what));
-    };
-    let sha256 = match fs::read(&card.file) {
-        Err(e) => {
-            fault(
-                &["file"],
-                format!("cannot read {}: {}", card.file.display(), why(&e)),
-            );
-            String::new()
-        }
-        Ok(bytes) => {
-            let got = hex(&Sha256::digest(&bytes));
-            if card
-                .sha256
-                .as_ref()
-                .is_some_and(|expected| *expected != got)
-            {
-                fault(
-                    &["sha256"],
-                    format!("{} has the sha256 {got}", card.file.display()),
-                );
-            }
-            got
-        }
-    };
-    if faults.is_empty() {
-        Ok((card, sha256))
-    } else {
-        Err(ConfigFaults::in_order(faults))
-    }
-}
-
-/// Loads a model card without looking at its ONNX file.
-fn load_card_alone(file: &Path) -> Result<CardConfig, ConfigFaults> {
-    let document = Document::read(file, &[])?;
-    let (card, faults) = parse_card(file, &document)?;
-    if faults.is_empty() {
-        Ok(card)
-    } else {
-        Err(ConfigFaults::in_order(faults))
-    }
-}
-
-/// A card and the faults of what it says by itself.
-fn parse_card(
-    file: &Path,
-    document: &Document<'_>,
-) -> Result<(CardConfig, Vec<Fault>), ConfigFaults> {
-    let mut card: CardConfig = document.parse()?;
-    card.file = file.parent().unwrap_or(Path::new("")).join(&card.file);
-    let mut faults = Vec::new();
-    let mut fault = |path: &[&str], what: String| {
-        faults.push(document.fault_at_value(&keys(path), what));
-    };
-    if let Some(ssd) = &card.head.ssd {
-        let (maps, scales) = (ssd.anchors.feature_maps.len(), ssd.anchors.scales.len());
-        if maps != scales {
-            fault(
-                &["head", "ssd", "anchors", "scales"],
-                format!("{scales} scales for {maps} feature maps; expected one for each"),
-            );
-        }
-    }
-    if card.input.std.contains(&0.0) {
-        fault(&["input", "std"], "a divisor is 0".to_owned());
-    }
-    if card.input.resize != ResizeConfig::Letterbox {
-        for (key, given) in [
-            ("pad_value", card.input.pad_value.is_some()),
-            ("anchor", card.input.anchor.is_some()),
-        ] {
-            if given {
-                fault(
-                    &["input", key],
-                    "has a meaning only with `resize: letterbox`".to_owned(),
-                );
-            }
-        }
-    }
-    let has_background = card.head.ssd.as_ref().is_some_and(|ssd| ssd.background);
-    for (i, label) in card.labels.iter().enumerate() {
-        let (index, before) = (i.to_string(), &card.labels[..i]);
-        if before.iter().any(|other| other.id == label.id) {
-            let what = format!("another label has the id {}", label.id);
-            fault(&["labels", &index, "id"], what);
-        }
-        if before.iter().any(|other| other.name == label.name) {
-            let what = format!("another label has the name {:?}", label.name);
-            fault(&["labels", &index, "name"], what);
-        }
-        if has_background && label.id == 0 {
-            let what = "channel 0 is the background; expected ids from 1";
-            fault(&["labels", &index, "id"], what.to_owned());
-        }
-    }
-    Ok((card, faults))
-}
-
-fn join_paths(spec: &mut PipelineConfig, base: &Path) {
-    let sources = [Some(&mut spec.source), spec.fallback.as_mut()];
+/// Joins the paths of a pipeline to `base`, the directory of its file.
+fn join_paths(config: &mut PipelineConfig, base: &Path) {
+    let sources = [Some(&mut config.source), config.fallback.as_mut()];
     for source in sources.into_iter().flatten() {
         if let Some(video) = &mut source.video
             && video.path != Path::new("-")
@@ -399,11 +199,11 @@ fn join_paths(spec: &mut PipelineConfig, base: &Path) {
             images.path = base.join(&images.path);
         }
     }
-    if let Some(srt) = spec.telemetry.as_mut().and_then(|t| t.srt.as_mut()) {
+    if let Some(srt) = config.telemetry.as_mut().and_then(|t| t.srt.as_mut()) {
         *srt = base.join(&*srt);
     }
-    spec.model.card = base.join(&spec.model.card);
-    for sink in &mut spec.sinks {
+    config.model.card = base.join(&config.model.card);
+    for sink in &mut config.sinks {
         let paths = [
             sink.jsonl.as_mut().map(|s| &mut s.path),
             sink.coco.as_mut().map(|s| &mut s.path),
@@ -425,8 +225,4 @@ fn join_paths(spec: &mut PipelineConfig, base: &Path) {
 fn stem(file: &Path) -> String {
     file.file_stem()
         .map_or_else(|| "stream".to_owned(), |s| s.to_string_lossy().into_owned())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

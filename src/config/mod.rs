@@ -1,46 +1,42 @@
-//! The pipeline's YAML and the model's card: load, check all of it, describe it.
+//! Pipelines and model cards in YAML: loading, validation, JSON Schema and reference.
 //!
-//! The types in the `spec` files and `card` are one to one with the YAML, and their JSON Schema is derived
-//! from them; the same schema that `mobilens schema` prints is what a file is checked against, so
-//! that all faults are found at once, each with its line and column. What a schema cannot say
-//! (does the file exist, has the model such a label) is checked in `named`.
+//! [`schema`] holds the blocks of the YAML as types, with each key's default and description. A file
+//! is parsed once into a [`document`] tree in which every key and value has its line and column;
+//! `--set` and `streams:` change and divide that tree. [`validate`] checks it against the JSON
+//! Schema that `mobilens schema` prints, then what a schema cannot express, and collects all errors.
+//! [`load()`] puts these together.
 
 mod arguments;
-mod card;
-mod check;
-mod fault;
+mod diagnostic;
+mod document;
+mod effective;
+mod environment;
 mod load;
-mod locate;
-mod named;
-mod named_sinks;
-mod overrides;
-mod secret;
-mod spec;
-mod spec_analysis;
-mod spec_sinks;
-mod streams;
-mod values;
-mod yaml;
+mod load_card;
+mod loaded;
+mod masked;
+mod reference;
+mod schema;
+mod validate;
 
 pub use arguments::{JsonFormat, RunArguments, ensure_json};
-pub use card::{
-    ActivationConfig, AnchorsConfig, BoxCodingConfig, CardConfig, ChannelOrder, DeeplabHeadConfig,
-    HeadConfig, InputConfig, LabelConfig, LetterboxAnchor, ResizeConfig, SsdHeadConfig,
+pub use diagnostic::{ConfigError, Diagnostic, Location};
+pub use document::Override;
+pub use effective::effective_yaml;
+pub use environment::{expand_env, is_url, server_url};
+pub use load::{load, load_all, load_for_analysis};
+pub use load_card::load_card;
+pub use loaded::LoadedPipeline;
+pub use reference::markdown_reference;
+pub use schema::{
+    ActivationConfig, AnchorConfig, AnchorsConfig, AreaConfig, AreaRuleConfig, BoxCodingConfig,
+    CameraConfig, CardConfig, ChannelOrder, ClassConfig, ClipsConfig, CocoConfig, ColourConfig,
+    DecoderConfig, DeeplabHeadConfig, DetectConfig, GatingConfig, HeadConfig, ImageFormat,
+    ImagesConfig, ImagesSinkConfig, InferenceConfig, InputConfig, IntervalConfig, JsonlConfig,
+    LabelConfig, LetterboxAnchorConfig, LineConfig, MasksSinkConfig, ModelConfig, MotConfig,
+    MotionGateConfig, MqttConfig, MqttFramesConfig, OverlayConfig, PaceConfig, PipelineConfig,
+    ReconnectConfig, RecordedPicture, RegionTrigger, RegionsConfig, ResizeConfig, RtspConfig,
+    RtspTransport, SafeGroundConfig, SegmentConfig, SinkConfig, SourceConfig, SsdHeadConfig,
+    TelemetryConfig, TilesConfig, TrackConfig, VideoConfig, VideoSinkConfig, WebConfig,
+    WebhookConfig, WindowConfig, ZoneConfig, pipeline_schema, schema_of,
 };
-pub use fault::{ConfigFaults, Fault, Place};
-pub use load::{LoadedPipeline, load, load_all, load_card, load_for_analysis};
-pub use named_sinks::server_url;
-pub use overrides::Override;
-pub use secret::{expand_env, is_url};
-pub use spec::{
-    AnchorConfig, AreaConfig, AreaRuleConfig, CameraConfig, ClassConfig, ClipsConfig, CocoConfig,
-    ColourConfig, DecoderConfig, DetectConfig, GatingConfig, ImagesConfig, ImagesSinkConfig,
-    InferenceConfig, IntervalConfig, JsonlConfig, LineConfig, MasksSinkConfig, ModelConfig,
-    MotConfig, MotionGateConfig, MqttConfig, MqttFramesConfig, OverlayConfig, PaceConfig,
-    PictureFormat, PipelineConfig, ReconnectConfig, RecordedPicture, RegionsConfig, RegionsOn,
-    RtspConfig, RtspTransport, SafeGroundConfig, SegmentConfig, SinkConfig, SourceConfig,
-    TelemetryConfig, TilesConfig, TrackConfig, VideoConfig, VideoSinkConfig, WEB_BIND, WebConfig,
-    WebhookConfig, WindowConfig, ZoneConfig,
-};
-pub use streams::pipeline_schema;
-pub use yaml::schema_of;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mobilens::capture::{CaptureError, Captured, ImagesSource, Source};
-use mobilens::config::ConfigFaults;
+use mobilens::config::ConfigError;
 use mobilens::eval::EvalError;
 use mobilens::flow::StopSignal;
 use mobilens::frame::{FrameMeta, InferencePlan, Packet};
@@ -26,7 +26,7 @@ use super::{DONE, FAILED, USAGE, say};
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
-    Config(#[from] ConfigFaults),
+    Config(#[from] ConfigError),
     #[error(transparent)]
     Model(#[from] ModelError),
     #[error(transparent)]

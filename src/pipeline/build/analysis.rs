@@ -7,16 +7,8 @@ use crate::config::{AnchorConfig, LoadedPipeline};
 use crate::postprocess::Labels;
 use crate::track::{Tracker, TrackerParams};
 
-use super::defaults::{SCORE_LOW, SCORE_THRESHOLD};
 use super::zones::polygon;
 use crate::pipeline::stages::analyze::{Analyzer, ClassFilter, CountedLine, MonitoredZone};
-
-/// Defaults of the pipeline's keys.
-const MATCH_IOU: f64 = 0.2;
-const CONFIRM_FRAMES: u32 = 3;
-const MEMORY_MS: u64 = 1500;
-const LEAVE_MS: u64 = 500;
-const HYSTERESIS: f64 = 0.2;
 
 /// For a pipeline that has no fault.
 pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
@@ -31,7 +23,7 @@ pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
             continue;
         }
         let ms = |ms: Option<u64>| ms.map(|ms| ms as f64);
-        let leave_ms = zone.leave_ms.unwrap_or(LEAVE_MS) as f64;
+        let leave_ms = zone.leave_ms as f64;
         zones.push(MonitoredZone {
             name: name.clone(),
             polygon,
@@ -46,15 +38,15 @@ pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
         to: line.to.map(f64::from),
         classes: line.classes.clone(),
         anchor: anchor_point(line.anchor),
-        hysteresis: line.hysteresis.unwrap_or(HYSTERESIS),
+        hysteresis: line.hysteresis,
         counter: None,
     });
     let tracker = spec.track.as_ref().map(|track| {
         Tracker::new(TrackerParams {
-            score_low: track.score_low.unwrap_or(SCORE_LOW),
-            match_iou: track.match_iou.unwrap_or(MATCH_IOU),
-            confirm_frames: track.confirm_frames.unwrap_or(CONFIRM_FRAMES),
-            memory_ms: track.memory_ms.unwrap_or(MEMORY_MS) as f64,
+            score_low: track.score_low,
+            match_iou: track.match_iou,
+            confirm_frames: track.confirm_frames,
+            memory_ms: track.memory_ms as f64,
         })
     });
     let classes = spec.detect.classes.iter().map(|(label, class)| {
@@ -67,11 +59,7 @@ pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
     });
     Analyzer {
         labels: Arc::clone(labels),
-        score_threshold: spec
-            .detect
-            .score_threshold
-            .unwrap_or(SCORE_THRESHOLD)
-            .into(),
+        score_threshold: spec.detect.score_threshold.into(),
         classes: classes.collect(),
         ignored,
         tracker,

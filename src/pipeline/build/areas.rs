@@ -8,11 +8,6 @@ use crate::postprocess::Labels;
 
 use super::zones::polygon;
 
-/// How long an area must last to be an event, where the pipeline does not say.
-const HOLD: Duration = Duration::from_secs(1);
-/// How far back past its limit a share must go, where the pipeline does not say.
-const HYSTERESIS: f64 = 0.1;
-
 /// The rules of a pipeline that has no fault.
 pub fn area_rules(pipeline: &LoadedPipeline, labels: &Labels) -> Vec<AreaRule> {
     let rules = pipeline.config.segment.rules.iter();
@@ -48,7 +43,7 @@ fn area_rule(
             Some(zone) => Some((zone.clone(), polygon(pipeline, zone)?)),
             None => None,
         },
-        hold: spec.for_ms.map_or(HOLD, Duration::from_millis),
-        hysteresis: spec.hysteresis.unwrap_or(HYSTERESIS),
+        hold: Duration::from_millis(spec.for_ms),
+        hysteresis: spec.hysteresis,
     })
 }

@@ -8,7 +8,6 @@ use crate::pipeline::stages::detect::DetectorModel;
 use crate::postprocess::{Activation, AnchorParams, BoxCoding, SsdDecoder, SsdParams, WantedClass};
 use mobilens_nn::{KeptClasses, Network, PrunedClasses};
 
-use super::defaults::{SCORE_LOW, SCORE_THRESHOLD};
 use super::preprocess::preprocess_params;
 
 /// Holds the network that `pipeline` names against its card.
@@ -101,12 +100,10 @@ pub fn classes_to_keep(card: &CardConfig, is_wanted: &dyn Fn(&str) -> bool) -> O
     })
 }
 
-/// Tracking wants to know of detections that are too faint by themselves.
+/// Tracking also uses detections below the score threshold.
 fn score_floor(spec: &PipelineConfig) -> f32 {
     let track = spec.track.as_ref();
-    track.map_or(f32::INFINITY, |track| {
-        track.score_low.unwrap_or(SCORE_LOW) as f32
-    })
+    track.map_or(f32::INFINITY, |track| track.score_low as f32)
 }
 
 /// What to look for, and how to find it in the heads.
@@ -118,14 +115,12 @@ fn ssd_params(
     channels: usize,
     pruned: Option<&PrunedClasses>,
 ) -> SsdParams {
-    let threshold = detect.score_threshold.unwrap_or(SCORE_THRESHOLD);
     let classes = card
         .labels
         .iter()
         .filter(|label| !(head.background && label.id == 0))
         .filter_map(|label| {
-            let class = detect.classes.get(&label.name);
-            if class.is_none() && !detect.classes.is_empty() {
+            if !detect.is_wanted(&label.name) {
                 return None;
             }
             let class_id = label.id as usize;
@@ -136,10 +131,7 @@ fn ssd_params(
             Some(WantedClass {
                 channel,
                 category_id: label.id,
-                score_threshold: class
-                    .and_then(|c| c.score_threshold)
-                    .unwrap_or(threshold)
-                    .min(floor),
+                score_threshold: detect.score_threshold_of(&label.name).min(floor),
             })
         })
         .collect();

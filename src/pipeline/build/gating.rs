@@ -1,6 +1,6 @@
 //! Gating: which frames and regions the network runs on, from the configuration.
 
-use crate::config::{GatingConfig, LoadedPipeline, RegionsOn};
+use crate::config::{GatingConfig, LoadedPipeline, RegionTrigger};
 use crate::gating::{
     Gating, GatingParams, InferenceInterval, MotionGate, RegionParams, TileParams,
 };
@@ -14,7 +14,7 @@ pub fn is_gated(pipeline: &LoadedPipeline) -> bool {
 pub fn compares_pictures(pipeline: &LoadedPipeline) -> bool {
     let gating = &pipeline.config.gating;
     let regions = gating.regions.as_ref();
-    gating.motion_gate.is_some() || regions.is_some_and(|r| r.on == RegionsOn::Motion)
+    gating.motion_gate.is_some() || regions.is_some_and(|r| r.on == RegionTrigger::Motion)
 }
 
 /// What decides where to look, if there is something to decide, or cuts and the camera's motion are
@@ -24,11 +24,10 @@ pub fn gating(pipeline: &LoadedPipeline, drops: bool) -> Option<Gating> {
     if !is_gated(pipeline) && pipeline.config.track.is_none() {
         return None;
     }
-    let ms = |ms: Option<u64>, default: u64| ms.unwrap_or(default) as f64;
     let gate = spec.motion_gate.as_ref().map(|gate| MotionGate {
-        share: gate.share.unwrap_or(0.002),
-        force_ms: ms(gate.force_ms, 5000),
-        after_ms: ms(gate.after_ms, 0),
+        share: gate.share,
+        force_ms: gate.force_ms as f64,
+        after_ms: gate.after_ms as f64,
     });
     let every = spec.interval.as_ref().and_then(|interval| {
         let governed = interval
@@ -41,18 +40,18 @@ pub fn gating(pipeline: &LoadedPipeline, drops: bool) -> Option<Gating> {
     });
     let input = &pipeline.card.input;
     let regions = spec.regions.as_ref().map(|regions| RegionParams {
-        on_tracks: regions.on == RegionsOn::Tracks,
-        most: regions.max.unwrap_or(4) as usize,
+        on_tracks: regions.on == RegionTrigger::Tracks,
+        most: regions.max as usize,
         side_px: input.width_px.max(input.height_px) as f32,
-        whole_ms: ms(regions.whole_ms, 1000),
+        whole_ms: regions.whole_ms as f64,
     });
     let tiles = spec.tiles.as_ref().map(|tiles| TileParams {
-        columns: tiles.columns.unwrap_or(2),
-        rows: tiles.rows.unwrap_or(2),
-        overlap: tiles.overlap.unwrap_or(0.2),
+        columns: tiles.columns,
+        rows: tiles.rows,
+        overlap: tiles.overlap,
         at_once: tiles.at_once.map(|n| n as usize),
         budget_ms: tiles.budget_ms,
-        whole: tiles.whole.unwrap_or(true),
+        whole: tiles.whole,
     });
     let camera = pipeline
         .config

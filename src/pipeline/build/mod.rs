@@ -2,7 +2,6 @@
 
 mod analysis;
 mod areas;
-mod defaults;
 mod detector;
 mod gating;
 mod model;

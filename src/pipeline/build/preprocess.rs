@@ -1,10 +1,7 @@
 //! What every kind of model shares: how a picture is fitted, and what may be wrong with a card.
 
-use crate::config::{CardConfig, ChannelOrder, LetterboxAnchor as AnchorSetting, ResizeConfig};
+use crate::config::{CardConfig, ChannelOrder, LetterboxAnchorConfig, ResizeConfig};
 use mobilens_image::{LetterboxAnchor, PreprocessParams, Resize};
-
-/// Grey around a letterboxed picture, where the card does not say.
-const PAD_VALUE: f32 = 127.5;
 
 /// What the network wants to be fed.
 pub fn preprocess_params(card: &CardConfig) -> PreprocessParams {
@@ -18,10 +15,10 @@ pub fn preprocess_params(card: &CardConfig) -> PreprocessParams {
         resize: match input.resize {
             ResizeConfig::Stretch => Resize::Stretch,
             ResizeConfig::Letterbox => Resize::Letterbox {
-                pad_value: input.pad_value.unwrap_or(PAD_VALUE),
-                anchor: match input.anchor.unwrap_or_default() {
-                    AnchorSetting::TopLeft => LetterboxAnchor::TopLeft,
-                    AnchorSetting::Center => LetterboxAnchor::Center,
+                pad_value: input.letterbox_pad_value(),
+                anchor: match input.letterbox_anchor() {
+                    LetterboxAnchorConfig::TopLeft => LetterboxAnchor::TopLeft,
+                    LetterboxAnchorConfig::Center => LetterboxAnchor::Center,
                 },
             },
         },

@@ -86,12 +86,12 @@ fn safe_ground(pipeline: &LoadedPipeline, card: &CardConfig) -> Option<SafeGroun
     let labels = card.labels.iter();
     let avoided = labels.filter(|label| spec.avoid.contains(&label.name));
     let mut avoided: Vec<u8> = avoided.filter_map(|l| u8::try_from(l.id).ok()).collect();
-    if spec.avoid_unknown.unwrap_or(true) {
+    if spec.avoid_unknown {
         avoided.push(UNKNOWN);
     }
     Some(SafeGroundParams {
         avoided,
-        margin_px: spec.margin_px.unwrap_or(0.0),
+        margin_px: spec.margin_px,
         zone: spec.zone.as_ref().and_then(|zone| polygon(pipeline, zone)),
     })
 }

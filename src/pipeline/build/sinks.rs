@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::gating::compares_pictures;
 use super::overlay::overlay_style;
 use crate::config::{
-    LoadedPipeline, MqttConfig, MqttFramesConfig, PictureFormat, RecordedPicture, SinkConfig,
-    WEB_BIND, WebConfig, WebhookConfig, expand_env, server_url,
+    ImageFormat, LoadedPipeline, MqttConfig, MqttFramesConfig, RecordedPicture, SinkConfig,
+    WebConfig, WebhookConfig, expand_env, server_url,
 };
 use crate::overlay::Overlay;
 use crate::pipeline::stages::encode::EncodeStage;
@@ -98,7 +98,7 @@ pub fn open_sinks(
                     views,
                     style: overlay_style(pipeline, labels),
                     labels: Arc::clone(labels),
-                    quality: web.quality.unwrap_or(80),
+                    quality: web.quality,
                 });
             }
         }
@@ -110,8 +110,7 @@ pub fn open_sinks(
                     MqttFramesConfig::All => MqttFrames::All,
                     MqttFramesConfig::None => MqttFrames::None,
                 };
-                let discovery = mqtt.discovery.as_deref().unwrap_or("homeassistant");
-                let discovery = Some(discovery).filter(|prefix| !prefix.is_empty());
+                let discovery = Some(mqtt.discovery.as_str()).filter(|prefix| !prefix.is_empty());
                 let (stream, moves) = (&pipeline.stream, compares_pictures(pipeline));
                 let sink = MqttSink::new(client, stream, frames, discovery, moves);
                 record("4-mqtt", Box::new(sink));
@@ -126,9 +125,9 @@ pub fn open_sinks(
         }
         if let Some(images) = &spec.images {
             let encoding = match images.format {
-                PictureFormat::Png => PictureEncoding::Png,
-                PictureFormat::Jpeg => PictureEncoding::Jpeg {
-                    quality: images.quality.unwrap_or(90),
+                ImageFormat::Png => PictureEncoding::Png,
+                ImageFormat::Jpeg => PictureEncoding::Jpeg {
+                    quality: images.jpeg_quality(),
                 },
             };
             sinks.images.push(ImagesSink::open(&images.dir, encoding)?);
@@ -148,8 +147,8 @@ fn recordings(
     labels: &Arc<Labels>,
 ) -> Result<Vec<EncodeStage>, SinkError> {
     let mut all: Vec<((RecordedPicture, u8), EncodeStage)> = Vec::new();
-    let mut with = |picture: RecordedPicture, qp: Option<u8>| {
-        let kind = (picture, qp.unwrap_or(30));
+    let mut with = |picture: RecordedPicture, qp: u8| {
+        let kind = (picture, qp);
         let known = all.iter().position(|(known, _)| *known == kind);
         known.unwrap_or_else(|| {
             let is_annotated = picture == RecordedPicture::Annotated;
@@ -183,23 +182,20 @@ fn recordings(
     for (at, video, clips) in wanted {
         let recording = &mut all[at].1.recording;
         if let Some(video) = video {
-            let (max_mb, max_days) = (
-                video.max_mb.unwrap_or(10_000),
-                video.max_days.unwrap_or(30.0),
-            );
-            let split_us = us(u64::from(video.split_s.unwrap_or(600)) * 1000);
-            let segments = Segments::open(retention(&video.dir, max_mb, max_days), split_us)?;
+            let retention = retention(&video.dir, video.max_mb, video.max_days);
+            let split_us = us(u64::from(video.split_s) * 1000);
+            let segments = Segments::open(retention, split_us)?;
             recording.segments.push(segments);
         }
         if let Some(clips) = clips {
-            let (max_mb, max_days) = (clips.max_mb.unwrap_or(2000), clips.max_days.unwrap_or(30.0));
+            let retention = retention(&clips.dir, clips.max_mb, clips.max_days);
             let rules = ClipRules {
                 kinds: clips.events.clone(),
-                before_us: us(clips.before_ms.unwrap_or(5000)),
-                after_us: us(clips.after_ms.unwrap_or(5000)),
-                longest_us: us(clips.longest_ms.unwrap_or(60_000)),
+                before_us: us(clips.before_ms),
+                after_us: us(clips.after_ms),
+                longest_us: us(clips.longest_ms),
             };
-            let clips = Clips::open(retention(&clips.dir, max_mb, max_days), rules)?;
+            let clips = Clips::open(retention, rules)?;
             recording.clips.push(clips);
         }
     }
@@ -207,9 +203,9 @@ fn recordings(
 }
 
 fn web_server(spec: &WebConfig) -> Result<WebServer, SinkError> {
-    let bind = spec.bind.as_deref().unwrap_or(WEB_BIND);
+    let bind = &spec.bind;
     let token = secret(spec.token.as_deref(), &format!("http://{bind}"))?;
-    WebServer::start(bind, token, spec.max_watchers.unwrap_or(64) as usize)
+    WebServer::start(bind, token, spec.max_watchers as usize)
 }
 
 fn mqtt_client(spec: &MqttConfig) -> Result<MqttClient, SinkError> {
@@ -222,8 +218,8 @@ fn mqtt_client(spec: &MqttConfig) -> Result<MqttClient, SinkError> {
     MqttClient::start(&MqttRequest {
         url,
         ca: ca.transpose()?,
-        topic: spec.topic.clone().unwrap_or_else(|| "mobilens".to_owned()),
-        buffer: spec.buffer.unwrap_or(1000) as usize,
+        topic: spec.topic.clone(),
+        buffer: spec.buffer as usize,
     })
 }
 
@@ -236,8 +232,8 @@ fn start_webhook(spec: &WebhookConfig) -> Result<Webhook, SinkError> {
     Webhook::start(WebhookRequest {
         url: url.map_err(|why| unrepresentable("webhook", why))?,
         headers: headers.collect::<Result<_, SinkError>>()?,
-        buffer: spec.buffer.unwrap_or(100) as usize,
-        attempts: spec.attempts.unwrap_or(8),
+        buffer: spec.buffer as usize,
+        attempts: spec.attempts,
     })
 }
 
@@ -251,5 +247,5 @@ fn unrepresentable(target: &str, why: String) -> SinkError {
 /// A secret of the sink `target`, as the environment has it.
 fn secret(text: Option<&str>, target: &str) -> Result<Option<String>, SinkError> {
     let expanded = text.map(expand_env).transpose();
-    expanded.map_err(|name| unrepresentable(target, format!("the environment has no {name}")))
+    expanded.map_err(|why| unrepresentable(target, why))
 }

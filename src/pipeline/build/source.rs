@@ -9,8 +9,8 @@ use std::time::Duration;
 use mobilens_video::y4m::Y4M_MAGIC;
 
 use crate::capture::{
-    AviSource, CameraReopener, CameraRequest, CaptureError, DEFAULT_IMAGES_FPS, FfmpegInput,
-    FfmpegSource, ImagesSource, Opener, Reconnecting, RtspRequest, RtspSource, Source, VideoSource,
+    AviSource, CameraReopener, CameraRequest, CaptureError, FfmpegInput, FfmpegSource,
+    ImagesSource, Opener, Reconnecting, RtspRequest, RtspSource, Source, VideoSource,
     Y4mSource, is_mjpeg_avi,
 };
 use crate::config::{
@@ -67,9 +67,8 @@ fn open(spec: &SourceConfig) -> Result<OpenSource, CaptureError> {
     let (source, pace, looping): (Box<dyn Source>, _, _) = match (&spec.video, &spec.images) {
         (Some(video), _) => (open_video(video)?, video.pace, video.looping),
         (None, Some(images)) => {
-            let fps = images.fps.unwrap_or(DEFAULT_IMAGES_FPS);
             (
-                Box::new(ImagesSource::open(&images.path, fps)?),
+                Box::new(ImagesSource::open(&images.path, images.fps)?),
                 images.pace,
                 images.looping,
             )
@@ -146,8 +145,8 @@ fn telemetry(spec: &PipelineConfig) -> Result<Option<TelemetryLog>, CaptureError
                     "{path} ends in the middle of entry {entry} (line {line}); the {whole} before are used"
                 );
             }
-            let offset = telemetry.and_then(|telemetry| telemetry.offset_ms);
-            Ok(Some(log.with_offset(offset.unwrap_or(0) as f64)))
+            let offset = telemetry.map(|telemetry| telemetry.offset_ms as f64);
+            Ok(Some(log.with_offset(offset.unwrap_or_default())))
         }
         Err(error) if named.is_some() => Err(CaptureError::Telemetry(error)),
         Err(error) => {
@@ -158,8 +157,8 @@ fn telemetry(spec: &PipelineConfig) -> Result<Option<TelemetryLog>, CaptureError
 }
 
 fn rtsp_request(spec: &RtspConfig) -> Result<RtspRequest, String> {
-    let url = expand_env(&spec.url).map_err(|name| format!("the environment has no {name}"))?;
-    let stall = Duration::from_millis(spec.stall_ms.unwrap_or(5000));
+    let url = expand_env(&spec.url)?;
+    let stall = Duration::from_millis(spec.stall_ms);
     RtspRequest::new(&url, spec.transport == RtspTransport::Udp, stall)
 }
 
@@ -171,8 +170,7 @@ fn open_video(video: &VideoConfig) -> Result<Box<dyn Source>, CaptureError> {
         why,
     };
     if is_url(path) {
-        let missing = |name| fault(Path::new("URL"), format!("the environment has no {name}"));
-        let url = expand_env(&path.to_string_lossy()).map_err(missing)?;
+        let url = expand_env(&path.to_string_lossy()).map_err(|why| fault(Path::new("URL"), why))?;
         let input = FfmpegInput::file(Path::new(&url), &video.ffmpeg_args);
         let input = input.map_err(|why| fault(Path::new("URL"), why))?;
         return Ok(Box::new(FfmpegSource::open(input)?));
@@ -217,15 +215,11 @@ fn begins_with(path: &Path, magic: &[u8]) -> bool {
 }
 
 fn camera_request(spec: &CameraConfig) -> CameraRequest {
-    let default = CameraRequest::default();
     CameraRequest {
-        device: match (&spec.device, spec.index) {
-            (Some(device), _) => device.clone(),
-            (None, index) => format!("/dev/video{}", index.unwrap_or(0)),
-        },
-        width_px: spec.width_px.unwrap_or(default.width_px),
-        height_px: spec.height_px.unwrap_or(default.height_px),
-        fps: spec.fps.unwrap_or(default.fps),
-        stall: spec.stall_ms.map_or(default.stall, Duration::from_millis),
+        device: spec.device_path(),
+        width_px: spec.width_px,
+        height_px: spec.height_px,
+        fps: spec.fps,
+        stall: Duration::from_millis(spec.stall_ms),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::analytics::AreaRules;
 use crate::capture::SourceInfo;
-use crate::config::{LoadedPipeline, RegionsOn, SinkConfig, WindowConfig, ensure_json};
+use crate::config::{LoadedPipeline, RegionTrigger, SinkConfig, WindowConfig, ensure_json};
 use crate::flow::StreamSlot;
 use crate::gating::Feedback;
 use crate::overlay::Overlay;
@@ -28,9 +28,6 @@ use super::model::Model;
 use super::overlay::overlay_style;
 use super::sinks::{SharedSinks, open_sinks};
 use super::source::open_source;
-
-/// A live frame that waited longer is dropped, where the pipeline does not say.
-const MAX_AGE: Duration = Duration::from_millis(500);
 
 /// Opens the source and the sinks that `loaded` names, and builds all that is between, and the
 /// window beside it. `slot` is this stream's, where several share the machine.
@@ -76,7 +73,7 @@ pub fn build_stream(
         workers,
         latency: latency.in_order(),
         slot,
-        max_age: max_age.map_or(MAX_AGE, Duration::from_millis),
+        max_age: Duration::from_millis(max_age),
         builder: RecordBuilder {
             labels: Arc::clone(&labels),
             detail: area_detail(&loaded),
@@ -103,8 +100,7 @@ fn open_window(pipeline: &mut LoadedPipeline) -> Option<Window> {
         .iter()
         .find_map(|s| s.window.clone())?;
     let title = spec.title.as_deref().unwrap_or(&pipeline.stream);
-    let (width, height) = (spec.width_px.unwrap_or(960), spec.height_px.unwrap_or(540));
-    match Window::open(title, width as usize, height as usize) {
+    match Window::open(title, spec.width_px as usize, spec.height_px as usize) {
         Ok(window) => Some(window),
         Err(error) => {
             tracing::warn!("{error}: going on headless, JSON lines go to standard output");
@@ -175,7 +171,7 @@ fn workers_and_threads(pipeline: &LoadedPipeline, live: bool, shares: bool) -> (
         .gating
         .regions
         .as_ref()
-        .is_some_and(|r| r.on == RegionsOn::Tracks);
+        .is_some_and(|r| r.on == RegionTrigger::Tracks);
     if pipeline.config.segment.smoothing.is_some() || waits {
         // What looks at frames one after another cannot be shared.
         return (1, inference.threads.unwrap_or(cores));

@@ -1,65 +1,56 @@
-//! Holds a tree of values against a JSON Schema and collects all faults.
+//! Validates values against a JSON Schema and collects all violations.
 //!
-//! Knows the part of JSON Schema that the types of this crate come to: `$ref`, nullable `anyOf`,
-//! `const` alternatives, types, ranges, lengths, patterns (with `x-expected` to put them in words),
+//! Supports the part of JSON Schema that the types of this crate lead to: `$ref`, nullable `anyOf`,
+//! `const` alternatives, types, ranges, lengths, patterns (with `x-expected` as their description),
 //! closed objects, and "exactly one key" as `minProperties` = `maxProperties` = 1.
 
 use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use super::locate::Step;
+use crate::config::document::{PathSegment, Violation};
 
-/// What is wrong at a path.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Wrong {
-    /// The value, or the key if `at_key`.
-    pub path: Vec<Step>,
-    /// The key itself is wrong, not its value.
-    pub at_key: bool,
-    /// What was got and what is allowed.
-    pub what: String,
-}
-
-/// All faults of `value`.
-pub fn check(schema: &Value, value: &Value) -> Vec<Wrong> {
-    let mut checker = Checker {
+/// All violations of `schema` in `value`.
+pub fn violations(schema: &Value, value: &Value) -> Vec<Violation> {
+    let mut validator = SchemaValidator {
         root: schema,
         path: Vec::new(),
-        wrong: Vec::new(),
+        violations: Vec::new(),
     };
-    checker.value(schema, value);
-    checker.wrong
+    validator.value(schema, value);
+    validator.violations
 }
 
-struct Checker<'a> {
+struct SchemaValidator<'a> {
     root: &'a Value,
-    path: Vec<Step>,
-    wrong: Vec<Wrong>,
+    path: Vec<PathSegment>,
+    violations: Vec<Violation>,
 }
 
-impl<'a> Checker<'a> {
-    fn wrong(&mut self, what: String) {
-        self.wrong.push(Wrong {
+impl<'a> SchemaValidator<'a> {
+    fn violation(&mut self, at_key: bool, message: String) {
+        self.violations.push(Violation {
             path: self.path.clone(),
-            at_key: false,
-            what,
+            at_key,
+            message,
         });
     }
 
+    fn wrong(&mut self, message: String) {
+        self.violation(false, message);
+    }
+
     fn value(&mut self, schema: &'a Value, value: &Value) {
-        if value.is_null() && is_optional(schema) {
+        if value.is_null() && is_nullable(schema) {
             return;
         }
-        let schema = thing(self.root, schema);
-        if let Some(words) = words(schema) {
-            if !value.as_str().is_some_and(|got| words.contains(&got)) {
-                let hint = did_you_mean(value.as_str().unwrap_or(""), &words);
-                let words = words.join(", ");
-                self.wrong(format!(
-                    "got {}; expected one of {words}{hint}",
-                    show(value)
-                ));
+        let schema = resolve_ref(self.root, schema);
+        if let Some(allowed) = enum_values(schema) {
+            if !value.as_str().is_some_and(|got| allowed.contains(&got)) {
+                let hint = did_you_mean(value.as_str().unwrap_or(""), &allowed);
+                let allowed = allowed.join(", ");
+                let got = show(value);
+                self.wrong(format!("expected one of {allowed}; got {got}{hint}"));
             }
             return;
         }
@@ -90,14 +81,14 @@ impl<'a> Checker<'a> {
             });
         if !fits {
             let expected = expected(schema);
-            // A text that YAML takes for something else.
+            // A string that YAML reads as another type.
             let hint = match value {
                 Value::Number(_) | Value::Bool(_) if types.contains(&"string") => {
-                    format!("; as a text, write \"{value}\"")
+                    format!("; for a string, write \"{value}\"")
                 }
                 _ => String::new(),
             };
-            self.wrong(format!("got {}; expected {expected}{hint}", show(value)));
+            self.wrong(format!("expected {expected}; got {}{hint}", show(value)));
         }
         fits
     }
@@ -112,7 +103,7 @@ impl<'a> Checker<'a> {
         let one_of = schema.get("maxProperties") == Some(&1.into());
         let mut unknown = false;
         for (key, value) in map {
-            self.path.push(Step::Key(key.clone()));
+            self.path.push(PathSegment::Key(key.clone()));
             // The borrow of `properties` may be of `empty`, which has nothing to give.
             let property = schema.get("properties").and_then(|p| p.get(key));
             match (property, schema.get("additionalProperties")) {
@@ -120,12 +111,8 @@ impl<'a> Checker<'a> {
                 (None, Some(any @ Value::Object(_))) => self.value(any, value),
                 (None, _) => {
                     unknown = true;
-                    let what = self.unknown_key(key, &known);
-                    self.wrong.push(Wrong {
-                        path: self.path.clone(),
-                        at_key: true,
-                        what,
-                    });
+                    let message = self.unknown_key(key, &known);
+                    self.violation(true, message);
                 }
             }
             self.path.pop();
@@ -138,14 +125,12 @@ impl<'a> Checker<'a> {
                 .collect();
             if given.len() != 1 && !unknown {
                 let got = if given.is_empty() {
-                    "nothing".to_owned()
+                    "none".to_owned()
                 } else {
                     given.join(" and ")
                 };
-                self.wrong(format!(
-                    "got {got}; give exactly one of {}",
-                    known.join(", ")
-                ));
+                let known = known.join(", ");
+                self.wrong(format!("expected exactly one of {known}; got {got}"));
             }
         }
         for key in schema
@@ -162,7 +147,7 @@ impl<'a> Checker<'a> {
                 .and_then(Value::as_str)
                 .map(|d| format!(" ({})", d.trim_end_matches('.').replace('\n', " ")))
                 .unwrap_or_default();
-            self.wrong(format!("the key \"{key}\" is missing{about}"));
+            self.wrong(format!("missing key \"{key}\"{about}"));
         }
     }
 
@@ -170,14 +155,14 @@ impl<'a> Checker<'a> {
         let allowed = known.join(", ");
         if key == "<<" {
             return format!(
-                "merge keys are not supported; write the keys out (allowed: {allowed})"
+                "merge keys are not supported (allowed: {allowed})"
             );
         }
         let mut hint = did_you_mean(key, known);
         if hint.is_empty()
-            && let Some(home) = find_key(self.root, self.root, key)
+            && let Some(found) = find_key(self.root, self.root, key)
         {
-            hint = format!("; did you mean \"{home}\"?");
+            hint = format!("; did you mean \"{found}\"?");
         }
         format!("unknown key{hint} (allowed: {allowed})")
     }
@@ -193,11 +178,11 @@ impl<'a> Checker<'a> {
                 (Some(min), None) => format!("at least {min}"),
                 (_, max) => format!("at most {}", max.unwrap_or(u64::MAX)),
             };
-            self.wrong(format!("got a list of {n}; expected {expected}"));
+            self.wrong(format!("expected {expected} items; got {n}"));
         }
         if let Some(of_item) = schema.get("items") {
             for (i, item) in items.iter().enumerate() {
-                self.path.push(Step::Index(i));
+                self.path.push(PathSegment::Index(i));
                 self.value(of_item, item);
                 self.path.pop();
             }
@@ -210,7 +195,7 @@ impl<'a> Checker<'a> {
         let high = bound("maximum").is_some_and(|max| number > max);
         if low || high || !number.is_finite() {
             let expected = expected(schema);
-            self.wrong(format!("got {number}; expected {expected}"));
+            self.wrong(format!("expected {expected}; got {number}"));
         }
     }
 
@@ -225,18 +210,20 @@ impl<'a> Checker<'a> {
             .is_some_and(|p| !regex_lite::Regex::new(p).is_ok_and(|re| re.is_match(text)));
         if is_short || is_other {
             let expected = expected(schema);
-            self.wrong(format!("got {}; expected {expected}", show(&text.into())));
+            self.wrong(format!("expected {expected}; got {}", show(&text.into())));
         }
     }
 }
 
-/// Puts an empty mapping where a mapping is written as nothing: `window:` alone, or `{person, car}`.
-pub fn fill_empty(schema: &Value, value: &mut Value) {
+/// Brings what may be written shorter into its full form: null becomes an empty mapping where a
+/// mapping is expected (`window:` alone, or `{person, car}`), a string a mapping with the key that it
+/// is short for, and a key with a default whose value is null is left out.
+pub fn normalize(schema: &Value, value: &mut Value) {
     fill(schema, schema, value);
 }
 
 fn fill(root: &Value, schema: &Value, value: &mut Value) {
-    let schema = thing(root, schema);
+    let schema = resolve_ref(root, schema);
     let is_mapping = types_of(schema).contains(&"object");
     if let (Value::String(_), Some(Value::String(key))) = (&*value, schema.get("x-short-for")) {
         *value = Value::Object(Map::from_iter([(key.clone(), value.clone())]));
@@ -246,8 +233,13 @@ fn fill(root: &Value, schema: &Value, value: &mut Value) {
     }
     match value {
         Value::Object(map) => {
+            let property = |key: &str| schema.get("properties").and_then(|p| p.get(key));
+            map.retain(|key, value| {
+                let has_default = property(key).is_some_and(|p| p.get("default").is_some());
+                !(value.is_null() && has_default)
+            });
             for (key, value) in map {
-                let property = schema.get("properties").and_then(|p| p.get(key));
+                let property = property(key);
                 if let Some(of_value) = property.or_else(|| schema.get("additionalProperties")) {
                     fill(root, of_value, value);
                 }
@@ -264,16 +256,15 @@ fn fill(root: &Value, schema: &Value, value: &mut Value) {
     }
 }
 
-/// Whether nothing may stand there.
-fn is_optional(schema: &Value) -> bool {
+/// Whether null is allowed.
+fn is_nullable(schema: &Value) -> bool {
     let is_null = |s: &Value| s.get("type") == Some(&"null".into());
     let variants = schema.get("anyOf").and_then(Value::as_array);
     variants.is_some_and(|v| v.iter().any(is_null)) || types_of(schema).contains(&"null")
 }
 
-/// The schema of the thing itself: what a `$ref` names, and what an optional `anyOf` is besides
-/// nothing.
-fn thing<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+/// The schema that a `$ref` names, and the one of an optional `anyOf` besides null.
+fn resolve_ref<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     let variants = schema.get("anyOf").and_then(Value::as_array);
     let schema = variants
         .and_then(|v| v.iter().find(|s| s.get("type") != Some(&"null".into())))
@@ -294,31 +285,31 @@ fn types_of(schema: &Value) -> Vec<&str> {
     }
 }
 
-/// What may stand there, in words.
+/// A description of the values that the schema allows.
 fn expected(schema: &Value) -> String {
-    if let Some(words) = schema.get("x-expected").and_then(Value::as_str) {
-        return words.to_owned();
+    if let Some(description) = schema.get("x-expected").and_then(Value::as_str) {
+        return description.to_owned();
     }
     let types = types_of(schema);
     let what = match types.iter().find(|t| **t != "null") {
         Some(&"boolean") => "true or false",
-        Some(&"integer") => "a whole number",
+        Some(&"integer") => "an integer",
         Some(&"number") => "a number",
-        Some(&"string") => "a text",
+        Some(&"string") => "a string",
         Some(&"array") => "a list",
-        _ => "keys with values",
+        _ => "a mapping",
     };
     let pattern = schema.get("pattern").and_then(Value::as_str);
     let pattern = pattern.map(|p| format!(" like {p}")).unwrap_or_default();
     format!("{what}{}{pattern}", range_of(schema))
 }
 
-/// Where `key` is at home: the dotted path of the first structure that has it, leaving out lists
-/// and the alternatives of which only one may stand.
+/// The dotted path of the first block that has `key`, leaving out lists and blocks of which exactly
+/// one key is given.
 fn find_key(root: &Value, schema: &Value, key: &str) -> Option<String> {
-    let properties = thing(root, schema).get("properties")?.as_object()?;
+    let properties = resolve_ref(root, schema).get("properties")?.as_object()?;
     properties.iter().find_map(|(name, property)| {
-        let property = thing(root, property);
+        let property = resolve_ref(root, property);
         if property.get("maxProperties").is_some() {
             return None;
         }
@@ -330,8 +321,8 @@ fn find_key(root: &Value, schema: &Value, key: &str) -> Option<String> {
     })
 }
 
-/// The words of an enumeration.
-fn words(schema: &Value) -> Option<Vec<&str>> {
+/// The values of an enumeration of strings.
+fn enum_values(schema: &Value) -> Option<Vec<&str>> {
     if let Some(values) = schema.get("enum").and_then(Value::as_array) {
         return values.iter().map(Value::as_str).collect();
     }
@@ -355,21 +346,21 @@ fn range_of(schema: &Value) -> String {
     let bound = |key| schema.get(key).and_then(Value::as_f64);
     match (bound("minimum"), bound("maximum")) {
         (Some(min), Some(max)) => format!(" from {min} to {max}"),
-        (Some(min), None) => format!(" from {min} up"),
-        (None, Some(max)) => format!(" up to {max}"),
+        (Some(min), None) => format!(" of at least {min}"),
+        (None, Some(max)) => format!(" of at most {max}"),
         (None, None) => String::new(),
     }
 }
 
-/// A value as a person would name it; long ones are cut.
+/// A value in a message; long ones are cut.
 fn show(value: &Value) -> String {
     match value {
-        Value::Null => "nothing".to_owned(),
+        Value::Null => "null".to_owned(),
         Value::Object(map) if map.is_empty() => "{}".to_owned(),
         Value::Object(map) => {
             let keys: Vec<&str> = map.keys().take(3).map(String::as_str).collect();
             format!(
-                "keys ({}{})",
+                "a mapping ({}{})",
                 keys.join(", "),
                 if map.len() > 3 { ", ..." } else { "" }
             )
@@ -386,7 +377,7 @@ fn show(value: &Value) -> String {
     }
 }
 
-/// `; did you mean "x"?` if a known word is near enough to be meant, else nothing.
+/// `; did you mean "x"?` if a known word is similar enough, else an empty string.
 pub fn did_you_mean(got: &str, known: &[&str]) -> String {
     let mut hint = String::new();
     let nearest = known

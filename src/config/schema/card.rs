@@ -1,4 +1,4 @@
-//! The model card: what the pipeline must know of a network and the ONNX file does not say.
+//! Model cards: preprocessing, head and labels of a network, which its ONNX file does not tell.
 
 use std::path::PathBuf;
 
@@ -16,61 +16,61 @@ pub struct CardConfig {
     /// The ONNX file, relative to the card.
     #[schemars(length(min = 1), extend("x-expected" = "a path"))]
     pub file: PathBuf,
-    /// The ONNX file's fingerprint; a file with another is refused.
+    /// SHA-256 of the ONNX file; a file with another one is refused.
     #[schemars(
         regex(pattern = "^[0-9a-f]{64}$"),
         extend("x-expected" = "64 hexadecimal digits")
     )]
     pub sha256: Option<String>,
-    /// From a picture to the input tensor.
+    /// Preprocessing: from a picture to the input tensor.
     pub input: InputConfig,
-    /// From the output tensors to results.
+    /// Head: from the output tensors to results.
     pub head: HeadConfig,
-    /// Names of the label ids; an id is the index of its channel.
+    /// Labels by id; an id is the index of its output channel.
     #[schemars(length(min = 1))]
     pub labels: Vec<LabelConfig>,
     /// Licence of the weights.
     pub licence: Option<String>,
-    /// Where the weights come from.
+    /// Origin of the weights.
     pub source: Option<String>,
-    /// How the file was made.
+    /// How the ONNX file was converted.
     pub converted: Option<String>,
-    /// What was measured, and with which command.
+    /// Measured accuracy, and the command that measures it.
     pub accuracy: Option<String>,
 }
 
-/// From a picture to the input tensor.
+/// Preprocessing: from a picture to the input tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InputConfig {
-    /// Columns.
+    /// Width of the input.
     #[schemars(range(min = 8, max = 4096))]
     pub width_px: u32,
-    /// Rows.
+    /// Height of the input.
     #[schemars(range(min = 8, max = 4096))]
     pub height_px: u32,
-    /// Order of the channels.
+    /// Channel order.
     #[serde(default)]
     pub colour: ChannelOrder,
-    /// Subtracted from each channel (pixels are 0 to 255), in the tensor's channel order.
+    /// Mean of each channel, in the tensor's channel order: `(pixel - mean) / std`, pixels 0 to 255.
     pub mean: [f32; 3],
-    /// What is left is divided by this.
+    /// Standard deviation of each channel, in the same order.
     pub std: [f32; 3],
-    /// How the picture is fitted.
+    /// How the picture is resized to the input.
     #[serde(default)]
     pub resize: ResizeConfig,
-    /// Whether pixel centres lie at half coordinates (OpenCV, PyTorch) or whole ones
-    /// (TensorFlow 1).
+    /// Half-pixel centres when resizing (OpenCV, PyTorch), instead of whole ones (TensorFlow 1).
     #[serde(default)]
     pub half_pixel: bool,
-    /// Grey value around a letterboxed picture (default 127.5).
-    #[schemars(range(min = 0.0, max = 255.0))]
+    /// Padding value of a letterboxed picture; only with `resize: letterbox`.
+    #[schemars(range(min = 0.0, max = 255.0), extend("default" = PAD_VALUE))]
     pub pad_value: Option<f32>,
-    /// Where a letterboxed picture lies (default `center`).
-    pub anchor: Option<LetterboxAnchor>,
+    /// Position of a letterboxed picture; only with `resize: letterbox`.
+    #[schemars(extend("default" = LetterboxAnchorConfig::default()))]
+    pub anchor: Option<LetterboxAnchorConfig>,
 }
 
-/// Order of the channels.
+/// Channel order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChannelOrder {
@@ -81,42 +81,42 @@ pub enum ChannelOrder {
     Bgr,
 }
 
-/// How a picture is fitted into the input.
+/// How a picture is resized to the input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ResizeConfig {
-    /// Over all of the input, whatever that does to its shape.
+    /// To the input's size, without regard to the aspect ratio.
     #[default]
     Stretch,
-    /// With its shape kept, and padding beside it.
+    /// With its aspect ratio, and padding.
     Letterbox,
 }
 
-/// Where a letterboxed picture lies.
+/// Position of a letterboxed picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum LetterboxAnchor {
-    /// Padding at the right and below.
+pub enum LetterboxAnchorConfig {
+    /// Padding on the right and at the bottom.
     TopLeft,
     /// Padding on both sides.
     #[default]
     Center,
 }
 
-/// Exactly one kind of head.
+/// A head: exactly one kind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub struct HeadConfig {
-    /// Boxes and class scores at anchors.
+    /// SSD: boxes and class scores at anchors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssd: Option<SsdHeadConfig>,
-    /// A class for each pixel.
+    /// DeepLab: a class for each pixel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deeplab: Option<DeeplabHeadConfig>,
 }
 
-/// Boxes and class scores at anchors.
+/// SSD: boxes and class scores at anchors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SsdHeadConfig {
@@ -124,15 +124,15 @@ pub struct SsdHeadConfig {
     pub boxes: String,
     /// Name of the output with the class logits, `[1, anchors, channels]`.
     pub scores: String,
-    /// Layout of the anchors.
+    /// Anchor layout.
     pub anchors: AnchorsConfig,
-    /// Divisors of the encodings.
+    /// Scale factors of the box encodings.
     pub box_coding: BoxCodingConfig,
-    /// How logits become scores.
+    /// Activation from logits to scores.
     pub activation: ActivationConfig,
     /// Whether channel 0 is the background.
     pub background: bool,
-    /// Boxes of one class that overlap more than this are one object.
+    /// IoU above which non-maximum suppression merges boxes of one class.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub nms_iou: f32,
     /// Most detections of a frame.
@@ -140,7 +140,7 @@ pub struct SsdHeadConfig {
     pub max_detections: u32,
 }
 
-/// Layout of the anchors.
+/// Anchor layout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AnchorsConfig {
@@ -150,17 +150,17 @@ pub struct AnchorsConfig {
     /// Scale of each feature map's anchors as a share of the picture.
     #[schemars(inner(range(min = 0.001, max = 2.0)))]
     pub scales: Vec<f32>,
-    /// Width over height of the anchors at each place.
+    /// Aspect ratios (width over height) of the anchors at each position.
     #[schemars(length(min = 1), inner(range(min = 0.01, max = 100.0)))]
     pub aspect_ratios: Vec<f32>,
     /// Aspect ratio of one more anchor between this scale and the next; 0 for none.
     #[schemars(range(min = 0.0, max = 100.0))]
     pub interpolated_scale_aspect_ratio: f32,
-    /// The first feature map has three anchors only.
+    /// Use three anchors only on the first feature map.
     pub reduce_boxes_in_lowest_layer: bool,
 }
 
-/// Divisors of the box encodings.
+/// Scale factors of the box encodings: each encoding is divided by its own.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BoxCodingConfig {
@@ -178,26 +178,26 @@ pub struct BoxCodingConfig {
     pub w: f32,
 }
 
-/// How logits become scores.
+/// Activation from logits to scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ActivationConfig {
-    /// Each class by itself.
+    /// Sigmoid: each class independently.
     Sigmoid,
-    /// Over all channels.
+    /// Softmax over all channels.
     Softmax,
 }
 
-/// A class for each pixel.
+/// DeepLab: a class for each pixel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeeplabHeadConfig {
     /// Name of the output with the class logits, `[1, classes, rows, columns]`.
     pub logits: String,
-    /// Input pixels for each logit.
+    /// Output stride: input pixels for each logit.
     #[schemars(range(min = 1, max = 64))]
     pub output_stride: u32,
-    /// Whether the corners of logits and input coincide when they are resized.
+    /// Align corners when the logits are resized to the input.
     pub align_corners: bool,
     /// Cards of the same weights at other output strides, relative to this card.
     #[serde(default)]
@@ -213,6 +213,21 @@ pub struct LabelConfig {
     pub id: u32,
     /// Name.
     pub name: String,
+}
+
+/// Padding value of a letterboxed picture that has no other.
+const PAD_VALUE: f32 = 127.5;
+
+impl InputConfig {
+    /// Padding value of a letterboxed picture.
+    pub fn letterbox_pad_value(&self) -> f32 {
+        self.pad_value.unwrap_or(PAD_VALUE)
+    }
+
+    /// Position of a letterboxed picture.
+    pub fn letterbox_anchor(&self) -> LetterboxAnchorConfig {
+        self.anchor.unwrap_or_default()
+    }
 }
 
 impl CardConfig {

@@ -1,0 +1,17 @@
+//! Documents: YAML text as one tree in which every key and value has its location, changed by
+//! `--set` and divided into the streams that it describes.
+
+mod file;
+mod node;
+mod overrides;
+mod parse;
+mod path;
+mod renamed;
+mod scalar;
+mod streams;
+
+pub use file::Document;
+pub use overrides::Override;
+pub use path::{PathSegment, Violation};
+pub(super) use path::key_path;
+pub use streams::SHARED_KEYS;

@@ -1,0 +1,139 @@
+//! Several streams in one file.
+//!
+//! `streams` is a list of blocks with the keys of a pipeline. A key beside it is for every stream
+//! that does not have the key itself; the model and the inference workers are shared by all, and so
+//! are the sinks beside `streams`.
+
+use std::collections::BTreeSet;
+
+use super::file::Document;
+use super::node::{Content, Entry, Node};
+use super::path::{PathSegment, key_path};
+use crate::config::diagnostic::ConfigError;
+
+/// Which stream of a file a document is about.
+pub struct StreamView {
+    stream: usize,
+    /// The keys of the stream's own block.
+    own: BTreeSet<String>,
+    /// The sinks beside `streams`; the stream's own follow them.
+    shared_sinks: usize,
+}
+
+/// Keys that are allowed beside `streams` only.
+pub const SHARED_KEYS: [&str; 2] = ["model", "inference"];
+
+impl Document<'_> {
+    /// One document for each of the file's streams; the file itself if it has no `streams`.
+    ///
+    /// # Errors
+    /// What is wrong with the list itself.
+    pub fn split(self) -> Result<Vec<Self>, ConfigError> {
+        let Some(streams) = self.root.get("streams") else {
+            return Ok(vec![self]);
+        };
+        let Some(blocks) = streams.items().filter(|blocks| !blocks.is_empty()) else {
+            let message = "expected a list with at least one stream";
+            let error = self.error_at_value(&key_path!["streams"], message);
+            return Err(ConfigError(vec![error]));
+        };
+        let mut errors = self.duplicate_keys();
+        let mut documents = Vec::new();
+        let mut names = BTreeSet::new();
+        for (i, block) in blocks.iter().enumerate() {
+            let Some(own) = block.entries() else {
+                let message = "expected a mapping with the keys of a stream";
+                errors.push(self.error_at_value(&key_path!["streams", i], message));
+                continue;
+            };
+            for shared in SHARED_KEYS.into_iter().chain(["streams"]) {
+                if block.get(shared).is_some() {
+                    let message = "all streams share this key; move it beside `streams`";
+                    errors.push(self.error_at_key(&key_path!["streams", i, shared], message));
+                }
+            }
+            match block.get("stream").map(|name| &name.content) {
+                Some(Content::String(name)) if !names.insert(name) => {
+                    let message = format!("duplicate stream name {name:?}");
+                    errors.push(self.error_at_value(&key_path!["streams", i, "stream"], message));
+                }
+                Some(Content::String(_)) => documents.push(self.stream(i, block, own)),
+                _ => {
+                    let message = "missing key \"stream\" (name of the stream in every record)";
+                    errors.push(self.error_at_value(&key_path!["streams", i], message));
+                }
+            }
+        }
+        if errors.is_empty() {
+            Ok(documents)
+        } else {
+            Err(ConfigError::sorted(errors))
+        }
+    }
+
+    /// What the file says of stream `i`, whose block is `block` with the entries `own`.
+    fn stream(&self, i: usize, block: &Node, own: &[Entry]) -> Self {
+        let shared = self.root.entries().unwrap_or_default();
+        let mut entries: Vec<Entry> = shared
+            .iter()
+            .filter(|entry| entry.key != "streams")
+            .cloned()
+            .collect();
+        let is_given = |entry: &&mut Entry| entry.key == "sinks";
+        let shared_sinks = entries.iter_mut().find(is_given).map(|entry| &entry.value);
+        let shared_sinks = shared_sinks.and_then(Node::items).unwrap_or_default();
+        let shared_sinks = shared_sinks.to_vec();
+        for entry in own {
+            let mut entry = entry.clone();
+            if let (true, Content::Sequence(sinks)) = (entry.key == "sinks", &mut entry.value.content)
+            {
+                sinks.splice(0..0, shared_sinks.iter().cloned());
+            }
+            match entries.iter_mut().find(|known| known.key == entry.key) {
+                Some(known) => *known = entry,
+                None => entries.push(entry),
+            }
+        }
+        Self {
+            file: self.file,
+            warnings: Vec::new(),
+            root: Node {
+                location: block.location.clone(),
+                content: Content::Mapping(entries),
+            },
+            duplicates: Vec::new(),
+            view: Some(StreamView {
+                stream: i,
+                own: own.iter().map(|entry| entry.key.clone()).collect(),
+                shared_sinks: shared_sinks.len(),
+            }),
+        }
+    }
+
+    /// The path in the file of a value of this document.
+    pub(super) fn path_in_file(&self, path: &[PathSegment]) -> Vec<PathSegment> {
+        let Some(view) = &self.view else {
+            return path.to_vec();
+        };
+        let block = key_path!["streams", view.stream];
+        let Some(PathSegment::Key(first)) = path.first() else {
+            return block.to_vec();
+        };
+        if !view.own.contains(first) {
+            return path.to_vec();
+        }
+        let mut path = path.to_vec();
+        if let (true, Some(PathSegment::Index(sink))) = (first == "sinks", path.get_mut(1)) {
+            match sink.checked_sub(view.shared_sinks) {
+                Some(own) => *sink = own,
+                None => return path,
+            }
+        }
+        [block.to_vec(), path].concat()
+    }
+
+    /// How many of the sinks stand beside `streams`; `None` if the file has no streams.
+    pub fn shared_sinks(&self) -> Option<usize> {
+        self.view.as_ref().map(|view| view.shared_sinks)
+    }
+}

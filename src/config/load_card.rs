@@ -1,0 +1,108 @@
+//! Loads model cards.
+
+use std::fs;
+use std::path::Path;
+
+use super::diagnostic::{ConfigError, Diagnostic, io_reason};
+use super::document::{Document, key_path};
+use super::loaded::hex_sha256;
+use super::schema::{CardConfig, ModelConfig};
+use super::validate::{typed, validate_card};
+
+/// Loads a model card and the SHA-256 of its ONNX file.
+///
+/// # Errors
+/// All errors of the card; an ONNX file that is missing or has another hash.
+pub fn load_card(file: &Path) -> Result<(CardConfig, String), ConfigError> {
+    let document = Document::read(file)?;
+    let (card, mut errors) = parse_card(file, &document)?;
+    let shown = card.file.display();
+    let sha256 = match fs::read(&card.file) {
+        Err(e) => {
+            let message = format!("cannot read {shown}: {}", io_reason(&e));
+            errors.push(document.error_at_value(&key_path!["file"], message));
+            String::new()
+        }
+        Ok(bytes) => {
+            let sha256 = hex_sha256(&bytes);
+            let expected = card.sha256.as_ref();
+            if expected.is_some_and(|expected| *expected != sha256) {
+                let message = format!("{shown} has the SHA-256 {sha256}");
+                errors.push(document.error_at_value(&key_path!["sha256"], message));
+            }
+            sha256
+        }
+    };
+    if errors.is_empty() {
+        Ok((card, sha256))
+    } else {
+        Err(ConfigError::sorted(errors))
+    }
+}
+
+/// Loads a model card without its ONNX file.
+pub(super) fn load_card_only(file: &Path) -> Result<CardConfig, ConfigError> {
+    let document = Document::read(file)?;
+    let (card, errors) = parse_card(file, &document)?;
+    if errors.is_empty() {
+        Ok(card)
+    } else {
+        Err(ConfigError::sorted(errors))
+    }
+}
+
+fn parse_card(
+    file: &Path,
+    document: &Document<'_>,
+) -> Result<(CardConfig, Vec<Diagnostic>), ConfigError> {
+    let (mut card, _) = typed::<CardConfig>(document)?;
+    card.file = file.parent().unwrap_or(Path::new("")).join(&card.file);
+    let errors = validate_card(&card, document);
+    Ok((card, errors))
+}
+
+/// The card under the pipeline's options: another output stride, another input size.
+pub(super) fn with_options(
+    document: &Document<'_>,
+    model: &ModelConfig,
+    (mut card, mut sha256): (CardConfig, String),
+) -> Result<(CardConfig, String), ConfigError> {
+    let error = |key: &str, message: String| {
+        let error = document.error_at_value(&key_path!["model", key], message);
+        Err(ConfigError(vec![error]))
+    };
+    let Some(head) = card.head.deeplab.clone() else {
+        if model.input_px.is_some() {
+            let message = format!("{} has a fixed input size", card.name);
+            return error("input_px", message);
+        }
+        if model.output_stride.is_some() {
+            let message = format!("{} is not a segmentation model", card.name);
+            return error("output_stride", message);
+        }
+        return Ok((card, sha256));
+    };
+    if let Some(wanted) = model.output_stride.filter(|s| *s != head.output_stride) {
+        let folder = model.card.parent().unwrap_or(Path::new(""));
+        let siblings = head.siblings.iter();
+        let siblings: Vec<_> = siblings
+            .map(|sibling| load_card(&folder.join(sibling)))
+            .collect::<Result<_, _>>()?;
+        let stride = |card: &CardConfig| card.head.deeplab.as_ref().map(|head| head.output_stride);
+        let mut strides = vec![head.output_stride];
+        strides.extend(siblings.iter().filter_map(|(card, _)| stride(card)));
+        let found = siblings
+            .into_iter()
+            .find(|(card, _)| stride(card) == Some(wanted));
+        let Some(found) = found else {
+            let strides: Vec<_> = strides.iter().map(u32::to_string).collect();
+            let message = format!("expected one of {}; got {wanted}", strides.join(", "));
+            return error("output_stride", message);
+        };
+        (card, sha256) = found;
+    }
+    if let Some(px) = model.input_px {
+        (card.input.width_px, card.input.height_px) = (px, px);
+    }
+    Ok((card, sha256))
+}

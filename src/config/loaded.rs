@@ -1,0 +1,179 @@
+//! A pipeline that is loaded and valid, and its fingerprints.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::schema::{CardConfig, PipelineConfig};
+
+/// A pipeline and its model card, both valid. Paths are joined to the directories of their files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedPipeline {
+    /// Name of the stream.
+    pub stream: String,
+    /// The pipeline, under the command line's arguments.
+    pub config: PipelineConfig,
+    /// The model's card.
+    pub card: CardConfig,
+    /// SHA-256 of the ONNX file.
+    pub model_sha256: String,
+    /// Which of the sinks all streams of the file share.
+    pub shared: Vec<bool>,
+    /// The values that the YAML gives, without defaults.
+    pub(super) given: Value,
+}
+
+impl LoadedPipeline {
+    /// SHA-256 of everything that bears on the results: source, model and settings. Resources and
+    /// sinks are left out, so that runs compare.
+    pub fn sha256(&self) -> String {
+        let mut source = self.config.source.clone();
+        for path in [
+            source.video.as_mut().map(|v| &mut v.path),
+            source.images.as_mut().map(|i| &mut i.path),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            *path = path.file_name().map(PathBuf::from).unwrap_or_default();
+        }
+        if let Some(rtsp) = &mut source.rtsp {
+            // Not even the hash of a password is published.
+            rtsp.url = rtsp.url.rsplit('@').next().unwrap_or_default().to_owned();
+        }
+        let mut telemetry = self.config.telemetry.clone();
+        if let Some(telemetry) = &mut telemetry {
+            telemetry.srt = None;
+        }
+        let mut hashed = json!({
+            "source": source,
+            "telemetry": telemetry,
+            "detect": self.config.detect,
+            "segment": self.config.segment,
+            "gating": self.config.gating,
+            "zones": self.config.zones,
+            "card": self.card.name,
+            "input": [self.card.input.width_px, self.card.input.height_px],
+            "model_sha256": self.model_sha256,
+        });
+        leave_out_defaults(&mut hashed, &self.given);
+        // The block's name when this hash was defined.
+        let gating = hashed["gating"].take();
+        if let Some(hashed) = hashed.as_object_mut() {
+            hashed.remove("gating");
+            hashed.insert("attention".to_owned(), gating);
+        }
+        hex_sha256(hashed.to_string().as_bytes())
+    }
+
+    /// SHA-256 of the settings of analysis, if objects are tracked.
+    pub fn analysis_sha256(&self) -> Option<String> {
+        let config = &self.config;
+        let track = config.track.as_ref()?;
+        let mut hashed = json!({
+            "detect": config.detect, "track": track, "zones": config.zones, "lines": config.lines,
+        });
+        leave_out_defaults(&mut hashed, &self.given);
+        Some(hex_sha256(hashed.to_string().as_bytes()))
+    }
+}
+
+/// SHA-256 in hexadecimal digits.
+pub(super) fn hex_sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Keys that are hashed as null unless they are given, whatever their default; `*` is any key or
+/// index. Records name these hashes, so what is hashed must stay as it was first defined.
+const NULL_UNLESS_GIVEN: [&str; 29] = [
+    "source.camera.width_px",
+    "source.camera.height_px",
+    "source.camera.fps",
+    "source.camera.stall_ms",
+    "source.rtsp.stall_ms",
+    "source.images.fps",
+    "telemetry.offset_ms",
+    "detect.score_threshold",
+    "segment.safe_ground.margin_px",
+    "segment.safe_ground.avoid_unknown",
+    "segment.rules.*.area_above.for_ms",
+    "segment.rules.*.area_above.hysteresis",
+    "segment.rules.*.area_below.for_ms",
+    "segment.rules.*.area_below.hysteresis",
+    "gating.motion_gate.share",
+    "gating.motion_gate.force_ms",
+    "gating.motion_gate.after_ms",
+    "gating.regions.max",
+    "gating.regions.whole_ms",
+    "gating.tiles.columns",
+    "gating.tiles.rows",
+    "gating.tiles.overlap",
+    "gating.tiles.whole",
+    "zones.*.leave_ms",
+    "lines.*.hysteresis",
+    "track.score_low",
+    "track.match_iou",
+    "track.confirm_frames",
+    "track.memory_ms",
+];
+
+fn leave_out_defaults(hashed: &mut Value, given: &Value) {
+    for key in NULL_UNLESS_GIVEN {
+        let path: Vec<&str> = key.split('.').collect();
+        null_unless_given(hashed, Some(given), &path);
+    }
+}
+
+fn null_unless_given(value: &mut Value, given: Option<&Value>, path: &[&str]) {
+    let Some((first, rest)) = path.split_first() else {
+        if given.is_none() {
+            *value = Value::Null;
+        }
+        return;
+    };
+    match value {
+        Value::Object(map) if *first == "*" => {
+            for (key, value) in map {
+                null_unless_given(value, given.and_then(|given| given.get(key)), rest);
+            }
+        }
+        Value::Array(items) => {
+            for (i, item) in items.iter_mut().enumerate() {
+                null_unless_given(item, given.and_then(|given| given.get(i)), rest);
+            }
+        }
+        Value::Object(map) => {
+            if let Some(value) = map.get_mut(*first) {
+                null_unless_given(value, given.and_then(|given| given.get(first)), rest);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_given_is_hashed_as_null() {
+        let mut hashed = json!({
+            "detect": {"score_threshold": 0.4, "nms_iou": null},
+            "zones": {"a": {"leave_ms": 500}, "b": {"leave_ms": 500}},
+            "segment": {"rules": [{"area_above": {"for_ms": 1000, "hysteresis": 0.1}}]},
+        });
+        let given = json!({
+            "zones": {"a": {"leave_ms": 500}, "b": {}},
+            "segment": {"rules": [{"area_above": {"for_ms": 1000}}]},
+        });
+        leave_out_defaults(&mut hashed, &given);
+        let expected = json!({
+            "detect": {"score_threshold": null, "nms_iou": null},
+            "zones": {"a": {"leave_ms": 500}, "b": {"leave_ms": null}},
+            "segment": {"rules": [{"area_above": {"for_ms": 1000, "hysteresis": null}}]},
+        });
+        assert_eq!(hashed, expected);
+    }
+}

@@ -1,0 +1,52 @@
+//! The YAML's blocks as types, one file each.
+//!
+//! The types are the single source of each key's name, type, range, default and description: the
+//! JSON Schema that `mobilens schema` prints, the reference in Markdown and the program itself are
+//! derived from them. A block whose keys all have a default has them in its `Default`; elsewhere
+//! they stand on the fields. An `Option` has no fixed default: its description says what applies
+//! instead.
+
+mod card;
+mod default_of;
+mod detect;
+mod gating;
+mod generate;
+mod inference;
+mod lines;
+mod model;
+mod overlay;
+mod pipeline;
+mod segment;
+mod sinks;
+mod source;
+mod telemetry;
+mod track;
+mod zones;
+
+pub use card::{
+    ActivationConfig, AnchorsConfig, BoxCodingConfig, CardConfig, ChannelOrder, DeeplabHeadConfig,
+    HeadConfig, InputConfig, LabelConfig, LetterboxAnchorConfig, ResizeConfig, SsdHeadConfig,
+};
+pub use detect::{ClassConfig, DetectConfig};
+pub use gating::{
+    GatingConfig, IntervalConfig, MotionGateConfig, RegionTrigger, RegionsConfig, TilesConfig,
+};
+pub use generate::{pipeline_schema, schema_of};
+pub use inference::InferenceConfig;
+pub use lines::LineConfig;
+pub use model::ModelConfig;
+pub use overlay::{ColourConfig, OverlayConfig};
+pub use pipeline::PipelineConfig;
+pub use segment::{AreaConfig, AreaRuleConfig, SafeGroundConfig, SegmentConfig};
+pub use sinks::{
+    ClipsConfig, CocoConfig, ImageFormat, ImagesSinkConfig, JsonlConfig, MasksSinkConfig,
+    MotConfig, MqttConfig, MqttFramesConfig, RecordedPicture, SinkConfig, VideoSinkConfig,
+    WebConfig, WebhookConfig, WindowConfig,
+};
+pub use source::{
+    CameraConfig, DecoderConfig, ImagesConfig, PaceConfig, ReconnectConfig, RtspConfig,
+    RtspTransport, SourceConfig, VideoConfig,
+};
+pub use telemetry::TelemetryConfig;
+pub use track::TrackConfig;
+pub use zones::{AnchorConfig, ZoneConfig};

@@ -1,0 +1,60 @@
+//! A pipeline: the whole YAML file, or one of its streams.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    DetectConfig, GatingConfig, InferenceConfig, LineConfig, ModelConfig, OverlayConfig,
+    SegmentConfig, SinkConfig, SourceConfig, TelemetryConfig, TrackConfig, ZoneConfig,
+};
+
+/// A pipeline: source, model, analysis and sinks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineConfig {
+    /// Name of the stream in every record. Default: the YAML file's name without its extension.
+    #[schemars(
+        regex(pattern = "^[A-Za-z0-9_.-]+$"),
+        extend("x-expected" = "letters, digits, \"_\", \".\" and \"-\"")
+    )]
+    pub stream: Option<String>,
+    /// Source of the frames: exactly one of the keys below.
+    pub source: SourceConfig,
+    /// File to replay when the camera is not available; the same keys as `source`, without cameras.
+    pub fallback: Option<SourceConfig>,
+    /// Telemetry of a drone: position and camera angles, in addition to its subtitle file.
+    pub telemetry: Option<TelemetryConfig>,
+    /// Model: the path of its card, or a mapping with the path and options.
+    pub model: ModelConfig,
+    /// Detection settings: score threshold, non-maximum suppression, classes.
+    #[serde(default)]
+    pub detect: DetectConfig,
+    /// Segmentation settings: what is recorded and which rules make events.
+    #[serde(default)]
+    pub segment: SegmentConfig,
+    /// Multi-object tracking: detections get a track id that is kept from frame to frame. Default:
+    /// no tracking.
+    pub track: Option<TrackConfig>,
+    /// Zones by name: polygons in the picture. With `track`, objects that enter, leave or loiter
+    /// make events.
+    #[serde(default)]
+    pub zones: BTreeMap<String, ZoneConfig>,
+    /// Counting lines by name: tracked objects that cross them make events.
+    #[serde(default)]
+    pub lines: BTreeMap<String, LineConfig>,
+    /// Inference gating: on which frames and regions the network runs. Default: on all of every
+    /// frame.
+    #[serde(default)]
+    pub gating: GatingConfig,
+    /// Inference resources: workers, threads and the age limit of live frames.
+    #[serde(default)]
+    pub inference: InferenceConfig,
+    /// Overlay settings: how results are drawn on the picture.
+    #[serde(default)]
+    pub overlay: OverlayConfig,
+    /// Sinks: where results go. Each entry has exactly one of the keys below.
+    #[serde(default)]
+    pub sinks: Vec<SinkConfig>,
+}

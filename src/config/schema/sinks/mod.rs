@@ -1,0 +1,13 @@
+//! `sinks`: where results go.
+
+mod files;
+mod recording;
+mod servers;
+mod sink;
+
+pub use files::{
+    CocoConfig, ImageFormat, ImagesSinkConfig, JsonlConfig, MasksSinkConfig, MotConfig,
+};
+pub use recording::{ClipsConfig, RecordedPicture, VideoSinkConfig};
+pub use servers::{MqttConfig, MqttFramesConfig, WebConfig, WebhookConfig};
+pub use sink::{SinkConfig, WindowConfig};

@@ -1,0 +1,94 @@
+//! The pipeline against its model: the head's kind and the labels.
+
+use serde_json::Value;
+
+use super::json_schema::did_you_mean;
+use super::validator::Validator;
+use super::zones::area_rules;
+use crate::config::document::{PathSegment, key_path};
+use crate::config::schema::{CardConfig, DetectConfig, SegmentConfig};
+
+impl Validator<'_> {
+    /// Whether the settings are for the model's kind of head.
+    pub fn validate_head(&mut self, card: &CardConfig) {
+        let config = self.config;
+        let name = &card.name;
+        if card.head.deeplab.is_some() {
+            // The default that is written out is as much a setting as another value.
+            let threshold = self.given.pointer("/detect/score_threshold");
+            if config.detect != DetectConfig::default()
+                || threshold.is_some_and(|value| *value != Value::Null)
+            {
+                let message =
+                    format!("{name} is a segmentation model, without boxes; use `segment`");
+                self.error_at_key(&key_path!["detect"], message);
+            }
+            let message = format!("{name} is a segmentation model, without boxes");
+            if config.track.is_some() {
+                self.error_at_key(&key_path!["track"], &message);
+            }
+            if config.gating.regions.is_some() {
+                self.error_at_key(&key_path!["gating", "regions"], &message);
+            }
+            if config.gating.tiles.is_some() {
+                self.error_at_key(&key_path!["gating", "tiles"], &message);
+            }
+            return;
+        }
+        if config.segment != SegmentConfig::default() {
+            let message = format!("{name} is a detection model, without masks; use `detect`");
+            self.error_at_key(&key_path!["segment"], message);
+        }
+        for (i, sink) in config.sinks.iter().enumerate() {
+            if sink.masks.is_some() {
+                let message = format!("{name} is a detection model, without masks");
+                self.error_at_sink(i, &key_path!["masks"], message);
+            }
+        }
+    }
+
+    /// Whether the model has the labels that the pipeline names.
+    pub fn validate_labels(&mut self, card: &CardConfig) {
+        let config = self.config;
+        let known: Vec<&str> = card.labels.iter().map(|l| l.name.as_str()).collect();
+        let unknown = |label: &String| {
+            let hint = did_you_mean(label, &known);
+            let is_unknown = !known.contains(&label.as_str());
+            is_unknown.then(|| format!("the model {} has no label {label:?}{hint}", card.name))
+        };
+        let mut values: Vec<(Vec<PathSegment>, &String)> = Vec::new();
+        let avoided = config.segment.safe_ground.iter().flat_map(|s| &s.avoid);
+        for (i, label) in avoided.enumerate() {
+            values.push((key_path!["segment", "safe_ground", "avoid", i].into(), label));
+        }
+        for (i, kind, rule) in area_rules(config) {
+            values.push((
+                key_path!["segment", "rules", i, kind, "class"].into(),
+                &rule.class,
+            ));
+        }
+        let zones = config.zones.iter();
+        let zones = zones.map(|(name, zone)| ("zones", name, &zone.classes));
+        let lines = config.lines.iter();
+        let lines = lines.map(|(name, line)| ("lines", name, &line.classes));
+        for (block, name, labels) in zones.chain(lines) {
+            for (i, label) in labels.iter().enumerate() {
+                values.push((key_path![block, name, "classes", i].into(), label));
+            }
+        }
+        for (path, label) in values {
+            if let Some(message) = unknown(label) {
+                self.error_at_value(&path, message);
+            }
+        }
+        let classes = config.detect.classes.keys();
+        let classes = classes.map(|label| ("detect", "classes", label));
+        let colours = config.overlay.colours.keys();
+        let colours = colours.map(|label| ("overlay", "colours", label));
+        for (block, key, label) in classes.chain(colours) {
+            if let Some(message) = unknown(label) {
+                self.error_at_key(&key_path![block, key, label], message);
+            }
+        }
+    }
+}

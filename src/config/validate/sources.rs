@@ -1,0 +1,120 @@
+//! Sources, telemetry, tracking, gating and the order of frames.
+
+use std::fs;
+use std::path::Path;
+
+use super::paths::path_of_source;
+use super::validator::Validator;
+use crate::config::diagnostic::io_reason;
+use crate::config::document::key_path;
+use crate::config::environment::{expand_env, is_url, server_url};
+use crate::config::schema::{RegionTrigger, SourceConfig};
+use crate::telemetry::TelemetryLog;
+
+impl Validator<'_> {
+    /// Sources: keys that exclude each other, URLs, and whether files exist.
+    pub fn validate_sources(&mut self) {
+        let config = self.config;
+        self.validate_source("source", &config.source);
+        let Some(fallback) = &config.fallback else {
+            return;
+        };
+        self.validate_source("fallback", fallback);
+        if config.source.camera.is_none() && config.source.rtsp.is_none() {
+            let message = "a fallback is for cameras only; this source is a file";
+            self.error_at_key(&key_path!["fallback"], message);
+        }
+        if fallback.camera.is_some() || fallback.rtsp.is_some() {
+            let message = "expected a file: video or images";
+            self.error_at_value(&key_path!["fallback"], message);
+        }
+    }
+
+    fn validate_source(&mut self, name: &str, source: &SourceConfig) {
+        if let Some(camera) = &source.camera
+            && camera.index.is_some()
+            && camera.device.is_some()
+        {
+            let message = "expected one of index and device; got both";
+            self.error_at_key(&key_path![name, "camera", "device"], message);
+        }
+        if let Some(rtsp) = &source.rtsp
+            && let Err(message) = server_url(&rtsp.url, &["rtsp"])
+        {
+            self.error_at_value(&key_path![name, "rtsp", "url"], message);
+        }
+        let Some((kind, path)) = path_of_source(source) else {
+            return;
+        };
+        let at = key_path![name, kind, "path"];
+        if kind == "video" && is_url(path) {
+            if let Err(message) = expand_env(&path.to_string_lossy()) {
+                self.error_at_value(&at, message);
+            }
+            return;
+        }
+        if kind == "video" && path == Path::new("-") {
+            return;
+        }
+        let shown = path.display();
+        match fs::metadata(path) {
+            Err(e) => {
+                self.error_at_value(&at, format!("cannot read {shown}: {}", io_reason(&e)));
+            }
+            Ok(meta) if kind == "video" && meta.is_dir() => {
+                let message = format!(
+                    "{shown} is a directory; expected a video file (for a directory of images, \
+                     use `images`)"
+                );
+                self.error_at_value(&at, message);
+            }
+            Ok(_) => {}
+        }
+    }
+
+    /// The subtitle file with a drone's telemetry.
+    pub fn validate_telemetry(&mut self) {
+        let telemetry = self.config.telemetry.as_ref();
+        let Some(srt) = telemetry.and_then(|telemetry| telemetry.srt.as_ref()) else {
+            return;
+        };
+        if self.config.source.video.is_none() {
+            let message = "subtitles are for a video only; this source is none";
+            self.error_at_key(&key_path!["telemetry", "srt"], message);
+        } else if let Err(error) = TelemetryLog::read(srt) {
+            self.error_at_value(&key_path!["telemetry", "srt"], error.to_string());
+        }
+    }
+
+    /// Whether what needs frames in order has one worker.
+    pub fn validate_workers(&mut self) {
+        let config = self.config;
+        if config.segment.smoothing.is_some() && config.inference.workers.is_some_and(|n| n > 1) {
+            let message = "segment.smoothing needs frames in order: expected 1, or no value";
+            self.error_at_value(&key_path!["inference", "workers"], message);
+        }
+    }
+
+    /// Gating: keys that exclude each other or need tracking.
+    pub fn validate_gating(&mut self) {
+        let gating = &self.config.gating;
+        if gating.regions.is_some() && gating.tiles.is_some() {
+            let message = "expected one of regions and tiles; got both";
+            self.error_at_key(&key_path!["gating", "tiles"], message);
+        }
+        if let Some(regions) = &gating.regions
+            && regions.on == RegionTrigger::Tracks
+            && self.config.track.is_none()
+        {
+            let message = "needs tracking: add `track: {}`";
+            self.error_at_value(&key_path!["gating", "regions", "on"], message);
+        }
+        if let Some(tiles) = &gating.tiles
+            && tiles.at_once.is_some()
+            && tiles.budget_ms.is_some()
+        {
+            let message = "expected one of at_once and budget_ms; got both";
+            self.error_at_key(&key_path!["gating", "tiles", "budget_ms"], message);
+        }
+    }
+}
