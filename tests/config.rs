@@ -147,13 +147,24 @@ fn the_effective_configuration_has_every_default_and_no_secret() {
     let output = mobilens()
         .current_dir(file("pipelines"))
         .args(["check", "--effective", "rtsp_security.yaml"])
-        .args(["--set", "source.rtsp.url=rtsp://viewer:hush@192.0.2.10/1?key=hush"])
+        .args([
+            "--set",
+            "source.rtsp.url=rtsp://viewer:hush@192.0.2.10/1?key=hush",
+        ])
         .args(["--set", "sinks.0.web.token=hush hush hush"])
-        .args(["--set", "sinks.1={webhook: {url: 'http://a:hush@b', headers: {Authorization: Bearer hush}}}"])
+        .args([
+            "--set",
+            "sinks.1={webhook: {url: 'http://a:hush@b', headers: {Authorization: Bearer hush}}}",
+        ])
         .output()
         .expect("starts");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{}", support::stderr(&output));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        support::stderr(&output)
+    );
     assert!(!text.contains("hush"), "{text}");
     for line in [
         "stream: rtsp_security",
@@ -235,7 +246,14 @@ fn the_reference_is_generated_from_the_schema() {
         .output()
         .expect("starts");
     let text = String::from_utf8_lossy(&output.stdout);
-    for block in ["source", "detect", "track", "gating", "inference", "overlay"] {
+    for block in [
+        "source",
+        "detect",
+        "track",
+        "gating",
+        "inference",
+        "overlay",
+    ] {
         assert!(text.contains(&format!("\n## `{block}`\n")), "{block}");
     }
 }

@@ -16,9 +16,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mobilens::capture::{CameraMode, list_cameras};
-use mobilens::config::{
-    self, CardConfig, ConfigError, LoadedPipeline, Override, PipelineConfig, RunArguments,
-};
+use mobilens::config::{self, CardConfig, ConfigError, LoadedPipeline, Override, RunArguments};
 use mobilens::flow::{StopReason, StopSignal, panic_message};
 use mobilens::pipeline::{self, Model, Outcome, RunError, RunOptions};
 use mobilens::records::Record;
@@ -215,11 +213,15 @@ fn print_schema(records: bool, card: bool, markdown: bool) -> u8 {
     let schema = match (records, card) {
         (true, _) => config::schema_of::<Record>(),
         (_, true) => config::schema_of::<CardConfig>(),
-        _ if markdown => config::schema_of::<PipelineConfig>(),
         _ => config::pipeline_schema(),
     };
     if markdown {
-        print(config::markdown_reference(&schema).trim_end());
+        let reference = if card {
+            config::markdown_reference(&schema)
+        } else {
+            config::pipeline_reference()
+        };
+        print(reference.trim_end());
         return DONE;
     }
     match serde_json::to_string_pretty(&schema) {

@@ -99,7 +99,8 @@ fn is_json(sink: &SinkConfig) -> bool {
 fn add_json(config: &mut PipelineConfig) -> bool {
     let is_missing = !config.sinks.iter().any(is_json);
     if is_missing {
-        config.sinks
+        config
+            .sinks
             .push(json_sink(PathBuf::from("-"), JsonFormat::Jsonl));
     }
     is_missing
@@ -148,14 +149,13 @@ fn source_of(input: &str) -> Result<SourceConfig, ConfigError> {
             ..SourceConfig::default()
         });
     }
-    let error =
-        |message: String| ConfigError::in_argument(&format!("--input {input}"), message);
+    let error = |message: String| ConfigError::in_argument(&format!("--input {input}"), message);
     let path = PathBuf::from(input);
     let is_dir = if input == "-" || is_url(&path) {
         false
     } else {
-        let meta =
-            std::fs::metadata(&path).map_err(|e| error(format!("cannot read it: {}", io_reason(&e))))?;
+        let meta = std::fs::metadata(&path)
+            .map_err(|e| error(format!("cannot read it: {}", io_reason(&e))))?;
         meta.is_dir()
     };
     let is_image =

@@ -145,9 +145,7 @@ fn load_stream(
     }
     let model = &config.model;
     let card = match purpose {
-        Purpose::Run => {
-            load_card(&model.card).and_then(|card| with_options(document, model, card))
-        }
+        Purpose::Run => load_card(&model.card).and_then(|card| with_options(document, model, card)),
         Purpose::Analysis => load_card_only(&model.card).map(|card| (card, String::new())),
     };
     let card = match card {
@@ -155,7 +153,7 @@ fn load_stream(
             validator.validate_labels(&card);
             validator.validate_head(&card);
             if purpose == Purpose::Run {
-                validator.validate_inputs_are_kept(&[file, &model.card, &card.file]);
+                validator.validate_overwritten_inputs(&[file, &model.card, &card.file]);
             }
             Some((card, model_sha256))
         }

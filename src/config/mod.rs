@@ -27,7 +27,7 @@ pub use environment::{expand_env, is_url, server_url};
 pub use load::{load, load_all, load_for_analysis};
 pub use load_card::load_card;
 pub use loaded::LoadedPipeline;
-pub use reference::markdown_reference;
+pub use reference::{markdown_reference, pipeline_reference};
 pub use schema::{
     ActivationConfig, AnchorConfig, AnchorsConfig, AreaConfig, AreaRuleConfig, BoxCodingConfig,
     CameraConfig, CardConfig, ChannelOrder, ClassConfig, ClipsConfig, CocoConfig, ColourConfig,

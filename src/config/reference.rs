@@ -1,16 +1,26 @@
 //! The reference of all keys in Markdown, generated from a JSON Schema.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-/// Order of a pipeline's and a card's blocks; others follow.
-const ORDER: [&str; 22] = [
-    "name", "file", "sha256", "input", "head", "stream", "source", "fallback", "telemetry",
-    "model", "detect", "segment", "track", "zones", "lines", "gating", "inference", "overlay",
-    "sinks", "labels", "camera", "rtsp",
-];
+use super::schema::{PipelineConfig, pipeline_schema, schema_of};
+
+/// Order of a pipeline's and a card's keys at the top level; others follow.
+const ORDER: &str = "streams stream source fallback telemetry model detect segment track zones lines \
+    gating inference overlay sinks name file sha256 input head labels";
+
+/// The reference of a pipeline's keys.
+pub fn pipeline_reference() -> String {
+    let mut schema = schema_of::<PipelineConfig>();
+    let with_streams = pipeline_schema();
+    if let Some(streams) = with_streams.pointer("/properties/streams/description") {
+        // The keys of a stream are those of a pipeline: they are not told twice.
+        schema["properties"]["streams"] = json!({"type": "array", "description": streams});
+    }
+    markdown_reference(&schema)
+}
 
 /// A Markdown reference of `schema`: a table for each block with its keys, their types, defaults and
 /// descriptions. Headings begin at the second level.
@@ -19,7 +29,7 @@ pub fn markdown_reference(schema: &Value) -> String {
         root: schema,
         text: String::new(),
         pending: Vec::new(),
-        known: BTreeSet::new(),
+        sections: BTreeMap::new(),
     };
     reference.table(schema, "");
     let blocks: Vec<Block<'_>> = std::mem::take(&mut reference.pending);
@@ -34,8 +44,8 @@ struct Reference<'a> {
     text: String,
     /// Blocks that the last table refers to.
     pending: Vec<Block<'a>>,
-    /// Definitions that have their section.
-    known: BTreeSet<String>,
+    /// The path of each definition's section.
+    sections: BTreeMap<String, String>,
 }
 
 /// A block with keys of its own.
@@ -57,7 +67,7 @@ impl<'a> Reference<'a> {
             let _ = writeln!(self.text, "A string is short for a mapping with `{key}`.\n");
         }
         if schema.get("maxProperties") == Some(&1.into()) {
-            let _ = writeln!(self.text, "Exactly one of these keys is given.\n");
+            let _ = writeln!(self.text, "Exactly one of these keys must be given.\n");
         }
         self.table(schema, &block.path);
         for inner in std::mem::take(&mut self.pending) {
@@ -69,17 +79,18 @@ impl<'a> Reference<'a> {
     fn table(&mut self, schema: &'a Value, path: &str) {
         let empty = Map::new();
         let properties = schema.get("properties").and_then(Value::as_object);
-        // The borrow of `empty` ends here; a block without keys has no rows.
         let mut keys: Vec<&String> = properties.unwrap_or(&empty).keys().collect();
         let required = schema.get("required").and_then(Value::as_array);
         let is_required =
             |key: &str| required.is_some_and(|required| required.iter().any(|r| r == key));
         let rank = |key: &str| {
-            let known = ORDER.iter().position(|known| *known == key);
-            (known.unwrap_or(ORDER.len()), !is_required(key))
+            let mut order = ORDER.split_whitespace();
+            let known = order.position(|known| path.is_empty() && known == key);
+            (known.unwrap_or(usize::MAX), !is_required(key))
         };
         keys.sort_by_key(|key| rank(key));
-        self.text.push_str("| Key | Type | Default | Description |\n");
+        self.text
+            .push_str("| Key | Type | Default | Description |\n");
         self.text.push_str("|---|---|---|---|\n");
         for key in keys {
             let Some(property) = properties.and_then(|p| p.get(key)) else {
@@ -99,12 +110,12 @@ impl<'a> Reference<'a> {
                 .map(|at| about[at + "Default: ".len()..].to_owned());
             let default = match (property.get("default"), stated) {
                 _ if is_required(key) => "*required*".to_owned(),
-                (Some(default), _) => format!("`{}`", inline(default)),
-                (None, Some(stated)) => {
+                (_, Some(stated)) => {
                     let at = about.find("Default: ").unwrap_or(about.len());
                     about.truncate(at);
                     stated.trim_end_matches('.').to_owned()
                 }
+                (Some(default), None) => format!("`{}`", inline(default)),
                 (None, None) => "none".to_owned(),
             };
             if !values.is_empty() {
@@ -165,18 +176,17 @@ impl<'a> Reference<'a> {
 
     /// Refers to the section of a block; the first reference makes it.
     fn refer(&mut self, schema: &'a Value, name: Option<&str>, path: &str) -> String {
-        let is_new = name.is_none_or(|name| self.known.insert(name.to_owned()));
-        if is_new {
-            self.pending.push(Block {
-                path: path.to_owned(),
-                schema,
-            });
+        if let Some(known) = name.and_then(|name| self.sections.get(name)) {
+            return format!("[as `{known}`](#{})", anchor(known));
         }
-        match (is_new, name) {
-            (true, _) => format!("[mapping](#{})", anchor(path)),
-            (false, Some("SourceConfig")) => "[as `source`](#source)".to_owned(),
-            (false, _) => "mapping".to_owned(),
+        if let Some(name) = name {
+            self.sections.insert(name.to_owned(), path.to_owned());
         }
+        self.pending.push(Block {
+            path: path.to_owned(),
+            schema,
+        });
+        format!("[mapping](#{})", anchor(path))
     }
 
     /// The schema behind a `$ref` or an optional value, and its definition's name.
@@ -223,7 +233,7 @@ fn range_of(schema: &Value) -> String {
 fn count_of(schema: &Value) -> String {
     let bound = |key| schema.get(key).and_then(Value::as_u64);
     match (bound("minItems"), bound("maxItems")) {
-        (Some(min), Some(max)) if min == max => format!(" of {min}").replace(" of ", " (") + ")",
+        (Some(min), Some(max)) if min == max => format!(" ({min})"),
         (Some(min), Some(max)) => format!(" ({min} to {max})"),
         (Some(min), None) => format!(" (at least {min})"),
         (None, Some(max)) => format!(" (at most {max})"),
@@ -257,11 +267,9 @@ fn anchor(heading: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::schema::{PipelineConfig, schema_of};
-
     #[test]
     fn each_key_has_its_default_from_the_schema() {
-        let text = markdown_reference(&schema_of::<PipelineConfig>());
+        let text = pipeline_reference();
         for row in [
             "| `score_threshold` | number, 0 to 1 | `0.4` | Lowest score of a detection. |",
             "| `nms_iou` | number, 0 to 1 | the card's |",

@@ -12,6 +12,6 @@ mod streams;
 
 pub use file::Document;
 pub use overrides::Override;
-pub use path::{PathSegment, Violation};
 pub(super) use path::key_path;
+pub use path::{PathSegment, Violation};
 pub use streams::SHARED_KEYS;

@@ -73,10 +73,9 @@ fn is_plain(node: &Node, text: &str) -> bool {
     match &node.content {
         Content::Null => ["", "~", "null"].contains(&text.trim()),
         Content::Bool(_) | Content::Number(_) => !text.contains('#'),
-        Content::String(_)
-        | Content::Sequence(_)
-        | Content::Mapping(_)
-        | Content::Invalid(_) => false,
+        Content::String(_) | Content::Sequence(_) | Content::Mapping(_) | Content::Invalid(_) => {
+            false
+        }
     }
 }
 
@@ -107,7 +106,11 @@ mod tests {
             ("a=*b", json!("*b")),
             ("a=1 # 2", json!("1 # 2")),
         ] {
-            assert_eq!(Override::parse(text).expect(text).value.to_json(), value, "{text}");
+            assert_eq!(
+                Override::parse(text).expect(text).value.to_json(),
+                value,
+                "{text}"
+            );
         }
     }
 

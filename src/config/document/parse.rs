@@ -155,11 +155,21 @@ impl TreeBuilder {
                     entries: Vec::new(),
                     key: None,
                 };
-                self.begin(location, anchor, collection_tag(tag.as_deref(), "map"), children);
+                self.begin(
+                    location,
+                    anchor,
+                    collection_tag(tag.as_deref(), "map"),
+                    children,
+                );
             }
             Event::SequenceStart(anchor, tag) => {
                 let children = OpenChildren::Items(Vec::new());
-                self.begin(location, anchor, collection_tag(tag.as_deref(), "seq"), children);
+                self.begin(
+                    location,
+                    anchor,
+                    collection_tag(tag.as_deref(), "seq"),
+                    children,
+                );
             }
             Event::MappingEnd | Event::SequenceEnd => self.end(),
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
@@ -168,7 +178,9 @@ impl TreeBuilder {
             return refuse(format!("nested deeper than {MAX_DEPTH} levels"));
         }
         if self.nodes > MAX_NODES {
-            return refuse(format!("more than {MAX_NODES} values, with aliases expanded"));
+            return refuse(format!(
+                "more than {MAX_NODES} values, with aliases expanded"
+            ));
         }
         Ok(())
     }
@@ -339,7 +351,10 @@ mod tests {
         let root = parse_yaml(text).expect("YAML").root;
         assert_eq!(root.key_location(&key_path!["a", "b"]), &at(2, 3));
         assert_eq!(root.value_location(&key_path!["a", "b"]), &at(2, 6));
-        assert_eq!(root.value_location(&key_path!["a", "c", 1, "d"]), &at(3, 14));
+        assert_eq!(
+            root.value_location(&key_path!["a", "c", 1, "d"]),
+            &at(3, 14)
+        );
         assert_eq!(root.key_location(&key_path!["e", 0, "f"]), &at(5, 3));
         assert_eq!(root.value_location(&key_path!["e", 1]), &at(6, 3));
         // What is not there is where the nearest value around it is.
@@ -366,10 +381,7 @@ mod tests {
     #[test]
     fn aliases_are_expanded_where_they_stand() {
         let root = parse_yaml("a: &x {b: [1]}\nc: *x\n").expect("YAML").root;
-        assert_eq!(
-            root.to_json(),
-            json!({"a": {"b": [1]}, "c": {"b": [1]}})
-        );
+        assert_eq!(root.to_json(), json!({"a": {"b": [1]}, "c": {"b": [1]}}));
         assert_eq!(root.value_location(&key_path!["c", "b", 0]), &at(2, 4));
         assert!(parse_yaml("a: &x [*x]\n").is_err());
     }

@@ -63,7 +63,10 @@ fn float(text: &str) -> Option<f64> {
     if !begins_like_number || has_leading_zero(text) {
         return None;
     }
-    unsigned.parse().ok().filter(|value: &f64| value.is_finite())
+    unsigned
+        .parse()
+        .ok()
+        .filter(|value: &f64| value.is_finite())
 }
 
 /// Digits after a leading zero are a string, for instance a number plate or a telephone number.
@@ -109,7 +112,10 @@ mod tests {
             ("-.5", json!(-0.5)),
             ("1e3", json!(1000.0)),
             ("1e999", json!("1e999")),
-            ("18446744073709551615", json!(18_446_744_073_709_551_615_u64)),
+            (
+                "18446744073709551615",
+                json!(18_446_744_073_709_551_615_u64),
+            ),
             ("99999999999999999999999", json!(1e23)),
             ("inf", json!("inf")),
             ("nan", json!("nan")),

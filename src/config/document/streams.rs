@@ -85,7 +85,8 @@ impl Document<'_> {
         let shared_sinks = shared_sinks.to_vec();
         for entry in own {
             let mut entry = entry.clone();
-            if let (true, Content::Sequence(sinks)) = (entry.key == "sinks", &mut entry.value.content)
+            if let (true, Content::Sequence(sinks)) =
+                (entry.key == "sinks", &mut entry.value.content)
             {
                 sinks.splice(0..0, shared_sinks.iter().cloned());
             }

@@ -103,7 +103,7 @@ pub enum LetterboxAnchorConfig {
     Center,
 }
 
-/// A head: exactly one kind.
+/// The head.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]

@@ -20,7 +20,7 @@ pub struct PipelineConfig {
         extend("x-expected" = "letters, digits, \"_\", \".\" and \"-\"")
     )]
     pub stream: Option<String>,
-    /// Source of the frames: exactly one of the keys below.
+    /// Source of the frames.
     pub source: SourceConfig,
     /// File to replay when the camera is not available; the same keys as `source`, without cameras.
     pub fallback: Option<SourceConfig>,
@@ -54,7 +54,7 @@ pub struct PipelineConfig {
     /// Overlay settings: how results are drawn on the picture.
     #[serde(default)]
     pub overlay: OverlayConfig,
-    /// Sinks: where results go. Each entry has exactly one of the keys below.
+    /// Sinks: where results go.
     #[serde(default)]
     pub sinks: Vec<SinkConfig>,
 }

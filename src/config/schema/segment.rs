@@ -26,7 +26,7 @@ pub struct SegmentConfig {
     pub rules: Vec<AreaRuleConfig>,
 }
 
-/// An area rule: exactly one kind.
+/// A rule on the area of a class.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::default_of::millis;
 
-/// A source: exactly one kind.
+/// A source of frames.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
@@ -83,12 +83,13 @@ impl Default for CameraConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReconnectConfig {
-    /// After it was connected once: when it is unplugged, stalls or disconnects, without end.
+    /// Reconnect, without end, when the camera was connected once and is unplugged, stalls or
+    /// disconnects.
     #[default]
     Lost,
-    /// Also at the start, when it is missing or busy.
+    /// Also wait for it at the start, when it is missing or busy.
     Always,
-    /// Never: losing the camera ends the run.
+    /// Losing the camera ends the run.
     Never,
 }
 

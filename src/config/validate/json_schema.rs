@@ -36,7 +36,7 @@ impl<'a> SchemaValidator<'a> {
         });
     }
 
-    fn wrong(&mut self, message: String) {
+    fn value_violation(&mut self, message: String) {
         self.violation(false, message);
     }
 
@@ -49,8 +49,8 @@ impl<'a> SchemaValidator<'a> {
             if !value.as_str().is_some_and(|got| allowed.contains(&got)) {
                 let hint = did_you_mean(value.as_str().unwrap_or(""), &allowed);
                 let allowed = allowed.join(", ");
-                let got = show(value);
-                self.wrong(format!("expected one of {allowed}; got {got}{hint}"));
+                let got = display_value(value);
+                self.value_violation(format!("expected one of {allowed}; got {got}{hint}"));
             }
             return;
         }
@@ -88,7 +88,7 @@ impl<'a> SchemaValidator<'a> {
                 }
                 _ => String::new(),
             };
-            self.wrong(format!("expected {expected}; got {}{hint}", show(value)));
+            self.value_violation(format!("expected {expected}; got {}{hint}", display_value(value)));
         }
         fits
     }
@@ -130,7 +130,7 @@ impl<'a> SchemaValidator<'a> {
                     given.join(" and ")
                 };
                 let known = known.join(", ");
-                self.wrong(format!("expected exactly one of {known}; got {got}"));
+                self.value_violation(format!("expected exactly one of {known}; got {got}"));
             }
         }
         for key in schema
@@ -147,16 +147,14 @@ impl<'a> SchemaValidator<'a> {
                 .and_then(Value::as_str)
                 .map(|d| format!(" ({})", d.trim_end_matches('.').replace('\n', " ")))
                 .unwrap_or_default();
-            self.wrong(format!("missing key \"{key}\"{about}"));
+            self.value_violation(format!("missing key \"{key}\"{about}"));
         }
     }
 
     fn unknown_key(&self, key: &str, known: &[&str]) -> String {
         let allowed = known.join(", ");
         if key == "<<" {
-            return format!(
-                "merge keys are not supported (allowed: {allowed})"
-            );
+            return format!("merge keys are not supported (allowed: {allowed})");
         }
         let mut hint = did_you_mean(key, known);
         if hint.is_empty()
@@ -178,7 +176,7 @@ impl<'a> SchemaValidator<'a> {
                 (Some(min), None) => format!("at least {min}"),
                 (_, max) => format!("at most {}", max.unwrap_or(u64::MAX)),
             };
-            self.wrong(format!("expected {expected} items; got {n}"));
+            self.value_violation(format!("expected {expected} items; got {n}"));
         }
         if let Some(of_item) = schema.get("items") {
             for (i, item) in items.iter().enumerate() {
@@ -195,7 +193,7 @@ impl<'a> SchemaValidator<'a> {
         let high = bound("maximum").is_some_and(|max| number > max);
         if low || high || !number.is_finite() {
             let expected = expected(schema);
-            self.wrong(format!("expected {expected}; got {number}"));
+            self.value_violation(format!("expected {expected}; got {number}"));
         }
     }
 
@@ -210,7 +208,7 @@ impl<'a> SchemaValidator<'a> {
             .is_some_and(|p| !regex_lite::Regex::new(p).is_ok_and(|re| re.is_match(text)));
         if is_short || is_other {
             let expected = expected(schema);
-            self.wrong(format!("expected {expected}; got {}", show(&text.into())));
+            self.value_violation(format!("expected {expected}; got {}", display_value(&text.into())));
         }
     }
 }
@@ -353,7 +351,7 @@ fn range_of(schema: &Value) -> String {
 }
 
 /// A value in a message; long ones are cut.
-fn show(value: &Value) -> String {
+fn display_value(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
         Value::Object(map) if map.is_empty() => "{}".to_owned(),

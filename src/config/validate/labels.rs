@@ -59,7 +59,10 @@ impl Validator<'_> {
         let mut values: Vec<(Vec<PathSegment>, &String)> = Vec::new();
         let avoided = config.segment.safe_ground.iter().flat_map(|s| &s.avoid);
         for (i, label) in avoided.enumerate() {
-            values.push((key_path!["segment", "safe_ground", "avoid", i].into(), label));
+            values.push((
+                key_path!["segment", "safe_ground", "avoid", i].into(),
+                label,
+            ));
         }
         for (i, kind, rule) in area_rules(config) {
             values.push((

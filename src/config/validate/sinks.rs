@@ -66,7 +66,7 @@ impl Validator<'_> {
     }
 
     /// Whether a sink would overwrite an input of the pipeline: its sources and `also`.
-    pub fn validate_inputs_are_kept(&mut self, also: &[&Path]) {
+    pub fn validate_overwritten_inputs(&mut self, also: &[&Path]) {
         let config = self.config;
         let sources = [Some(&config.source), config.fallback.as_ref()];
         let sources = sources.into_iter().flatten().filter_map(path_of_source);

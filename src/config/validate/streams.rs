@@ -24,7 +24,10 @@ pub fn validate_streams(
             };
             if *is_shared {
                 if let Some(kind) = single_stream_kind(sink) {
-                    error(kind, "cannot be shared: move it into the stream's own `sinks`");
+                    error(
+                        kind,
+                        "cannot be shared: move it into the stream's own `sinks`",
+                    );
                 }
                 continue;
             }

@@ -51,7 +51,7 @@ pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
     });
     let classes = spec.detect.classes.iter().map(|(label, class)| {
         let filter = ClassFilter {
-            score_threshold: class.score_threshold,
+            score_threshold: Some(spec.detect.score_threshold_of(label)),
             min_px: class.min_px,
             max_px: class.max_px,
         };

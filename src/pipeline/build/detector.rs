@@ -106,7 +106,8 @@ fn score_floor(spec: &PipelineConfig) -> f32 {
     track.map_or(f32::INFINITY, |track| track.score_low as f32)
 }
 
-/// What to look for, and how to find it in the heads.
+/// The decoder's settings. It discards early what no later stage uses; the score threshold itself is
+/// applied by the analyzer.
 fn ssd_params(
     card: &CardConfig,
     head: &SsdHeadConfig,

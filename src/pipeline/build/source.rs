@@ -66,13 +66,11 @@ fn open(spec: &SourceConfig) -> Result<OpenSource, CaptureError> {
     }
     let (source, pace, looping): (Box<dyn Source>, _, _) = match (&spec.video, &spec.images) {
         (Some(video), _) => (open_video(video)?, video.pace, video.looping),
-        (None, Some(images)) => {
-            (
-                Box::new(ImagesSource::open(&images.path, images.fps)?),
-                images.pace,
-                images.looping,
-            )
-        }
+        (None, Some(images)) => (
+            Box::new(ImagesSource::open(&images.path, images.fps)?),
+            images.pace,
+            images.looping,
+        ),
         (None, None) => unreachable!("the schema wants exactly one source"),
     };
     Ok(OpenSource {
@@ -170,7 +168,8 @@ fn open_video(video: &VideoConfig) -> Result<Box<dyn Source>, CaptureError> {
         why,
     };
     if is_url(path) {
-        let url = expand_env(&path.to_string_lossy()).map_err(|why| fault(Path::new("URL"), why))?;
+        let url =
+            expand_env(&path.to_string_lossy()).map_err(|why| fault(Path::new("URL"), why))?;
         let input = FfmpegInput::file(Path::new(&url), &video.ffmpeg_args);
         let input = input.map_err(|why| fault(Path::new("URL"), why))?;
         return Ok(Box::new(FfmpegSource::open(input)?));

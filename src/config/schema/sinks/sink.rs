@@ -8,7 +8,7 @@ use super::{
     VideoSinkConfig, WebConfig, WebhookConfig,
 };
 
-/// A sink: exactly one kind.
+/// A sink.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
