@@ -102,7 +102,7 @@ fn watch(port: u16, sink: &str) -> Process {
             "--set",
             "stream=gate",
         ])
-        .args(["--set", "attention.motion_gate={}"])
+        .args(["--set", "gating.motion_gate={}"])
         .stderr(Stdio::null())
         .spawn()
         .expect("starts");

@@ -77,11 +77,11 @@ fn any_number_of_workers_and_an_analysis_of_the_records_lead_to_the_same_bytes()
 #[test]
 fn each_way_to_look_says_where_it_looked_and_does_not_depend_on_workers() {
     let ways = [
-        "attention.motion_gate={}",
-        "attention.interval={every: 3}",
-        "attention.regions={on: motion}",
-        "attention.regions={on: tracks}",
-        "attention.tiles={columns: 2, rows: 1, at_once: 1}",
+        "gating.motion_gate={}",
+        "gating.interval={every: 3}",
+        "gating.regions={on: motion}",
+        "gating.regions={on: tracks}",
+        "gating.tiles={columns: 2, rows: 1, at_once: 1}",
     ];
     for way in ways {
         let run = |workers| counting(&[set(&[way, workers]), vec!["--frames", "75"]].concat());
@@ -102,7 +102,7 @@ fn each_way_to_look_says_where_it_looked_and_does_not_depend_on_workers() {
         let parts = frames.iter().filter(|f| f["regions"].is_array()).count();
         match way {
             // A cut is looked at before its turn.
-            "attention.interval={every: 3}" => assert!((25..=27).contains(&looked), "{looked}"),
+            "gating.interval={every: 3}" => assert!((25..=27).contains(&looked), "{looked}"),
             w if w.contains("tiles") => assert_eq!((looked, parts), (75, 75), "{way}"),
             w if w.contains("on: motion") => assert!(parts > 0, "{way}: no region"),
             _ => assert!(looked > 0, "{way}"),
@@ -278,7 +278,7 @@ fn tiles_find_small_vehicles() {
         assert_eq!(all, 44);
         found
     };
-    let (tiles, whole) = (recall(&[]), recall(&["--set", "attention={}"]));
+    let (tiles, whole) = (recall(&[]), recall(&["--set", "gating={}"]));
     eprintln!("vehicles found of 44: {tiles} in tiles, {whole} in the whole picture");
     assert!(
         tiles >= 2 * whole.max(5),

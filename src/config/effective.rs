@@ -13,11 +13,11 @@ use super::schema::{ImageFormat, PipelineConfig};
 /// pipeline.
 ///
 /// # Errors
-/// What cannot be represented in YAML; no configuration is known to be that.
+/// When `--input` replaced a source, which the file does not give then.
 pub fn effective_yaml(pipelines: &[LoadedPipeline]) -> Result<String, serde_yaml::Error> {
     let mut blocks = Vec::new();
     for pipeline in pipelines {
-        let mut config = PipelineConfig::deserialize(pipeline)?;
+        let mut config = as_given(pipeline)?;
         fill_in(&mut config, pipeline);
         mask_secrets(&mut config);
         let mut block = mapping_of(&config)?;
@@ -35,12 +35,10 @@ pub fn effective_yaml(pipelines: &[LoadedPipeline]) -> Result<String, serde_yaml
     }
 }
 
-impl PipelineConfig {
-    /// The pipeline as its file gives it: paths are not joined.
-    fn deserialize(pipeline: &LoadedPipeline) -> Result<Self, serde_yaml::Error> {
-        serde_json::from_value(pipeline.given.clone())
-            .map_err(<serde_yaml::Error as serde::de::Error>::custom)
-    }
+/// The pipeline as its file gives it: paths are not joined.
+fn as_given(pipeline: &LoadedPipeline) -> Result<PipelineConfig, serde_yaml::Error> {
+    serde_json::from_value(pipeline.given.clone())
+        .map_err(<serde_yaml::Error as serde::de::Error>::custom)
 }
 
 /// Defaults that are no constants.

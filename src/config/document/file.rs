@@ -11,7 +11,7 @@ use super::overrides::Override;
 use super::parse::{DuplicateKey, parse_yaml};
 use super::path::{PathSegment, Violation, dotted};
 use super::renamed::{rename_in_override, rename_keys};
-use super::streams::StreamView;
+use super::view::StreamView;
 use crate::config::diagnostic::{ConfigError, Diagnostic, Location, io_reason};
 
 /// Longest file that is read, in bytes.
@@ -120,10 +120,11 @@ impl<'a> Document<'a> {
     }
 
     fn error(&self, path: &[PathSegment], location: &Location, message: String) -> Diagnostic {
+        let in_file = self.view.as_ref().map(|view| view.path_in_file(path));
         Diagnostic {
             file: self.file.to_owned(),
             location: location.clone(),
-            key: dotted(&self.path_in_file(path)),
+            key: dotted(in_file.as_deref().unwrap_or(path)),
             message,
         }
     }

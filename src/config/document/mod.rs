@@ -9,6 +9,7 @@ mod path;
 mod renamed;
 mod scalar;
 mod streams;
+mod view;
 
 pub use file::Document;
 pub use overrides::Override;

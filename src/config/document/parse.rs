@@ -409,4 +409,22 @@ mod tests {
         assert_eq!(errors("a: !!int x").len(), 1);
         assert_eq!(errors("a: 99999999999999999999999").len(), 0);
     }
+
+    #[test]
+    fn the_shipped_files_have_the_values_of_another_parser() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut count = 0;
+        for folder in ["pipelines", "models", "tests/data/tiny"] {
+            for entry in std::fs::read_dir(root.join(folder)).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.extension().is_some_and(|e| e == "yaml") {
+                    let text = std::fs::read_to_string(&path).expect("readable");
+                    let expected: Value = serde_yaml::from_str(&text).expect("YAML");
+                    assert_eq!(value(&text), expected, "{}", path.display());
+                    count += 1;
+                }
+            }
+        }
+        assert!(count > 10);
+    }
 }

@@ -48,23 +48,21 @@ fn integer(text: &str) -> Option<Number> {
 }
 
 fn float(text: &str) -> Option<f64> {
-    let unsigned = text.strip_prefix('+').unwrap_or(text);
-    match unsigned {
-        ".inf" | ".Inf" | ".INF" => return Some(f64::INFINITY),
+    match text {
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return Some(f64::INFINITY),
         "-.inf" | "-.Inf" | "-.INF" => return Some(f64::NEG_INFINITY),
         ".nan" | ".NaN" | ".NAN" => return Some(f64::NAN),
         _ => {}
     }
     // Rust also reads "inf" and "nan", which are strings in YAML.
-    let begins_like_number = unsigned
-        .strip_prefix('-')
-        .unwrap_or(unsigned)
+    let begins_like_number = text
+        .strip_prefix(['+', '-'])
+        .unwrap_or(text)
         .starts_with(|c: char| c.is_ascii_digit() || c == '.');
     if !begins_like_number || has_leading_zero(text) {
         return None;
     }
-    unsigned
-        .parse()
+    text.parse()
         .ok()
         .filter(|value: &f64| value.is_finite())
 }

@@ -8,17 +8,9 @@ use std::collections::BTreeSet;
 
 use super::file::Document;
 use super::node::{Content, Entry, Node};
-use super::path::{PathSegment, key_path};
+use super::path::key_path;
+use super::view::StreamView;
 use crate::config::diagnostic::ConfigError;
-
-/// Which stream of a file a document is about.
-pub struct StreamView {
-    stream: usize,
-    /// The keys of the stream's own block.
-    own: BTreeSet<String>,
-    /// The sinks beside `streams`; the stream's own follow them.
-    shared_sinks: usize,
-}
 
 /// Keys that are allowed beside `streams` only.
 pub const SHARED_KEYS: [&str; 2] = ["model", "inference"];
@@ -109,28 +101,6 @@ impl Document<'_> {
                 shared_sinks: shared_sinks.len(),
             }),
         }
-    }
-
-    /// The path in the file of a value of this document.
-    pub(super) fn path_in_file(&self, path: &[PathSegment]) -> Vec<PathSegment> {
-        let Some(view) = &self.view else {
-            return path.to_vec();
-        };
-        let block = key_path!["streams", view.stream];
-        let Some(PathSegment::Key(first)) = path.first() else {
-            return block.to_vec();
-        };
-        if !view.own.contains(first) {
-            return path.to_vec();
-        }
-        let mut path = path.to_vec();
-        if let (true, Some(PathSegment::Index(sink))) = (first == "sinks", path.get_mut(1)) {
-            match sink.checked_sub(view.shared_sinks) {
-                Some(own) => *sink = own,
-                None => return path,
-            }
-        }
-        [block.to_vec(), path].concat()
     }
 
     /// How many of the sinks stand beside `streams`; `None` if the file has no streams.
