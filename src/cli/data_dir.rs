@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-use mobilens::config::ConfigFaults;
+use mobilens::config::ConfigError;
 
 /// Names a data folder that is searched before all others.
 pub const DATA_DIR_VARIABLE: &str = "MOBILENS_DATA_DIR";
@@ -24,7 +24,7 @@ struct DataDirs(Vec<PathBuf>);
 ///
 /// # Errors
 /// A relative path that is in none of the folders; the fault names them.
-pub fn find(path: &Path) -> Result<PathBuf, ConfigFaults> {
+pub fn find(path: &Path) -> Result<PathBuf, ConfigError> {
     let names_one_place = || !path.components().all(|c| matches!(c, Component::Normal(_)));
     // What cannot be looked at is left to whoever opens it, who says why.
     if path.try_exists().unwrap_or(true) || names_one_place() {
@@ -58,7 +58,7 @@ impl DataDirs {
         Self(dirs)
     }
 
-    fn find(&self, path: &Path) -> Result<PathBuf, ConfigFaults> {
+    fn find(&self, path: &Path) -> Result<PathBuf, ConfigError> {
         let mut candidates = self.0.iter().map(|dir| dir.join(path));
         candidates.find(|file| file.is_file()).ok_or_else(|| {
             let dirs: Vec<_> = self.0.iter().map(|dir| dir.display().to_string()).collect();
@@ -66,7 +66,7 @@ impl DataDirs {
                 "no such file in the current folder or in {}",
                 dirs.join(", ")
             );
-            ConfigFaults::of_file(path, what)
+            ConfigError::in_file(path, what)
         })
     }
 }

@@ -62,9 +62,7 @@ fn float(text: &str) -> Option<f64> {
     if !begins_like_number || has_leading_zero(text) {
         return None;
     }
-    text.parse()
-        .ok()
-        .filter(|value: &f64| value.is_finite())
+    text.parse().ok().filter(|value: &f64| value.is_finite())
 }
 
 /// Digits after a leading zero are a string, for instance a number plate or a telephone number.

@@ -88,7 +88,10 @@ impl<'a> SchemaValidator<'a> {
                 }
                 _ => String::new(),
             };
-            self.value_violation(format!("expected {expected}; got {}{hint}", display_value(value)));
+            self.value_violation(format!(
+                "expected {expected}; got {}{hint}",
+                display_value(value)
+            ));
         }
         fits
     }
@@ -208,7 +211,10 @@ impl<'a> SchemaValidator<'a> {
             .is_some_and(|p| !regex_lite::Regex::new(p).is_ok_and(|re| re.is_match(text)));
         if is_short || is_other {
             let expected = expected(schema);
-            self.value_violation(format!("expected {expected}; got {}", display_value(&text.into())));
+            self.value_violation(format!(
+                "expected {expected}; got {}",
+                display_value(&text.into())
+            ));
         }
     }
 }

@@ -10,8 +10,8 @@ use mobilens_video::y4m::Y4M_MAGIC;
 
 use crate::capture::{
     AviSource, CameraReopener, CameraRequest, CaptureError, FfmpegInput, FfmpegSource,
-    ImagesSource, Opener, Reconnecting, RtspRequest, RtspSource, Source, VideoSource,
-    Y4mSource, is_mjpeg_avi,
+    ImagesSource, Opener, Reconnecting, RtspRequest, RtspSource, Source, VideoSource, Y4mSource,
+    is_mjpeg_avi,
 };
 use crate::config::{
     CameraConfig, DecoderConfig, PaceConfig, PipelineConfig, ReconnectConfig, RtspConfig,
