@@ -26,7 +26,7 @@ fn frame(number: u64, objects: u64) -> FrameRecord {
             } else {
                 0.8
             },
-            bbox: [x as f64, (20 + i * 30 % 600) as f64, 40.0, 90.0],
+            bbox: [x as f64, (20 + i * 30 % 600) as f64, 40.0, 90.0].into(),
             ..DetectionRecord::default()
         }
     });

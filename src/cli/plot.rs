@@ -45,10 +45,12 @@ fn draw(arguments: &PlotArgs) -> Result<RgbImage, String> {
             Record::Frame(frame) => {
                 for track in frame.tracks.iter().flatten() {
                     if track.state == TrackStateRecord::Seen {
-                        let [x, y, width, height] = track.bbox;
+                        let bbox = track.bbox;
                         let of_track = ways.entry(track.track_id).or_default();
                         of_track.0 = track.category_id;
-                        of_track.1.push([x + width / 2.0, y + height]);
+                        of_track
+                            .1
+                            .push([bbox.x + bbox.width / 2.0, bbox.y + bbox.height]);
                     }
                 }
             }

@@ -112,7 +112,10 @@ impl CocoBoxes {
                 self.knows(result.image_id) && self.categories.contains(&result.category_id);
             if let Some(bbox) = result.bbox.filter(|_| known) {
                 let key = (result.category_id, result.image_id);
-                found.entry(key).or_default().push((result.score, bbox));
+                found
+                    .entry(key)
+                    .or_default()
+                    .push((result.score, bbox.into()));
             }
         }
         for of_image in found.values_mut() {
@@ -323,7 +326,7 @@ mod tests {
         CocoResult {
             image_id: 1,
             category_id: 1,
-            bbox: Some(bbox),
+            bbox: Some(bbox.into()),
             segmentation: None,
             score,
         }

@@ -145,13 +145,7 @@ impl Overlay {
                 TrackStateRecord::Lost => continue,
             };
             let colour = self.colour(track.category_id);
-            let [x, y, width, height] = track.bbox.map(|v| v as f32);
-            let rect = RectPx {
-                x,
-                y,
-                width,
-                height,
-            };
+            let rect = RectPx::from(track.bbox);
             self.trails.draw_mut(picture, track.track_id, colour, line);
             draw_box(picture, &rect, thickness, colour);
             let number = (!self.style.hide_labels).then(|| track.track_id.to_string());

@@ -7,6 +7,7 @@ use imageproc::drawing::draw_line_segment_mut;
 
 use super::text::Text;
 use crate::records::FrameRecord;
+use mobilens_image::RectPx;
 
 /// Points of a trail that are kept at most.
 const MOST_POINTS: usize = 512;
@@ -24,9 +25,12 @@ impl Trails {
         self.points
             .retain(|id, _| tracks.iter().any(|track| track.track_id == *id));
         for track in tracks {
-            let [x, y, width, height] = track.bbox.map(|v| v as f32);
+            let rect = RectPx::from(track.bbox);
             let points = self.points.entry(track.track_id).or_default();
-            points.push_back((record.pts_ms, [x + width / 2.0, y + height]));
+            points.push_back((
+                record.pts_ms,
+                [rect.x + rect.width / 2.0, rect.y + rect.height],
+            ));
             let is_old = |(t, _): &(f64, [f32; 2])| record.pts_ms - t > length_ms;
             while points.len() > MOST_POINTS || points.front().is_some_and(is_old) {
                 points.pop_front();

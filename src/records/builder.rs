@@ -13,6 +13,7 @@ use super::record::{
     ClassAreaRecord, DetectionRecord, EventRecord, FrameRecord, SafeGroundRecord,
     SegmentationRecord,
 };
+use super::record_box::RecordBox;
 use super::rle::rles_of;
 
 /// From this pitch down a camera looks at things from above: a box's middle is where its object is.
@@ -69,7 +70,7 @@ impl RecordBuilder {
             telemetry: meta.telemetry,
             inferred: self.attends.then_some(plan.region != Region::None),
             regions: match &plan.region {
-                Region::Crops(parts) => Some(parts.iter().map(bbox).collect()),
+                Region::Crops(parts) => Some(parts.iter().map(RecordBox::from).collect()),
                 Region::Whole | Region::None => None,
             },
             still: plan.is_still,
@@ -84,7 +85,7 @@ impl RecordBuilder {
             category_id: detection.category_id,
             label: self.labels.name(detection.category_id).to_owned(),
             score: rounded(detection.score.into(), 10_000.0),
-            bbox: bbox(&detection.rect),
+            bbox: RecordBox::from(&detection.rect),
             position: place.of_box(&detection.rect),
             ..DetectionRecord::default()
         }
@@ -173,11 +174,6 @@ impl Place<'_> {
         let y = rect.y + rect.height * down;
         self.of_pixel([x.into(), y.into()])
     }
-}
-
-/// A box as records have it.
-pub(crate) fn bbox(rect: &RectPx) -> [f64; 4] {
-    [rect.x, rect.y, rect.width, rect.height].map(|v| rounded(v.into(), 100.0))
 }
 
 /// `value` to the nearest 1 / `parts`.

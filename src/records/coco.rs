@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FrameRecord, Rle};
+use super::{FrameRecord, RecordBox, Rle};
 
 /// One detection, or the area of one class, as the COCO tools know it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,7 +14,7 @@ pub struct CocoResult {
     pub category_id: u32,
     /// `[x, y, width, height]` in pixels, of a detection.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub bbox: Option<[f64; 4]>,
+    pub bbox: Option<RecordBox>,
     /// The pixels of a class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub segmentation: Option<Rle>,

@@ -8,10 +8,11 @@ mod builder;
 mod coco;
 mod polygons;
 mod record;
+mod record_box;
 mod rle;
 
+pub(crate) use builder::rounded;
 pub use builder::{AreaDetail, RecordBuilder};
-pub(crate) use builder::{bbox, rounded};
 pub use coco::{CocoError, CocoResult, image_id_from_name};
 pub use polygons::polygons_of;
 pub use record::{
@@ -19,4 +20,5 @@ pub use record::{
     FrameRecord, LabelRecord, ModelRecord, Record, RunRecord, SCHEMA_VERSION, SafeGroundRecord,
     SegmentationRecord, SourceRecord, TimingsRecord, TrackRecord, TrackStateRecord,
 };
+pub use record_box::RecordBox;
 pub use rle::{Rle, RleError, rles_of};

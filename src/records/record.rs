@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::flow::StopReason;
 use crate::telemetry::{GeoPoint, Telemetry};
 
+use super::record_box::RecordBox;
 use super::rle::Rle;
 
 /// Number of the records' format; a change that breaks a reader raises it.
@@ -112,7 +113,7 @@ pub struct FrameRecord {
     pub inferred: Option<bool>,
     /// The parts that it looked at, `[x, y, width, height]`; absent if it was all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub regions: Option<Vec<[f64; 4]>>,
+    pub regions: Option<Vec<RecordBox>>,
     /// Nothing moved since it last looked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub still: bool,
@@ -194,7 +195,7 @@ pub struct TrackRecord {
     /// Whether it was seen in this frame.
     pub state: TrackStateRecord,
     /// `[x, y, width, height]` in pixels, smoothed or foreseen, to two decimals.
-    pub bbox: [f64; 4],
+    pub bbox: RecordBox,
 }
 
 /// Whether an object was seen.
@@ -262,7 +263,7 @@ pub struct DetectionRecord {
     /// Confidence, 0 to 1, to four decimals.
     pub score: f64,
     /// `[x, y, width, height]` in pixels of the original frame, to two decimals.
-    pub bbox: [f64; 4],
+    pub bbox: RecordBox,
     /// The object that it shows, once that is followed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub track_id: Option<u64>,

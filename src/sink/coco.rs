@@ -79,7 +79,7 @@ mod tests {
             category_id: 1,
             label: "person".to_owned(),
             score: 0.5,
-            bbox: [1.0, 2.0, 3.0, 4.0],
+            bbox: [1.0, 2.0, 3.0, 4.0].into(),
             ..DetectionRecord::default()
         };
         for frame in 0..2 {

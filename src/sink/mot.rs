@@ -30,7 +30,7 @@ impl RecordSink for MotSink {
         let mut lines = String::new();
         for track in record.tracks.iter().flatten() {
             if track.state != TrackStateRecord::Lost {
-                let [x, y, w, h] = track.bbox;
+                let [x, y, w, h] = track.bbox.into();
                 let (frame, id) = (record.frame + 1, track.track_id);
                 lines += &format!("{frame},{id},{x},{y},{w},{h},1,-1,-1,-1\n");
             }

@@ -11,7 +11,7 @@ use crate::analytics::{
 };
 use crate::postprocess::Labels;
 use crate::records::{
-    DetectionRecord, EventRecord, FrameRecord, TrackRecord, TrackStateRecord, bbox, rounded,
+    DetectionRecord, EventRecord, FrameRecord, RecordBox, TrackRecord, TrackStateRecord, rounded,
 };
 use crate::track::{Observation, Scene, TrackState, TrackView, Tracker};
 use mobilens_image::{Polygon, RectPx, Similarity, SizePx};
@@ -97,7 +97,7 @@ impl Analyzer {
             record.faint.clear();
         }
         for detection in &mut record.detections {
-            let rect = rect_of(&detection.bbox);
+            let rect = RectPx::from(detection.bbox);
             let zones = self.zones.iter().filter(|zone| {
                 counts(&zone.classes, &detection.label) && zone.contains(&rect, size)
             });
@@ -138,14 +138,14 @@ impl Analyzer {
 
     fn is_wanted(&self, detection: &DetectionRecord, size: SizePx) -> bool {
         if let Some(class) = self.classes.get(&detection.label) {
-            let longer = detection.bbox[2].max(detection.bbox[3]);
+            let longer = detection.bbox.width.max(detection.bbox.height);
             let too_short = class.min_px.is_some_and(|min| longer < min);
             let too_long = class.max_px.is_some_and(|max| longer > max);
             if too_short || too_long {
                 return false;
             }
         }
-        let rect = rect_of(&detection.bbox);
+        let rect = RectPx::from(detection.bbox);
         let is_inside = |(polygon, point): &(Polygon, AnchorPoint)| {
             polygon.contains(normalised(point.of(&rect), size))
         };
@@ -162,7 +162,7 @@ impl Analyzer {
                 TrackState::Held => TrackStateRecord::Held,
                 TrackState::Lost => TrackStateRecord::Lost,
             },
-            bbox: bbox(&track.rect),
+            bbox: RecordBox::from(&track.rect),
         }
     }
 
@@ -280,7 +280,7 @@ fn follow(tracker: &mut Tracker, record: &mut FrameRecord) -> Vec<TrackView> {
     let regions = record.regions.as_ref();
     let looked: Option<Vec<RectPx>> = match (record.inferred, regions) {
         (Some(false), _) => Some(Vec::new()),
-        (_, Some(regions)) => Some(regions.iter().map(rect_of).collect()),
+        (_, Some(regions)) => Some(regions.iter().map(|&r| r.into()).collect()),
         _ => None,
     };
     let camera = record.camera.map(|[a, b, x, y]| Similarity { a, b, x, y });
@@ -297,7 +297,7 @@ fn follow(tracker: &mut Tracker, record: &mut FrameRecord) -> Vec<TrackView> {
         .map(|(i, detection)| Observation {
             category_id: detection.category_id,
             score: detection.score,
-            rect: rect_of(&detection.bbox),
+            rect: detection.bbox.into(),
             is_faint: i >= clear,
         })
         .collect();
@@ -319,17 +319,6 @@ fn named(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
 /// Whether a label is one of those that count; all do if none is named.
 fn counts(classes: &[String], label: &str) -> bool {
     classes.is_empty() || classes.iter().any(|class| class == label)
-}
-
-/// A record's box.
-pub fn rect_of(bbox: &[f64; 4]) -> RectPx {
-    let [x, y, width, height] = bbox.map(|v| v as f32);
-    RectPx {
-        x,
-        y,
-        width,
-        height,
-    }
 }
 
 fn normalised([x, y]: [f64; 2], size: SizePx) -> [f64; 2] {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::analyze::{Analyzer, rect_of};
+use super::analyze::Analyzer;
 use super::capture::{CaptureCounts, SourceEvent};
 use super::render::AnalyzedFrame;
 use crate::analytics::AreaRules;
@@ -111,12 +111,8 @@ impl PublishStage {
                 end_to_end_ms: rounded(age_ms, 1000.0),
             });
             let looked = plan.region != Region::None;
-            let tracks = record
-                .tracks
-                .iter()
-                .flatten()
-                .map(|track| rect_of(&track.bbox));
-            let tracks = tracks.collect();
+            let tracks = record.tracks.iter().flatten();
+            let tracks = tracks.map(|track| track.bbox.into()).collect();
             self.feedback
                 .published(frame, tracks, looked.then_some(age_ms));
             last = FrameRecord {
