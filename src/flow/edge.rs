@@ -27,10 +27,22 @@ pub enum Policy {
 #[error("edge closed: its readers are gone")]
 pub struct Closed;
 
-/// Something that was captured at a moment and grows old.
-pub trait Aged {
-    /// When it reached this process.
-    fn captured_at(&self) -> Instant;
+/// An item that grows old, and of which a part may have to go on when the rest is dropped.
+pub trait Aged: Sized {
+    /// When it reached this process; `None` if it does not grow old.
+    fn captured_at(&self) -> Option<Instant>;
+
+    /// Takes the place of an older item that is dropped for it, with what of that must go on. Returns
+    /// whether the drop counts.
+    fn supersede(&mut self, older: Self) -> bool {
+        drop(older);
+        true
+    }
+
+    /// What must go on of an item that is too old.
+    fn expire(self) -> Option<Self> {
+        None
+    }
 }
 
 #[derive(Debug)]
@@ -63,6 +75,8 @@ impl EdgeCounts {
 pub struct Sender<T> {
     tx: crossbeam_channel::Sender<T>,
     evict: Option<crossbeam_channel::Receiver<T>>,
+    /// [`Aged::supersede`], where items are aged.
+    supersede: fn(&mut T, T) -> bool,
     shared: Arc<Shared>,
 }
 
@@ -75,6 +89,21 @@ pub struct Receiver<T> {
 
 /// Makes an edge that holds `capacity` items (at least 1).
 pub fn edge<T>(name: &str, capacity: usize, policy: Policy) -> (Sender<T>, Receiver<T>) {
+    edge_with(name, capacity, policy, |_, _| true)
+}
+
+/// Makes an edge that holds `capacity` items (at least 1) of which a part may have to go on when the
+/// rest is dropped.
+pub fn aged_edge<T: Aged>(name: &str, capacity: usize, policy: Policy) -> (Sender<T>, Receiver<T>) {
+    edge_with(name, capacity, policy, T::supersede)
+}
+
+fn edge_with<T>(
+    name: &str,
+    capacity: usize,
+    policy: Policy,
+    supersede: fn(&mut T, T) -> bool,
+) -> (Sender<T>, Receiver<T>) {
     let (tx, rx) = crossbeam_channel::bounded(capacity.max(1));
     let shared = Arc::new(Shared {
         name: name.to_owned(),
@@ -87,6 +116,7 @@ pub fn edge<T>(name: &str, capacity: usize, policy: Policy) -> (Sender<T>, Recei
     let sender = Sender {
         tx,
         evict,
+        supersede,
         shared: Arc::clone(&shared),
     };
     (sender, Receiver { rx, shared })
@@ -97,6 +127,7 @@ impl<T> Clone for Sender<T> {
         Self {
             tx: self.tx.clone(),
             evict: self.evict.clone(),
+            supersede: self.supersede,
             shared: Arc::clone(&self.shared),
         }
     }
@@ -163,7 +194,9 @@ impl<T> Sender<T> {
                 Err(TrySendError::Disconnected(_)) => return Err(Closed),
                 Err(TrySendError::Full(back)) => {
                     item = back;
-                    if evict.try_recv().is_ok() {
+                    if let Ok(older) = evict.try_recv()
+                        && (self.supersede)(&mut item, older)
+                    {
                         self.shared.evicted.fetch_add(1, Ordering::SeqCst);
                     }
                 }
@@ -201,11 +234,10 @@ impl<T: Aged> Receiver<T> {
     /// Like [`recv`](Self::recv), but counts and drops what is older than `max_age`.
     pub fn recv_fresh(&self, max_age: Option<Duration>) -> Option<T> {
         loop {
-            let item = self.recv()?;
-            if max_age.is_none_or(|limit| item.captured_at().elapsed() <= limit) {
-                return Some(item);
+            let fresh = self.without_stale(self.recv()?, max_age);
+            if fresh.is_some() {
+                return fresh;
             }
-            self.shared.stale.fetch_add(1, Ordering::SeqCst);
         }
     }
 
@@ -213,16 +245,24 @@ impl<T: Aged> Receiver<T> {
     /// the newest, if that is not too old. What is passed over is counted.
     pub fn renew(&self, mut item: T, max_age: Option<Duration>) -> Option<T> {
         if self.shared.policy == Policy::NewestWins {
-            while let Received::Item(newer) = self.try_recv() {
+            while let Received::Item(mut newer) = self.try_recv() {
+                if newer.supersede(item) {
+                    self.shared.evicted.fetch_add(1, Ordering::SeqCst);
+                }
                 item = newer;
-                self.shared.evicted.fetch_add(1, Ordering::SeqCst);
             }
         }
-        if max_age.is_none_or(|limit| item.captured_at().elapsed() <= limit) {
+        self.without_stale(item, max_age)
+    }
+
+    /// The item, or what of it must go on if it is too old.
+    fn without_stale(&self, item: T, max_age: Option<Duration>) -> Option<T> {
+        let limits = item.captured_at().zip(max_age);
+        if limits.is_none_or(|(at, limit)| at.elapsed() <= limit) {
             return Some(item);
         }
         self.shared.stale.fetch_add(1, Ordering::SeqCst);
-        None
+        item.expire()
     }
 }
 
@@ -243,8 +283,8 @@ mod tests {
 
     struct Item(Instant);
     impl Aged for Item {
-        fn captured_at(&self) -> Instant {
-            self.0
+        fn captured_at(&self) -> Option<Instant> {
+            Some(self.0)
         }
     }
 

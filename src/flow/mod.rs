@@ -18,7 +18,7 @@ mod stop;
 mod thread;
 
 pub use clock::{Clock, SystemClock};
-pub use edge::{Aged, Closed, EdgeCounts, Policy, Received, Receiver, Sender, edge};
+pub use edge::{Aged, Closed, EdgeCounts, Policy, Received, Receiver, Sender, aged_edge, edge};
 pub use ordered_pool::{Job, OrderedPool, OrderedReceiver, ordered_pool};
 pub use scheduler::{FairScheduler, Permit, StreamSlot};
 pub use stats::{Latency, Percentiles};

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::edge::{Aged, Policy, Received, Receiver, Sender, edge};
+use super::edge::{Aged, Policy, Receiver, Sender, edge};
 use super::scheduler::{Permit, StreamSlot};
 
 /// The work side: clones go to the workers.
@@ -120,7 +120,8 @@ impl<In: Aged, Out> OrderedPool<In, Out> {
                 self.queue.permits.release();
                 return None;
             };
-            let Some(slot) = &self.slot else {
+            // What does not grow old asks for no work, and waits for no turn.
+            let Some(slot) = self.slot.as_ref().filter(|_| item.captured_at().is_some()) else {
                 break (item, None);
             };
             let permit = slot.acquire();
@@ -160,24 +161,18 @@ impl<Out> Drop for Job<Out> {
 }
 
 impl<Out> OrderedReceiver<Out> {
-    /// The next result in order, passing over lost ones; nothing if none comes for `patience`, closed
-    /// when all workers are gone.
-    pub fn recv_timeout(&mut self, patience: Duration) -> Received<Out> {
+    /// Waits for the next result in order, passing over lost ones; `None` when all workers are gone.
+    pub fn recv(&mut self) -> Option<Out> {
         loop {
             while let Some(result) = self.waiting.remove(&self.next) {
                 self.next += 1;
                 self.permits.release();
-                if let Some(result) = result {
-                    return Received::Item(result);
+                if result.is_some() {
+                    return result;
                 }
             }
-            match self.results.recv_timeout(patience) {
-                Received::Item((number, result)) => {
-                    self.waiting.insert(number, result);
-                }
-                Received::Nothing => return Received::Nothing,
-                Received::Closed => return Received::Closed,
-            }
+            let (number, result) = self.results.recv()?;
+            self.waiting.insert(number, result);
         }
     }
 }
@@ -232,8 +227,8 @@ mod tests {
 
     struct Job(u64);
     impl Aged for Job {
-        fn captured_at(&self) -> Instant {
-            Instant::now()
+        fn captured_at(&self) -> Option<Instant> {
+            Some(Instant::now())
         }
     }
 
@@ -261,7 +256,7 @@ mod tests {
         drop(shop);
         let feeder = std::thread::spawn(move || (0..jobs).try_for_each(|i| tx.send(Job(i))));
         let mut got = Vec::new();
-        while let Received::Item(result) = ordered.recv_timeout(Duration::from_secs(60)) {
+        while let Some(result) = ordered.recv() {
             got.push(result);
         }
         feeder.join().expect("no panic").expect("open");

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::flow::Aged;
 use crate::telemetry::Telemetry;
 use mobilens_image::Image;
 
@@ -79,12 +78,6 @@ impl<T> Packet<T> {
             image: self.image,
             payload,
         }
-    }
-}
-
-impl<T> Aged for Packet<T> {
-    fn captured_at(&self) -> Instant {
-        self.meta.captured_at
     }
 }
 

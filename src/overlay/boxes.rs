@@ -59,7 +59,6 @@ pub struct Overlay {
     labels: Arc<Labels>,
     text: Text,
     class_colours: Box<ClassColours>,
-    trails: Trails,
 }
 
 impl Overlay {
@@ -77,8 +76,12 @@ impl Overlay {
             labels,
             text: Text::default(),
             class_colours,
-            trails: Trails::default(),
         }
+    }
+
+    /// How it draws.
+    pub fn style(&self) -> &OverlayStyle {
+        &self.style
     }
 
     /// The colours of segmented classes, by label id; `None` for what is not drawn.
@@ -118,13 +121,14 @@ impl Overlay {
         }
     }
 
-    /// Draws the objects that are followed, thinner where nobody looked, with the way they came;
-    /// the lines that they cross; and what was counted.
+    /// Draws the objects that are followed, thinner where nobody looked, with their trails up to this
+    /// frame; the lines that they cross; and what was counted.
     pub fn draw_tracks_mut(
         &mut self,
         picture: &mut RgbImage,
         record: &FrameRecord,
         board: &[(String, String)],
+        trails: &Trails,
     ) {
         let (line, letters) = self.widths(picture);
         if !self.style.hide_zones {
@@ -133,8 +137,6 @@ impl Overlay {
             }
             draw_board_mut(picture, &mut self.text, board, letters);
         }
-        self.trails
-            .update(record, self.style.trail_ms.unwrap_or(2000.0));
         if self.style.hide_boxes {
             return;
         }
@@ -146,7 +148,7 @@ impl Overlay {
             };
             let colour = self.colour(track.category_id);
             let rect = RectPx::from(track.bbox);
-            self.trails.draw_mut(picture, track.track_id, colour, line);
+            trails.draw_mut(picture, track.track_id, colour, line);
             draw_box(picture, &rect, thickness, colour);
             let number = (!self.style.hide_labels).then(|| track.track_id.to_string());
             self.draw_label(picture, track.category_id, number, &rect, letters, colour);

@@ -4,6 +4,7 @@ mod boxes;
 mod heat;
 mod mask;
 mod palette;
+mod pictures;
 mod text;
 mod tracks;
 
@@ -11,4 +12,6 @@ pub use boxes::{Overlay, OverlayStyle};
 pub use heat::{HeatMap, draw_way_mut};
 pub use mask::{ClassColours, voc_colour};
 pub use palette::{colour_of, ink_on};
+pub use pictures::FramePictures;
 pub use text::Text;
+pub use tracks::Trails;

@@ -11,16 +11,29 @@ use mobilens_image::RectPx;
 
 /// Points of a trail that are kept at most.
 const MOST_POINTS: usize = 512;
+/// Media time that a trail covers, where the style does not say.
+const LENGTH_MS: f64 = 2000.0;
 
-/// The ways that objects came.
-#[derive(Debug, Default)]
+/// Where tracked objects were in the last frames, by track: updated once for each frame of a stream,
+/// however many pictures are made of it.
+#[derive(Clone, Debug)]
 pub struct Trails {
+    length_ms: f64,
     points: BTreeMap<u64, VecDeque<(f64, [f32; 2])>>,
 }
 
 impl Trails {
-    /// Takes in a record; forgets what is older than `length_ms`, and whom it does not know.
-    pub fn update(&mut self, record: &FrameRecord, length_ms: f64) {
+    /// Empty, for trails of `length_ms`; two seconds if `None`.
+    pub fn new(length_ms: Option<f64>) -> Self {
+        Self {
+            length_ms: length_ms.unwrap_or(LENGTH_MS),
+            points: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a frame's tracks; removes points that are too old, and tracks that the record has not.
+    pub fn update(&mut self, record: &FrameRecord) {
+        let length_ms = self.length_ms;
         let tracks = record.tracks.as_deref().unwrap_or_default();
         self.points
             .retain(|id, _| tracks.iter().any(|track| track.track_id == *id));

@@ -1,4 +1,4 @@
-//! The threads of a run with sources, chains and sinks that misbehave: exact counts, and an end.
+//! The threads of a run with sources, workers and sinks that misbehave: exact counts, and an end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -16,11 +16,12 @@ use crate::flow::StopSignal;
 use crate::frame::{InferencePlan, MediaTime, Packet};
 use crate::overlay::{Overlay, OverlayStyle};
 use crate::postprocess::Prediction;
-use crate::records::{EndRecord, FrameRecord, RecordBuilder};
+use crate::records::{EndRecord, EventRecord, FrameRecord, RecordBuilder};
 use crate::sink::{RecordSink, SinkError};
 use mobilens_image::{Image, PixelFormat, SizePx, YuvColour};
 
-/// Gives `frames` frames, calling `before` with the number of each.
+/// Gives `frames` frames. Before each, `before` is called with its number and may put something else
+/// in its place; it is then called again.
 struct Scripted<F> {
     info: SourceInfo,
     frames: u64,
@@ -28,12 +29,14 @@ struct Scripted<F> {
     before: F,
 }
 
-impl<F: FnMut(u64) + Send> Source for Scripted<F> {
+impl<F: FnMut(u64) -> Option<Captured> + Send> Source for Scripted<F> {
     fn info(&self) -> &SourceInfo {
         &self.info
     }
     fn next(&mut self, _: &StopSignal) -> Result<Captured, CaptureError> {
-        (self.before)(self.next);
+        if let Some(captured) = (self.before)(self.next) {
+            return Ok(captured);
+        }
         if self.next == self.frames {
             return Ok(Captured::End);
         }
@@ -72,6 +75,8 @@ impl<F: FnMut(u64) -> Result<(), String> + Send> InferenceWorker for Scripting<F
 #[derive(Default)]
 struct Seen {
     frames: Vec<u64>,
+    /// Events with the frame that they came with, if they came with one.
+    events: Vec<(String, Option<u64>)>,
     end: Option<EndRecord>,
 }
 
@@ -84,12 +89,18 @@ struct Keeping<F> {
 impl<F: FnMut(u64) -> Result<(), SinkError> + Send> RecordSink for Keeping<F> {
     fn frame(&mut self, record: &FrameRecord) -> Result<(), SinkError> {
         (self.may)(record.frame)?;
-        self.seen
-            .lock()
-            .expect("no panic")
-            .frames
-            .push(record.frame);
+        let mut seen = self.seen.lock().expect("no panic");
+        seen.frames.push(record.frame);
+        let events = record.events.iter();
+        seen.events
+            .extend(events.map(|event| (event.name.clone(), Some(record.frame))));
         Ok(())
+    }
+    fn event(&mut self, event: &EventRecord) -> Result<(), SinkError> {
+        let mut seen = self.seen.lock().expect("no panic");
+        seen.events.push((event.name.clone(), None));
+        drop(seen);
+        (self.may)(event.frame)
     }
     fn finish(&mut self, record: &EndRecord) -> Result<(), SinkError> {
         self.seen.lock().expect("no panic").end = Some(record.clone());
@@ -112,7 +123,21 @@ where
 fn run(
     frames: u64,
     drops: bool,
-    before: impl FnMut(u64) + Send + 'static,
+    mut before: impl FnMut(u64) + Send + 'static,
+    workers: Vec<Box<dyn InferenceWorker>>,
+    sinks: Vec<Box<dyn RecordSink>>,
+) -> RunReport {
+    let before = move |frame| {
+        before(frame);
+        None
+    };
+    run_scripted(frames, drops, before, workers, sinks)
+}
+
+fn run_scripted(
+    frames: u64,
+    drops: bool,
+    before: impl FnMut(u64) -> Option<Captured> + Send + 'static,
     workers: Vec<Box<dyn InferenceWorker>>,
     sinks: Vec<Box<dyn RecordSink>>,
 ) -> RunReport {
@@ -169,7 +194,9 @@ fn run(
     report
 }
 
-fn chain(work: impl FnMut(u64) -> Result<(), String> + Send + 'static) -> Box<dyn InferenceWorker> {
+fn worker(
+    work: impl FnMut(u64) -> Result<(), String> + Send + 'static,
+) -> Box<dyn InferenceWorker> {
     Box::new(Scripting(work))
 }
 
@@ -195,16 +222,96 @@ fn live_frames_that_nobody_is_ready_for_are_dropped_and_counted() {
         Ok(())
     };
     let (seen, sink) = sink(|_| Ok(()));
-    let report = run(10, true, before, vec![chain(work)], vec![sink]);
+    let report = run(10, true, before, vec![worker(work)], vec![sink]);
     assert_eq!(seen.lock().expect("no panic").frames, [0, 9]);
     assert_eq!(report.end.frames.dropped.queue, 8);
     assert_eq!(report.failures, []);
 }
 
+fn lost() -> Captured {
+    Captured::Lost {
+        why: "unplugged".to_owned(),
+    }
+}
+
+fn back() -> Captured {
+    Captured::Back {
+        lasted: Duration::from_secs(3),
+    }
+}
+
+#[test]
+fn a_lost_source_is_published_while_no_frame_comes_and_its_return_with_the_first_frame() {
+    // The source gives its next frame only after the sink has got the loss.
+    let (written_tx, written_rx) = channel();
+    let mut steps = [Some(lost()), Some(back())].into_iter();
+    let mut is_waiting = false;
+    let before = move |frame| {
+        let wait = || {
+            let patience = Duration::from_secs(60);
+            written_rx.recv_timeout(patience).expect("it is published");
+        };
+        if frame != 1 {
+            return None;
+        }
+        // For the first frame's record, then for the loss.
+        if !std::mem::replace(&mut is_waiting, true) || steps.len() == 1 {
+            wait();
+        }
+        steps.next().flatten()
+    };
+    let (seen, sink) = sink(move |_| {
+        let _ = written_tx.send(());
+        Ok(())
+    });
+    let report = run_scripted(3, true, before, vec![worker(|_| Ok(()))], vec![sink]);
+    let seen = seen.lock().expect("no panic");
+    assert_eq!(report.failures, []);
+    assert_eq!(seen.frames.first(), Some(&0));
+    let first = seen.frames.get(1).copied();
+    let expected = [("lost".to_owned(), None), ("back".to_owned(), first)];
+    assert_eq!(seen.events, expected);
+}
+
+#[test]
+fn frames_that_are_dropped_take_no_event_with_them() {
+    // The worker holds frame 0 while the others come, and with them two outages.
+    let (taken_tx, taken_rx) = channel();
+    let (ended_tx, ended_rx) = channel();
+    let mut steps = [lost(), back(), lost(), back()].into_iter();
+    let before = move |frame| {
+        if frame == 1 && steps.len() == 4 {
+            taken_rx.recv().expect("the worker lives");
+        }
+        let step = match (frame, steps.len()) {
+            (2, 4 | 3) | (5, 2 | 1) => steps.next(),
+            _ => None,
+        };
+        if frame == 7 && step.is_none() {
+            ended_tx.send(()).expect("the worker lives");
+        }
+        step
+    };
+    let work = move |frame| {
+        if frame == 0 {
+            taken_tx.send(()).expect("the source lives");
+            ended_rx.recv().expect("the source lives");
+        }
+        Ok(())
+    };
+    let (seen, sink) = sink(|_| Ok(()));
+    let report = run_scripted(7, true, before, vec![worker(work)], vec![sink]);
+    let seen = seen.lock().expect("no panic");
+    assert_eq!(seen.frames, [0, 6]);
+    let expected = ["lost", "back", "lost", "back"].map(|name| (name.to_owned(), Some(6)));
+    assert_eq!(seen.events, expected);
+    assert_eq!(report.end.frames.dropped.queue, 5);
+}
+
 #[test]
 fn a_replay_loses_nothing_however_slow_its_sink() {
     // How far the source may be ahead of the sink: one frame in the sink's hands, four in its
-    // edge, one in the emitter's hands, two results, two in the capture edge, one in the
+    // edge, one in the publisher's hands, two results, two in the capture edge, one in the
     // source's hands.
     const AHEAD: u64 = 1 + 4 + 1 + 2 + 2 + 1;
     let given = Arc::new(AtomicU64::new(0));
@@ -224,7 +331,7 @@ fn a_replay_loses_nothing_however_slow_its_sink() {
         assert!(given.load(Ordering::SeqCst) < frame + AHEAD);
         Ok(())
     });
-    let report = run(100, false, before, vec![chain(|_| Ok(()))], vec![sink]);
+    let report = run(100, false, before, vec![worker(|_| Ok(()))], vec![sink]);
     assert_eq!(report.failures, []);
     assert_eq!(report.end.frames.emitted, 100);
     assert_eq!(seen.lock().expect("no panic").frames.len(), 100);
@@ -237,7 +344,7 @@ fn a_panicking_worker_ends_the_run_by_name_and_its_frame_is_counted() {
         Ok(())
     };
     let (seen, sink) = sink(|_| Ok(()));
-    let report = run(1_000_000, false, |_| {}, vec![chain(work)], vec![sink]);
+    let report = run(1_000_000, false, |_| {}, vec![worker(work)], vec![sink]);
     assert_eq!(
         report.failures[0].to_string(),
         "1-infer-0: panicked: cannot count to three"
@@ -260,8 +367,8 @@ fn one_of_two_workers_may_fail_and_the_other_drains() {
         }
     };
     let (seen, sink) = sink(|_| Ok(()));
-    let chains = vec![chain(work), chain(work)];
-    let report = run(1_000_000, false, |_| {}, chains, vec![sink]);
+    let workers = vec![worker(work), worker(work)];
+    let report = run(1_000_000, false, |_| {}, workers, vec![sink]);
     assert!(report.failures[0].why.contains("tired"));
     let seen = seen.lock().expect("no panic");
     assert!(!seen.frames.contains(&5));
@@ -285,7 +392,7 @@ fn a_full_disk_fails_the_run_and_other_sinks_get_their_end() {
         1_000_000,
         false,
         |_| {},
-        vec![chain(|_| Ok(()))],
+        vec![worker(|_| Ok(()))],
         vec![full, good],
     );
     assert_eq!(
@@ -308,7 +415,7 @@ fn a_reader_that_has_had_enough_is_no_failure() {
         1_000_000,
         false,
         |_| {},
-        vec![chain(|_| Ok(()))],
+        vec![worker(|_| Ok(()))],
         vec![sink],
     );
     assert_eq!(report.failures, []);
@@ -322,7 +429,7 @@ fn a_panicking_sink_is_named() {
         1_000_000,
         false,
         |_| {},
-        vec![chain(|_| Ok(()))],
+        vec![worker(|_| Ok(()))],
         vec![sink],
     );
     assert_eq!(report.failures[0].to_string(), "4-sink: panicked: no paper");

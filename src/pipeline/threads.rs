@@ -7,15 +7,13 @@ use std::time::{Duration, Instant};
 
 use crate::analytics::AreaRules;
 use crate::flow::{
-    EdgeCounts, Failures, Latency, Policy, Receiver, StopReason, StopSignal, StreamSlot,
-    SystemClock, edge, ordered_pool,
+    EdgeCounts, Failures, Latency, Policy, StopSignal, StreamSlot, SystemClock, aged_edge, edge,
+    ordered_pool,
 };
-use crate::frame::FrameMeta;
 use crate::gating::{Feedback, Gating};
-use crate::overlay::Overlay;
-use crate::postprocess::ClassMask;
+use crate::overlay::{Overlay, Trails};
 use crate::records::{DroppedFrames, EndRecord, FrameCounts, RecordBuilder};
-use crate::sink::{ImagesSink, MasksSink, RecordSink, SinkError, Window};
+use crate::sink::{ImagesSink, MasksSink, RecordSink, Window};
 
 use super::progress::Progress;
 use super::report::RunReport;
@@ -23,9 +21,11 @@ use super::stages::analyze::Analyzer;
 use super::stages::capture::{CaptureCounts, CaptureStage, OpenSource};
 use super::stages::encode::EncodeStage;
 use super::stages::infer::InferenceWorker;
-use super::stages::publish::{PublishStage, SinkMessage};
-use super::stages::render::{RenderedFrame, Renderer, WebRenderer};
+use super::stages::publish::PublishStage;
+use super::stages::render::Renderer;
+use super::stages::web::WebRenderer;
 use super::stages::window::watch_window;
+use super::stages::write::{write_images, write_masks, write_records};
 
 /// A sink and the name of its thread.
 pub type NamedSink = (String, Box<dyn RecordSink>);
@@ -98,19 +98,20 @@ impl Pipeline {
         for (name, sink) in self.sinks.records {
             let (tx, rx) = edge(&name, 4, Policy::Block);
             records.push(tx);
-            record_sinks.push(spawn_record_sink(&failures, stop, &name, sink, rx)?);
+            let stop = stop.clone();
+            record_sinks.push(failures.spawn(&name, move || write_records(sink, &rx, &stop))?);
         }
         let pictures_are_kept = !self.sinks.images.is_empty();
         for sink in self.sinks.images {
             let (tx, rx) = edge("images", 4, Policy::Block);
             viewers.push(tx);
-            picture_sinks.push(spawn_images_sink(&failures, sink, rx)?);
+            picture_sinks.push(failures.spawn("4-images", move || write_images(sink, &rx))?);
         }
         let mut masks = Vec::new();
         for sink in self.sinks.masks {
             let (tx, rx) = edge("masks", 4, Policy::Block);
             masks.push(tx);
-            picture_sinks.push(spawn_masks_sink(&failures, sink, rx)?);
+            picture_sinks.push(failures.spawn("4-masks", move || write_masks(sink, &rx))?);
         }
         let shown = window.map(|window| {
             let (tx, rx) = edge("window", 1, Policy::NewestWins);
@@ -125,7 +126,7 @@ impl Pipeline {
             // Looks come in bursts; meanwhile the source goes on.
             (false, true) => (Policy::Block, 12),
         };
-        let (captured_tx, captured_rx) = edge("capture", capacity, policy);
+        let (captured_tx, captured_rx) = aged_edge("capture", capacity, policy);
         let capture_counts = captured_tx.counts();
         let counts = Arc::<CaptureCounts>::default();
         let decode = Latency::new("decode");
@@ -155,8 +156,8 @@ impl Pipeline {
         for (i, mut worker) in self.workers.into_iter().enumerate() {
             let pool = pool.clone();
             trunk.push(failures.spawn(&format!("1-infer-{i}"), move || {
-                while let Some((packet, job)) = pool.take() {
-                    job.finish(worker.run(packet)?);
+                while let Some((message, job)) = pool.take() {
+                    job.finish(message.try_map(|packet| worker.run(packet))?);
                 }
                 Ok::<(), String>(())
             })?);
@@ -167,6 +168,7 @@ impl Pipeline {
         let end_to_end = Latency::new("end to end");
 
         // 3-render, before 2-publish has anything to give it.
+        let trails = Arc::new(Trails::new(self.overlay.style().trail_ms));
         let overlay = Latency::new("overlay");
         let mut pictures = Vec::new();
         if !viewers.is_empty() {
@@ -217,10 +219,10 @@ impl Pipeline {
             builder: self.builder,
             rules: self.rules,
             analyzer: self.analyzer,
-            source: Arc::clone(&counts),
             feedback: self.feedback,
             records,
             masks,
+            trails,
             pictures,
             emitted: Arc::clone(&emitted),
             end_to_end: end_to_end.clone(),
@@ -282,64 +284,6 @@ impl<T> Threads<T> {
             .filter_map(|thread| thread.join().ok().flatten())
             .collect()
     }
-}
-
-/// Leaves the sink behind, to be finished; `None` if its reader went away.
-type SinkThread = JoinHandle<Option<Option<Box<dyn RecordSink>>>>;
-
-/// A sink that fails ends the run; one whose reader went away asks for its end.
-fn spawn_record_sink(
-    failures: &Failures,
-    stop: &StopSignal,
-    name: &str,
-    mut sink: Box<dyn RecordSink>,
-    messages: Receiver<SinkMessage>,
-) -> std::io::Result<SinkThread> {
-    let stop = stop.clone();
-    failures.spawn(name, move || {
-        while let Some(message) = messages.recv() {
-            let taken = match &message {
-                SinkMessage::Frame(record) => sink.frame(record),
-                SinkMessage::Event(event) => sink.event(event),
-            };
-            match taken {
-                Ok(()) => {}
-                Err(SinkError::ReaderGone { target }) => {
-                    tracing::info!("{target} was closed by its reader; stopping");
-                    stop.stop(StopReason::ReaderGone);
-                    return Ok(None);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Some(sink))
-    })
-}
-
-fn spawn_images_sink(
-    failures: &Failures,
-    mut sink: ImagesSink,
-    pictures: Receiver<RenderedFrame>,
-) -> std::io::Result<JoinHandle<Option<()>>> {
-    failures.spawn("4-images", move || {
-        while let Some(rendered) = pictures.recv() {
-            sink.write(&rendered.meta, &rendered.picture)?;
-        }
-        Ok::<(), SinkError>(())
-    })
-}
-
-fn spawn_masks_sink(
-    failures: &Failures,
-    mut sink: MasksSink,
-    masks: Receiver<(FrameMeta, Arc<ClassMask>)>,
-) -> std::io::Result<JoinHandle<Option<()>>> {
-    failures.spawn("4-masks", move || {
-        while let Some((meta, mask)) = masks.recv() {
-            sink.write(&meta, &mask)?;
-        }
-        Ok::<(), SinkError>(())
-    })
 }
 
 /// Final once the trunk's threads have ended: what was captured and is nowhere else was under way

@@ -12,7 +12,7 @@ use crate::config::{
 };
 use crate::overlay::Overlay;
 use crate::pipeline::stages::encode::EncodeStage;
-use crate::pipeline::stages::render::WebRenderer;
+use crate::pipeline::stages::web::WebRenderer;
 use crate::pipeline::threads::StreamSinks;
 use crate::postprocess::Labels;
 use crate::records::RunRecord;

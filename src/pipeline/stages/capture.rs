@@ -1,12 +1,12 @@
 //! Reads a source: numbers its frames, keeps its pace, counts what it loses.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::capture::{CaptureError, Captured, Source};
 use crate::flow::{Clock, Latency, Sender, StopReason, StopSignal};
-use crate::frame::{FrameMeta, InferencePlan, MediaTime, Packet};
+use crate::frame::{FrameMeta, InferencePlan, MediaTime, Packet, SourceEvent, StreamMessage};
 use crate::gating::{Feedback, Gating};
 use crate::telemetry::TelemetryLog;
 
@@ -33,7 +33,7 @@ pub struct OpenSource {
     pub telemetry: Option<TelemetryLog>,
 }
 
-/// What a feed has counted.
+/// What the capture stage has counted.
 #[derive(Debug, Default)]
 pub struct CaptureCounts {
     /// Frames that the source had, decodable or not.
@@ -44,23 +44,6 @@ pub struct CaptureCounts {
     pub source_dropped: AtomicU64,
     /// How often the source was lost.
     pub outages: AtomicU64,
-    news: Mutex<Vec<SourceEvent>>,
-}
-
-/// What befell a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SourceEvent {
-    /// It is lost.
-    Lost,
-    /// It is back, after so long.
-    Back(Duration),
-}
-
-impl CaptureCounts {
-    /// What befell the source since somebody last took it.
-    pub fn news(&self) -> MutexGuard<'_, Vec<SourceEvent>> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A source on its way into the pipeline.
@@ -94,9 +77,29 @@ impl CaptureStage {
     /// When the source is lost.
     pub fn run(
         mut self,
-        out: &Sender<Packet<InferencePlan>>,
+        out: &Sender<StreamMessage<InferencePlan>>,
         clock: &dyn Clock,
         stop: &StopSignal,
+    ) -> Result<(), CaptureError> {
+        let mut events = Vec::new();
+        let result = self.read(out, clock, stop, &mut events);
+        if !events.is_empty() {
+            // Nobody may be left to read them.
+            let _ = out.send(StreamMessage {
+                frame: None,
+                events,
+            });
+        }
+        result
+    }
+
+    /// `events` go with the next frame: the source is back, and its first frame is about to come.
+    fn read(
+        &mut self,
+        out: &Sender<StreamMessage<InferencePlan>>,
+        clock: &dyn Clock,
+        stop: &StopSignal,
+        events: &mut Vec<SourceEvent>,
     ) -> Result<(), CaptureError> {
         let mut timeline = Timeline::default();
         let mut next_frame = 0;
@@ -144,7 +147,11 @@ impl CaptureStage {
                         payload: plan.unwrap_or_default(),
                     };
                     next_frame += 1;
-                    if out.send(packet).is_err() {
+                    let message = StreamMessage {
+                        frame: Some(packet),
+                        events: std::mem::take(events),
+                    };
+                    if out.send(message).is_err() {
                         break;
                     }
                 }
@@ -155,12 +162,19 @@ impl CaptureStage {
                     self.counts.decode_error.fetch_add(1, Ordering::SeqCst);
                     next_frame += 1;
                 }
-                // Not with a frame, which may be dropped on the way.
+                // At once: no frame may come for a long time.
                 Captured::Lost { .. } => {
                     self.counts.outages.fetch_add(1, Ordering::SeqCst);
-                    self.counts.news().push(SourceEvent::Lost);
+                    events.push(SourceEvent::Lost);
+                    let message = StreamMessage {
+                        frame: None,
+                        events: std::mem::take(events),
+                    };
+                    if out.send(message).is_err() {
+                        break;
+                    }
                 }
-                Captured::Back { lasted } => self.counts.news().push(SourceEvent::Back(lasted)),
+                Captured::Back { lasted } => events.push(SourceEvent::Back(lasted)),
                 // A loop over nothing would spin for ever.
                 Captured::End if self.looping && !stop.is_stopped() && timeline.moved() => {
                     self.source.rewind()?;
@@ -220,6 +234,9 @@ impl Timeline {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
     use super::*;
     use crate::capture::SourceInfo;
     use crate::flow::{Policy, edge};
@@ -246,6 +263,8 @@ mod tests {
         at: i64,
         bad: Option<i64>,
         source_drops: u64,
+        /// What comes before which frame.
+        events: VecDeque<(i64, Captured)>,
     }
 
     fn counting(frames: i64, bad: Option<i64>) -> Counting {
@@ -262,6 +281,7 @@ mod tests {
             at: 0,
             bad,
             source_drops: 0,
+            events: VecDeque::new(),
         }
     }
 
@@ -270,6 +290,9 @@ mod tests {
             &self.info
         }
         fn next(&mut self, _: &StopSignal) -> Result<Captured, CaptureError> {
+            if let Some((_, event)) = self.events.pop_front_if(|(at, _)| *at == self.at) {
+                return Ok(event);
+            }
             if self.at == self.frames {
                 return Ok(Captured::End);
             }
@@ -332,6 +355,7 @@ mod tests {
         stage.run(&tx, &clock, &stop).expect("source lives");
         drop(tx);
         let got = std::iter::from_fn(|| rx.recv())
+            .filter_map(|message| message.frame)
             .map(|p| (p.meta.frame, p.meta.pts.as_ms()))
             .collect();
         (got, clock.now() - start, stop)
@@ -376,6 +400,38 @@ mod tests {
         assert_eq!(got.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [5, 6, 7]);
         assert_eq!(counts.captured.load(Ordering::SeqCst), 8);
         assert_eq!(counts.source_dropped.load(Ordering::SeqCst), 5);
+    }
+
+    #[test]
+    fn a_loss_is_sent_at_once_and_a_return_with_the_first_frame() {
+        let lost = || Captured::Lost {
+            why: "unplugged".to_owned(),
+        };
+        let lasted = Duration::from_secs(2);
+        let back = || Captured::Back { lasted };
+        let mut source = counting(2, None);
+        source.events = [(0, lost()), (0, back()), (1, lost()), (2, back())].into();
+        let (tx, rx) = edge("t", 1000, Policy::Block);
+        let stage = stage(source, Pace::Fast, false, None);
+        let counts = Arc::clone(&stage.counts);
+        let clock = Jumping(Mutex::new(Instant::now()));
+        stage
+            .run(&tx, &clock, &StopSignal::new())
+            .expect("source lives");
+        drop(tx);
+        let got: Vec<_> = std::iter::from_fn(|| rx.recv())
+            .map(|message| (message.frame.map(|f| f.meta.frame), message.events))
+            .collect();
+        let (lost, back) = (SourceEvent::Lost, SourceEvent::Back(lasted));
+        let expected = [
+            (None, vec![lost]),
+            (Some(0), vec![back]),
+            (None, vec![lost]),
+            (Some(1), vec![]),
+            (None, vec![back]),
+        ];
+        assert_eq!(got, expected);
+        assert_eq!(counts.outages.load(Ordering::SeqCst), 2);
     }
 
     #[test]

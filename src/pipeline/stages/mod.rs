@@ -1,4 +1,4 @@
-//! The stages of a frame's way, in its order. They know no configuration and no threads.
+//! The stages of a frame's way, in its order. They know neither the configuration nor threads.
 
 pub mod capture;
 
@@ -15,5 +15,9 @@ pub mod analyze;
 pub mod render;
 
 pub mod encode;
+
+pub mod web;
+
+pub mod write;
 
 pub mod window;

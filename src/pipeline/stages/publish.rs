@@ -1,27 +1,23 @@
-//! Where frames leave the trunk: back in order, each becomes a record for the sinks and, if
-//! somebody draws, goes on to the overlay.
+//! Publishing: makes the record of each frame, back in order, and hands it to the sinks; frames that
+//! are drawn, shown or recorded go on with it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use super::analyze::Analyzer;
-use super::capture::{CaptureCounts, SourceEvent};
 use super::render::AnalyzedFrame;
 use crate::analytics::AreaRules;
-use crate::flow::{Latency, OrderedReceiver, Received, Sender};
-use crate::frame::{FrameMeta, InferencePlan, Packet, Region};
+use crate::flow::{Latency, OrderedReceiver, Sender};
+use crate::frame::{FrameMeta, InferencePlan, Packet, Region, SourceEvent, StreamMessage};
 use crate::gating::Feedback;
+use crate::overlay::{FramePictures, Trails};
 use crate::pipeline::progress::Progress;
 use crate::postprocess::{ClassMask, Prediction};
 use crate::records::{EventRecord, FrameRecord, RecordBuilder, TimingsRecord, rounded};
 use mobilens_image::Similarity;
 
-/// How long a source's loss may stay unmessage while no frame comes.
-const SILENCE: Duration = Duration::from_millis(200);
-
-/// What record sinks are message.
+/// What record sinks are sent.
 #[derive(Clone, Debug)]
 pub enum SinkMessage {
     /// A frame, with its events.
@@ -30,122 +26,152 @@ pub enum SinkMessage {
     Event(Arc<EventRecord>),
 }
 
-/// Makes records and hands them round.
+/// Makes records and hands them to the sinks.
 pub struct PublishStage {
     /// Name of the stream.
     pub stream: Arc<str>,
-    /// What makes records.
+    /// Makes the records.
     pub builder: RecordBuilder,
     /// Edges to the record sinks. One that closes has failed by itself and is passed over.
     pub records: Vec<Sender<SinkMessage>>,
-    /// What makes events of areas.
+    /// Rules on segmented areas, which make events.
     pub rules: AreaRules,
     /// Edges to the mask sinks, which fail by themselves too.
     pub masks: Vec<Sender<(FrameMeta, Arc<ClassMask>)>>,
-    /// What makes tracks and their events.
+    /// Adds tracks and their events.
     pub analyzer: Analyzer,
-    /// What befell the source.
-    pub source: Arc<CaptureCounts>,
-    /// Told of each record.
+    /// Gets the tracks and the age of each record.
     pub feedback: Arc<Feedback>,
-    /// Edges to those who draw.
-    pub pictures: Vec<Sender<Packet<AnalyzedFrame>>>,
+    /// Where tracked objects were, to be drawn.
+    pub trails: Arc<Trails>,
+    /// Edges to the stages that make pictures.
+    pub pictures: Vec<Sender<Arc<AnalyzedFrame>>>,
     /// Frames that got a record.
     pub emitted: Arc<AtomicU64>,
-    /// From capture until the record was handed round.
+    /// From capture until the record was handed to the sinks.
     pub end_to_end: Latency,
-    /// Told of each frame.
+    /// Counts the frames that are done.
     pub progress: Progress,
+}
+
+/// What is remembered of the frames before.
+#[derive(Default)]
+struct History {
+    /// The number that the next frame has if none is dropped.
+    next_frame: u64,
+    scene: Option<u64>,
+    camera: Option<Similarity>,
+    every: Option<u32>,
+    /// Stream, number and time of the last frame, for events without one.
+    last: FrameRecord,
 }
 
 impl PublishStage {
     /// Works until all workers are gone.
-    pub fn run(mut self, mut frames: OrderedReceiver<Packet<Prediction>>) {
-        let mut next_frame = 0;
-        let mut scene = None;
-        let mut camera = None;
-        let mut every = None;
-        // The last frame that had a record, for events that have none.
-        let mut last = FrameRecord {
-            stream: self.stream.to_string(),
-            ..FrameRecord::default()
-        };
-        loop {
-            let packet = match frames.recv_timeout(SILENCE) {
-                Received::Item(packet) => packet,
-                Received::Nothing => {
-                    for news in self.source.news().drain(..) {
-                        let event = Arc::new(source_event(&last, news));
-                        self.publish(&SinkMessage::Event(event));
-                    }
-                    continue;
-                }
-                Received::Closed => break,
-            };
-            let frame = packet.meta.frame;
-            let (size, dropped) = (packet.image.size(), frame - next_frame);
-            next_frame = frame + 1;
-            let plan = &packet.payload.plan;
-            let mut record = self
-                .builder
-                .frame(&packet.meta, size, dropped, &packet.payload);
-            record.cut = scene
-                .replace(plan.scene)
-                .is_some_and(|before| before != plan.scene);
-            record.camera = step(&mut camera, plan, record.cut);
-            record.events = self.area_events(&packet);
-            let news: Vec<SourceEvent> = self.source.news().drain(..).collect();
-            for news in news {
-                let event = source_event(&record, news);
-                record.events.push(event);
-            }
-            if let Some(now) = plan.every
-                && every.replace(now).is_some_and(|before| before != now)
-            {
-                record.events.push(interval_event(&record, now));
-            }
-            self.analyzer.update(&mut record, size);
-            let age = packet.meta.captured_at.elapsed();
-            let age_ms = age.as_secs_f64() * 1000.0;
-            record.timings = Some(TimingsRecord {
-                end_to_end_ms: rounded(age_ms, 1000.0),
-            });
-            let looked = plan.region != Region::None;
-            let tracks = record.tracks.iter().flatten();
-            let tracks = tracks.map(|track| track.bbox.into()).collect();
-            self.feedback
-                .published(frame, tracks, looked.then_some(age_ms));
-            last = FrameRecord {
-                stream: record.stream.clone(),
-                frame: record.frame,
-                pts_ms: record.pts_ms,
+    pub fn run(mut self, mut messages: OrderedReceiver<StreamMessage<Prediction>>) {
+        let mut history = History {
+            last: FrameRecord {
+                stream: self.stream.to_string(),
                 ..FrameRecord::default()
-            };
-            let record = Arc::new(record);
-            self.publish(&SinkMessage::Frame(Arc::clone(&record)));
-            if let Some(segmentation) = &packet.payload.segmentation {
-                for sink in &self.masks {
-                    let _ = sink.send((packet.meta.clone(), Arc::clone(&segmentation.mask)));
+            },
+            ..History::default()
+        };
+        while let Some(StreamMessage { frame, events }) = messages.recv() {
+            match frame {
+                Some(packet) => self.publish_frame(packet, &events, &mut history),
+                None => {
+                    for event in events {
+                        let event = Arc::new(source_event(&history.last, event));
+                        self.send(&SinkMessage::Event(event));
+                    }
                 }
             }
-            self.end_to_end.record(packet.meta.captured_at.elapsed());
-            self.emitted.fetch_add(1, Ordering::SeqCst);
-            if !self.pictures.is_empty() {
-                let analyzed = AnalyzedFrame {
-                    prediction: packet.payload.clone(),
-                    record,
-                    counters: self.analyzer.counters(),
-                };
-                let packet = packet.with(analyzed);
-                for pictures in &self.pictures {
-                    let _ = pictures.send(packet.clone());
-                }
-            }
-            self.progress.frame_done();
         }
     }
 
-    fn publish(&self, message: &SinkMessage) {
+    fn publish_frame(
+        &mut self,
+        packet: Packet<Prediction>,
+        events: &[SourceEvent],
+        history: &mut History,
+    ) {
+        let mut record = self.frame_record(&packet, events, history);
+        self.analyzer.update(&mut record, packet.image.size());
+        let age = packet.meta.captured_at.elapsed();
+        let age_ms = age.as_secs_f64() * 1000.0;
+        record.timings = Some(TimingsRecord {
+            end_to_end_ms: rounded(age_ms, 1000.0),
+        });
+        let is_inferred = packet.payload.plan.region != Region::None;
+        let tracks = record.tracks.iter().flatten();
+        let tracks = tracks.map(|track| track.bbox.into()).collect();
+        let frame = packet.meta.frame;
+        self.feedback
+            .published(frame, tracks, is_inferred.then_some(age_ms));
+        history.last.frame = record.frame;
+        history.last.pts_ms = record.pts_ms;
+        let record = Arc::new(record);
+        self.send(&SinkMessage::Frame(Arc::clone(&record)));
+        if let Some(segmentation) = &packet.payload.segmentation {
+            for sink in &self.masks {
+                let _ = sink.send((packet.meta.clone(), Arc::clone(&segmentation.mask)));
+            }
+        }
+        self.end_to_end.record(packet.meta.captured_at.elapsed());
+        self.emitted.fetch_add(1, Ordering::SeqCst);
+        if !self.pictures.is_empty() {
+            Arc::make_mut(&mut self.trails).update(&record);
+            let analyzed = Arc::new(AnalyzedFrame {
+                meta: packet.meta,
+                prediction: packet.payload,
+                record,
+                counters: self.analyzer.counters(),
+                trails: Arc::clone(&self.trails),
+                pictures: FramePictures::new(packet.image),
+            });
+            for pictures in &self.pictures {
+                let _ = pictures.send(Arc::clone(&analyzed));
+            }
+        }
+        self.progress.frame_done();
+    }
+
+    /// The record of a frame, without tracks and what follows from them.
+    fn frame_record(
+        &mut self,
+        packet: &Packet<Prediction>,
+        events: &[SourceEvent],
+        history: &mut History,
+    ) -> FrameRecord {
+        let frame = packet.meta.frame;
+        let dropped = frame - history.next_frame;
+        history.next_frame = frame + 1;
+        let (size, plan) = (packet.image.size(), &packet.payload.plan);
+        let mut record = self
+            .builder
+            .frame(&packet.meta, size, dropped, &packet.payload);
+        record.cut = history
+            .scene
+            .replace(plan.scene)
+            .is_some_and(|before| before != plan.scene);
+        record.camera = step(&mut history.camera, plan, record.cut);
+        record.events = self.area_events(packet);
+        for event in events {
+            let event = source_event(&record, *event);
+            record.events.push(event);
+        }
+        if let Some(now) = plan.every
+            && history
+                .every
+                .replace(now)
+                .is_some_and(|before| before != now)
+        {
+            record.events.push(interval_event(&record, now));
+        }
+        record
+    }
+
+    fn send(&self, message: &SinkMessage) {
         for sink in &self.records {
             let _ = sink.send(message.clone());
         }
@@ -174,8 +200,8 @@ fn step(before: &mut Option<Similarity>, plan: &InferencePlan, is_cut: bool) -> 
 }
 
 /// The source was lost, or is back.
-fn source_event(record: &FrameRecord, news: SourceEvent) -> EventRecord {
-    match news {
+fn source_event(record: &FrameRecord, event: SourceEvent) -> EventRecord {
+    match event {
         SourceEvent::Lost => EventRecord::of(record, "source", "new", "lost"),
         SourceEvent::Back(lasted) => EventRecord {
             duration_ms: Some((lasted.as_secs_f64() * 1000.0).round()),
@@ -184,7 +210,7 @@ fn source_event(record: &FrameRecord, news: SourceEvent) -> EventRecord {
     }
 }
 
-/// Frames are looked at more often now, or less.
+/// The network runs on every `every`th frame from now on.
 fn interval_event(record: &FrameRecord, every: u32) -> EventRecord {
     EventRecord {
         counts: Some(BTreeMap::from([("every".to_owned(), every.into())])),

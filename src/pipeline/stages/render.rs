@@ -1,31 +1,45 @@
-//! Draws what was seen, once for all who want to look at it.
+//! Rendering: draws the results on the frame, for the window and for folders of pictures.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use image::RgbImage;
-use image::codecs::jpeg::JpegEncoder;
 
 use crate::flow::{Latency, Receiver, Sender};
-use crate::frame::{FrameMeta, Packet};
-use crate::overlay::{Overlay, OverlayStyle};
-use crate::postprocess::{Labels, Prediction};
+use crate::frame::FrameMeta;
+use crate::overlay::{FramePictures, Overlay, Trails};
+use crate::postprocess::Prediction;
 use crate::records::FrameRecord;
-use crate::sink::{OverlayLayers, StreamViews};
-use mobilens_image::rgb_from_image;
 
-/// All that is known of a frame.
-#[derive(Clone, Debug)]
+/// A frame whose record is made, with all that can be drawn of it. One is shared by all who make
+/// pictures of it.
+#[derive(Debug)]
 pub struct AnalyzedFrame {
-    /// What the network said.
+    /// Identity and time.
+    pub meta: FrameMeta,
+    /// What the network found.
     pub prediction: Prediction,
-    /// What was made of it.
+    /// Its record.
     pub record: Arc<FrameRecord>,
-    /// Zones and lines with what they have counted.
+    /// Zones and lines with what they have counted: names, and the texts to show.
     pub counters: Vec<(String, String)>,
+    /// Where the tracked objects were, up to this frame.
+    pub trails: Arc<Trails>,
+    /// The image, and the pictures that are made from it.
+    pub pictures: FramePictures,
 }
 
-/// A frame with everything drawn on it.
+impl AnalyzedFrame {
+    /// The picture with the results drawn by `overlay`, or by an overlay of the same style before.
+    pub fn annotated(&self, overlay: &mut Overlay) -> Arc<RgbImage> {
+        let style = overlay.style().clone();
+        self.pictures.annotated(&style, |picture| {
+            overlay.draw_mut(picture, &self.prediction);
+            overlay.draw_tracks_mut(picture, &self.record, &self.counters, &self.trails);
+        })
+    }
+}
+
+/// A frame with its annotated picture.
 #[derive(Clone)]
 pub struct RenderedFrame {
     /// Identity and time.
@@ -38,35 +52,23 @@ pub struct RenderedFrame {
 pub struct Renderer {
     /// How to draw.
     pub overlay: Overlay,
-    /// Edges to those who look. One that closes is passed over.
+    /// Edges to the window and the image sinks. One that closes is passed over.
     pub viewers: Vec<Sender<RenderedFrame>>,
     /// Time to convert and draw.
     pub latency: Latency,
 }
 
 impl Renderer {
-    /// Works until no more frames come, or nobody looks any more.
-    pub fn run(mut self, frames: &Receiver<Packet<AnalyzedFrame>>) {
-        while let Some(packet) = frames.recv() {
-            let picture = self.latency.time(|| {
-                let size = packet.image.size();
-                let mut picture = RgbImage::new(size.width, size.height);
-                rgb_from_image(&packet.image, &mut picture);
-                let AnalyzedFrame {
-                    prediction,
-                    record,
-                    counters,
-                } = &packet.payload;
-                self.overlay.draw_mut(&mut picture, prediction);
-                self.overlay.draw_tracks_mut(&mut picture, record, counters);
-                picture
-            });
-            let drawn = RenderedFrame {
-                meta: packet.meta,
-                picture: Arc::new(picture),
+    /// Works until no more frames come, or all viewers are gone.
+    pub fn run(mut self, frames: &Receiver<Arc<AnalyzedFrame>>) {
+        while let Some(frame) = frames.recv() {
+            let overlay = &mut self.overlay;
+            let rendered = RenderedFrame {
+                meta: frame.meta.clone(),
+                picture: self.latency.time(|| frame.annotated(overlay)),
             };
             self.viewers
-                .retain(|viewer| viewer.send(drawn.clone()).is_ok());
+                .retain(|viewer| viewer.send(rendered.clone()).is_ok());
             if self.viewers.is_empty() {
                 break;
             }
@@ -74,62 +76,105 @@ impl Renderer {
     }
 }
 
-/// Draws for those who watch in a browser: each kind of picture once, and only what is watched.
-pub struct WebRenderer {
-    /// Who watches what.
-    pub views: Arc<StreamViews>,
-    /// How pictures are drawn when all of it is shown.
-    pub style: OverlayStyle,
-    /// Names of the categories.
-    pub labels: Arc<Labels>,
-    /// Quality of the JPEGs.
-    pub quality: u8,
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
 
-impl WebRenderer {
-    /// Works until no more frames come.
-    pub fn run(self, frames: &Receiver<Packet<AnalyzedFrame>>) {
-        let mut overlays: HashMap<OverlayLayers, Overlay> = HashMap::new();
-        while let Some(packet) = frames.recv() {
-            let wanted = self.views.wanted();
-            overlays.retain(|layers, _| wanted.contains(layers));
-            if wanted.is_empty() {
-                continue;
-            }
-            let size = packet.image.size();
-            let mut clean = RgbImage::new(size.width, size.height);
-            rgb_from_image(&packet.image, &mut clean);
-            for layers in wanted {
-                let overlay = overlays
-                    .entry(layers)
-                    .or_insert_with(|| self.overlay(layers));
-                let mut picture = clean.clone();
-                let AnalyzedFrame {
-                    prediction,
-                    record,
-                    counters,
-                } = &packet.payload;
-                overlay.draw_mut(&mut picture, prediction);
-                overlay.draw_tracks_mut(&mut picture, record, counters);
-                let mut jpeg = Vec::new();
-                let encoder = JpegEncoder::new_with_quality(&mut jpeg, self.quality);
-                match picture.write_with_encoder(encoder) {
-                    Ok(()) => self.views.publish(layers, &jpeg),
-                    Err(error) => tracing::warn!("no picture for the web page: {error}"),
-                }
-            }
+    use super::*;
+    use crate::flow::{Policy, edge};
+    use crate::frame::MediaTime;
+    use crate::overlay::OverlayStyle;
+    use crate::records::{TrackRecord, TrackStateRecord};
+    use mobilens_image::{Image, PixelFormat, SizePx, YuvColour};
+
+    /// An object that went down, tracked over some frames.
+    fn frame() -> AnalyzedFrame {
+        let size = SizePx {
+            width: 64,
+            height: 64,
+        };
+        let data = vec![128; 64 * 64 * 3 / 2];
+        let image = Image::new(size, PixelFormat::I420, YuvColour::DEFAULT, data);
+        let mut trails = Trails::new(None);
+        let mut record = FrameRecord::default();
+        for i in 0..10 {
+            record.pts_ms = f64::from(i) * 40.0;
+            record.tracks = Some(vec![TrackRecord {
+                track_id: 1,
+                category_id: 1,
+                label: "person".to_owned(),
+                state: TrackStateRecord::Seen,
+                bbox: [20.0, f64::from(4 * i), 16.0, 16.0].into(),
+            }]);
+            trails.update(&record);
+        }
+        AnalyzedFrame {
+            meta: FrameMeta {
+                stream: "test".into(),
+                frame: 9,
+                pts: MediaTime::ZERO,
+                captured_at: Instant::now(),
+                name: None,
+                telemetry: None,
+            },
+            prediction: Prediction::default(),
+            record: Arc::new(record),
+            counters: Vec::new(),
+            trails: Arc::new(trails),
+            pictures: FramePictures::new(Arc::new(image.expect("planes"))),
         }
     }
 
-    fn overlay(&self, layers: OverlayLayers) -> Overlay {
+    fn overlay(style: &OverlayStyle) -> Overlay {
+        Overlay::new(style.clone(), Arc::default())
+    }
+
+    #[test]
+    fn all_viewers_get_the_picture_that_was_drawn_first() {
         let style = OverlayStyle {
-            hide_boxes: !layers.boxes,
-            hide_labels: self.style.hide_labels || !layers.labels,
-            hide_scores: self.style.hide_scores || !layers.labels,
-            hide_zones: !layers.zones,
-            hide_masks: !layers.masks,
-            ..self.style.clone()
+            tracks: true,
+            ..OverlayStyle::default()
         };
-        Overlay::new(style, Arc::clone(&self.labels))
+        let (tx, frames) = edge("overlay", 1, Policy::Block);
+        let (viewers, pictures): (Vec<_>, Vec<_>) =
+            (0..2).map(|_| edge("viewer", 1, Policy::Block)).unzip();
+        let renderer = Renderer {
+            overlay: overlay(&style),
+            viewers,
+            latency: Latency::new("overlay"),
+        };
+        let frame = Arc::new(frame());
+        tx.send(Arc::clone(&frame)).expect("open");
+        drop(tx);
+        renderer.run(&frames);
+        // As the recording and the web page do, each with an overlay of its own.
+        let again = frame.annotated(&mut overlay(&style));
+        for pictures in pictures {
+            let rendered = pictures.recv().expect("a picture");
+            assert!(Arc::ptr_eq(&rendered.picture, &again));
+        }
+        let clean = OverlayStyle {
+            hide_boxes: true,
+            hide_zones: true,
+            ..style
+        };
+        let clean = frame.annotated(&mut overlay(&clean));
+        assert_eq!(clean, frame.pictures.rgb());
+        assert_ne!(clean, again);
+    }
+
+    #[test]
+    fn a_trail_does_not_depend_on_how_often_it_was_drawn() {
+        let style = |line_px| OverlayStyle {
+            tracks: true,
+            line_px: Some(line_px),
+            ..OverlayStyle::default()
+        };
+        let (once, often) = (frame(), frame());
+        for line_px in 1..5 {
+            let _ = often.annotated(&mut overlay(&style(line_px)));
+        }
+        let mut overlay = overlay(&style(5));
+        assert_eq!(often.annotated(&mut overlay), once.annotated(&mut overlay));
     }
 }
