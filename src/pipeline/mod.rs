@@ -1,22 +1,27 @@
-//! Builds a pipeline from its configuration and runs it. The only module that knows all others.
+//! Builds a pipeline from its configuration and runs it. The only module that depends on all others.
 //!
-//! `build` knows the configuration and makes what it describes; `stages` do the work and know
-//! nothing of the configuration; `threads` puts each stage on its thread and joins them by edges.
+//! `build` makes stages from the configuration; `stages` do the work and do not depend on the
+//! configuration; `threads` runs each stage on its thread and connects them by edges.
 //!
 //! | thread | stage | edge to the next (live / replay) |
 //! |---|---|---|
-//! | `0-capture` | read, number, pace, gate | newest wins, 1 / blocks, 2 |
-//! | `1-infer-N` | preprocess, infer, postprocess | blocks, in order |
-//! | `2-publish` | records, tracks, events | blocks, 4 (records); see below (pictures) |
-//! | `3-render` | convert and draw, only if somebody looks | blocks, or newest wins for the window |
-//! | `4-encode` | draw if asked to, encode, write | blocks, 4 |
-//! | `4-SINK` | write | |
-//! | main | the window, or waiting | |
+//! | `0-capture` | `capture`: read, number, pace, gate | newest wins, 1 / blocks, 2 |
+//! | `1-infer-N` | `infer` (`detect` or `segment`): preprocess, infer, postprocess | blocks, in order |
+//! | `2-publish` | `publish` and `analyze`: records, tracks, events | blocks, 4 (records); by thread (pictures) |
+//! | `3-render` | `render`: annotated pictures for the window and image files | blocks, 2, or newest wins for the window alone |
+//! | `4-encode` | `encode`: video files, clean or annotated | blocks, 4 |
+//! | `4-web` | `web`: JPEGs for the browsers that watch | newest wins, 1 |
+//! | `4-SINK` | `write`: records, image files, masks | blocks, 4 |
+//! | main | `window`, or waiting | newest wins, 1 |
 //!
-//! [`run_streams`] does so for several streams side by side, which take turns at the network.
+//! Source events (lost, back) travel on the same edges as frames, in order; they are never dropped. A
+//! picture is converted to RGB once per frame and drawn once per overlay style, by the first thread
+//! that needs it, and not at all if none does.
 //!
-//! Only the source is told to stop; the rest drains because its input closes. The last record is
-//! made when all that comes before the sinks has ended, so its counts are final.
+//! [`run_streams`] runs several streams side by side, which share the network fairly.
+//!
+//! Only the source gets the stop signal; the other stages drain because their input closes. The last
+//! record is made when all stages before the sinks have ended, so its counts are final.
 
 mod build;
 mod options;

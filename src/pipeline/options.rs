@@ -1,4 +1,4 @@
-//! Options of a run, and why one cannot begin.
+//! Options of a run, and the errors that keep it from starting.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use crate::capture::CaptureError;
 use crate::sink::SinkError;
 use mobilens_nn::NnError;
 
-/// What the command line says beside the pipeline.
+/// Options of the command line besides the pipeline file.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// Stop after so many frames.
@@ -15,17 +15,17 @@ pub struct RunOptions {
     pub progress: bool,
     /// Compare the run with these records.
     pub expect: Option<PathBuf>,
-    /// Throw the results away, for measuring.
+    /// Discard the results, for benchmarks.
     pub discard: bool,
 }
 
-/// Why a run did not begin.
+/// Why a run did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The model does not serve the pipeline.
+    /// The model does not fit the pipeline.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The network cannot be made ready.
+    /// The network cannot be loaded or prepared.
     #[error(transparent)]
     Network(#[from] NnError),
     /// The source cannot be opened.
@@ -34,12 +34,12 @@ pub enum RunError {
     /// A sink cannot be opened.
     #[error(transparent)]
     Sink(#[from] SinkError),
-    /// The system has no thread to give.
+    /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
 }
 
-/// Why a model cannot serve a pipeline.
+/// Why a model does not fit a pipeline.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The network cannot be loaded.

@@ -1,11 +1,13 @@
-//! A progress bar with an estimate, where the number of frames is known and somebody watches.
+//! A progress bar with an estimate of the time left, where the number of frames is known and standard
+//! error is a terminal.
 
 use std::io::{IsTerminal, stderr, stdout};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Shows how far a run over a file is; silent where nobody would see it or it would be in the way.
+/// Shows the progress of a run over a file; hidden where there is no terminal, or where it would mix with
+/// the output.
 pub struct Progress(Option<ProgressBar>);
 
 impl Progress {
@@ -14,11 +16,11 @@ impl Progress {
         Self(None)
     }
 
-    /// A bar of `frames` on standard error, if that is a terminal. `prints` says that lines go to
-    /// standard output: if that is the terminal too, the bar would be torn.
+    /// A bar of `frames` on standard error, if that is a terminal. With `prints`, lines go to standard
+    /// output; if that is a terminal too, the bar stays hidden, as they would mix.
     pub fn on_terminal(frames: Option<u64>, prints: bool) -> Self {
-        let torn = prints && stdout().is_terminal();
-        let Some(frames) = frames.filter(|_| stderr().is_terminal() && !torn) else {
+        let would_mix = prints && stdout().is_terminal();
+        let Some(frames) = frames.filter(|_| stderr().is_terminal() && !would_mix) else {
             return Self::hidden();
         };
         let bar = ProgressBar::with_draw_target(Some(frames), ProgressDrawTarget::stderr());

@@ -1,4 +1,4 @@
-//! What a run comes to, and how it is told at the end.
+//! The summary of a run: frame counts, failures, latencies, and its text form.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,21 +6,21 @@ use std::time::Duration;
 use crate::flow::{Failure, Latency};
 use crate::records::EndRecord;
 
-/// What a run comes to.
+/// The summary of a run.
 #[derive(Debug)]
 pub struct RunReport {
     /// The last record.
     pub end: EndRecord,
-    /// What went wrong, first things first; empty for a run that succeeded.
+    /// Failures in the order in which they occurred; empty for a run that succeeded.
     pub failures: Vec<Failure>,
-    /// Time of each stage and from end to end, in the order of the flow.
+    /// Latency of each stage and from end to end, in the order of the stages.
     pub latencies: Vec<Latency>,
     /// From the first thread's start to the last one's end.
     pub elapsed: Duration,
 }
 
 impl RunReport {
-    /// Frames with a record, a second.
+    /// Frames with a record per second.
     pub fn frames_per_second(&self) -> f64 {
         self.end.frames.emitted as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }

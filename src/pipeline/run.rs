@@ -10,7 +10,7 @@ use super::report::RunReport;
 /// Runs a stream until its source ends or `stop` is given.
 ///
 /// # Errors
-/// When it cannot begin; what goes wrong later is in the report.
+/// When it cannot start; later failures are in the report.
 pub fn run(
     loaded: LoadedPipeline,
     options: &RunOptions,
@@ -20,20 +20,20 @@ pub fn run(
     outcomes.remove(0).result
 }
 
-/// What became of a stream.
+/// How the run of a stream ended.
 #[derive(Debug)]
 pub struct Outcome {
     /// Its name.
     pub stream: String,
-    /// How it ended, or why it did not begin.
+    /// Its report, or why it did not start.
     pub result: Result<RunReport, RunError>,
 }
 
-/// Runs streams side by side until their sources end or `stop` is given. They share the network and
-/// take turns at it; one that fails leaves the others running.
+/// Runs streams side by side until their sources end or `stop` is given. They share the network, with a
+/// fair scheduler; one that fails leaves the others running.
 ///
 /// # Errors
-/// When the network that they share is of no use.
+/// When the network that they share cannot be loaded or does not fit.
 pub fn run_streams(
     mut configs: Vec<LoadedPipeline>,
     options: &RunOptions,
@@ -60,7 +60,7 @@ pub fn run_streams(
         }
     }
     shared.begin();
-    // The window's stream has the main thread, which some systems want for it.
+    // The window's stream runs on the main thread, as some systems require.
     let with_window = ready.iter().position(|(.., window)| window.is_some());
     let on_main = (!ready.is_empty()).then(|| ready.swap_remove(with_window.unwrap_or(0)));
     std::thread::scope(|scope| {

@@ -33,49 +33,49 @@ pub type NamedSink = (String, Box<dyn RecordSink>);
 /// The sinks of one stream.
 #[derive(Default)]
 pub struct StreamSinks {
-    /// Those that take records, each with the name of its thread.
+    /// Sinks that take records, each with the name of its thread.
     pub records: Vec<NamedSink>,
     /// Folders of annotated pictures.
     pub images: Vec<ImagesSink>,
     /// Folders of masks.
     pub masks: Vec<MasksSink>,
-    /// Who draws for those who watch from afar.
+    /// Stages that encode pictures for the web page.
     pub web: Vec<WebRenderer>,
-    /// What records pictures.
+    /// Stages that encode video.
     pub recordings: Vec<EncodeStage>,
 }
 
-/// Everything that a run consists of, opened and ready.
+/// All stages of a stream, opened and ready to run.
 pub struct Pipeline {
     /// Name of the stream.
     pub stream: Arc<str>,
-    /// Where frames come from.
+    /// The source.
     pub source: OpenSource,
     /// Stop after so many frames.
     pub frame_limit: Option<u64>,
-    /// What looks at them: one for each worker.
+    /// One for each inference thread.
     pub workers: Vec<Box<dyn InferenceWorker>>,
-    /// Time of the workers' own stages: preprocess, infer, postprocess.
+    /// Latencies inside the workers: preprocess, infer, postprocess.
     pub latency: [Latency; 3],
-    /// This stream's turns, where several share the machine.
+    /// This stream's slot in the scheduler, where several streams share the network.
     pub slot: Option<StreamSlot>,
     /// Live frames that waited longer are dropped.
     pub max_age: Duration,
-    /// What makes them.
+    /// Builds the records.
     pub builder: RecordBuilder,
-    /// What makes events of segmented areas.
+    /// Rules on segmented areas, which make events.
     pub rules: AreaRules,
-    /// What makes tracks and their events.
+    /// Adds tracks and their events.
     pub analyzer: Analyzer,
-    /// What decides where to look.
+    /// Decides on which frames and regions the network runs; on all of every frame without.
     pub gating: Option<Gating>,
-    /// What it is told by those further on.
+    /// Feedback of later stages to the gating.
     pub feedback: Arc<Feedback>,
-    /// Where results go.
+    /// The sinks.
     pub sinks: StreamSinks,
-    /// How they are rendered.
+    /// Draws for the window and the image sinks.
     pub overlay: Overlay,
-    /// Told of each frame.
+    /// Counts the frames that are done.
     pub progress: Progress,
 }
 
@@ -84,14 +84,14 @@ impl Pipeline {
     /// Latencies of the workers' own stages are not in the report.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// When a thread cannot be started.
     pub fn run(self, window: Option<Window>, stop: &StopSignal) -> std::io::Result<RunReport> {
         let started = Instant::now();
         let failures = Failures::new(stop.clone());
         let info = self.source.source.info().clone();
         let drops = self.source.drops;
 
-        // Who takes records, and who takes pictures.
+        // The sinks' threads, and the edges to them.
         let mut record_sinks = Threads::default();
         let mut picture_sinks = Threads::default();
         let (mut records, mut viewers) = (Vec::new(), Vec::new());
@@ -101,7 +101,7 @@ impl Pipeline {
             let stop = stop.clone();
             record_sinks.push(failures.spawn(&name, move || write_records(sink, &rx, &stop))?);
         }
-        let pictures_are_kept = !self.sinks.images.is_empty();
+        let has_image_sinks = !self.sinks.images.is_empty();
         for sink in self.sinks.images {
             let (tx, rx) = edge("images", 4, Policy::Block);
             viewers.push(tx);
@@ -113,7 +113,7 @@ impl Pipeline {
             masks.push(tx);
             picture_sinks.push(failures.spawn("4-masks", move || write_masks(sink, &rx))?);
         }
-        let shown = window.map(|window| {
+        let window = window.map(|window| {
             let (tx, rx) = edge("window", 1, Policy::NewestWins);
             viewers.push(tx);
             (window, rx)
@@ -123,7 +123,7 @@ impl Pipeline {
         let (policy, capacity) = match (drops, self.gating.is_some()) {
             (true, _) => (Policy::NewestWins, 1),
             (false, false) => (Policy::Block, 2),
-            // Looks come in bursts; meanwhile the source goes on.
+            // Inference comes in bursts; meanwhile the source goes on.
             (false, true) => (Policy::Block, 12),
         };
         let (captured_tx, captured_rx) = aged_edge("capture", capacity, policy);
@@ -142,8 +142,8 @@ impl Pipeline {
             counts: Arc::clone(&counts),
             latency: decode.clone(),
         };
-        let mut trunk = Threads::default();
-        trunk.push({
+        let mut stages = Threads::default();
+        stages.push({
             let stop = stop.clone();
             failures.spawn("0-capture", move || {
                 stage.run(&captured_tx, &SystemClock, &stop)
@@ -155,7 +155,7 @@ impl Pipeline {
         let (pool, ordered) = ordered_pool(captured_rx, self.workers.len(), max_age, self.slot);
         for (i, mut worker) in self.workers.into_iter().enumerate() {
             let pool = pool.clone();
-            trunk.push(failures.spawn(&format!("1-infer-{i}"), move || {
+            stages.push(failures.spawn(&format!("1-infer-{i}"), move || {
                 while let Some((message, job)) = pool.take() {
                     job.finish(message.try_map(|packet| worker.run(packet))?);
                 }
@@ -172,7 +172,7 @@ impl Pipeline {
         let overlay = Latency::new("overlay");
         let mut pictures = Vec::new();
         if !viewers.is_empty() {
-            let policy = if pictures_are_kept {
+            let policy = if has_image_sinks {
                 Policy::Block
             } else {
                 Policy::NewestWins
@@ -228,17 +228,17 @@ impl Pipeline {
             end_to_end: end_to_end.clone(),
             progress: self.progress,
         };
-        trunk.push(failures.spawn("2-publish", move || {
+        stages.push(failures.spawn("2-publish", move || {
             publisher.run(ordered);
             Ok::<(), String>(())
         })?);
 
-        // The window lives on this thread; some systems want it on the main one.
-        if let Some((mut window, shown)) = shown {
+        // The window runs on this thread; some systems require the main one.
+        if let Some((mut window, pictures)) = window {
             let hold = info.kind == "images";
-            failures.watch("window", || watch_window(&mut window, shown, hold, stop));
+            failures.watch("window", || watch_window(&mut window, pictures, hold, stop));
         }
-        trunk.join();
+        stages.join();
         let [preprocess, infer, postprocess] = self.latency;
         let frames = frame_counts(&counts, &capture_counts, &emitted);
         let end = EndRecord::new(&self.stream, stop.reason(), frames);
@@ -277,7 +277,7 @@ impl<T> Threads<T> {
         self.0.push(thread);
     }
 
-    /// What those that succeeded left. Panics were caught on the threads themselves.
+    /// The results of those that succeeded. Panics were caught on the threads themselves.
     fn join(self) -> Vec<T> {
         self.0
             .into_iter()
@@ -286,8 +286,8 @@ impl<T> Threads<T> {
     }
 }
 
-/// Final once the trunk's threads have ended: what was captured and is nowhere else was under way
-/// when a stage failed.
+/// Final once the stages before the sinks have ended: what was captured and is nowhere else was in the
+/// pipeline when a stage failed.
 fn frame_counts(capture: &CaptureCounts, edge: &EdgeCounts, emitted: &AtomicU64) -> FrameCounts {
     let captured = capture.captured.load(Ordering::SeqCst);
     let emitted = emitted.load(Ordering::SeqCst);

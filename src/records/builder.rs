@@ -1,4 +1,4 @@
-//! Makes records of what was seen.
+//! Builds frame and event records from detections and segmented areas.
 
 use std::sync::Arc;
 
@@ -16,35 +16,36 @@ use super::record::{
 use super::record_box::RecordBox;
 use super::rle::rles_of;
 
-/// From this pitch down a camera looks at things from above: a box's middle is where its object is.
+/// From this gimbal pitch down the camera looks from above, and the centre of a box is taken as its
+/// object's position; else the middle of its lower edge is.
 const FROM_ABOVE_DEG: f64 = -60.0;
 
-/// What records say of each class's pixels besides its share.
+/// How records hold the pixels of each segmented class, besides the class's share of the frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AreaDetail {
-    /// Run lengths.
+pub struct MaskEncodings {
+    /// As COCO run lengths.
     pub rle: bool,
-    /// Polygons; not of the background.
+    /// As polygons; not of the background.
     pub polygons: bool,
 }
 
-/// Makes records of what was seen.
+/// Builds the records of a stream.
 #[derive(Clone, Debug, Default)]
 pub struct RecordBuilder {
     /// Names of the categories.
     pub labels: Arc<Labels>,
-    /// What records say of segmented areas.
-    pub detail: AreaDetail,
-    /// What gives things their place on the ground.
+    /// How the pixels of segmented classes are written.
+    pub mask_encodings: MaskEncodings,
+    /// Computes positions on the ground.
     pub locator: Option<Locator>,
-    /// Whether it is said of each frame if the network looked.
-    pub attends: bool,
-    /// Whether it is said of each frame how large it is.
-    pub sizes: bool,
+    /// Whether frame records say if the network ran on the frame (`inferred`).
+    pub has_inferred: bool,
+    /// Whether frame records hold the frame's size.
+    pub has_size: bool,
 }
 
 impl RecordBuilder {
-    /// The record of a frame of `size` in which `prediction` was seen.
+    /// The record of a frame of `size` with the network's `prediction`.
     pub fn frame(
         &self,
         meta: &FrameMeta,
@@ -52,7 +53,7 @@ impl RecordBuilder {
         dropped_before: u64,
         prediction: &Prediction,
     ) -> FrameRecord {
-        let place = Place {
+        let locator = FrameLocator {
             locator: self.locator.as_ref(),
             telemetry: meta.telemetry.as_ref(),
             size,
@@ -65,36 +66,40 @@ impl RecordBuilder {
             frame: meta.frame,
             pts_ms: rounded(meta.pts.as_ms(), 1000.0),
             name: meta.name.as_deref().map(str::to_owned),
-            size: self.sizes.then_some([size.width, size.height]),
+            size: self.has_size.then_some([size.width, size.height]),
             dropped_before,
             telemetry: meta.telemetry,
-            inferred: self.attends.then_some(plan.region != Region::None),
+            inferred: self.has_inferred.then_some(plan.region != Region::None),
             regions: match &plan.region {
                 Region::Crops(parts) => Some(parts.iter().map(RecordBox::from).collect()),
                 Region::Whole | Region::None => None,
             },
             still: plan.is_still,
-            detections: detections.map(|d| self.detection(d, &place)).collect(),
-            segmentation: segmentation.map(|s| self.segmentation(s, &place)),
+            detections: detections.map(|d| self.detection(d, &locator)).collect(),
+            segmentation: segmentation.map(|s| self.segmentation(s, &locator)),
             ..FrameRecord::default()
         }
     }
 
-    fn detection(&self, detection: &Detection, place: &Place<'_>) -> DetectionRecord {
+    fn detection(&self, detection: &Detection, locator: &FrameLocator<'_>) -> DetectionRecord {
         DetectionRecord {
             category_id: detection.category_id,
             label: self.labels.name(detection.category_id).to_owned(),
             score: rounded(detection.score.into(), 10_000.0),
             bbox: RecordBox::from(&detection.rect),
-            position: place.of_box(&detection.rect),
+            position: locator.of_box(&detection.rect),
             ..DetectionRecord::default()
         }
     }
 
-    fn segmentation(&self, segmentation: &Segmentation, place: &Place<'_>) -> SegmentationRecord {
+    fn segmentation(
+        &self,
+        segmentation: &Segmentation,
+        locator: &FrameLocator<'_>,
+    ) -> SegmentationRecord {
         let mask = &*segmentation.mask;
         let shares = mask.shares();
-        let mut rles = if self.detail.rle {
+        let mut rles = if self.mask_encodings.rle {
             rles_of(mask)
         } else {
             Vec::new()
@@ -105,7 +110,7 @@ impl RecordBuilder {
         };
         let unknown = shares.iter().find(|(class, _)| *class == UNKNOWN);
         let seen = shares.iter().filter(|(class, _)| *class != UNKNOWN);
-        let polygons = self.detail.polygons;
+        let polygons = self.mask_encodings.polygons;
         SegmentationRecord {
             classes: seen
                 .map(|&(class, share)| ClassAreaRecord {
@@ -122,13 +127,13 @@ impl RecordBuilder {
                 SafeGroundRecord {
                     center,
                     radius_px: rounded(circle.radius_px.into(), 100.0),
-                    position: place.of_pixel(center),
+                    position: locator.of_pixel(center),
                 }
             }),
         }
     }
 
-    /// The record of `event`, which `rule` found in a frame.
+    /// The record of `event`, which `rule` made in a frame.
     pub fn area_event(&self, meta: &FrameMeta, event: &AreaEvent, rule: &AreaRule) -> EventRecord {
         let kind = match rule.kind {
             AreaKind::Above => "area_above",
@@ -153,19 +158,20 @@ impl RecordBuilder {
     }
 }
 
-/// What it takes to say where something in a frame is.
-struct Place<'a> {
+/// Computes positions on the ground for one frame.
+struct FrameLocator<'a> {
     locator: Option<&'a Locator>,
     telemetry: Option<&'a Telemetry>,
     size: SizePx,
 }
 
-impl Place<'_> {
+impl FrameLocator<'_> {
     fn of_pixel(&self, pixel: [f64; 2]) -> Option<GeoPoint> {
         self.locator?.locate(self.telemetry?, self.size, pixel)
     }
 
-    /// Of the middle of the box's lower edge, where an object touches the ground.
+    /// Of the middle of the box's lower edge, where an object touches the ground, or of its centre
+    /// where the camera looks from above.
     fn of_box(&self, rect: &RectPx) -> Option<GeoPoint> {
         let pitch = self.telemetry?.gimbal_pitch_deg;
         let pitch = pitch.or(self.locator?.gimbal_pitch_deg)?;
@@ -203,7 +209,7 @@ mod tests {
         }
     }
 
-    fn record(recorder: &RecordBuilder, meta: &FrameMeta) -> FrameRecord {
+    fn record(builder: &RecordBuilder, meta: &FrameMeta) -> FrameRecord {
         let prediction = Prediction {
             detections: vec![Detection {
                 category_id: 1,
@@ -221,22 +227,22 @@ mod tests {
             width: 640,
             height: 272,
         };
-        recorder.frame(meta, size, 0, &prediction)
+        builder.frame(meta, size, 0, &prediction)
     }
 
-    fn recorder(locator: Option<Locator>) -> RecordBuilder {
+    fn builder(locator: Option<Locator>) -> RecordBuilder {
         RecordBuilder {
             labels: Arc::new(Labels::new(vec![(1, "person".to_owned())])),
-            detail: AreaDetail::default(),
+            mask_encodings: MaskEncodings::default(),
             locator,
-            attends: false,
-            sizes: false,
+            has_inferred: false,
+            has_size: false,
         }
     }
 
     #[test]
     fn a_frame_record_reads_as_documented() {
-        let record = Record::Frame(record(&recorder(None), &meta()));
+        let record = Record::Frame(record(&builder(None), &meta()));
         let line = serde_json::to_string(&record).expect("plain data");
         assert_eq!(
             line,
@@ -247,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn things_seen_from_a_drone_have_a_place() {
+    fn detections_from_a_drone_have_a_position() {
         let locator = Locator {
             hfov_deg: 70.0,
             ..Locator::default()
@@ -264,13 +270,13 @@ mod tests {
             telemetry: Some(telemetry),
             ..meta()
         };
-        let placed = record(&recorder(Some(locator)), &meta);
+        let placed = record(&builder(Some(locator)), &meta);
         assert_eq!(placed.telemetry, Some(telemetry));
         let at = placed.detections[0].position.expect("on the ground");
         // Below and to the right of the middle: less than 50 m ahead, east of the drone.
         assert!(at.latitude > 48.0 && at.latitude < 48.000_45, "{at:?}");
         assert!(at.longitude > 11.0, "{at:?}");
-        let unplaced = record(&recorder(None), &meta);
+        let unplaced = record(&builder(None), &meta);
         assert_eq!(unplaced.detections[0].position, None);
     }
 }

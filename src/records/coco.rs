@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{FrameRecord, RecordBox, Rle};
 
-/// One detection, or the area of one class, as the COCO tools know it.
+/// One detection, or the mask of one class, in COCO's results format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CocoResult {
     /// Id of the picture, from its file name.
@@ -15,14 +15,14 @@ pub struct CocoResult {
     /// `[x, y, width, height]` in pixels, of a detection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bbox: Option<RecordBox>,
-    /// The pixels of a class.
+    /// The mask of a class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub segmentation: Option<Rle>,
     /// Confidence, 0 to 1.
     pub score: f64,
 }
 
-/// Why a frame has no place in COCO results.
+/// Why a frame cannot be written as COCO results.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CocoError {
     /// The name does not end in digits.

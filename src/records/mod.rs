@@ -1,8 +1,9 @@
-//! What a run says: JSON lines, one record a line.
+//! The records of a run: JSON lines, one record a line.
 //!
-//! A run begins with a `run` record and ends with an `end` record; between them each frame has
-//! one `frame` record, also when nothing was seen in it: "nothing seen" differs from "not looked
-//! at". Events follow the record of their frame. No wall-clock time stands in them, so that two runs over the same clip compare.
+//! A run begins with a `run` record and ends with an `end` record; between them each frame has one
+//! `frame` record, also when nothing was detected in it: a frame without detections differs from a
+//! frame that was dropped. Events follow the record of their frame. Records hold no wall-clock time,
+//! so that two runs over the same clip give the same bytes.
 
 mod builder;
 mod coco;
@@ -12,7 +13,7 @@ mod record_box;
 mod rle;
 
 pub(crate) use builder::rounded;
-pub use builder::{AreaDetail, RecordBuilder};
+pub use builder::{MaskEncodings, RecordBuilder};
 pub use coco::{CocoError, CocoResult, image_id_from_name};
 pub use polygons::polygons_of;
 pub use record::{

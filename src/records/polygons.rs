@@ -1,7 +1,7 @@
 //! Masks as polygons, as COCO annotations have them: `[x, y, x, y, ...]` along the edges of pixels.
 //!
 //! Each connected area (side by side, not corner to corner) is one polygon. COCO knows no holes: a
-//! hole is reached over a cut that is walked there and back, which encloses nothing. Filling by the
+//! hole is joined to the outline by a cut that runs there and back and encloses nothing. Filling by the
 //! even-odd rule, or by pycocotools, gives the mask back pixel by pixel.
 
 use crate::postprocess::ClassMask;
@@ -9,7 +9,7 @@ use crate::postprocess::ClassMask;
 /// Right, down, left, up: a turn to the right is the next.
 const STEPS: [(i64, i64); 4] = [(1, 0), (0, 1), (-1, 0), (0, -1)];
 
-/// The corners of a class's areas, from the uppermost area down.
+/// The polygons of a class's connected areas, from the uppermost area down.
 pub fn polygons_of(mask: &ClassMask, class: u8) -> Vec<Vec<u32>> {
     let (width, height) = (mask.size().width as usize, mask.size().height as usize);
     let areas = areas_of(mask, class);
@@ -17,8 +17,8 @@ pub fn polygons_of(mask: &ClassMask, class: u8) -> Vec<Vec<u32>> {
     let mut polygons: Vec<Vec<(u32, u32)>> = Vec::new();
     for y in 0..height {
         for x in 0..width {
-            // The upper edge of a pixel that nobody has walked yet.
-            while let Some(ring) = outlines.walk(x, y) {
+            // The upper edge of a pixel, if no outline took it yet.
+            while let Some(ring) = outlines.trace(x, y) {
                 let area = areas[y * width + x] as usize - 1;
                 match polygons.get_mut(area) {
                     // An area's uppermost left edge is on its outside, so that comes first.
@@ -39,7 +39,8 @@ pub fn polygons_of(mask: &ClassMask, class: u8) -> Vec<Vec<u32>> {
     polygons.into_iter().map(flat).collect()
 }
 
-/// For each pixel of the class the number of its area, from 1 in the order of their first pixels.
+/// Connected components (4-connectivity): for each pixel of the class the number of its area, from 1 in
+/// the order of their first pixels.
 fn areas_of(mask: &ClassMask, class: u8) -> Vec<u32> {
     let (width, height) = (mask.size().width as usize, mask.size().height as usize);
     let classes = mask.classes();
@@ -71,7 +72,7 @@ fn areas_of(mask: &ClassMask, class: u8) -> Vec<u32> {
     areas
 }
 
-/// The edges between the class and the rest that have not been walked yet.
+/// The pixel edges between the class and the rest that no outline took yet.
 struct Outlines {
     /// Corners in a row.
     columns: usize,
@@ -108,8 +109,8 @@ impl Outlines {
         Self { columns, leaving }
     }
 
-    /// Walks the ring over the upper edge of pixel `(x, y)`; gives its corners.
-    fn walk(&mut self, x: usize, y: usize) -> Option<Vec<(u32, u32)>> {
+    /// Traces the ring over the upper edge of pixel `(x, y)`; gives its corners.
+    fn trace(&mut self, x: usize, y: usize) -> Option<Vec<(u32, u32)>> {
         let start = y * self.columns + x;
         if self.leaving[start] & 1 == 0 {
             return None;
@@ -122,7 +123,7 @@ impl Outlines {
                 corners.push(((at % self.columns) as u32, (at / self.columns) as u32));
             }
             before = Some(direction);
-            // The first edge stays until the end: who would turn into it has come round.
+            // The first edge stays until the end: turning into it closes the ring.
             if (at, direction) != (start, 0) {
                 self.leaving[at] &= !(1 << direction);
             }

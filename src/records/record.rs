@@ -20,7 +20,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub enum Record {
     /// The first line of a stream.
     Run(RunRecord),
-    /// A frame that was looked at.
+    /// A frame.
     Frame(FrameRecord),
     /// Something that happened; after the record of its frame.
     Event(EventRecord),
@@ -28,7 +28,7 @@ pub enum Record {
     End(EndRecord),
 }
 
-/// What is run on what.
+/// The source, the model and the configuration of a stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunRecord {
     /// Format of the records.
@@ -45,7 +45,7 @@ pub struct RunRecord {
     pub labels: Vec<LabelRecord>,
     /// Fingerprint of the configuration that was in force.
     pub config_sha256: String,
-    /// Fingerprint of what is made of detections, where they are tracked.
+    /// Fingerprint of the tracking, zone and line configuration, where objects are tracked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub analysis_sha256: Option<String>,
 }
@@ -88,7 +88,7 @@ pub struct LabelRecord {
     pub name: String,
 }
 
-/// What was seen in one frame.
+/// The results of one frame.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FrameRecord {
     /// Name of the stream.
@@ -100,21 +100,21 @@ pub struct FrameRecord {
     /// File name of the picture, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Columns and rows, where not all frames have the same.
+    /// Width and height, where not all frames have the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<[u32; 2]>,
     /// Frames dropped between the last record and this one.
     pub dropped_before: u64,
-    /// What the drone that carries the camera said at that time.
+    /// Telemetry of the drone that carries the camera, at the frame's time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<Telemetry>,
-    /// Whether the network looked; absent where it looks at all of every frame.
+    /// Whether the network ran on this frame; absent where it runs on all of every frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inferred: Option<bool>,
-    /// The parts that it looked at, `[x, y, width, height]`; absent if it was all.
+    /// The regions that it ran on, `[x, y, width, height]`; absent if it was the whole frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regions: Option<Vec<RecordBox>>,
-    /// Nothing moved since it last looked.
+    /// Nothing moved since the network last ran.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub still: bool,
     /// It shows another scene than the record before.
@@ -129,16 +129,16 @@ pub struct FrameRecord {
     /// Detections below their threshold, which may only continue a track.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faint: Vec<DetectionRecord>,
-    /// The objects that are followed, oldest first.
+    /// The tracked objects, oldest first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tracks: Option<Vec<TrackRecord>>,
-    /// What the pixels are, from a network that segments.
+    /// Segmentation, from a network that segments.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub segmentation: Option<SegmentationRecord>,
     /// Latencies, only when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timings: Option<TimingsRecord>,
-    /// What happened with this frame: records of their own.
+    /// The events of this frame, which are written as records of their own.
     #[serde(skip)]
     pub events: Vec<EventRecord>,
 }
@@ -183,7 +183,7 @@ pub struct EventRecord {
     pub counts: Option<BTreeMap<String, u64>>,
 }
 
-/// An object that is followed.
+/// A tracked object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TrackRecord {
     /// Its number, from 1, never given twice.
@@ -192,33 +192,33 @@ pub struct TrackRecord {
     pub category_id: u32,
     /// Its name.
     pub label: String,
-    /// Whether it was seen in this frame.
+    /// Whether it was detected in this frame.
     pub state: TrackStateRecord,
-    /// `[x, y, width, height]` in pixels, smoothed or foreseen, to two decimals.
+    /// `[x, y, width, height]` in pixels, filtered or predicted, to two decimals.
     pub bbox: RecordBox,
 }
 
-/// Whether an object was seen.
+/// Whether a tracked object was detected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TrackStateRecord {
-    /// In this frame.
+    /// It was detected in this frame.
     Seen,
-    /// Nobody looked where it is.
+    /// The network did not run on the region where it is.
     Held,
-    /// It was looked for and not found.
+    /// It was not detected where the network ran.
     Lost,
 }
 
-/// What the pixels of a frame are.
+/// Segmentation of a frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SegmentationRecord {
-    /// The classes that were seen, by id.
+    /// The classes that are present, by id.
     pub classes: Vec<ClassAreaRecord>,
-    /// Share of the frame of which the network was not sure enough, 0 to 1, to six decimals.
+    /// Share of the frame below the confidence floor, 0 to 1, to six decimals.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<f64>,
-    /// The largest circle of free ground; absent if it was not looked for or there is none.
+    /// The largest circle of free ground; absent if there is none or it is not configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub safe_ground: Option<SafeGroundRecord>,
 }
@@ -236,7 +236,7 @@ pub struct ClassAreaRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rle: Option<Rle>,
     /// Its areas as `[x, y, x, y, ...]` along the edges of pixels, only when asked for. A hole is
-    /// reached over a cut that is walked there and back.
+    /// joined to the outline by a cut that runs there and back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub polygons: Option<Vec<Vec<u32>>>,
 }
@@ -248,7 +248,7 @@ pub struct SafeGroundRecord {
     pub center: [f64; 2],
     /// Its radius in pixels, to two decimals.
     pub radius_px: f64,
-    /// Where its centre is, if the ground is flat and all that it takes is known.
+    /// Position of its centre, for flat ground, where telemetry and field of view are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<GeoPoint>,
 }
@@ -264,13 +264,13 @@ pub struct DetectionRecord {
     pub score: f64,
     /// `[x, y, width, height]` in pixels of the original frame, to two decimals.
     pub bbox: RecordBox,
-    /// The object that it shows, once that is followed.
+    /// The track that it belongs to, once that is confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub track_id: Option<u64>,
     /// The zones that it is in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub zones: Vec<String>,
-    /// Where it stands, if the ground is flat and all that it takes is known.
+    /// Its position, for flat ground, where telemetry and field of view are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<GeoPoint>,
 }
@@ -287,13 +287,13 @@ pub struct TimingsRecord {
 pub struct EndRecord {
     /// Name of the stream.
     pub stream: String,
-    /// `eof`, or why it was stopped before.
+    /// `eof`, or why it was stopped before the end of the source.
     pub reason: String,
-    /// What became of the frames.
+    /// Counts of frames.
     pub frames: FrameCounts,
 }
 
-/// What became of the frames: captured = emitted + all dropped.
+/// Counts of frames: captured = emitted + all dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FrameCounts {
     /// Frames that the source gave.
@@ -307,18 +307,18 @@ pub struct FrameCounts {
 /// Frames without a record, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DroppedFrames {
-    /// A newer frame came before anyone was ready.
+    /// Replaced by a newer frame in a full queue.
     pub queue: u64,
-    /// Too old when somebody was ready.
+    /// Older than `max_age_ms` when a worker was free.
     pub stale: u64,
-    /// Damaged.
+    /// Could not be decoded.
     pub decode_error: u64,
-    /// Under way when the run failed.
+    /// In the pipeline when the run failed.
     pub shutdown: u64,
 }
 
 impl DroppedFrames {
-    /// All of them.
+    /// The sum of all reasons.
     pub fn total(&self) -> u64 {
         self.queue + self.stale + self.decode_error + self.shutdown
     }

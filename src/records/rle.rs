@@ -15,7 +15,7 @@ pub struct Rle {
     pub counts: String,
 }
 
-/// Why run lengths make no mask.
+/// Why run lengths do not decode to a mask.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RleError {
     /// Something else than the characters of packed lengths.

@@ -16,7 +16,7 @@ use crate::pipeline::progress::Progress;
 use crate::pipeline::stages::infer::{InferenceLatency, InferenceWorker};
 use crate::pipeline::threads::Pipeline;
 use crate::records::{
-    AreaDetail, LabelRecord, ModelRecord, RecordBuilder, RunRecord, SCHEMA_VERSION, SourceRecord,
+    LabelRecord, MaskEncodings, ModelRecord, RecordBuilder, RunRecord, SCHEMA_VERSION, SourceRecord,
 };
 use crate::sink::{ExpectSink, Window};
 use crate::telemetry::Locator;
@@ -76,10 +76,10 @@ pub fn build_stream(
         max_age: Duration::from_millis(max_age),
         builder: RecordBuilder {
             labels: Arc::clone(&labels),
-            detail: area_detail(&loaded),
+            mask_encodings: mask_encodings(&loaded),
             locator: locator(&loaded),
-            attends: is_gated(&loaded),
-            sizes: info.size.is_none(),
+            has_inferred: is_gated(&loaded),
+            has_size: info.size.is_none(),
         },
         rules: AreaRules::new(area_rules(&loaded, &labels)),
         analyzer: analyzer(&loaded, &labels),
@@ -141,10 +141,10 @@ fn run_record(pipeline: &LoadedPipeline, info: &SourceInfo) -> RunRecord {
     }
 }
 
-/// What records say of areas: what was asked for, and the masks that COCO results consist of.
-fn area_detail(pipeline: &LoadedPipeline) -> AreaDetail {
+/// What was asked for, and the run lengths that COCO results consist of.
+fn mask_encodings(pipeline: &LoadedPipeline) -> MaskEncodings {
     let spec = &pipeline.config;
-    AreaDetail {
+    MaskEncodings {
         rle: spec.segment.rle || spec.sinks.iter().any(|sink| sink.coco.is_some()),
         polygons: spec.segment.polygons,
     }

@@ -1,7 +1,7 @@
 //! Analysis: adds tracks and events to the record of a frame.
 //!
-//! Works on records alone, with their rounded numbers, so that a saved run leads to the same events
-//! as the live one did.
+//! Works on records alone, with their rounded numbers, so that an analysis of saved records gives the
+//! same events as the live run.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use crate::records::{
 use crate::track::{Observation, Scene, TrackState, TrackView, Tracker};
 use mobilens_image::{Polygon, RectPx, Similarity, SizePx};
 
-/// Tracks and events, record by record.
+/// Adds tracks and events to records.
 #[derive(Default)]
 pub struct Analyzer {
     /// Names of the categories.
     pub labels: Arc<Labels>,
-    /// Detections below are dropped, where their class says nothing else.
+    /// Detections below are dropped, where their class has no threshold of its own.
     pub score_threshold: f64,
-    /// What counts, by label; classes that are not here count by the common threshold.
+    /// Filters by label; classes without one have the common threshold.
     pub classes: BTreeMap<String, ClassFilter>,
-    /// Where detections are dropped, and by which of their points.
+    /// Zones in which detections are dropped, and the point of a box that decides.
     pub ignored: Vec<(Polygon, AnchorPoint)>,
-    /// Follows objects, if anything does.
+    /// Tracks objects; without it there are no tracks, zones and lines.
     pub tracker: Option<Tracker>,
     /// Zones to monitor.
     pub zones: Vec<MonitoredZone>,
@@ -35,7 +35,7 @@ pub struct Analyzer {
     pub lines: Vec<CountedLine>,
 }
 
-/// Which detections of a class count.
+/// Which detections of a class are kept.
 #[derive(Clone, Debug, Default)]
 pub struct ClassFilter {
     /// Detections below are dropped; the common threshold without.
@@ -56,7 +56,7 @@ pub struct MonitoredZone {
     pub classes: Vec<String>,
     /// Which point of a box must be inside.
     pub anchor: AnchorPoint,
-    /// Who is inside, and for how long.
+    /// The objects inside, and since when.
     pub monitor: ZoneMonitor,
 }
 
@@ -64,23 +64,23 @@ pub struct MonitoredZone {
 pub struct CountedLine {
     /// Name in the events.
     pub name: String,
-    /// Where it begins, 0 to 1.
+    /// Start point, 0 to 1.
     pub from: [f64; 2],
-    /// Where it ends, 0 to 1.
+    /// End point, 0 to 1.
     pub to: [f64; 2],
     /// Labels that count; all if empty.
     pub classes: Vec<String>,
     /// Which point of a box crosses it.
     pub anchor: AnchorPoint,
-    /// Distance from the line that makes a side certain, in heights of the object.
+    /// Distance from the line from which an object is on one side, in heights of the object.
     pub hysteresis: f64,
-    /// Made for the frames' size.
+    /// The counter, and the size of the frames that it was made for.
     pub counter: Option<(SizePx, LineCounter)>,
 }
 
 impl Analyzer {
-    /// Adds tracks, zones and events to the record of a frame of `size`; drops what the pipeline
-    /// does not want.
+    /// Adds tracks, zones and events to the record of a frame of `size`; drops detections that the
+    /// pipeline filters out.
     pub fn update(&mut self, record: &mut FrameRecord, size: SizePx) {
         let mut all = std::mem::take(&mut record.detections);
         all.append(&mut record.faint);
@@ -88,7 +88,7 @@ impl Analyzer {
         let is_clear = |d: &DetectionRecord| d.score >= self.threshold(&d.label);
         (record.detections, record.faint) = all.into_iter().partition(is_clear);
         if let Some(mut tracker) = self.tracker.take() {
-            let tracks = follow(&mut tracker, record);
+            let tracks = update_tracks(&mut tracker, record);
             record.tracks = Some(tracks.iter().map(|t| self.track_record(t)).collect());
             self.monitor_zones(record, &tracks, size);
             self.count_lines(record, &tracks, size);
@@ -99,13 +99,13 @@ impl Analyzer {
         for detection in &mut record.detections {
             let rect = RectPx::from(detection.bbox);
             let zones = self.zones.iter().filter(|zone| {
-                counts(&zone.classes, &detection.label) && zone.contains(&rect, size)
+                includes(&zone.classes, &detection.label) && zone.contains(&rect, size)
             });
             detection.zones = zones.map(|zone| zone.name.clone()).collect();
         }
     }
 
-    /// What zones and lines have counted so far, to be shown.
+    /// The counts of zones and lines so far: names, and texts for the overlay.
     pub fn counters(&self) -> Vec<(String, String)> {
         let zones = self
             .zones
@@ -132,7 +132,7 @@ impl Analyzer {
 
     fn threshold(&self, label: &str) -> f64 {
         let class = self.classes.get(label).and_then(|c| c.score_threshold);
-        // As records round scores.
+        // Rounded as scores in records are.
         rounded(class.map_or(self.score_threshold, f64::from), 10_000.0)
     }
 
@@ -175,7 +175,7 @@ impl Analyzer {
                 .filter(|track| track.state != TrackState::Lost)
             {
                 let inside = zone.contains(&track.rect, size)
-                    && counts(&zone.classes, self.labels.name(track.category_id));
+                    && includes(&zone.classes, self.labels.name(track.category_id));
                 let monitor = &mut zone.monitor;
                 changes.extend(monitor.observe(track.id, track.category_id, inside, record.pts_ms));
             }
@@ -204,7 +204,7 @@ impl Analyzer {
                     track_id: Some(presence.track_id),
                     label: Some(self.labels.name(presence.category_id).to_owned()),
                     duration_ms: Some(rounded(presence.duration_ms(), 1000.0)),
-                    counts: Some(named(&counted)),
+                    counts: Some(counts_by_name(&counted)),
                     ..EventRecord::of(record, kind, phase, &zone.name)
                 };
                 let ends_loitering = kind == "zone" && phase == "end" && presence.loiters;
@@ -230,13 +230,13 @@ impl Analyzer {
             let Some((_, counter)) = &mut line.counter else {
                 continue;
             };
-            // Where nobody looked, nobody saw a crossing.
+            // Held tracks are predicted; only detected ones cross.
             for track in tracks
                 .iter()
                 .filter(|track| track.state == TrackState::Seen)
             {
                 let label = self.labels.name(track.category_id);
-                if !counts(&line.classes, label) {
+                if !includes(&line.classes, label) {
                     continue;
                 }
                 let at = line.anchor.of(&track.rect);
@@ -258,7 +258,7 @@ impl Analyzer {
                         Direction::Out => "out".to_owned(),
                     }),
                     duration_ms: Some(rounded(duration_ms, 1000.0)),
-                    counts: Some(named(&[("in", inward), ("out", outward)])),
+                    counts: Some(counts_by_name(&[("in", inward), ("out", outward)])),
                     ..EventRecord::of(record, "line", "update", &line.name)
                 };
                 record.events.push(event);
@@ -275,8 +275,8 @@ impl MonitoredZone {
     }
 }
 
-/// Gives the record's detections their tracks; all tracks that are known now.
-fn follow(tracker: &mut Tracker, record: &mut FrameRecord) -> Vec<TrackView> {
+/// Sets the track ids of the record's detections; returns all confirmed tracks.
+fn update_tracks(tracker: &mut Tracker, record: &mut FrameRecord) -> Vec<TrackView> {
     let regions = record.regions.as_ref();
     let looked: Option<Vec<RectPx>> = match (record.inferred, regions) {
         (Some(false), _) => Some(Vec::new()),
@@ -309,15 +309,15 @@ fn follow(tracker: &mut Tracker, record: &mut FrameRecord) -> Vec<TrackView> {
     tracker.tracks().collect()
 }
 
-fn named(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
+fn counts_by_name(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
     counts
         .iter()
         .map(|(name, n)| ((*name).to_owned(), *n))
         .collect()
 }
 
-/// Whether a label is one of those that count; all do if none is named.
-fn counts(classes: &[String], label: &str) -> bool {
+/// Whether `classes` has the label; an empty list has all.
+fn includes(classes: &[String], label: &str) -> bool {
     classes.is_empty() || classes.iter().any(|class| class == label)
 }
 

@@ -1,4 +1,4 @@
-//! Reads a source: numbers its frames, keeps its pace, counts what it loses.
+//! Capture: reads the source, numbers its frames, paces recorded ones, and counts what is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use crate::telemetry::TelemetryLog;
 /// When a recorded frame is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// As soon as somebody is ready for it.
+    /// As soon as the next stage takes it.
     Fast,
     /// At its media time.
     Realtime,
@@ -25,11 +25,11 @@ pub struct OpenSource {
     pub source: Box<dyn Source>,
     /// When its frames are due.
     pub pace: Pace,
-    /// Whether what nobody is ready for is dropped.
+    /// Whether frames are dropped while the next stage is busy.
     pub drops: bool,
     /// Whether to begin again at its end.
     pub looping: bool,
-    /// What a drone wrote beside the clip.
+    /// Telemetry that a drone recorded with the clip.
     pub telemetry: Option<TelemetryLog>,
 }
 
@@ -46,32 +46,32 @@ pub struct CaptureCounts {
     pub outages: AtomicU64,
 }
 
-/// A source on its way into the pipeline.
+/// Reads a source into the pipeline.
 pub struct CaptureStage {
     /// Where frames come from.
     pub source: Box<dyn Source>,
     /// Name of the stream.
     pub stream: Arc<str>,
-    /// What a drone wrote beside the clip.
+    /// Telemetry that a drone recorded with the clip.
     pub telemetry: Option<TelemetryLog>,
-    /// Decides what of each frame is looked at; all of it if there is none.
+    /// Decides on which frames and regions the network runs; on all of every frame without.
     pub gating: Option<Gating>,
-    /// What those further on tell it.
+    /// Feedback of later stages to the gating.
     pub feedback: Arc<Feedback>,
     /// When a frame is due.
     pub pace: Pace,
     /// Whether to begin again at the end.
     pub looping: bool,
-    /// Captures so many frames at most.
+    /// Captures at most so many frames.
     pub frame_limit: Option<u64>,
-    /// What it has counted.
+    /// Counts of frames and outages.
     pub counts: Arc<CaptureCounts>,
     /// Time to read and decode a frame.
     pub latency: Latency,
 }
 
 impl CaptureStage {
-    /// Reads until the source ends, the stop is asked for, or nobody reads `out` any more.
+    /// Reads until the source ends, `stop` is given, or `out` has no readers any more.
     ///
     /// # Errors
     /// When the source is lost.
@@ -84,7 +84,7 @@ impl CaptureStage {
         let mut events = Vec::new();
         let result = self.read(out, clock, stop, &mut events);
         if !events.is_empty() {
-            // Nobody may be left to read them.
+            // An edge without readers is no error here: the run is ending.
             let _ = out.send(StreamMessage {
                 frame: None,
                 events,
@@ -175,10 +175,10 @@ impl CaptureStage {
                     }
                 }
                 Captured::Back { lasted } => events.push(SourceEvent::Back(lasted)),
-                // A loop over nothing would spin for ever.
-                Captured::End if self.looping && !stop.is_stopped() && timeline.moved() => {
+                // A loop over an empty source would never end.
+                Captured::End if self.looping && !stop.is_stopped() && timeline.has_frames() => {
                     self.source.rewind()?;
-                    timeline.turn();
+                    timeline.rewind();
                 }
                 Captured::End => break,
             }
@@ -187,19 +187,19 @@ impl CaptureStage {
     }
 }
 
-/// The media time of a source that may be read several times, and its place on the clock.
+/// The media time of a source that may loop, and when its frames are due.
 #[derive(Debug, Default)]
 struct Timeline {
-    /// Added to the source's own ticks: what the rounds before took.
+    /// Added to the source's own ticks: the length of the loops before.
     offset_ticks: i64,
-    /// Times of the last two frames of this round, for the length of the last.
+    /// Time of the last frame, and its distance from the one before, which stands for its length.
     last: Option<MediaTime>,
     step_ticks: i64,
     began: Option<(Instant, Duration)>,
 }
 
 impl Timeline {
-    /// The time of a frame over all rounds.
+    /// The time of a frame over all loops.
     fn place(&mut self, pts: MediaTime) -> MediaTime {
         let placed = MediaTime {
             ticks: pts.ticks.saturating_add(self.offset_ticks),
@@ -212,13 +212,13 @@ impl Timeline {
         placed
     }
 
-    /// Whether this source gave anything at all.
-    fn moved(&self) -> bool {
+    /// Whether the source gave any frame.
+    fn has_frames(&self) -> bool {
         self.last.is_some()
     }
 
-    /// The next frame is the first of a new round.
-    fn turn(&mut self) {
+    /// The next frame is the first of a new loop.
+    fn rewind(&mut self) {
         if let Some(last) = self.last {
             self.offset_ticks = last.ticks + self.step_ticks.max(1);
         }

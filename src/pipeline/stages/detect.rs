@@ -12,12 +12,12 @@ use mobilens_nn::{Network, NnError};
 
 use super::infer::{Inference, InferenceLatency, InferenceWorker};
 
-/// A detector ready to be used by workers.
+/// A detection network and its parameters, shared by the workers.
 #[derive(Debug)]
 pub struct DetectorModel {
     /// The network.
     pub network: Network,
-    /// From picture to input.
+    /// From image to input tensor.
     pub preprocess: PreprocessParams,
     /// From outputs to detections.
     pub ssd: SsdParams,
@@ -27,7 +27,7 @@ pub struct DetectorModel {
     pub scores_output: usize,
 }
 
-/// One worker's chain; owns all its scratch memory.
+/// Runs a detection network in one worker; owns all its buffers.
 pub struct Detector {
     model: Arc<DetectorModel>,
     inference: Inference,
@@ -37,10 +37,10 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// A chain over `model` that uses `threads` threads inside one inference.
+    /// Runs `model` with `threads` threads inside one inference.
     ///
     /// # Errors
-    /// When the network cannot be made ready to run.
+    /// When the network cannot be prepared.
     pub fn new(
         model: &Arc<DetectorModel>,
         threads: usize,
@@ -73,19 +73,19 @@ impl Detector {
         Ok(detections)
     }
 
-    /// Looks at a part; what is seen is in pixels of the whole.
+    /// Runs the network on a region; detections are in pixels of the whole frame.
     fn infer_region(&mut self, image: &Image, part: &RectPx) -> Result<SeenPart, String> {
         let [x, y, width, height] = [part.x, part.y, part.width, part.height].map(|v| v as u32);
         let size = SizePx { width, height };
         let detections = if size == image.size() {
             self.infer(image)?
         } else {
-            let mut seen = self.infer(&image.crop(x, y, size))?;
-            for detection in &mut seen {
+            let mut detections = self.infer(&image.crop(x, y, size))?;
+            for detection in &mut detections {
                 detection.rect.x += part.x;
                 detection.rect.y += part.y;
             }
-            seen
+            detections
         };
         Ok(SeenPart {
             part: *part,

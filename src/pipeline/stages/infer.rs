@@ -6,28 +6,28 @@ use crate::postprocess::Prediction;
 use mobilens_image::{Image, ImageFromModel, PreprocessParams, Preprocessor, TensorLayout};
 use mobilens_nn::{InputLayout, Network, NnError, Session};
 
-/// What an inference worker does with a frame.
+/// Takes frames through preprocessing, the network and postprocessing, on one thread.
 pub trait InferenceWorker: Send {
-    /// Looks at one frame.
+    /// Processes one frame as its plan says.
     ///
     /// # Errors
-    /// When no more frames can be looked at; the run ends.
+    /// When the network cannot run; the run ends.
     fn run(&mut self, packet: Packet<InferencePlan>) -> Result<Packet<Prediction>, String>;
 }
 
-/// Latencies of a chain's stages, shared by all workers.
+/// Latencies of a worker's steps, shared by all workers.
 #[derive(Clone, Debug)]
 pub struct InferenceLatency {
-    /// Picture to tensor.
+    /// From image to input tensor.
     pub preprocess: Latency,
-    /// Tensor to raw heads.
+    /// From input tensor to the network's outputs.
     pub infer: Latency,
-    /// Raw heads to results.
+    /// From the network's outputs to results.
     pub postprocess: Latency,
 }
 
 impl InferenceLatency {
-    /// The stages as a frame passes them.
+    /// The steps in their order.
     pub fn in_order(self) -> [Latency; 3] {
         [self.preprocess, self.infer, self.postprocess]
     }
@@ -43,7 +43,7 @@ impl Default for InferenceLatency {
     }
 }
 
-/// One worker's way through preprocessing and the network.
+/// Preprocessing and the network of one worker.
 pub struct Inference {
     preprocessor: Preprocessor,
     session: Session,
@@ -54,7 +54,7 @@ impl Inference {
     /// Over `network`, with `threads` threads inside one inference.
     ///
     /// # Errors
-    /// When the network cannot be made ready to run.
+    /// When the network cannot be prepared.
     pub fn new(
         network: &Network,
         preprocess: &PreprocessParams,
@@ -68,7 +68,7 @@ impl Inference {
         })
     }
 
-    /// Has the network look at `image`; gives the way back from its space to the picture's.
+    /// Runs the network on `image`; returns the transform from model space to the image's pixels.
     ///
     /// # Errors
     /// When the network cannot run.
@@ -80,12 +80,12 @@ impl Inference {
         let input = self.session.input_mut();
         let preprocess = &self.latency.preprocess;
         let image_from_model = preprocess.time(|| self.preprocessor.run(image, layout, input));
-        let looked = self.latency.infer.time(|| self.session.run());
-        looked.map_err(|e| e.to_string())?;
+        let result = self.latency.infer.time(|| self.session.run());
+        result.map_err(|e| e.to_string())?;
         Ok(image_from_model)
     }
 
-    /// What the network last looked at.
+    /// The input tensor of the last run.
     pub fn input(&mut self) -> &[f32] {
         self.session.input_mut()
     }

@@ -12,12 +12,12 @@ use mobilens_nn::{Network, NnError};
 
 use super::infer::{Inference, InferenceLatency, InferenceWorker};
 
-/// A segmentation network ready to be used by workers.
+/// A segmentation network and its parameters, shared by the workers.
 #[derive(Debug)]
 pub struct SegmenterModel {
     /// The network.
     pub network: Network,
-    /// From picture to input.
+    /// From image to input tensor.
     pub preprocess: PreprocessParams,
     /// From logits to a mask.
     pub deeplab: DeepLabParams,
@@ -25,7 +25,7 @@ pub struct SegmenterModel {
     pub logits_output: usize,
     /// Weight of the past in an average over frames, and grey levels in a unit of the input.
     pub smoothing: Option<(f32, f32)>,
-    /// How to look for free ground.
+    /// How free ground is found.
     pub safe_ground: Option<SafeGroundParams>,
 }
 
@@ -40,7 +40,7 @@ pub struct SafeGroundParams {
     pub zone: Option<Polygon>,
 }
 
-/// One worker's chain; owns all its scratch memory.
+/// Runs a segmentation network in one worker; owns all its buffers.
 pub struct Segmenter {
     model: Arc<SegmenterModel>,
     inference: Inference,
@@ -51,10 +51,10 @@ pub struct Segmenter {
 }
 
 impl Segmenter {
-    /// A chain over `model` that uses `threads` threads inside one inference.
+    /// Runs `model` with `threads` threads inside one inference.
     ///
     /// # Errors
-    /// When the network cannot be made ready to run.
+    /// When the network cannot be prepared.
     pub fn new(
         model: &Arc<SegmenterModel>,
         threads: usize,

@@ -1,4 +1,4 @@
-//! The main thread's work while a window is open.
+//! Window: shows annotated pictures, on the thread that opened the window.
 
 use std::time::{Duration, Instant};
 
@@ -6,11 +6,14 @@ use super::render::RenderedFrame;
 use crate::flow::{Received, Receiver, StopReason, StopSignal};
 use crate::sink::{Window, WindowError};
 
-/// How long the window waits for a picture before it looks at its keys again.
+/// How long the window waits for a picture before it polls its keys again.
 const WINDOW_POLL: Duration = Duration::from_millis(15);
 
-/// Shows pictures until no more come or the user has seen enough. With `hold` the last one stays
-/// until then.
+/// Shows pictures until no more come or the user closes the window. With `hold` the last one stays until
+/// then.
+///
+/// # Errors
+/// When the display is lost.
 pub fn watch_window(
     window: &mut Window,
     pictures: Receiver<RenderedFrame>,
@@ -27,11 +30,11 @@ pub fn watch_window(
             pictures.recv_timeout(WINDOW_POLL)
         };
         match received {
-            Received::Item(drawn) => {
+            Received::Item(rendered) => {
                 let status = rate
                     .tick(Instant::now())
                     .map_or_else(String::new, |fps| format!("{fps:.1} frames/s"));
-                window.show(&drawn.picture, &status)?;
+                window.show(&rendered.picture, &status)?;
             }
             Received::Nothing => window.poll()?,
             Received::Closed => ended = true,
@@ -46,7 +49,7 @@ pub fn watch_window(
     }
 }
 
-/// Frames a second over the last second or so.
+/// Frames per second over the last second or so.
 #[derive(Default)]
 struct FrameRate {
     last: Option<Instant>,
