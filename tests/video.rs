@@ -218,7 +218,7 @@ fn what_is_not_decoded_is_named_with_the_way_out() {
     for (name, what) in [
         ("h265.mp4", "H.265 (HEVC)"),
         ("mpeg4.mp4", "MPEG-4 Part 2"),
-        ("yuv444.mp4", "4:4:4 colour"),
+        ("yuv444.mp4", "4:4:4 chroma"),
         ("lossless.mp4", "lossless"),
     ] {
         let error = match VideoSource::open(&clip(name)) {
@@ -249,7 +249,7 @@ fn what_is_no_recording_is_refused_in_one_line() {
         (
             "cut.mp4",
             &whole[..whole.len() / 2],
-            "the index (moov box) is missing: the recording was cut off before it was finished",
+            "moov box not found: the file is truncated, the recording was never finalized",
         ),
         (
             "film.avi",
@@ -290,7 +290,7 @@ fn a_file_that_was_cut_off_gives_what_is_there_and_says_so() {
         assert!(some.iter().all(|frame| all.contains(frame)));
         let end = end.expect_err("cut off");
         let line = format!(
-            "{name}: the file was cut off: it ends within frame {}{of}",
+            "{name}: the file is truncated: it ends within frame {}{of}",
             some.len() + 1
         );
         assert!(end.ends_with(&line), "{end}");

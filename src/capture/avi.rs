@@ -1,15 +1,15 @@
-//! Motion JPEG in AVI, as a [`Source`].
+//! The source `video` for Motion JPEG in AVI.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use mobilens_video::avi::AviReader;
 
-use super::source::{CaptureError, Captured, Source, SourceInfo, malformed, name_of, unreadable};
+use super::source::{CaptureError, Captured, Source, SourceInfo, file_name, malformed, unreadable};
 use crate::flow::StopSignal;
 use crate::frame::MediaTime;
 
-/// A recorded clip.
+/// The frames of an AVI file with Motion JPEG.
 pub struct AviSource {
     path: PathBuf,
     info: SourceInfo,
@@ -17,21 +17,21 @@ pub struct AviSource {
 }
 
 impl AviSource {
-    /// Opens a clip.
+    /// Opens an AVI file.
     ///
     /// # Errors
-    /// When it cannot be read or holds no Motion JPEG.
+    /// When it cannot be read or has no Motion JPEG stream.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
         let file = File::open(path).map_err(|e| unreadable(path, &e))?;
         let reader = AviReader::new(file)
-            .and_then(|reader| reader.ok_or_else(|| "it holds no Motion JPEG".to_owned()))
+            .and_then(|reader| reader.ok_or_else(|| "no Motion JPEG stream".to_owned()))
             .map_err(|why| malformed(path, why))?;
         let (rate, scale) = reader.rate();
         Ok(Self {
             path: path.to_owned(),
             info: SourceInfo {
                 kind: "video",
-                uri: name_of(path),
+                uri: file_name(path),
                 size: Some(reader.size()),
                 fps: Some(f64::from(rate) / f64::from(scale)),
                 frames: reader.frames(),
@@ -55,7 +55,7 @@ impl Source for AviSource {
             };
             let (rate, scale) = self.reader.rate();
             let pts = MediaTime {
-                ticks: frame.number * i64::from(scale),
+                ticks: frame.index * i64::from(scale),
                 rate_hz: rate,
             };
             return Ok(match frame.picture {
@@ -79,7 +79,7 @@ impl Source for AviSource {
 
 /// Whether a file is an AVI with a Motion JPEG stream.
 pub fn is_mjpeg_avi(path: &Path) -> bool {
-    // A pipe must not be read twice.
+    // A pipe cannot be read twice.
     let is_file = std::fs::metadata(path).is_ok_and(|meta| meta.is_file());
     let opened = File::open(path).ok().filter(|_| is_file);
     opened.is_some_and(|file| matches!(AviReader::new(file), Ok(Some(_))))

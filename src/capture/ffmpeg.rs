@@ -1,8 +1,8 @@
-//! Whatever `ffmpeg` can read: another program decodes, raw planes come through its pipe.
+//! Decodes any file or stream with an `ffmpeg` process that writes raw frames to a pipe.
 //!
-//! Frames come as Y4M on its standard output, which has no times; their true presentation times come
-//! on its standard error, where the filter `showinfo` says a line of each frame before it lets the
-//! frame through. When this process ends, however it ends, the pipe closes and ffmpeg ends with it.
+//! Frames come as Y4M on its standard output, which has no timestamps; their presentation times come
+//! on its standard error, where the filter `showinfo` logs a line before each frame is output. When
+//! this process ends, in any way, the pipe closes and ffmpeg exits.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
@@ -16,33 +16,33 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 use super::rtsp::RtspRequest;
-use super::source::{CaptureError, Captured, Source, SourceInfo, name_of, public_name};
+use super::source::{CaptureError, Captured, Source, SourceInfo, file_name, redacted_url};
 use crate::flow::StopSignal;
 use crate::frame::MediaTime;
 use mobilens_image::{Image, YuvColour, YuvMatrix, YuvRange};
 use mobilens_video::y4m::{Y4mHeader, Y4mReader};
 
-/// How often a wait for a frame looks at the stop signal.
+/// Interval at which a wait for a frame checks the stop signal.
 const POLL: Duration = Duration::from_millis(100);
-/// How long a frame's time may come after the frame.
-const LATE: Duration = Duration::from_secs(2);
-/// How long a web server may be silent, in microseconds.
-const URL_PATIENCE_US: &str = "15000000";
-/// Frames that are decoded ahead.
-const AHEAD: usize = 2;
+/// How long to wait for the timestamp of a frame that has arrived.
+const SHOWINFO_TIMEOUT: Duration = Duration::from_secs(2);
+/// I/O timeout for HTTP servers, in microseconds.
+const HTTP_TIMEOUT_US: &str = "15000000";
+/// Frames that are decoded ahead (queue capacity).
+const FRAME_QUEUE_CAPACITY: usize = 2;
 
-/// What ffmpeg is to read.
+/// Input of ffmpeg.
 #[derive(Clone)]
 pub struct FfmpegInput {
     /// A file or a URL.
     pub input: OsString,
-    /// How it is called: without folders and without secrets.
+    /// Its name, without folders and without credentials.
     pub name: String,
     /// `video` or `rtsp`.
     pub kind: &'static str,
-    /// Arguments that go before it (for instance `-hwaccel`).
+    /// Input options: arguments before `-i` (for instance `-hwaccel`).
     pub arguments: Vec<String>,
-    /// It comes by itself; one that gives no frame for so long is lost.
+    /// Stall timeout of a live source: without a frame for so long, it has failed. None for a file.
     pub stall: Option<Duration>,
 }
 
@@ -50,23 +50,23 @@ impl FfmpegInput {
     /// A file, or the URL of one.
     ///
     /// # Errors
-    /// When it looks like a URL and is none.
+    /// When it is an invalid URL.
     pub fn file(path: &Path, arguments: &[String]) -> Result<Self, String> {
         let text = path.to_string_lossy();
-        let (mut before, mut name) = (arguments.to_vec(), name_of(path));
+        let (mut input_options, mut name) = (arguments.to_vec(), file_name(path));
         if text.contains("://") {
-            let url = Url::parse(&text).map_err(|e| format!("it is no URL: {e}"))?;
-            name = public_name(&url);
+            let url = Url::parse(&text).map_err(|e| format!("invalid URL: {e}"))?;
+            name = redacted_url(&url);
             if url.scheme().starts_with("http") {
-                // A server that says nothing must not hold the run for ever.
-                before.splice(0..0, ["-rw_timeout", URL_PATIENCE_US].map(str::to_owned));
+                // A server that does not respond must not block the run for ever.
+                input_options.splice(0..0, ["-rw_timeout", HTTP_TIMEOUT_US].map(str::to_owned));
             }
         }
         Ok(Self {
             input: path.as_os_str().to_owned(),
             name,
             kind: "video",
-            arguments: before,
+            arguments: input_options,
             stall: None,
         })
     }
@@ -74,28 +74,28 @@ impl FfmpegInput {
     /// A network camera.
     pub fn rtsp(request: &RtspRequest, arguments: &[String]) -> Self {
         let transport = if request.udp { "udp" } else { "tcp" };
-        let patience = request.stall.as_micros().to_string();
+        let timeout_us = request.stall.as_micros().to_string();
         let options = [
             "-rtsp_transport",
             transport,
             "-fflags",
             "nobuffer",
             "-timeout",
-            &patience,
+            &timeout_us,
         ];
-        let mut before = options.map(str::to_owned).to_vec();
-        before.extend_from_slice(arguments);
+        let mut input_options = options.map(str::to_owned).to_vec();
+        input_options.extend_from_slice(arguments);
         Self {
             input: request.url_with_credentials().into(),
             name: request.name(),
             kind: "rtsp",
-            arguments: before,
+            arguments: input_options,
             stall: Some(request.stall),
         }
     }
 
-    fn fault(&self, why: String) -> CaptureError {
-        // ffmpeg repeats what it was given.
+    fn error(&self, why: String) -> CaptureError {
+        // ffmpeg's messages repeat the input, which may contain credentials.
         let why = why.replace(&*self.input.to_string_lossy(), &self.name);
         match self.stall {
             Some(_) => CaptureError::Device {
@@ -103,14 +103,14 @@ impl FfmpegInput {
                 why,
             },
             None => CaptureError::Malformed {
-                path: self.shown(),
+                path: self.display_path(),
                 why,
             },
         }
     }
 
-    /// The path where there is one.
-    fn shown(&self) -> PathBuf {
+    /// The path of a file, else the name.
+    fn display_path(&self) -> PathBuf {
         if self.name.contains("://") {
             PathBuf::from(&self.name)
         } else {
@@ -119,23 +119,23 @@ impl FfmpegInput {
     }
 }
 
-/// A clip or a stream that `ffmpeg` decodes.
+/// A file or stream that `ffmpeg` decodes.
 pub struct FfmpegSource {
     input: FfmpegInput,
     info: SourceInfo,
-    decoder: Decoder,
+    process: FfmpegProcess,
     last_frame: Instant,
-    /// The first frame's time, which is a stream's beginning.
-    first: Option<i64>,
+    /// Timestamp of the first frame: start of a live stream.
+    first_ticks: Option<i64>,
 }
 
 impl FfmpegSource {
-    /// Has ffmpeg decode `input`.
+    /// Starts ffmpeg on `input`, and waits for the stream header.
     ///
     /// # Errors
-    /// When ffmpeg is not installed, or what it says when it cannot read the input.
+    /// When ffmpeg is not installed, or ffmpeg's first error when it cannot read the input.
     pub fn open(input: FfmpegInput) -> Result<Self, CaptureError> {
-        let (decoder, header) = Decoder::start(&input).map_err(|why| input.fault(why))?;
+        let (process, header) = FfmpegProcess::start(&input).map_err(|why| input.error(why))?;
         let info = SourceInfo {
             kind: input.kind,
             uri: input.name.clone(),
@@ -147,9 +147,9 @@ impl FfmpegSource {
         Ok(Self {
             input,
             info,
-            decoder,
+            process,
             last_frame: Instant::now(),
-            first: None,
+            first_ticks: None,
         })
     }
 
@@ -175,13 +175,13 @@ impl Source for FfmpegSource {
             if stop.is_stopped() {
                 return Ok(Captured::End);
             }
-            match self.decoder.frames.recv_timeout(POLL) {
+            match self.process.frames.recv_timeout(POLL) {
                 Ok(Ok(image)) => {
                     self.last_frame = Instant::now();
-                    let timed = self.decoder.with_time(image);
-                    let (image, mut pts) = timed.map_err(|why| self.input.fault(why))?;
+                    let timed = self.process.with_time(image);
+                    let (image, mut pts) = timed.map_err(|why| self.input.error(why))?;
                     if self.info.live {
-                        pts.ticks -= *self.first.get_or_insert(pts.ticks);
+                        pts.ticks -= *self.first_ticks.get_or_insert(pts.ticks);
                     }
                     return Ok(Captured::Frame {
                         image,
@@ -190,20 +190,20 @@ impl Source for FfmpegSource {
                     });
                 }
                 Ok(Err(why)) => {
-                    let why = self.decoder.first_error().unwrap_or(why);
-                    return Err(self.input.fault(why));
+                    let why = self.process.first_error().unwrap_or(why);
+                    return Err(self.input.error(why));
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let silent = self.last_frame.elapsed();
                     if self.input.stall.is_some_and(|stall| silent > stall) {
-                        let why = format!("nothing came for {:.1} s", silent.as_secs_f64());
-                        return Err(self.input.fault(why));
+                        let why = format!("no frame received for {:.1} s", silent.as_secs_f64());
+                        return Err(self.input.error(why));
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    return match self.decoder.outcome() {
+                    return match self.process.exit_result() {
                         Ok(()) => Ok(Captured::End),
-                        Err(why) => Err(self.input.fault(why)),
+                        Err(why) => Err(self.input.error(why)),
                     };
                 }
             }
@@ -211,35 +211,35 @@ impl Source for FfmpegSource {
     }
 
     fn rewind(&mut self) -> Result<(), CaptureError> {
-        let started = Decoder::start(&self.input);
-        self.decoder = started.map_err(|why| self.input.fault(why))?.0;
+        let started = FfmpegProcess::start(&self.input);
+        self.process = started.map_err(|why| self.input.error(why))?.0;
         Ok(())
     }
 }
 
-/// A running ffmpeg.
-struct Decoder {
+/// A running ffmpeg process.
+struct FfmpegProcess {
     child: Child,
     frames: Receiver<Result<Image, String>>,
-    said: Receiver<Said>,
-    errors: Arc<Mutex<Option<String>>>,
-    readers: Vec<JoinHandle<()>>,
+    showinfo: Receiver<ShowInfo>,
+    first_error: Arc<Mutex<Option<String>>>,
+    reader_threads: Vec<JoinHandle<()>>,
     rate_hz: u32,
     numerator: i64,
     colour: Option<YuvColour>,
 }
 
-/// What `showinfo` says.
-enum Said {
+/// A log line of the filter `showinfo`.
+enum ShowInfo {
     /// One tick lasts `numerator / rate_hz` seconds.
     TimeBase { numerator: i64, rate_hz: u32 },
-    /// The next frame's time.
+    /// Presentation time of the next frame, in ticks.
     Frame(i64),
-    /// How its samples are to be read.
+    /// Colour matrix and range.
     Colour(YuvColour),
 }
 
-impl Decoder {
+impl FfmpegProcess {
     fn start(input: &FfmpegInput) -> Result<(Self, Y4mHeader), String> {
         let mut child = Command::new("ffmpeg")
             .args([
@@ -273,57 +273,57 @@ impl Decoder {
             .spawn()
             .map_err(|e| match e.kind() {
                 std::io::ErrorKind::NotFound => {
-                    "it takes ffmpeg, which is not installed".to_owned()
+                    "it needs ffmpeg, which is not installed".to_owned()
                 }
                 _ => format!("cannot start ffmpeg: {e}"),
             })?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-            return Err("ffmpeg has no output".to_owned());
+            return Err("cannot open ffmpeg's output".to_owned());
         };
-        let errors = Arc::new(Mutex::new(None));
-        let (said_tx, said) = channel();
-        let listener = {
-            let errors = Arc::clone(&errors);
-            std::thread::spawn(move || listen(stderr, &said_tx, &errors))
+        let first_error = Arc::new(Mutex::new(None));
+        let (showinfo_tx, showinfo) = channel();
+        let stderr_reader = {
+            let first_error = Arc::clone(&first_error);
+            std::thread::spawn(move || read_stderr(stderr, &showinfo_tx, &first_error))
         };
-        let mut decoder = Self {
+        let mut process = Self {
             child,
             frames: sync_channel(0).1,
-            said,
-            errors,
-            readers: vec![listener],
+            showinfo,
+            first_error,
+            reader_threads: vec![stderr_reader],
             rate_hz: 1,
             numerator: 1,
             colour: None,
         };
-        // Waits for the first bytes: what ffmpeg cannot read is known then.
+        // Waits for the header: errors of opening the input come before it.
         let reader = match Y4mReader::new(stdout) {
             Ok(reader) => reader,
-            Err(why) => return Err(decoder.outcome().err().unwrap_or(why)),
+            Err(why) => return Err(process.exit_result().err().unwrap_or(why)),
         };
         let header = *reader.header();
-        let (frames_tx, frames) = sync_channel(AHEAD);
-        decoder.frames = frames;
-        decoder
-            .readers
-            .push(std::thread::spawn(move || pump(reader, &frames_tx)));
-        Ok((decoder, header))
+        let (frames_tx, frames) = sync_channel(FRAME_QUEUE_CAPACITY);
+        process.frames = frames;
+        process
+            .reader_threads
+            .push(std::thread::spawn(move || read_frames(reader, &frames_tx)));
+        Ok((process, header))
     }
 
-    /// A frame with its time and colours.
+    /// A frame with its presentation time, and its colour matrix and range.
     fn with_time(&mut self, image: Image) -> Result<(Image, MediaTime), String> {
-        let late = |_| "ffmpeg does not say when its frames are".to_owned();
+        let late = |_| "no timestamps from ffmpeg (filter showinfo)".to_owned();
         let ticks = loop {
-            match self.said.recv_timeout(LATE).map_err(late)? {
-                Said::Frame(ticks) => break ticks,
-                said => self.take(said),
+            match self.showinfo.recv_timeout(SHOWINFO_TIMEOUT).map_err(late)? {
+                ShowInfo::Frame(ticks) => break ticks,
+                showinfo => self.apply(showinfo),
             }
         };
         if self.colour.is_none() {
-            // It is said right after the first frame's time.
+            // It is logged right after the first frame's timestamp.
             while self.colour.is_none() {
-                match self.said.recv_timeout(LATE) {
-                    Ok(said) => self.take(said),
+                match self.showinfo.recv_timeout(SHOWINFO_TIMEOUT) {
+                    Ok(showinfo) => self.apply(showinfo),
                     Err(_) => self.colour = Some(image.colour()),
                 }
             }
@@ -338,20 +338,20 @@ impl Decoder {
         Ok((image.map_err(|e| e.to_string())?, pts))
     }
 
-    fn take(&mut self, said: Said) {
-        match said {
-            Said::TimeBase { numerator, rate_hz } => {
+    fn apply(&mut self, showinfo: ShowInfo) {
+        match showinfo {
+            ShowInfo::TimeBase { numerator, rate_hz } => {
                 (self.numerator, self.rate_hz) = (numerator, rate_hz);
             }
-            Said::Colour(colour) => self.colour = Some(colour),
-            Said::Frame(_) => {}
+            ShowInfo::Colour(colour) => self.colour = Some(colour),
+            ShowInfo::Frame(_) => {}
         }
     }
 
-    /// How ffmpeg ended, once its output has.
-    fn outcome(&mut self) -> Result<(), String> {
+    /// Waits for ffmpeg to exit: its first error, if it failed.
+    fn exit_result(&mut self) -> Result<(), String> {
         let status = self.child.wait().map_err(|e| e.to_string())?;
-        for reader in self.readers.drain(..) {
+        for reader in self.reader_threads.drain(..) {
             let _ = reader.join();
         }
         if status.success() {
@@ -359,32 +359,32 @@ impl Decoder {
         }
         Err(self
             .first_error()
-            .unwrap_or_else(|| format!("ffmpeg ended with {status}")))
+            .unwrap_or_else(|| format!("ffmpeg exited with {status}")))
     }
 
     fn first_error(&self) -> Option<String> {
-        self.errors
+        self.first_error
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 }
 
-impl Drop for Decoder {
+impl Drop for FfmpegProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // The readers end with its pipes; the one of frames may wait for room that nobody makes.
-        let (_, nobody) = sync_channel(0);
-        self.frames = nobody;
-        for reader in self.readers.drain(..) {
+        // The reader threads end with its pipes; the one of frames may be blocked on a full queue.
+        let (_, disconnected) = sync_channel(0);
+        self.frames = disconnected;
+        for reader in self.reader_threads.drain(..) {
             let _ = reader.join();
         }
     }
 }
 
-/// Reads frames until there are no more, or nobody wants them.
-fn pump(mut reader: Y4mReader<ChildStdout>, frames: &SyncSender<Result<Image, String>>) {
+/// Reads frames until the end of the stream, or until the receiver is dropped.
+fn read_frames(mut reader: Y4mReader<ChildStdout>, frames: &SyncSender<Result<Image, String>>) {
     while let Some(frame) = reader.next_frame().transpose() {
         let is_last = frame.is_err();
         if frames.send(frame).is_err() || is_last {
@@ -393,13 +393,17 @@ fn pump(mut reader: Y4mReader<ChildStdout>, frames: &SyncSender<Result<Image, St
     }
 }
 
-/// Reads what ffmpeg says: times, colours, and the first thing that went wrong.
-fn listen(stderr: ChildStderr, said: &Sender<Said>, errors: &Mutex<Option<String>>) {
+/// Reads ffmpeg's log: timestamps, colours, and the first error.
+fn read_stderr(
+    stderr: ChildStderr,
+    showinfo: &Sender<ShowInfo>,
+    first_error: &Mutex<Option<String>>,
+) {
     for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);
         if line.contains("showinfo") {
-            if let Some(message) = parse_said(&line) {
-                let _ = said.send(message);
+            if let Some(message) = parse_showinfo(&line) {
+                let _ = showinfo.send(message);
             }
         } else if let Some(at) = ["[error] ", "[fatal] "]
             .iter()
@@ -407,13 +411,13 @@ fn listen(stderr: ChildStderr, said: &Sender<Said>, errors: &Mutex<Option<String
         {
             let what = line[at..].trim();
             tracing::debug!("ffmpeg: {what}");
-            let mut first = errors.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut first = first_error.lock().unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert_with(|| format!("ffmpeg: {what}"));
         }
     }
 }
 
-fn parse_said(line: &str) -> Option<Said> {
+fn parse_showinfo(line: &str) -> Option<ShowInfo> {
     let after = |key: &str| {
         let rest = &line[line.find(key)? + key.len()..];
         rest.split_whitespace().next()
@@ -421,16 +425,16 @@ fn parse_said(line: &str) -> Option<Said> {
     if line.contains("config in") {
         let (numerator, rate) = after("time_base:")?.trim_end_matches(',').split_once('/')?;
         let rate_hz: u32 = rate.parse().ok().filter(|rate| *rate > 0)?;
-        return Some(Said::TimeBase {
+        return Some(ShowInfo::TimeBase {
             numerator: numerator.parse().ok()?,
             rate_hz,
         });
     }
     if let Some(ticks) = after(" pts:").filter(|_| line.contains(" n:")) {
-        return ticks.parse().ok().map(Said::Frame);
+        return ticks.parse().ok().map(ShowInfo::Frame);
     }
     let range = after("color_range:")?;
-    Some(Said::Colour(YuvColour {
+    Some(ShowInfo::Colour(YuvColour {
         range: if range == "pc" {
             YuvRange::Full
         } else {

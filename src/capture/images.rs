@@ -1,9 +1,9 @@
-//! The source `images`: one picture, or a folder of them in natural order.
+//! The source `images`: one picture, or the pictures of a folder in natural sort order.
 //!
-//! JPEG, PNG, BMP and WebP, recognised by content. Pictures are turned upright by their EXIF
-//! orientation, as OpenCV's `imread` does. What comes out is always [`PixelFormat::Rgb8`]: grey is
-//! spread over the three colours, 16 bits are scaled to 8, and transparency is left out (the
-//! colours stay as stored, as OpenCV does, with nothing blended behind them).
+//! JPEG, PNG, BMP and WebP, detected by content. Pictures are rotated by their EXIF orientation, as
+//! OpenCV's `imread` does. The output is always [`PixelFormat::Rgb8`]: grayscale is converted to RGB,
+//! 16 bits per channel are scaled to 8, and the alpha channel is dropped (the colours stay as stored,
+//! without blending, as in OpenCV).
 
 use std::cmp::Ordering;
 use std::fs::{self, File};
@@ -14,25 +14,25 @@ use std::sync::Arc;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::source::{malformed, name_of, unreadable};
+use super::source::{file_name, malformed, unreadable};
 use super::{CaptureError, Captured, Source, SourceInfo};
 use crate::flow::StopSignal;
 use crate::frame::MediaTime;
 use mobilens_image::{Image, PixelFormat, SizePx, YuvColour};
 
-/// Largest picture, in millions of pixels. Decoding takes up to 8 bytes for each.
+/// Largest picture in megapixels. Decoding takes up to 8 bytes per pixel.
 const MAX_MEGAPIXELS: u64 = 64;
-/// Largest file, in bytes.
+/// Largest file in bytes.
 const MAX_FILE_BYTES: u64 = 300 << 20;
-/// Most memory that decoding one picture may ask for, in bytes.
+/// Memory limit for decoding one picture, in bytes.
 const MAX_DECODE_BYTES: u64 = 768 << 20;
-/// Ticks a second of the pictures' clock.
+/// Timescale of the presentation times: ticks per second.
 const TICKS_HZ: u32 = 1_000_000;
 
-/// One picture, or the pictures of a folder (not of the folders in it).
+/// One picture, or the pictures of a folder (not recursive).
 ///
-/// In a folder, a picture that cannot be read is [`Captured::Undecodable`] and the rest goes on;
-/// a single one is an error.
+/// In a folder, a picture that cannot be decoded is [`Captured::Undecodable`] and the next one follows;
+/// for a single picture it is an error.
 pub struct ImagesSource {
     info: SourceInfo,
     files: Vec<PathBuf>,
@@ -44,13 +44,13 @@ pub struct ImagesSource {
 /// Why a picture cannot be read.
 #[derive(Debug, thiserror::Error)]
 enum PictureError {
-    /// The system refused.
+    /// An I/O error.
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    /// Zero bytes.
+    /// The file has no bytes.
     #[error("the file is empty")]
     Empty,
-    /// Not one of the four formats.
+    /// Not one of the four supported formats.
     #[error("not a JPEG, PNG, BMP or WebP picture{}", .0.map_or_else(String::new, |f| format!(" but {f:?}")))]
     Format(Option<ImageFormat>),
     /// Too many pixels.
@@ -76,11 +76,14 @@ impl ImagesSource {
     /// Opens a picture or a folder; picture `n` is shown at `n / fps` seconds.
     ///
     /// # Errors
-    /// When nothing is there, when a single picture cannot be read or is too large, when a folder
-    /// has no pictures, or when `fps` is no positive number.
+    /// When the path does not exist, a single picture cannot be decoded or is too large, a folder has
+    /// no pictures, or `fps` is not positive.
     pub fn open(path: &Path, fps: f64) -> Result<Self, CaptureError> {
         if !(fps.is_finite() && fps > 0.0) {
-            return Err(malformed(path, format!("{fps} pictures a second")));
+            return Err(malformed(
+                path,
+                format!("invalid frame rate: {fps} pictures per second"),
+            ));
         }
         let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
         let is_folder = metadata.is_dir();
@@ -92,13 +95,13 @@ impl ImagesSource {
         let size = if is_folder {
             None
         } else {
-            let probed = guarded(|| Probe::open(path).map(|probe| probe.upright_size()));
+            let probed = catch_panic(|| Probe::open(path).map(|probe| probe.upright_size()));
             Some(probed.map_err(|error| picture_error(path, error))?)
         };
         Ok(Self {
             info: SourceInfo {
                 kind: "images",
-                uri: name_of(path),
+                uri: file_name(path),
                 size,
                 fps: Some(fps),
                 frames: Some(files.len() as u64),
@@ -127,8 +130,8 @@ impl Source for ImagesSource {
             rate_hz: TICKS_HZ,
         };
         self.next += 1;
-        let name = name_of(path);
-        match guarded(|| Probe::open(path)?.decode()) {
+        let name = file_name(path);
+        match catch_panic(|| Probe::open(path)?.decode()) {
             Ok(image) => Ok(Captured::Frame {
                 image,
                 pts,
@@ -148,7 +151,7 @@ impl Source for ImagesSource {
     }
 }
 
-/// A picture whose head was read and found acceptable.
+/// A picture whose header was read and is within the limits.
 struct Probe {
     decoder: Box<dyn ImageDecoder>,
     size: SizePx,
@@ -157,10 +160,10 @@ struct Probe {
 
 impl Probe {
     fn open(path: &Path) -> Result<Self, PictureError> {
-        // Looked at before it is opened: opening a named pipe waits for a writer.
+        // Checked before it is opened: opening a named pipe blocks until there is a writer.
         let metadata = fs::metadata(path)?;
         if !metadata.is_file() {
-            return Err(std::io::Error::other("it is not a regular file").into());
+            return Err(std::io::Error::other("not a regular file").into());
         }
         match metadata.len() {
             0 => return Err(PictureError::Empty),
@@ -180,7 +183,7 @@ impl Probe {
         let mut limits = Limits::default();
         limits.max_alloc = Some(MAX_DECODE_BYTES);
         decoder.set_limits(limits).map_err(|e| damaged(&e))?;
-        // A damaged EXIF block does not take the picture away.
+        // A damaged EXIF block costs only the orientation.
         let orientation = decoder
             .orientation()
             .unwrap_or(image::metadata::Orientation::NoTransforms);
@@ -191,7 +194,7 @@ impl Probe {
         })
     }
 
-    /// Size once the picture is turned upright.
+    /// Size after the EXIF orientation is applied.
     fn upright_size(&self) -> SizePx {
         use image::metadata::Orientation as O;
         match self.orientation {
@@ -216,14 +219,14 @@ impl Probe {
     }
 }
 
-/// Runs a decoder over outside bytes; a panic in it becomes an error.
-fn guarded<T>(read: impl FnOnce() -> Result<T, PictureError>) -> Result<T, PictureError> {
+/// Runs a decoder over untrusted bytes; a panic becomes an error.
+fn catch_panic<T>(read: impl FnOnce() -> Result<T, PictureError>) -> Result<T, PictureError> {
     catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(PictureError::Damaged("the decoder failed on it".to_owned())))
+        .unwrap_or_else(|_| Err(PictureError::Damaged("the decoder panicked".to_owned())))
 }
 
 fn damaged(error: &image::ImageError) -> PictureError {
-    // The first line only: some decoders explain at length.
+    // The first line only: some decoders have errors of many lines.
     let text = error.to_string();
     PictureError::Damaged(text.lines().next().unwrap_or_default().to_owned())
 }
@@ -235,15 +238,15 @@ fn is_supported(format: ImageFormat) -> bool {
     )
 }
 
-/// The pictures of a folder in natural order. A file counts as one by its extension or else by
-/// its first bytes; hidden files are left out.
+/// The pictures of a folder in natural sort order. Files are detected by their extension or else by
+/// their first bytes; hidden files are ignored.
 fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>, CaptureError> {
     let entries = fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?;
     let mut files = Vec::new();
     let mut ignored = 0u64;
     for entry in entries {
         let path = entry.map_err(|error| unreadable(folder, &error))?.path();
-        if name_of(&path).starts_with('.') || path.is_dir() {
+        if file_name(&path).starts_with('.') || path.is_dir() {
             continue;
         }
         if has_picture_extension(&path) || has_picture_content(&path) {
@@ -257,9 +260,9 @@ fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>, CaptureError> {
         return Err(malformed(folder, why));
     }
     if ignored > 0 {
-        tracing::warn!(folder = %folder.display(), ignored, "files that are no pictures are left out");
+        tracing::warn!(folder = %folder.display(), ignored, "files that are not pictures are ignored");
     }
-    files.sort_by(|a, b| natural_order(&name_of(a), &name_of(b)));
+    files.sort_by(|a, b| natural_order(&file_name(a), &file_name(b)));
     Ok(files)
 }
 
@@ -276,7 +279,7 @@ fn has_picture_content(path: &Path) -> bool {
         && image::guess_format(&head).is_ok_and(is_supported)
 }
 
-/// Compares names as people do: `img2` before `img10`. Case matters only between equals.
+/// Natural sort order: `img2` before `img10`. Case-insensitive, except between equal names.
 fn natural_order(a: &str, b: &str) -> Ordering {
     let (mut rest_a, mut rest_b) = (a, b);
     while let (Some(x), Some(y)) = (rest_a.chars().next(), rest_b.chars().next()) {
@@ -301,7 +304,7 @@ fn natural_order(a: &str, b: &str) -> Ordering {
     (rest_a.len().cmp(&rest_b.len())).then_with(|| a.cmp(b))
 }
 
-/// The digits that `text` begins with, without leading zeros, and what follows them.
+/// The number at the start of `text`, without leading zeros, and the rest.
 fn leading_number(text: &str) -> (&str, &str) {
     let end = text
         .find(|c: char| !c.is_ascii_digit())
@@ -322,14 +325,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_count_as_numbers() {
+    fn digits_compare_as_numbers() {
         let mut names = ["b1", "img10", "img2", "img002", "IMG3", "img", "a"];
         names.sort_by(|a, b| natural_order(a, b));
         assert_eq!(names, ["a", "b1", "img", "img002", "img2", "IMG3", "img10"]);
     }
 
     #[test]
-    fn natural_order_is_an_order() {
+    fn natural_order_is_a_total_order() {
         let names = ["a01", "a1", "A1", "a1b", "a1B", "a", "1", "01", "é2", "é10"];
         for a in names {
             for b in names {

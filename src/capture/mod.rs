@@ -1,8 +1,8 @@
-//! Sources: where frames come from.
+//! Capture: the sources of frames (V4L2 cameras, RTSP, video files, pictures, ffmpeg).
 //!
-//! A [`Source`] gives one frame at a time, in presentation order, with its media time, in the
-//! pixel format that its decoder or camera has. It knows neither threads nor pace: when a frame is
-//! due, and what happens when nobody is ready for it, is decided by the flow.
+//! A [`Source`] returns one frame at a time, in presentation order, with its presentation time, in the
+//! pixel format of its decoder or camera. Pacing (realtime playback) and dropping frames that are not
+//! read in time are left to the capture stage of the pipeline.
 
 mod avi;
 mod camera;

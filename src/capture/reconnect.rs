@@ -1,4 +1,4 @@
-//! A camera that is lost is waited for, and taken up again.
+//! Reconnects to a live source (camera, RTSP) with exponential backoff and jitter.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -8,51 +8,56 @@ use super::source::{CaptureError, Captured, Source, SourceInfo};
 use crate::flow::StopSignal;
 use crate::frame::MediaTime;
 
-/// How often a wait looks at the stop signal.
+/// Interval at which a wait checks the stop signal.
 const POLL: Duration = Duration::from_millis(100);
-/// The first pause before a lost camera is tried again, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
+/// Backoff before the first attempt to reconnect; doubles with each further one.
+const MIN_BACKOFF: Duration = Duration::from_millis(250);
+/// Longest backoff.
+const MAX_BACKOFF: Duration = Duration::from_secs(4);
 
-/// Opens a source, again and again.
+/// Opens a source; called for each attempt to connect.
 pub type Opener = Arc<dyn Fn() -> Result<Box<dyn Source>, CaptureError> + Send + Sync>;
 
-/// Reads a camera for ever. When it fails or ends, the loss is told once; it is opened again after
-/// pauses that grow, and differ between cameras. Media time goes on through the gap.
+/// A live source that reconnects for ever. When the inner source fails or ends, [`Captured::Lost`] is
+/// returned once, and it is opened again with exponential backoff and jitter. Presentation times
+/// continue across the outage.
 pub struct Reconnecting {
     open: Opener,
     info: SourceInfo,
     state: State,
-    began: Instant,
-    /// Where the connection in use stands in media time; `None` for the first one, whose own times
-    /// are kept.
-    place: Option<Place>,
-    last: MediaTime,
-    /// Since when it is lost; until a frame comes.
-    lost: Option<Instant>,
-    /// The frame with which it came back.
-    held: Option<Captured>,
-    pause: Duration,
+    started: Instant,
+    /// Timestamps of the current connection; `None` for the first one, whose own are kept.
+    connection: Option<Connection>,
+    last_pts: MediaTime,
+    /// Start of the outage, until a frame arrives.
+    outage_began: Option<Instant>,
+    /// The first frame after an outage, returned after [`Captured::Back`].
+    pending_frame: Option<Captured>,
+    /// The next backoff.
+    backoff: Duration,
 }
 
 enum State {
     Reading(Box<dyn Source>),
-    Pausing { until: Instant },
+    BackingOff { until: Instant },
     Opening(Receiver<Result<Box<dyn Source>, CaptureError>>),
 }
 
-struct Place {
-    /// The first frame's own time, once there was one.
-    first: Option<MediaTime>,
+/// Maps the timestamps of a connection to continuous presentation times.
+struct Connection {
+    /// Timestamp of its first frame, once there was one.
+    first_pts: Option<MediaTime>,
+    /// Presentation time of its first frame.
     offset: Duration,
 }
 
 impl Reconnecting {
-    /// Goes on with `source`, which was opened with `open`.
+    /// Starts with `source`, which was opened with `open`.
     pub fn new(source: Box<dyn Source>, open: Opener) -> Self {
         Self::with(source.info().clone(), State::Reading(source), open)
     }
 
-    /// Waits for a source that is not there yet, of which only kind and name are known.
+    /// Starts without a source: the first attempt to connect is made by [`next`](Source::next).
     pub fn waiting(kind: &'static str, uri: &str, open: Opener) -> Self {
         let info = SourceInfo {
             kind,
@@ -63,7 +68,7 @@ impl Reconnecting {
             live: true,
         };
         let until = Instant::now();
-        Self::with(info, State::Pausing { until }, open)
+        Self::with(info, State::BackingOff { until }, open)
     }
 
     fn with(info: SourceInfo, state: State, open: Opener) -> Self {
@@ -71,54 +76,54 @@ impl Reconnecting {
             open,
             info,
             state,
-            began: Instant::now(),
-            place: None,
-            last: MediaTime::ZERO,
-            lost: None,
-            held: None,
-            pause: PAUSES.0,
+            started: Instant::now(),
+            connection: None,
+            last_pts: MediaTime::ZERO,
+            outage_began: None,
+            pending_frame: None,
+            backoff: MIN_BACKOFF,
         }
     }
 
-    /// The loss, the first time that it is noticed.
-    fn lose(&mut self, why: &str) -> Option<Captured> {
+    /// Starts the backoff after a failure; returns [`Captured::Lost`] at the start of an outage.
+    fn on_failure(&mut self, why: &str) -> Option<Captured> {
         let now = Instant::now();
-        let jitter = 0.5 + f64::from(self.began.elapsed().subsec_nanos() % 1000) / 2000.0;
-        let until = now + self.pause.mul_f64(jitter);
-        self.pause = (self.pause * 2).min(PAUSES.1);
-        self.state = State::Pausing { until };
-        if self.lost.is_some() {
+        let jitter = 0.5 + f64::from(self.started.elapsed().subsec_nanos() % 1000) / 2000.0;
+        let until = now + self.backoff.mul_f64(jitter);
+        self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
+        self.state = State::BackingOff { until };
+        if self.outage_began.is_some() {
             tracing::debug!("{}: {why}", self.info.uri);
             return None;
         }
-        self.lost = Some(now);
-        tracing::warn!("{why}; trying again");
+        self.outage_began = Some(now);
+        tracing::warn!("{why}; reconnecting");
         Some(Captured::Lost {
             why: why.to_owned(),
         })
     }
 
-    /// The frame's time over all connections; never goes back.
-    fn place(&mut self, pts: MediaTime) -> MediaTime {
-        let began = self.began;
-        let placed = match &mut self.place {
+    /// The presentation time over all connections; strictly increases after the first one.
+    fn continuous_pts(&mut self, pts: MediaTime) -> MediaTime {
+        let started = self.started;
+        let continuous = match &mut self.connection {
             None => pts,
-            Some(place) => {
-                let first = *place.first.get_or_insert_with(|| {
-                    place.offset = began.elapsed();
+            Some(connection) => {
+                let first = *connection.first_pts.get_or_insert_with(|| {
+                    connection.offset = started.elapsed();
                     pts
                 });
                 let own = pts.as_duration().saturating_sub(first.as_duration());
-                // A server may have sent ahead of time.
-                let after = self.last.as_duration() + Duration::from_micros(1);
-                MediaTime::from_duration((place.offset + own).max(after))
+                // A server may have sent faster than real time.
+                let after = self.last_pts.as_duration() + Duration::from_micros(1);
+                MediaTime::from_duration((connection.offset + own).max(after))
             }
         };
-        self.last = placed;
-        placed
+        self.last_pts = continuous;
+        continuous
     }
 
-    fn opening(&self) -> State {
+    fn start_opening(&self) -> State {
         let (sender, opened) = sync_channel(1);
         let open = Arc::clone(&self.open);
         let spawned = std::thread::Builder::new()
@@ -126,7 +131,7 @@ impl Reconnecting {
             .spawn(move || {
                 let _ = sender.send(open());
             });
-        // Without a thread there is nobody to answer, which is seen as a failure.
+        // Without a thread the channel is disconnected, which counts as a failure.
         drop(spawned);
         State::Opening(opened)
     }
@@ -138,27 +143,27 @@ impl Source for Reconnecting {
     }
 
     fn next(&mut self, stop: &StopSignal) -> Result<Captured, CaptureError> {
-        if let Some(held) = self.held.take() {
-            return Ok(held);
+        if let Some(pending_frame) = self.pending_frame.take() {
+            return Ok(pending_frame);
         }
         while !stop.is_stopped() {
             let why = match &mut self.state {
                 State::Reading(source) => match source.next(stop) {
                     Ok(Captured::Frame { image, pts, name }) => {
-                        self.pause = PAUSES.0;
-                        let pts = self.place(pts);
+                        self.backoff = MIN_BACKOFF;
+                        let pts = self.continuous_pts(pts);
                         let frame = Captured::Frame { image, pts, name };
-                        let Some(since) = self.lost.take() else {
+                        let Some(since) = self.outage_began.take() else {
                             return Ok(frame);
                         };
-                        self.held = Some(frame);
+                        self.pending_frame = Some(frame);
                         let lasted = since.elapsed();
                         let (name, seconds) = (&self.info.uri, lasted.as_secs_f64());
-                        tracing::info!("{name} is back after {seconds:.1} s");
+                        tracing::info!("{name}: reconnected after {seconds:.1} s");
                         return Ok(Captured::Back { lasted });
                     }
                     Ok(Captured::Undecodable { pts, why }) => {
-                        let pts = self.place(pts);
+                        let pts = self.continuous_pts(pts);
                         return Ok(Captured::Undecodable { pts, why });
                     }
                     Ok(Captured::End) if stop.is_stopped() => break,
@@ -166,10 +171,10 @@ impl Source for Reconnecting {
                     Ok(other) => return Ok(other),
                     Err(error) => error.to_string(),
                 },
-                State::Pausing { until } => {
+                State::BackingOff { until } => {
                     let left = until.saturating_duration_since(Instant::now());
                     if left.is_zero() {
-                        self.state = self.opening();
+                        self.state = self.start_opening();
                     } else {
                         stop.sleep_until(Instant::now() + left.min(POLL));
                     }
@@ -178,8 +183,8 @@ impl Source for Reconnecting {
                 State::Opening(opened) => match opened.recv_timeout(POLL) {
                     Ok(Ok(source)) => {
                         self.state = State::Reading(source);
-                        self.place = Some(Place {
-                            first: None,
+                        self.connection = Some(Connection {
+                            first_pts: None,
                             offset: Duration::ZERO,
                         });
                         continue;
@@ -189,7 +194,7 @@ impl Source for Reconnecting {
                     Err(RecvTimeoutError::Disconnected) => "it could not be opened".to_owned(),
                 },
             };
-            if let Some(lost) = self.lose(&why) {
+            if let Some(lost) = self.on_failure(&why) {
                 return Ok(lost);
             }
         }
@@ -203,14 +208,14 @@ impl Source for Reconnecting {
     fn arrived(&self) -> Option<Instant> {
         match &self.state {
             State::Reading(source) => source.arrived(),
-            State::Pausing { .. } | State::Opening(_) => None,
+            State::BackingOff { .. } | State::Opening(_) => None,
         }
     }
 
     fn dropped(&mut self) -> u64 {
         match &mut self.state {
             State::Reading(source) => source.dropped(),
-            State::Pausing { .. } | State::Opening(_) => 0,
+            State::BackingOff { .. } | State::Opening(_) => 0,
         }
     }
 }
@@ -279,12 +284,12 @@ mod tests {
         }
     }
 
-    /// What `source` says, in letters: frame, lost, back.
-    fn said(source: &mut Reconnecting, times: usize) -> (String, Vec<f64>) {
+    /// What `source` returns: `f`rame, `l`ost, `b`ack, and the times of the frames.
+    fn results(source: &mut Reconnecting, times: usize) -> (String, Vec<f64>) {
         let stop = StopSignal::new();
         let (mut letters, mut at) = (String::new(), Vec::new());
         for _ in 0..times {
-            letters.push(match source.next(&stop).expect("is never lost for good") {
+            letters.push(match source.next(&stop).expect("never ends") {
                 Captured::Frame { pts, .. } => {
                     at.push(pts.as_ms());
                     'f'
@@ -306,28 +311,32 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_is_told_once_and_time_goes_on() {
+    fn an_outage_is_reported_once_and_time_continues() {
         let open = opener(vec![None, Some(failing(2)), Some(failing(9))]);
         let mut source = Reconnecting::new(failing(2), open);
-        let (letters, at) = said(&mut source, 9);
+        let (letters, at) = results(&mut source, 9);
         assert_eq!(letters, "fflbfflbf");
-        assert_eq!(at[..2], [40.0, 80.0], "the first connection's own times");
+        assert_eq!(
+            at[..2],
+            [40.0, 80.0],
+            "the first connection keeps its times"
+        );
         assert!(at.windows(2).all(|pair| pair[0] < pair[1]), "{at:?}");
         assert!((at[3] - at[2] - 40.0).abs() < 0.01, "{at:?}");
     }
 
     #[test]
-    fn one_that_is_not_there_yet_is_waited_for() {
+    fn a_missing_source_is_waited_for() {
         let open = opener(vec![Some(failing(1))]);
         let mut source = Reconnecting::waiting("camera", "gate", open);
-        assert_eq!(said(&mut source, 2).0, "fl");
+        assert_eq!(results(&mut source, 2).0, "fl");
         let open = opener(vec![None, Some(failing(1))]);
         let mut source = Reconnecting::waiting("camera", "gate", open);
-        assert_eq!(said(&mut source, 3).0, "lbf");
+        assert_eq!(results(&mut source, 3).0, "lbf");
     }
 
     #[test]
-    fn the_stop_is_seen_in_a_pause() {
+    fn the_stop_signal_ends_the_backoff() {
         let mut source = Reconnecting::new(failing(0), opener(Vec::new()));
         let stop = StopSignal::new();
         assert!(matches!(source.next(&stop), Ok(Captured::Lost { .. })));

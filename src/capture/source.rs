@@ -1,4 +1,4 @@
-//! What every source promises.
+//! The [`Source`] trait, its frames and its errors.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,24 +11,24 @@ use crate::frame::MediaTime;
 use crate::telemetry::TelemetryError;
 use mobilens_image::{Image, SizePx};
 
-/// What is known of a source once it is open.
+/// Properties of an open source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceInfo {
     /// `camera`, `rtsp`, `video` or `images`.
     pub kind: &'static str,
-    /// The file's or device's name, without secrets and without folders.
+    /// Name of the file, device or URL, without folders, credentials and query.
     pub uri: String,
-    /// Size of the frames, where all have one.
+    /// Size of the frames, if all have the same.
     pub size: Option<SizePx>,
-    /// Nominal frames a second.
+    /// Nominal frames per second.
     pub fps: Option<f64>,
-    /// Number of frames, where it is known beforehand.
+    /// Number of frames, where it is known in advance.
     pub frames: Option<u64>,
-    /// Whether frames come by themselves (a camera) instead of when asked for.
+    /// Whether it is live: frames arrive at their own pace (a camera) instead of on demand.
     pub live: bool,
 }
 
-/// The next thing that a source has to say.
+/// Result of [`Source::next`].
 #[derive(Debug)]
 pub enum Captured {
     /// A frame.
@@ -37,85 +37,85 @@ pub enum Captured {
         image: Image,
         /// Its presentation time.
         pts: MediaTime,
-        /// Its own name (file name), where it has one.
+        /// File name, for pictures of a folder.
         name: Option<Arc<str>>,
     },
-    /// A frame that was there but could not be decoded; the source goes on after it.
+    /// A frame that could not be decoded; the source continues after it.
     Undecodable {
         /// Presentation time, as far as known.
         pts: MediaTime,
-        /// What was wrong, in one line.
+        /// The decoder's error, in one line.
         why: String,
     },
-    /// The source is lost, and waited for.
+    /// The live source failed; it reconnects.
     Lost {
         /// Why, in one line.
         why: String,
     },
-    /// The source that was lost is back; frames follow.
+    /// The live source has reconnected; frames follow.
     Back {
-        /// How long it was away.
+        /// Duration of the outage.
         lasted: Duration,
     },
-    /// No more frames, or the stop was asked for.
+    /// End of the stream, or the stop signal was given.
     End,
 }
 
-/// Where frames come from.
+/// A source of frames.
 ///
-/// Sources are opened on the thread that reads them, and closed by dropping.
+/// A source is opened on the thread that reads it, and closed by dropping it.
 pub trait Source: Send {
-    /// What is known of it.
+    /// Its properties.
     fn info(&self) -> &SourceInfo;
 
-    /// Waits for the next frame. Sources that wait for a device look at `stop` at least every
-    /// 100 ms and answer it with [`Captured::End`].
+    /// Waits for the next frame. Sources that wait for a device check `stop` at least every 100 ms and
+    /// then return [`Captured::End`].
     ///
     /// # Errors
-    /// When the source is lost for good; a single bad frame is [`Captured::Undecodable`].
+    /// When the source cannot be read any further; a damaged frame is [`Captured::Undecodable`].
     fn next(&mut self, stop: &StopSignal) -> Result<Captured, CaptureError>;
 
-    /// Goes back to the first frame.
+    /// Seeks to the first frame.
     ///
     /// # Errors
-    /// When the source cannot be read again.
+    /// When the source is not seekable.
     fn rewind(&mut self) -> Result<(), CaptureError>;
 
-    /// When the frame that [`next`](Self::next) gave last reached this process, if that was before it
-    /// was given: it was decoded, or waited, since.
+    /// Time of arrival of the frame that [`next`](Self::next) returned last, if it was decoded or
+    /// queued in between.
     fn arrived(&self) -> Option<Instant> {
         None
     }
 
-    /// Frames that the source itself had to drop since the last call, because it was not read in
-    /// time; they came before the frame that [`next`](Self::next) gave last.
+    /// Frames that the source dropped since the last call, because it was not read in time; they came
+    /// before the frame that [`next`](Self::next) returned last.
     fn dropped(&mut self) -> u64 {
         0
     }
 }
 
 /// A file's name without its folders.
-pub(super) fn name_of(path: &Path) -> String {
+pub(super) fn file_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str());
     name.to_string_lossy().into_owned()
 }
 
-/// A URL as it may be shown: without user, password and query.
-pub(super) fn public_name(url: &Url) -> String {
+/// A URL without user, password and query, for messages and records.
+pub(super) fn redacted_url(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}"));
     let host = url.host_str().unwrap_or_default();
     let (scheme, port, path) = (url.scheme(), port.unwrap_or_default(), url.path());
     format!("{scheme}://{host}{port}{path}")
 }
 
-/// User and password of a URL; empty where it has none.
+/// User and password of a URL, percent-decoded; empty where it has none.
 pub fn credentials_of(url: &Url) -> (String, String) {
     let password = url.password().unwrap_or_default();
-    (unescaped(url.username()), unescaped(password))
+    (percent_decoded(url.username()), percent_decoded(password))
 }
 
-/// `%40` and its like, as they are meant.
-fn unescaped(text: &str) -> String {
+/// Decodes percent-encoding (`%40`).
+fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
@@ -143,10 +143,10 @@ pub enum CaptureError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The system's word.
+        /// The operating system's error.
         why: String,
     },
-    /// The file is not what it should be, or is damaged.
+    /// The file has an unsupported or invalid format, or is damaged.
     #[error("{path}: {why}")]
     Malformed {
         /// The file.
@@ -162,20 +162,20 @@ pub enum CaptureError {
         /// What is wrong, and what to do.
         why: String,
     },
-    /// The camera sends what is not decoded here.
+    /// The camera sends an unsupported codec.
     #[error("camera {device}: it sends {codec}; set it to H.264, or install ffmpeg")]
     Unsupported {
         /// The device's name.
         device: String,
-        /// What it sends.
+        /// The codec.
         codec: String,
     },
-    /// What should be the drone's telemetry is not.
+    /// The drone's telemetry file cannot be read.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
 }
 
-/// The file cannot be read.
+/// The error of a file that cannot be read.
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> CaptureError {
     CaptureError::Unreadable {
         path: path.to_owned(),
@@ -183,7 +183,7 @@ pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> CaptureError {
     }
 }
 
-/// The file is not what it should be.
+/// The error of a file of an unsupported or invalid format.
 pub(super) fn malformed(path: &Path, why: String) -> CaptureError {
     CaptureError::Malformed {
         path: path.to_owned(),

@@ -1,4 +1,4 @@
-//! Recorded clips, MP4 or MOV with H.264, as a [`Source`].
+//! The source `video`: MP4 or MOV files with H.264.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use mobilens_video::VideoError;
 use mobilens_video::mp4::{Mp4Reader, ReadFrame};
 
-use super::source::{CaptureError, Captured, Source, SourceInfo, malformed, name_of, unreadable};
+use super::source::{CaptureError, Captured, Source, SourceInfo, file_name, malformed, unreadable};
 use crate::flow::StopSignal;
 use crate::frame::MediaTime;
 
-/// A recorded clip, frame by frame, in presentation order.
+/// The frames of an MP4 or MOV file in presentation order.
 pub struct VideoSource {
     path: PathBuf,
     info: SourceInfo,
@@ -21,16 +21,16 @@ impl VideoSource {
     /// Opens an MP4 or MOV file.
     ///
     /// # Errors
-    /// When the file cannot be read, is not MP4 or MOV, lacks its index, has no video track, or
-    /// one that is not H.264 of the kinds that are decoded (progressive, 4:2:0, 8 bits).
+    /// When the file cannot be read, is not MP4 or MOV, has no `moov` box or no video track, or when
+    /// the codec is not H.264 of a supported profile (progressive, 4:2:0, 8 bits per sample).
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
-        // Looked at before it is opened: opening a named pipe waits for a writer.
+        // Checked before it is opened: opening a named pipe blocks until there is a writer.
         let metadata = fs::metadata(path).map_err(|e| unreadable(path, &e))?;
         if !metadata.is_file() {
             let what = if metadata.is_dir() {
                 "it is a folder"
             } else {
-                "it is not a regular file"
+                "not a regular file"
             };
             return Err(unreadable(path, &std::io::Error::other(what)));
         }
@@ -38,7 +38,7 @@ impl VideoSource {
         let reader = Mp4Reader::open(file).map_err(|error| capture_error(path, error))?;
         let info = SourceInfo {
             kind: "video",
-            uri: name_of(path),
+            uri: file_name(path),
             size: reader.size(),
             fps: reader.fps(),
             frames: reader.frames(),

@@ -1,4 +1,4 @@
-//! Y4M video from a file or standard input, as a [`Source`].
+//! The source `video` for Y4M (YUV4MPEG2), from a file or standard input.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use mobilens_video::y4m::{Y4mHeader, Y4mReader};
 
-use super::source::{CaptureError, Captured, Source, SourceInfo, malformed, name_of, unreadable};
+use super::source::{CaptureError, Captured, Source, SourceInfo, file_name, malformed, unreadable};
 use crate::flow::StopSignal;
 use crate::frame::MediaTime;
 
@@ -15,14 +15,15 @@ pub struct Y4mSource {
     path: PathBuf,
     info: SourceInfo,
     reader: Y4mReader<Box<dyn Read + Send>>,
-    frame: i64,
+    /// Index of the next frame.
+    next_index: i64,
 }
 
 impl Y4mSource {
     /// Opens a file, or standard input for `-`.
     ///
     /// # Errors
-    /// When it cannot be read or is no Y4M with 4:2:0 samples of 8 bits.
+    /// When it cannot be read or is not Y4M with 4:2:0 chroma subsampling and 8 bits per sample.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
         let is_stdin = path == Path::new("-");
         let reader: Box<dyn Read + Send> = if is_stdin {
@@ -36,7 +37,7 @@ impl Y4mSource {
         let uri = if is_stdin {
             "standard input".to_owned()
         } else {
-            name_of(path)
+            file_name(path)
         };
         let info = SourceInfo {
             kind: "video",
@@ -50,7 +51,7 @@ impl Y4mSource {
             path: path.to_owned(),
             info,
             reader,
-            frame: 0,
+            next_index: 0,
         })
     }
 }
@@ -68,12 +69,12 @@ impl Source for Y4mSource {
             .reader
             .next_frame()
             .map_err(|why| malformed(&self.path, why))?;
-        let (n, d) = self.reader.header().rate;
+        let (numerator, denominator) = self.reader.header().rate;
         let pts = MediaTime {
-            ticks: self.frame * i64::from(d),
-            rate_hz: n,
+            ticks: self.next_index * i64::from(denominator),
+            rate_hz: numerator,
         };
-        self.frame += 1;
+        self.next_index += 1;
         Ok(frame.map_or(Captured::End, |image| Captured::Frame {
             image,
             pts,
@@ -85,7 +86,7 @@ impl Source for Y4mSource {
         if self.path == Path::new("-") {
             return Err(malformed(
                 &self.path,
-                "standard input cannot be read again".to_owned(),
+                "standard input cannot be rewound (not seekable)".to_owned(),
             ));
         }
         *self = Self::open(&self.path)?;

@@ -1,16 +1,17 @@
-//! JPEGs as frames of a video.
+//! Decodes JPEG frames of Motion JPEG video (cameras, AVI files).
 
 use image::codecs::jpeg::JpegDecoder;
 use image::{DynamicImage, ImageDecoder};
 
 use mobilens_image::{Image, PixelFormat, SizePx, YuvColour};
 
-/// Decodes the JPEG at the beginning of `buffer`, which must be of `size`.
+/// Decodes the JPEG at the start of `buffer`, which must have `size`; bytes after its end (EOI marker)
+/// are ignored. The image is [`PixelFormat::Rgb8`].
 ///
 /// # Errors
-/// In one line, when it is damaged or of another size.
+/// In one line, when it is truncated, damaged or of another size.
 pub fn decode_jpeg(buffer: &[u8], size: SizePx) -> Result<Image, String> {
-    let jpeg = whole_jpeg(buffer).ok_or("the JPEG is cut off")?;
+    let jpeg = complete_jpeg(buffer).ok_or("the JPEG is truncated")?;
     let decoder = JpegDecoder::new(std::io::Cursor::new(jpeg)).map_err(|e| e.to_string())?;
     let (width, height) = decoder.dimensions();
     if (width, height) != (size.width, size.height) {
@@ -26,12 +27,12 @@ pub fn decode_jpeg(buffer: &[u8], size: SizePx) -> Result<Image, String> {
         .map_err(|e| e.to_string())
 }
 
-/// The JPEG at the beginning of `buffer`, from its start to its end marker (ITU-T T.81, annex B).
-/// Decoders take one that is cut off for whole, and grey for what is missing.
+/// The JPEG at the start of `buffer`, from its SOI to its EOI marker (ITU-T T.81, annex B); none if it
+/// is truncated, which decoders accept and fill with grey.
 ///
-/// The buffer is longer than the frame and nokhwa does not tell by how much, so a frame that is cut
-/// off over the rest of an older one ends where that one did, and passes.
-fn whole_jpeg(buffer: &[u8]) -> Option<&[u8]> {
+/// A camera's buffer is longer than the frame, by an unknown number of bytes: a truncated frame over
+/// the rest of an older one ends at the older one's EOI, and is not detected.
+fn complete_jpeg(buffer: &[u8]) -> Option<&[u8]> {
     const SOI: u8 = 0xd8;
     const EOI: u8 = 0xd9;
     const SOS: u8 = 0xda;
@@ -56,7 +57,7 @@ fn whole_jpeg(buffer: &[u8]) -> Option<&[u8]> {
         let length = buffer.get(at + 2..at + 4)?;
         at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]]));
         if marker == SOS {
-            // Entropy-coded data: FF is followed by 00, or by a restart marker, until it ends.
+            // Entropy-coded data: within it, FF is followed by 00 or by a restart marker.
             while !matches!(marker_at(at), Some(m) if m != 0 && !(0xd0..=0xd7).contains(&m)) {
                 at += 1;
                 if at >= buffer.len() {

@@ -1,15 +1,15 @@
-//! Y4M: uncompressed video behind a one-line header (YUV4MPEG2, as mjpegtools defined it), from a
-//! file, standard input or another program's pipe.
+//! Y4M (YUV4MPEG2): uncompressed video with a text header, as mjpegtools defined it. From a file,
+//! standard input or a pipe.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 
 use mobilens_image::{Image, PixelFormat, SizePx, YuvColour, YuvMatrix, YuvRange};
 
-/// The first bytes of every Y4M stream.
+/// Magic bytes of a Y4M stream.
 pub const Y4M_MAGIC: &[u8] = b"YUV4MPEG2 ";
-/// Most bytes of a header line.
-const MAX_LINE: u64 = 1024;
-/// Most pixels of a frame.
+/// Longest header line in bytes.
+const MAX_LINE_BYTES: u64 = 1024;
+/// Largest frame in pixels.
 const MAX_PIXELS: u64 = 1 << 26;
 
 /// The stream header.
@@ -17,13 +17,13 @@ const MAX_PIXELS: u64 = 1 << 26;
 pub struct Y4mHeader {
     /// Columns and rows.
     pub size: SizePx,
-    /// Frames a second as numerator and denominator; neither is 0.
+    /// Frame rate as numerator and denominator; neither is 0.
     pub rate: (u32, u32),
-    /// Matrix and range of the samples.
+    /// Colour matrix and range.
     pub colour: YuvColour,
 }
 
-/// Reads frames one after another.
+/// Reads frames sequentially.
 #[derive(Debug)]
 pub struct Y4mReader<R> {
     reader: BufReader<R>,
@@ -31,13 +31,14 @@ pub struct Y4mReader<R> {
 }
 
 impl<R: Read> Y4mReader<R> {
-    /// Reads the header.
+    /// Reads the stream header.
     ///
     /// # Errors
-    /// What is wrong, in one line.
+    /// In one line: not YUV4MPEG2, truncated, or an unsupported format (only progressive 4:2:0 with
+    /// 8 bits per sample is read).
     pub fn new(reader: R) -> Result<Self, String> {
         let mut reader = BufReader::with_capacity(1 << 18, reader);
-        let line = read_line(&mut reader)?.ok_or("it is empty")?;
+        let line = read_line(&mut reader)?.ok_or("empty input")?;
         let header = parse_header(&line)?;
         Ok(Self { reader, header })
     }
@@ -47,23 +48,23 @@ impl<R: Read> Y4mReader<R> {
         &self.header
     }
 
-    /// The next frame; `None` at the end.
+    /// The next frame; `None` at the end of the stream.
     ///
     /// # Errors
-    /// When it ends in the middle of a frame, or is damaged.
+    /// When the stream is truncated within a frame, or damaged.
     pub fn next_frame(&mut self) -> Result<Option<Image>, String> {
         let Some(line) = read_line(&mut self.reader)? else {
             return Ok(None);
         };
         if !line.starts_with("FRAME") {
-            return Err("a frame does not begin where it should".to_owned());
+            return Err("damaged: expected a FRAME header".to_owned());
         }
         let Y4mHeader { size, colour, .. } = self.header;
         let mut data = vec![0; PixelFormat::I420.bytes(size)];
         self.reader
             .read_exact(&mut data)
             .map_err(|e| match e.kind() {
-                ErrorKind::UnexpectedEof => "it ends in the middle of a frame".to_owned(),
+                ErrorKind::UnexpectedEof => "truncated: the stream ends within a frame".to_owned(),
                 _ => e.to_string(),
             })?;
         let image = Image::new(size, PixelFormat::I420, colour, data);
@@ -73,30 +74,30 @@ impl<R: Read> Y4mReader<R> {
 
 fn read_line(reader: &mut impl BufRead) -> Result<Option<String>, String> {
     let mut line = Vec::new();
-    let mut limited = reader.take(MAX_LINE);
+    let mut limited = reader.take(MAX_LINE_BYTES);
     limited
         .read_until(b'\n', &mut line)
         .map_err(|e| e.to_string())?;
     match line.pop() {
         None => Ok(None),
         Some(b'\n') => Ok(Some(String::from_utf8_lossy(&line).into_owned())),
-        Some(_) => Err("it is no YUV4MPEG2, or is cut off".to_owned()),
+        Some(_) => Err("not YUV4MPEG2, or truncated within a header".to_owned()),
     }
 }
 
 fn parse_header(line: &str) -> Result<Y4mHeader, String> {
-    let mut words = line.split(' ');
-    if words.next() != Some("YUV4MPEG2") {
-        return Err("it is no YUV4MPEG2".to_owned());
+    let mut parameters = line.split(' ');
+    if parameters.next() != Some("YUV4MPEG2") {
+        return Err("not YUV4MPEG2".to_owned());
     }
     let (mut width, mut height, mut rate) = (0, 0, (25, 1));
     let mut colour = YuvColour::DEFAULT;
-    for word in words.filter(|word| !word.is_empty()) {
-        let (tag, value) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
+    for parameter in parameters.filter(|parameter| !parameter.is_empty()) {
+        let (tag, value) = parameter.split_at(parameter.chars().next().map_or(0, char::len_utf8));
         let number = || {
             value
                 .parse::<u32>()
-                .map_err(|_| format!("bad header: {word}"))
+                .map_err(|_| format!("invalid header parameter: {parameter}"))
         };
         match tag {
             "W" => width = number()?,
@@ -114,11 +115,11 @@ fn parse_header(line: &str) -> Result<Y4mHeader, String> {
                     && value != "420jpeg" =>
             {
                 return Err(format!(
-                    "samples as {value}; only 4:2:0 with 8 bits is read"
+                    "unsupported pixel format {value}; only 4:2:0 with 8 bits is read"
                 ));
             }
             "I" if value != "p" && value != "?" => {
-                return Err("it is interlaced".to_owned());
+                return Err("interlaced video is not supported".to_owned());
             }
             "X" if value == "COLORRANGE=FULL" => colour.range = YuvRange::Full,
             _ => {}
@@ -126,9 +127,9 @@ fn parse_header(line: &str) -> Result<Y4mHeader, String> {
     }
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 || pixels > MAX_PIXELS {
-        return Err(format!("frames of {width}x{height}"));
+        return Err(format!("invalid frame size {width}x{height}"));
     }
-    // What does not say so is read as its size suggests, as players do.
+    // The header has no colour matrix: chosen by the height, as players do.
     if height >= 720 {
         colour.matrix = YuvMatrix::Bt709;
     }
@@ -163,26 +164,26 @@ mod tests {
         cut.next_frame().expect("whole");
         assert_eq!(
             cut.next_frame().err().as_deref(),
-            Some("it ends in the middle of a frame")
+            Some("truncated: the stream ends within a frame")
         );
     }
 
     #[test]
-    fn what_is_not_read_is_named() {
+    fn unsupported_headers_are_named() {
         let why = |header: &str| Y4mReader::new(header.as_bytes()).expect_err("refused");
         assert!(why("YUV4MPEG2 W4 H4 C444\n").contains("444"));
         assert!(why("YUV4MPEG2 W4 H4 C420p10\n").contains("420p10"));
         assert!(why("YUV4MPEG2 W0 H4\n").contains("0x4"));
         assert!(why("YUV4MPEG2 W99999999 H99999999\n").contains("99999999"));
         assert!(why("YUV4MPEG2 W4 H4 It\n").contains("interlaced"));
-        assert!(why("RIFF").contains("no YUV4MPEG2"));
+        assert!(why("RIFF").contains("not YUV4MPEG2"));
         assert!(why("").contains("empty"));
     }
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(tail in prop::collection::vec(any::<u8>(), 0..200), word in "[A-Z][0-9:a-z]{0,9}") {
-            let mut bytes = format!("YUV4MPEG2 W2 H2 {word}\n").into_bytes();
+        fn no_bytes_make_it_panic(tail in prop::collection::vec(any::<u8>(), 0..200), parameter in "[A-Z][0-9:a-z]{0,9}") {
+            let mut bytes = format!("YUV4MPEG2 W2 H2 {parameter}\n").into_bytes();
             bytes.extend(tail);
             if let Ok(mut reader) = Y4mReader::new(bytes.as_slice()) {
                 while let Ok(Some(_)) = reader.next_frame() {}

@@ -1,9 +1,9 @@
-//! Network cameras (RTSP, H.264), until they are lost.
+//! The source `rtsp`: network cameras with H.264 over RTSP.
 //!
-//! A thread of its own talks to the camera and hands on coded frames; they are decoded where they are
-//! read. Frames are timed by RTP, at the rate that RTCP's reports tell, or by their arrival where a
-//! camera's RTP times are no use. When frames come faster than they are decoded, what does not fit is dropped up to the next keyframe,
-//! and counted.
+//! A thread of its own runs the RTSP session and queues coded frames; they are decoded by the reader.
+//! Presentation times are RTP timestamps, corrected by the clock rate of RTCP sender reports, or times
+//! of arrival where the RTP timestamps drift. When frames arrive faster than they are decoded, the
+//! queue overflows: frames are dropped up to the next keyframe, and counted.
 
 mod session;
 
@@ -14,42 +14,42 @@ use std::time::{Duration, Instant};
 
 use url::Url;
 
-use super::source::{CaptureError, Captured, Source, SourceInfo, credentials_of, public_name};
+use super::source::{CaptureError, Captured, Source, SourceInfo, credentials_of, redacted_url};
 use crate::flow::{StopReason, StopSignal};
 use crate::frame::MediaTime;
 use mobilens_image::Image;
 use mobilens_video::h264::LiveDecoder;
-use session::{Message, talk};
+use session::{Message, run_session};
 
-/// How often a wait for a frame looks at the stop signal.
+/// Interval at which a wait for a frame checks the stop signal.
 const POLL: Duration = Duration::from_millis(100);
-/// Coded frames that may wait to be decoded.
-const WAITING: usize = 120;
-/// Most pictures that a camera with B-frames holds back, if it does not say how many.
-const MOST_AHEAD: usize = 4;
-/// How long a camera may take to answer at the beginning.
-const ANSWER: Duration = Duration::from_secs(10);
+/// Capacity of the queue of coded frames.
+const QUEUE_CAPACITY: usize = 120;
+/// Largest reorder depth of a stream with B-frames that does not signal it.
+const MAX_REORDER_DEPTH: usize = 4;
+/// Timeout for connecting to a camera.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Which camera, and how to talk to it.
+/// URL and connection parameters of an RTSP camera.
 #[derive(Clone)]
 pub struct RtspRequest {
-    /// Where it is; without a password.
+    /// URL without credentials.
     pub url: Url,
-    /// Who asks.
+    /// User and password.
     pub credentials: Option<(String, String)>,
-    /// Over UDP instead of the connection itself.
+    /// RTP over UDP instead of interleaved in the TCP connection.
     pub udp: bool,
-    /// A camera that sends nothing for so long is lost.
+    /// Stall timeout: without a frame for so long, the camera has failed.
     pub stall: Duration,
 }
 
 impl RtspRequest {
-    /// From a URL that may hold a user and a password; they are taken out of it.
+    /// From a URL that may contain user and password; they are removed from it.
     ///
     /// # Errors
-    /// What is wrong with the URL, which is not repeated.
+    /// When it is not an RTSP URL; the message does not repeat it.
     pub fn new(url: &str, udp: bool, stall: Duration) -> Result<Self, String> {
-        let mut url = Url::parse(url).map_err(|e| format!("it is no URL: {e}"))?;
+        let mut url = Url::parse(url).map_err(|e| format!("invalid URL: {e}"))?;
         if url.scheme() != "rtsp" || url.host_str().is_none() {
             return Err("expected rtsp://HOST/PATH".to_owned());
         }
@@ -66,7 +66,7 @@ impl RtspRequest {
         })
     }
 
-    /// For another program, which takes user and password from it.
+    /// The URL with user and password, for ffmpeg.
     pub(super) fn url_with_credentials(&self) -> String {
         let mut url = self.url.clone();
         if let Some((user, password)) = &self.credentials {
@@ -77,49 +77,50 @@ impl RtspRequest {
         url.into()
     }
 
-    /// The camera's name, without secrets: neither user nor query.
+    /// Name of the camera: the URL without credentials and query.
     pub fn name(&self) -> String {
-        public_name(&self.url)
+        redacted_url(&self.url)
     }
 }
 
-/// A network camera.
+/// A network camera (RTSP).
 pub struct RtspSource {
     name: String,
     info: SourceInfo,
     coded: Receiver<Message>,
     decoder: LiveDecoder,
-    last: i64,
-    /// Pictures that came before others which are shown earlier.
-    ahead: BTreeMap<i64, (Image, Instant)>,
-    /// When the picture that was given last arrived.
+    /// Presentation time of the last frame returned, in microseconds.
+    last_pts_us: i64,
+    /// Decoded pictures that wait for earlier ones (B-frames), by presentation time.
+    reorder_buffer: BTreeMap<i64, (Image, Instant)>,
+    /// Time of arrival of the frame returned last.
     arrived: Option<Instant>,
-    /// How many of them the camera holds back: none, unless it sends B-frames.
-    depth: usize,
+    /// Pictures that precede earlier ones in decoding order; 0 without B-frames.
+    reorder_depth: usize,
     dropped: u64,
-    worker: Option<JoinHandle<()>>,
+    session_thread: Option<JoinHandle<()>>,
     stop: StopSignal,
 }
 
 impl RtspSource {
-    /// Connects to a camera, and waits until it says what it sends.
+    /// Connects to a camera, and waits for its codec parameters.
     ///
     /// # Errors
-    /// When it is not reached, refuses, or sends what is not decoded.
+    /// When it is not reachable, rejects the request, or sends an unsupported codec.
     pub fn open(request: &RtspRequest) -> Result<Self, CaptureError> {
         let name = request.name();
-        let fault = |why: String| CaptureError::Device {
+        let device_error = |why: String| CaptureError::Device {
             device: name.clone(),
             why,
         };
-        let (sender, coded) = sync_channel(WAITING);
+        let (sender, coded) = sync_channel(QUEUE_CAPACITY);
         let stop = StopSignal::new();
-        let worker = {
+        let session_thread = {
             let (request, stop) = (request.clone(), stop.clone());
             std::thread::Builder::new()
                 .name("0-rtsp".to_owned())
-                .spawn(move || talk(&request, &sender, &stop))
-                .map_err(|e| fault(e.to_string()))?
+                .spawn(move || run_session(&request, &sender, &stop))
+                .map_err(|e| device_error(e.to_string()))?
         };
         let mut source = Self {
             info: SourceInfo {
@@ -133,79 +134,83 @@ impl RtspSource {
             name: name.clone(),
             coded,
             decoder: LiveDecoder::new(),
-            last: -1,
-            ahead: BTreeMap::new(),
+            last_pts_us: -1,
+            reorder_buffer: BTreeMap::new(),
             arrived: None,
-            depth: 0,
+            reorder_depth: 0,
             dropped: 0,
-            worker: Some(worker),
+            session_thread: Some(session_thread),
             stop,
         };
-        match source.coded.recv_timeout(ANSWER) {
-            Ok(Message::Parameters(avcc)) => source.decoder.configure(&avcc).map_err(fault)?,
-            Ok(Message::Lost(why)) => return Err(fault(why)),
+        match source.coded.recv_timeout(CONNECT_TIMEOUT) {
+            Ok(Message::Parameters(avcc)) => {
+                source.decoder.configure(&avcc).map_err(device_error)?
+            }
+            Ok(Message::Disconnected(why)) => return Err(device_error(why)),
             Ok(Message::Unsupported(codec)) => {
                 return Err(CaptureError::Unsupported {
                     device: name,
                     codec,
                 });
             }
-            Ok(Message::Frame { .. } | Message::Skipped(_)) | Err(_) => {
-                return Err(fault("it does not answer".to_owned()));
+            Ok(Message::Frame { .. } | Message::Dropped(_)) | Err(_) => {
+                return Err(device_error("no response (timeout)".to_owned()));
             }
         }
-        source.depth = source.decoder.reordered().unwrap_or(0);
+        source.reorder_depth = source.decoder.max_num_reorder_frames().unwrap_or(0);
         source.info.size = source.decoder.size();
         Ok(source)
     }
 
-    fn lost(&self, why: String) -> CaptureError {
+    fn device_error(&self, why: String) -> CaptureError {
         CaptureError::Device {
             device: self.name.clone(),
             why,
         }
     }
 
-    /// `None` where the picture waits for one that is shown before it.
-    fn take_frame(
+    /// Decodes a frame; `None` while its picture waits in the reorder buffer.
+    fn decode_frame(
         &mut self,
         data: Vec<u8>,
         is_key: bool,
-        at: Duration,
+        since_start: Duration,
         arrived: Instant,
         loss: bool,
     ) -> Option<Captured> {
         if loss {
-            self.decoder.lose();
+            self.decoder.wait_for_keyframe();
         }
-        let ticks = i64::try_from(at.as_micros()).unwrap_or(i64::MAX);
-        let time = |ticks| MediaTime {
+        let ticks = i64::try_from(since_start.as_micros()).unwrap_or(i64::MAX);
+        let media_time = |ticks| MediaTime {
             ticks,
             rate_hz: 1_000_000,
         };
-        let pts = time(ticks);
+        let pts = media_time(ticks);
         let image = match self.decoder.decode(data, is_key) {
             Ok(Some(image)) => image,
             Ok(None) => {
-                let why = "it holds no picture".to_owned();
+                let why = "no picture in the frame".to_owned();
                 return Some(Captured::Undecodable { pts, why });
             }
             Err(why) => return Some(Captured::Undecodable { pts, why }),
         };
-        if ticks <= self.last {
-            // It should have been shown before: from now on pictures wait for such ones.
-            self.depth = self.depth.max((self.depth + 1).min(MOST_AHEAD));
-            let why = "it comes after one that is shown later".to_owned();
+        if ticks <= self.last_pts_us {
+            // Too late in presentation order (B-frame): increase the reorder depth.
+            self.reorder_depth = self
+                .reorder_depth
+                .max((self.reorder_depth + 1).min(MAX_REORDER_DEPTH));
+            let why = "out of order: a later frame was already returned".to_owned();
             return Some(Captured::Undecodable { pts, why });
         }
-        self.ahead.insert(ticks, (image, arrived));
-        if self.ahead.len() <= self.depth {
+        self.reorder_buffer.insert(ticks, (image, arrived));
+        if self.reorder_buffer.len() <= self.reorder_depth {
             return None;
         }
-        let (ticks, (image, arrived)) = self.ahead.pop_first()?;
-        self.last = ticks;
+        let (ticks, (image, arrived)) = self.reorder_buffer.pop_first()?;
+        self.last_pts_us = ticks;
         self.arrived = Some(arrived);
-        let pts = time(ticks);
+        let pts = media_time(ticks);
         Some(Captured::Frame {
             image,
             pts,
@@ -228,11 +233,11 @@ impl Source for RtspSource {
                 Ok(Message::Frame {
                     data,
                     is_key,
-                    at,
+                    since_start,
                     arrived,
                     loss,
                 }) => {
-                    let taken = self.take_frame(data, is_key, at, arrived, loss);
+                    let taken = self.decode_frame(data, is_key, since_start, arrived, loss);
                     if let Some(captured) = taken {
                         return Ok(captured);
                     }
@@ -240,16 +245,19 @@ impl Source for RtspSource {
                 Ok(Message::Parameters(avcc)) => {
                     self.decoder
                         .configure(&avcc)
-                        .map_err(|why| self.lost(why))?;
-                    self.depth = self.decoder.reordered().unwrap_or(self.depth);
+                        .map_err(|why| self.device_error(why))?;
+                    self.reorder_depth = self
+                        .decoder
+                        .max_num_reorder_frames()
+                        .unwrap_or(self.reorder_depth);
                 }
-                Ok(Message::Skipped(frames)) => self.dropped += frames,
-                Ok(Message::Lost(why) | Message::Unsupported(why)) => {
-                    return Err(self.lost(why));
+                Ok(Message::Dropped(frames)) => self.dropped += frames,
+                Ok(Message::Disconnected(why) | Message::Unsupported(why)) => {
+                    return Err(self.device_error(why));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(self.lost("its thread ended".to_owned()));
+                    return Err(self.device_error("the RTSP session thread ended".to_owned()));
                 }
             }
         }
@@ -271,11 +279,11 @@ impl Source for RtspSource {
 impl Drop for RtspSource {
     fn drop(&mut self) {
         self.stop.stop(StopReason::Failed);
-        // Whoever waits for room finds nobody.
-        let (_, nobody) = sync_channel(0);
-        self.coded = nobody;
-        if let Some(worker) = self.worker.take() {
-            let _ = worker.join();
+        // Unblocks a thread that waits for room in the queue.
+        let (_, disconnected) = sync_channel(0);
+        self.coded = disconnected;
+        if let Some(session_thread) = self.session_thread.take() {
+            let _ = session_thread.join();
         }
     }
 }
@@ -285,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_taken_out_of_the_url() {
+    fn credentials_are_removed_from_the_url() {
         let stall = Duration::from_secs(5);
         let request = RtspRequest::new(
             "rtsp://ad%40min:p%3ass@10.0.0.7:8554/cam/1?token=x",

@@ -1,4 +1,4 @@
-//! One connection to a camera, on a thread of its own.
+//! One RTSP session, on a thread of its own: connects, receives coded frames, timestamps them.
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -10,37 +10,39 @@ use retina::client::{
 };
 use retina::codec::{CodecItem, ParametersRef};
 
-use super::{ANSWER, POLL, RtspRequest};
+use super::{CONNECT_TIMEOUT, POLL, RtspRequest};
 use crate::flow::StopSignal;
 
-/// How far RTP's time may be from that of arrival before it is no use.
-const ASTRAY: Duration = Duration::from_secs(10);
+/// Largest difference between RTP timestamps and times of arrival, until the latter are used.
+const MAX_CLOCK_DRIFT: Duration = Duration::from_secs(10);
 
-/// What the camera's thread says.
+/// Message of the session thread.
 pub enum Message {
-    /// Parameters of the pictures that follow.
+    /// Codec parameters of the frames that follow: an `AVCDecoderConfigurationRecord`.
     Parameters(Vec<u8>),
     /// A coded frame.
     Frame {
+        /// NAL units with length prefixes of four bytes.
         data: Vec<u8>,
+        /// Whether it is a random access point (keyframe).
         is_key: bool,
-        /// Since the connection's beginning.
-        at: Duration,
-        /// When its last packet came.
+        /// Presentation time since the first frame of the connection.
+        since_start: Duration,
+        /// Time of arrival of its last packet.
         arrived: Instant,
-        /// Packets, or whole frames, are missing before it.
+        /// Whether packets or frames before it were lost.
         loss: bool,
     },
-    /// So many frames found no room.
-    Skipped(u64),
-    /// The camera sends nothing but this.
+    /// Number of frames dropped because the queue was full.
+    Dropped(u64),
+    /// The camera has no H.264 stream; the codec of its video stream.
     Unsupported(String),
-    /// The connection is gone.
-    Lost(String),
+    /// The connection failed or was closed; why.
+    Disconnected(String),
 }
 
-/// Talks to the camera until it is lost, the stop is given or nobody reads.
-pub fn talk(request: &RtspRequest, coded: &SyncSender<Message>, stop: &StopSignal) {
+/// Runs a session until it fails, the stop signal is given or the receiver is dropped.
+pub fn run_session(request: &RtspRequest, coded: &SyncSender<Message>, stop: &StopSignal) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -48,97 +50,104 @@ pub fn talk(request: &RtspRequest, coded: &SyncSender<Message>, stop: &StopSigna
         Ok(runtime) => runtime.block_on(session(request, coded, stop)),
         Err(error) => Err(error.to_string().into()),
     };
-    if let Err(Ended(message)) = ended {
+    if let Err(SessionError(message)) = ended {
         let _ = coded.send(message);
     }
 }
 
 /// Why a connection ended.
-struct Ended(Message);
+struct SessionError(Message);
 
-impl From<String> for Ended {
+impl From<String> for SessionError {
     fn from(why: String) -> Self {
-        Self(Message::Lost(why))
+        Self(Message::Disconnected(why))
     }
 }
 
-/// Frames by the camera's clock, as long as that goes as ours does.
+/// Presentation times from RTP timestamps, as long as they do not drift from the times of arrival.
 #[derive(Default)]
-struct FrameClock {
-    /// The first frame's times: RTP's in seconds, and ours.
-    first: Option<(f64, Instant)>,
-    /// The first sender report's times: RTP's and the camera's own clock's, in seconds.
-    report: Option<(f64, f64)>,
-    /// A place from which RTP's time is counted, and how fast it goes there.
-    place: Place,
-    /// RTP's times are no use.
-    by_arrival: bool,
+struct RtpClock {
+    /// Time of arrival of the first frame.
+    first_arrived: Option<Instant>,
+    /// RTP and NTP timestamp of the first sender report, in seconds.
+    first_report: Option<(f64, f64)>,
+    /// From RTP timestamps to presentation times.
+    mapping: ClockMapping,
+    /// Whether the RTP timestamps drifted: times of arrival are used from then on.
+    use_arrival_times: bool,
 }
 
-struct Place {
+/// Linear mapping from RTP timestamps to presentation times, in seconds.
+struct ClockMapping {
     rtp_s: f64,
-    at_s: f64,
+    pts_s: f64,
     rate: f64,
 }
 
-impl Default for Place {
+impl Default for ClockMapping {
     fn default() -> Self {
         Self {
             rtp_s: 0.0,
-            at_s: 0.0,
+            pts_s: 0.0,
             rate: 1.0,
         }
     }
 }
 
-impl Place {
-    fn at(&self, rtp_s: f64) -> f64 {
-        self.at_s + (rtp_s - self.rtp_s) * self.rate
+impl ClockMapping {
+    fn pts_s(&self, rtp_s: f64) -> f64 {
+        self.pts_s + (rtp_s - self.rtp_s) * self.rate
     }
 }
 
-impl FrameClock {
-    /// When a frame is, since the first.
-    fn at(&mut self, rtp_s: f64, arrived: Instant) -> Duration {
-        let (_, began) = *self.first.get_or_insert_with(|| {
-            self.place.rtp_s = rtp_s;
-            (rtp_s, arrived)
+impl RtpClock {
+    /// Presentation time of a frame since the first one.
+    fn pts(&mut self, rtp_s: f64, arrived: Instant) -> Duration {
+        let first_arrived = *self.first_arrived.get_or_insert_with(|| {
+            self.mapping.rtp_s = rtp_s;
+            arrived
         });
-        let own = Duration::try_from_secs_f64(self.place.at(rtp_s)).unwrap_or_default();
-        let ours = arrived - began;
-        if !self.by_arrival && own.abs_diff(ours) > ASTRAY {
-            tracing::warn!("the camera's clock goes astray: its frames are timed by their arrival");
-            self.by_arrival = true;
+        let by_rtp = Duration::try_from_secs_f64(self.mapping.pts_s(rtp_s)).unwrap_or_default();
+        let by_arrival = arrived - first_arrived;
+        if !self.use_arrival_times && by_rtp.abs_diff(by_arrival) > MAX_CLOCK_DRIFT {
+            tracing::warn!(
+                "RTP timestamps drift from the times of arrival, which are used instead"
+            );
+            self.use_arrival_times = true;
         }
-        if self.by_arrival { ours } else { own }
+        if self.use_arrival_times {
+            by_arrival
+        } else {
+            by_rtp
+        }
     }
 
-    /// A sender report (RFC 3550, section 6.4.1): what RTP's time was at a time of the camera's own
-    /// clock. Two of them tell how fast RTP's time really goes, which is not always as it should be.
-    fn report(&mut self, rtp_s: f64, own_s: f64) {
-        let (first_rtp_s, first_own_s) = *self.report.get_or_insert((rtp_s, own_s));
+    /// Takes a sender report (RFC 3550, section 6.4.1): an RTP timestamp and the NTP timestamp of the same
+    /// instant. Two of them give the true rate of the RTP clock, which may differ from its nominal rate.
+    fn sender_report(&mut self, rtp_s: f64, ntp_s: f64) {
+        let (first_rtp_s, first_ntp_s) = *self.first_report.get_or_insert((rtp_s, ntp_s));
         let span = rtp_s - first_rtp_s;
-        let rate = (own_s - first_own_s) / span;
-        // Over a short span the reports' own jitter counts for too much.
-        if span >= 10.0 && self.first.is_some() && (0.5..2.0).contains(&rate) {
-            let at_s = self.place.at(rtp_s);
-            self.place = Place { rtp_s, at_s, rate };
+        let rate = (ntp_s - first_ntp_s) / span;
+        // Over a short span the jitter of the reports is too large.
+        if span >= 10.0 && self.first_arrived.is_some() && (0.5..2.0).contains(&rate) {
+            let pts_s = self.mapping.pts_s(rtp_s);
+            self.mapping = ClockMapping { rtp_s, pts_s, rate };
         }
     }
 }
 
-/// One connection. Ends well when nobody wants more, else says why it ended.
+/// Connects and receives frames; `Ok` when the stop signal is given or the receiver is dropped.
 async fn session(
     request: &RtspRequest,
     coded: &SyncSender<Message>,
     stop: &StopSignal,
-) -> Result<(), Ended> {
+) -> Result<(), SessionError> {
     let credentials = request.credentials.clone();
     let options = SessionOptions::default()
         .creds(credentials.map(|(username, password)| Credentials { username, password }))
         .session_group(Arc::new(SessionGroup::default()))
         .user_agent("mobilens".to_owned());
-    let late = |_| "it does not answer".to_owned();
+    let timeout = |_| "no response (timeout)".to_owned();
     let connect = async {
         let mut session = Session::describe(request.url.clone(), options).await?;
         let streams = session.streams();
@@ -151,8 +160,8 @@ async fn session(
             .map(|s| s.encoding_name().to_owned());
         let Some(video) = video else {
             return Ok(Err(match other {
-                Some(codec) => Ended(Message::Unsupported(codec.to_uppercase())),
-                None => "it sends no video".to_owned().into(),
+                Some(codec) => SessionError(Message::Unsupported(codec.to_uppercase())),
+                None => "no video stream".to_owned().into(),
             }));
         };
         let transport = if request.udp {
@@ -166,21 +175,23 @@ async fn session(
         let session = session.play(PlayOptions::default()).await?.demuxed()?;
         Ok::<_, retina::Error>(Ok((session, video)))
     };
-    let connected = tokio::time::timeout(ANSWER, connect).await.map_err(late)?;
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect)
+        .await
+        .map_err(timeout)?;
     let (mut session, video) = connected.map_err(|e| one_line(&e))??;
     let mut parameters = Vec::new();
-    let mut skipped = 0;
-    let mut clock = FrameClock::default();
-    let mut silent_since = Instant::now();
+    let mut dropped = 0;
+    let mut clock = RtpClock::default();
+    let mut last_frame = Instant::now();
     loop {
         let item = match tokio::time::timeout(POLL, session.next()).await {
             Err(_) if stop.is_stopped() => return Ok(()),
-            Err(_) if silent_since.elapsed() > request.stall => {
+            Err(_) if last_frame.elapsed() > request.stall => {
                 let seconds = request.stall.as_secs_f64();
-                return Err(format!("nothing came for {seconds:.1} s").into());
+                return Err(format!("no frame received for {seconds:.1} s").into());
             }
             Err(_) => continue,
-            Ok(None) => return Err("the camera ended the stream".to_owned().into()),
+            Ok(None) => return Err("the camera closed the stream".to_owned().into()),
             Ok(Some(item)) => item.map_err(|e| one_line(&e))?,
         };
         let frame = match item {
@@ -189,16 +200,17 @@ async fn session(
                 let reports = packets
                     .pkts()
                     .filter_map(|p| p.as_sender_report().ok().flatten());
-                if let (Some(rtp), Some(report)) = (packets.rtp_timestamp(), reports.last()) {
-                    // Seconds in the upper half, their fraction in the lower.
-                    let own_s = report.ntp_timestamp().0 as f64 / 2_f64.powi(32);
-                    clock.report(rtp.elapsed_secs(), own_s);
+                if let (Some(rtp), Some(sender_report)) = (packets.rtp_timestamp(), reports.last())
+                {
+                    // NTP timestamp: 32 bits of seconds, 32 bits of fraction.
+                    let ntp_s = sender_report.ntp_timestamp().0 as f64 / 2_f64.powi(32);
+                    clock.sender_report(rtp.elapsed_secs(), ntp_s);
                 }
                 continue;
             }
             _ => continue,
         };
-        silent_since = Instant::now();
+        last_frame = Instant::now();
         if frame.has_new_parameters() || parameters.is_empty() {
             let known = session.streams()[video].parameters();
             let Some(ParametersRef::Video(known)) = known else {
@@ -210,23 +222,23 @@ async fn session(
             }
         }
         let is_key = frame.is_random_access_point();
-        if skipped > 0 && !is_key {
-            skipped += 1;
+        if dropped > 0 && !is_key {
+            dropped += 1;
             continue;
         }
         let rtp_s = frame.timestamp().elapsed_secs();
         let message = Message::Frame {
             is_key,
-            at: clock.at(rtp_s, silent_since),
-            arrived: silent_since,
-            loss: frame.loss() > 0 || skipped > 0,
+            since_start: clock.pts(rtp_s, last_frame),
+            arrived: last_frame,
+            loss: frame.loss() > 0 || dropped > 0,
             data: frame.into_data(),
         };
-        if skipped > 0 {
-            match coded.try_send(Message::Skipped(skipped)) {
-                Ok(()) => skipped = 0,
+        if dropped > 0 {
+            match coded.try_send(Message::Dropped(dropped)) {
+                Ok(()) => dropped = 0,
                 Err(TrySendError::Full(_)) => {
-                    skipped += 1;
+                    dropped += 1;
                     continue;
                 }
                 Err(TrySendError::Disconnected(_)) => return Ok(()),
@@ -234,7 +246,7 @@ async fn session(
         }
         match coded.try_send(message) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => skipped += 1,
+            Err(TrySendError::Full(_)) => dropped += 1,
             Err(TrySendError::Disconnected(_)) => return Ok(()),
         }
         if stop.is_stopped() {
@@ -243,7 +255,7 @@ async fn session(
     }
 }
 
-/// What went wrong, without the connection's details that follow.
+/// The first line of the error, without the connection details that follow.
 fn one_line(error: &retina::Error) -> String {
     let text = error.to_string();
     let first = text.lines().next().unwrap_or_default();
@@ -255,32 +267,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_goes_astray_is_left() {
-        let (mut clock, began) = (FrameClock::default(), Instant::now());
+    fn drifting_rtp_timestamps_are_replaced_by_arrival_times() {
+        let (mut clock, began) = (RtpClock::default(), Instant::now());
         let ms = Duration::from_millis;
-        let mut at = |rtp_s, arrived| clock.at(rtp_s, began + ms(arrived)).as_secs_f64();
+        let mut at = |rtp_s, arrived| clock.pts(rtp_s, began + ms(arrived)).as_secs_f64();
         assert_eq!(at(0.5, 0), 0.0);
-        assert!(
-            (at(0.54, 55) - 0.04).abs() < 1e-6,
-            "by the camera's own time"
-        );
-        assert_eq!(at(60.0, 80), 0.08, "by arrival, once that is no use");
+        assert!((at(0.54, 55) - 0.04).abs() < 1e-6, "by RTP timestamp");
+        assert_eq!(at(60.0, 80), 0.08, "by arrival after drift");
         assert_eq!(at(0.58, 120), 0.12, "and from then on");
     }
 
     #[test]
-    fn reports_tell_how_fast_rtp_goes() {
-        // Its clock is a tenth too fast: 66 s of RTP in a minute.
-        let (mut clock, began) = (FrameClock::default(), Instant::now());
+    fn sender_reports_correct_the_rtp_clock_rate() {
+        // The RTP clock is 10 % too fast: 66 s in a minute.
+        let (mut clock, began) = (RtpClock::default(), Instant::now());
         let (mut last, mut steps) = (0.0, Vec::new());
         for i in 0..=60 {
-            let own_s = f64::from(i);
-            let arrived = began + Duration::from_secs_f64(own_s);
-            let at = clock.at(100.0 + own_s * 1.1, arrived).as_secs_f64();
+            let ntp_s = f64::from(i);
+            let arrived = began + Duration::from_secs_f64(ntp_s);
+            let at = clock.pts(100.0 + ntp_s * 1.1, arrived).as_secs_f64();
             steps.push(at - last);
             last = at;
             if i % 5 == 0 {
-                clock.report(100.0 + own_s * 1.1, 3_900_000_000.0 + own_s);
+                clock.sender_report(100.0 + ntp_s * 1.1, 3_900_000_000.0 + ntp_s);
             }
         }
         assert!(

@@ -1,38 +1,38 @@
-//! What a container says of an H.264 track before any frame is decoded.
+//! Codec configuration of a video track, as its container stores it.
 
 use mobilens_image::{YuvColour, YuvMatrix};
 
-/// One way in which samples of the track are coded.
+/// Codec configuration of one sample description (MP4 `stsd` entry).
 #[derive(Clone, Debug)]
 pub(crate) enum CodecConfig {
     /// H.264.
     Avc {
         /// SPS and PPS, as NAL units.
         parameter_sets: Vec<Vec<u8>>,
-        /// Bytes of the length before each NAL unit, 1 to 4.
+        /// Bytes of the length prefix of each NAL unit, 1 to 4.
         length_bytes: usize,
-        /// What the container says of the colours.
+        /// Colour matrix and range, where the container signals them.
         colour: Option<YuvColour>,
     },
-    /// Anything else, by name.
+    /// Another codec, by name.
     Other(String),
 }
 
-/// Clockwise turn that brings the stored picture upright.
+/// Clockwise rotation from the stored picture to the displayed one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rotation {
     /// As stored.
     None,
-    /// A quarter.
+    /// 90 degrees.
     Cw90,
-    /// Upside down.
+    /// 180 degrees.
     Half,
-    /// Three quarters.
+    /// 270 degrees.
     Cw270,
 }
 
-/// The matrix that a code of ITU-T H.273, table 4, stands for; none where unspecified. BT.2020 and
-/// SMPTE 240M are read as BT.709, which is the nearest.
+/// The matrix of a `matrix_coefficients` code (ITU-T H.273, table 4); none where unspecified.
+/// BT.2020 and SMPTE 240M become BT.709, which is the nearest.
 pub(crate) fn matrix_from_code(code: u32) -> Option<YuvMatrix> {
     match code {
         1 | 7 | 9 | 10 => Some(YuvMatrix::Bt709),

@@ -1,7 +1,7 @@
-//! From coded frames to pictures, in decoding order.
+//! H.264 decoder: coded frames (access units) to pictures, in decoding order.
 //!
-//! The pure decoder: knows neither files nor times. After a loss nothing is shown before the next
-//! frame that needs no other, since pictures that refer to a lost one are smeared.
+//! Knows neither files nor timestamps. After a lost or damaged frame it skips to the next keyframe
+//! (IDR): pictures predicted from a missing reference frame show smeared artifacts.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,138 +11,140 @@ use rusty_h264::{DecodeError, Decoder, YuvFrame};
 use mobilens_image::{Image, SizePx, YuvColour};
 
 use super::config::{CodecConfig, Rotation};
-use super::params::{Pps, SliceHead, Sps};
+use super::params::{Pps, SliceHeader, Sps};
 use super::picture::image_from_yuv;
-use crate::error::ParamError;
+use crate::error::ParameterSetError;
 
-/// Why nothing is decoded at the beginning.
-const NO_KEYFRAME: &str = "the stream does not begin with a keyframe";
+/// Why frames are skipped at the beginning, and after a loss that the caller reports.
+const NO_KEYFRAME: &str = "waiting for a keyframe (IDR)";
 
-/// The header of a NAL unit that decoders pass over (type 12).
-const FILLER: u8 = 12;
+/// Header byte of a filler data NAL unit (type 12), which decoders ignore.
+const FILLER_DATA: u8 = 12;
 
-/// Frames that are skipped at most: a stream without further keyframes (it refreshes its pictures
-/// bit by bit) is clean again by then.
+/// Most frames skipped while waiting for a keyframe: a stream without further keyframes (gradual
+/// intra refresh) has recovered by then.
 const MAX_SKIPPED: u32 = 1500;
 
-/// What became of a coded frame.
+/// Result of decoding a coded frame.
 #[derive(Debug)]
 pub(crate) enum Decoded {
-    /// A picture.
+    /// The picture.
     Picture(Image),
-    /// The frame holds no picture (parameter sets or messages only).
-    Nothing,
-    /// The frame is damaged or uses what the decoder lacks.
-    Lost(String),
-    /// The frame was not tried, since what it refers to is lost.
-    Skipped(&'static str),
+    /// The frame has no slices, only parameter sets or SEI messages.
+    NoPicture,
+    /// The frame is damaged or uses an unsupported coding tool.
+    Failed(String),
+    /// The frame was skipped while waiting for a keyframe.
+    AwaitingKeyframe(&'static str),
 }
 
-/// Decodes the frames of one track.
+/// Decodes the frames of one track or stream.
 pub(crate) struct AvcDecoder {
     decoder: Decoder,
     rotation: Rotation,
     length_bytes: usize,
     container_colour: Option<YuvColour>,
-    /// The latest parameter sets by NAL type and id, for a fresh decoder.
-    sets: BTreeMap<(u8, u32), Vec<u8>>,
+    /// The latest parameter sets by NAL unit type and id, to configure a new decoder.
+    parameter_sets_by_id: BTreeMap<(u8, u32), Vec<u8>>,
     sps: BTreeMap<u32, Sps>,
     pps: BTreeMap<u32, Pps>,
-    /// Why nothing is shown before the next frame that needs no other.
-    waits: Option<&'static str>,
+    /// Set while frames are skipped until the next keyframe: why.
+    waiting_for_keyframe: Option<&'static str>,
     skipped: u32,
     /// `frame_num` of the last reference frame.
     last_frame_num: Option<u32>,
     scratch: Vec<u8>,
 }
 
-/// The NAL units of a frame, by what they mean for the source.
+/// Summary of the NAL units of a frame.
 #[derive(Debug, Default)]
-struct FrameHead {
-    slice: Option<SliceHead>,
+struct FrameHeader {
+    slice: Option<SliceHeader>,
     has_slices: bool,
+    /// Whether it is an IDR picture.
     idr: bool,
     /// Whether all slices are intra.
     intra: bool,
+    /// Whether later frames may refer to it (`nal_ref_idc` is not 0).
     reference: bool,
 }
 
 impl AvcDecoder {
-    /// A decoder that waits for its first [`Self::configure`].
+    /// A decoder without parameter sets; see [`Self::configure`].
     pub(crate) fn new(rotation: Rotation) -> Self {
         Self {
             decoder: Decoder::new(),
             rotation,
             length_bytes: 4,
             container_colour: None,
-            sets: BTreeMap::new(),
+            parameter_sets_by_id: BTreeMap::new(),
             sps: BTreeMap::new(),
             pps: BTreeMap::new(),
-            waits: Some(NO_KEYFRAME),
+            waiting_for_keyframe: Some(NO_KEYFRAME),
             skipped: 0,
             last_frame_num: None,
             scratch: Vec::new(),
         }
     }
 
-    /// Takes the parameter sets of a sample description.
+    /// Applies a codec configuration, and waits for a keyframe.
     ///
     /// # Errors
-    /// When a set needs what the decoder lacks; damaged ones are left out, since the stream may
-    /// bring its own.
-    pub(crate) fn configure(&mut self, description: &CodecConfig) -> Result<(), ParamError> {
+    /// When a parameter set is not supported. Damaged ones are ignored: the stream may repeat them
+    /// in-band.
+    pub(crate) fn configure(&mut self, config: &CodecConfig) -> Result<(), ParameterSetError> {
         let CodecConfig::Avc {
             parameter_sets,
             length_bytes,
             colour,
-        } = description
+        } = config
         else {
             return Ok(());
         };
         self.length_bytes = *length_bytes;
         self.container_colour = *colour;
         for nal in parameter_sets {
-            match self.take_parameter_set(nal) {
-                Err(ParamError::Damaged) => {
-                    tracing::debug!("damaged parameter set in the index");
+            match self.store_parameter_set(nal) {
+                Err(ParameterSetError::Damaged) => {
+                    tracing::debug!("damaged parameter set in the codec configuration");
                 }
-                taken => {
-                    taken?;
+                stored => {
+                    stored?;
                 }
             }
         }
-        self.begin();
+        self.wait_for_keyframe();
         Ok(())
     }
 
-    /// Size of the pictures as stored, before rotation, as far as known.
+    /// Size of the pictures after cropping and before rotation, once an SPS is known.
     pub(crate) fn size(&self) -> Option<SizePx> {
         self.first_sps().map(|sps| sps.size)
     }
 
-    /// Most pictures that precede one which is shown earlier, where the stream says it.
+    /// Reorder depth, where the stream signals it (`max_num_reorder_frames`).
     pub(crate) fn max_num_reorder_frames(&self) -> Option<usize> {
-        self.first_sps()?.reordered
+        self.first_sps()?.max_num_reorder_frames
     }
 
-    /// The first parameter set, as far as known.
+    /// The SPS with the lowest id.
     fn first_sps(&self) -> Option<&Sps> {
         self.sps.values().next()
     }
 
-    /// Pictures that the stream may hold back for reordering.
+    /// Capacity of the decoded picture buffer in frames: upper bound of the reorder depth.
     pub(crate) fn max_dpb_frames(&self) -> usize {
         let most = self.sps.values().map(|sps| sps.max_dpb_frames).max();
         most.unwrap_or(16)
     }
 
-    /// Goes on at another place of the stream, where a keyframe is due.
-    pub(crate) fn begin(&mut self) {
-        self.waits = Some(NO_KEYFRAME);
+    /// Skips frames until the next keyframe: after a seek or a loss.
+    pub(crate) fn wait_for_keyframe(&mut self) {
+        self.waiting_for_keyframe = Some(NO_KEYFRAME);
     }
 
-    /// Forgets all pictures, not the parameter sets: the next frame begins anew.
-    fn restart(&mut self) {
+    /// Discards all reference frames; the parameter sets are kept.
+    fn reset(&mut self) {
         self.decoder = Decoder::new();
         self.skipped = 0;
         self.last_frame_num = None;
@@ -151,157 +153,158 @@ impl AvcDecoder {
 
     fn feed_parameter_sets(&mut self) {
         self.scratch.clear();
-        for nal in self.sets.values() {
+        for nal in self.parameter_sets_by_id.values() {
             self.scratch.extend([0, 0, 0, 1]);
             self.scratch.extend(nal);
         }
-        let fed = guarded(&mut self.decoder, &self.scratch);
-        if let Err(why) = fed {
-            tracing::debug!(why, "parameter sets refused");
+        let result = decode_guarded(&mut self.decoder, &self.scratch);
+        if let Err(why) = result {
+            tracing::debug!(why, "the decoder rejects the parameter sets");
         }
     }
 
-    /// Whether frames are being skipped until one that needs no other.
-    pub(crate) fn waits(&self) -> bool {
-        self.waits.is_some()
+    /// Whether frames are skipped until the next keyframe.
+    pub(crate) fn is_waiting_for_keyframe(&self) -> bool {
+        self.waiting_for_keyframe.is_some()
     }
 
-    /// Decodes one frame of the file. `sync` says that the file calls it a keyframe.
+    /// Decodes one frame of length-prefixed NAL units. `sync`: the container marks it as a keyframe
+    /// (sync sample).
     pub(crate) fn decode(&mut self, sample: &mut Vec<u8>, sync: bool) -> Decoded {
         match self.try_decode(sample, sync) {
             Ok(decoded) => decoded,
             Err(why) => {
-                self.waits
-                    .get_or_insert("a frame that this one refers to is lost");
-                Decoded::Lost(why)
+                self.waiting_for_keyframe
+                    .get_or_insert("a reference frame is missing");
+                Decoded::Failed(why)
             }
         }
     }
 
     fn try_decode(&mut self, sample: &mut Vec<u8>, sync: bool) -> Result<Decoded, String> {
-        let head = self.read_head(sample)?;
-        if !head.has_slices {
-            return Ok(Decoded::Nothing);
+        let header = self.parse_nal_units(sample)?;
+        if !header.has_slices {
+            return Ok(Decoded::NoPicture);
         }
-        let slice = head.slice.ok_or("damaged slice")?;
+        let slice = header.slice.ok_or("damaged slice header")?;
         let sps_id = self.pps.get(&slice.pps).map(|pps| pps.sps);
         let sps = sps_id
             .and_then(|id| self.sps.get(&id))
             .ok_or("a parameter set is missing")?
             .clone();
-        if let Some(why) = self.waits {
-            if head.idr || sync && head.intra {
-                self.restart();
-                self.waits = None;
+        if let Some(why) = self.waiting_for_keyframe {
+            if header.idr || sync && header.intra {
+                self.reset();
+                self.waiting_for_keyframe = None;
             } else if self.skipped < MAX_SKIPPED {
                 self.skipped += 1;
                 self.last_frame_num = None;
-                return Ok(Decoded::Skipped(why));
+                return Ok(Decoded::AwaitingKeyframe(why));
             }
         }
-        if self.waits.is_none() {
-            self.check_frame_num(&head, slice.frame_num(&sps), &sps)?;
+        if self.waiting_for_keyframe.is_none() {
+            self.check_frame_num(&header, slice.frame_num(&sps), &sps)?;
         }
 
-        match guarded(&mut self.decoder, sample) {
+        match decode_guarded(&mut self.decoder, sample) {
             Ok(Some(yuv)) => {
-                self.waits = None;
+                self.waiting_for_keyframe = None;
                 self.skipped = 0;
                 let colour = sps.colour.or(self.container_colour);
                 let colour = colour.unwrap_or(YuvColour::DEFAULT);
                 image_from_yuv(yuv, &sps, colour, self.rotation).map(Decoded::Picture)
             }
-            Ok(None) => Err("parts of the picture are missing".to_owned()),
+            Ok(None) => Err("slices of the picture are missing".to_owned()),
             Err(why) => Err(why),
         }
     }
 
-    /// Refuses a frame whose number says that reference frames before it are missing.
-    fn check_frame_num(&mut self, head: &FrameHead, num: u32, sps: &Sps) -> Result<(), String> {
+    /// Detects missing reference frames by a gap in `frame_num` (7.4.3).
+    fn check_frame_num(&mut self, header: &FrameHeader, num: u32, sps: &Sps) -> Result<(), String> {
         let modulus = 1 << sps.log2_max_frame_num;
         let fits = match self.last_frame_num {
-            // 0 and 1 also follow a frame that resets all references (MMCO 5).
+            // 0 and 1 also follow a memory management control operation 5 (all references reset).
             Some(last) => num == last || num == (last + 1) % modulus || num <= 1,
             None => true,
         };
-        if !(head.idr || sps.gaps_allowed || fits) {
-            return Err("frames before it are missing from the stream".to_owned());
+        if !(header.idr || sps.gaps_in_frame_num_allowed || fits) {
+            return Err("reference frames before it are missing (gap in frame_num)".to_owned());
         }
-        if head.reference {
+        if header.reference {
             self.last_frame_num = Some(num);
         }
         Ok(())
     }
 
-    /// Walks over the NAL units of a sample: puts start codes where their lengths were, takes
-    /// parameter sets, and reads the head of the first slice.
-    fn read_head(&mut self, sample: &mut Vec<u8>) -> Result<FrameHead, String> {
+    /// Parses the NAL units of a sample: replaces length prefixes by start codes (Annex B), stores
+    /// parameter sets, and parses the first slice header.
+    fn parse_nal_units(&mut self, sample: &mut Vec<u8>) -> Result<FrameHeader, String> {
         if self.length_bytes < 3 {
-            self.widen_lengths(sample)?;
+            self.widen_length_prefixes(sample)?;
         }
         let length_bytes = self.length_bytes.max(3);
-        let mut head = FrameHead {
+        let mut header = FrameHeader {
             intra: true,
-            ..FrameHead::default()
+            ..FrameHeader::default()
         };
         let mut at = 0;
         while at < sample.len() {
             let (prefix, rest) = sample[at..]
                 .split_at_mut_checked(length_bytes)
-                .ok_or("damaged: its parts do not fill it")?;
+                .ok_or("damaged: truncated NAL unit length")?;
             let length = prefix.iter().fold(0, |n, &b| n << 8 | usize::from(b));
             let nal = rest
                 .get_mut(..length)
-                .ok_or("damaged: its parts are longer than it is")?;
+                .ok_or("damaged: a NAL unit is longer than the frame")?;
             prefix.fill(0);
             if let Some(last) = prefix.last_mut() {
                 *last = 1;
             }
             at += length_bytes + length;
-            self.read_nal(nal, &mut head)?;
+            self.parse_nal_unit(nal, &mut header)?;
         }
-        Ok(head)
+        Ok(header)
     }
 
-    fn read_nal(&mut self, nal: &mut [u8], head: &mut FrameHead) -> Result<(), String> {
+    fn parse_nal_unit(&mut self, nal: &mut [u8], header: &mut FrameHeader) -> Result<(), String> {
         let Some(&first) = nal.first() else {
             return Ok(());
         };
         match first & 0x1f {
             kind @ (1..=5) => {
-                head.has_slices = true;
-                head.idr |= kind == 5;
-                head.reference |= first & 0x60 != 0;
-                let slice = SliceHead::parse(nal).map_err(|e| e.to_string())?;
-                head.intra &= slice.intra;
-                head.slice.get_or_insert(slice);
+                header.has_slices = true;
+                header.idr |= kind == 5;
+                header.reference |= first & 0x60 != 0;
+                let slice = SliceHeader::parse(nal).map_err(|e| e.to_string())?;
+                header.intra &= slice.intra;
+                header.slice.get_or_insert(slice);
             }
             7 => {
-                if self.take_parameter_set(nal).map_err(|e| e.to_string())? {
+                if self.store_parameter_set(nal).map_err(|e| e.to_string())? {
                     self.feed_parameter_sets();
                 }
-                // The decoder has its own version of it: this one becomes filler.
+                // The decoder was given the uncropped version: this one becomes filler data.
                 if let Some(first) = nal.first_mut() {
-                    *first = FILLER;
+                    *first = FILLER_DATA;
                 }
             }
             8 => {
-                self.take_parameter_set(nal).map_err(|e| e.to_string())?;
+                self.store_parameter_set(nal).map_err(|e| e.to_string())?;
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// Keeps a parameter set; tells whether it is another than was kept.
-    fn take_parameter_set(&mut self, nal: &[u8]) -> Result<bool, ParamError> {
+    /// Stores a parameter set; returns whether it is new or changed.
+    fn store_parameter_set(&mut self, nal: &[u8]) -> Result<bool, ParameterSetError> {
         let kind = nal.first().map_or(0, |b| b & 0x1f);
         let (id, for_decoder) = match kind {
             7 => {
                 let sps = Sps::parse(nal)?;
-                let kept = (sps.id, sps.uncropped.clone());
+                let stored = (sps.id, sps.uncropped_nal.clone());
                 self.sps.insert(sps.id, sps);
-                kept
+                stored
             }
             8 => {
                 let pps = Pps::parse(nal)?;
@@ -310,23 +313,23 @@ impl AvcDecoder {
             }
             _ => return Ok(false),
         };
-        let before = self.sets.insert((kind, id), for_decoder);
-        Ok(before.as_ref() != self.sets.get(&(kind, id)))
+        let before = self.parameter_sets_by_id.insert((kind, id), for_decoder);
+        Ok(before.as_ref() != self.parameter_sets_by_id.get(&(kind, id)))
     }
 
-    /// Rewrites lengths of 1 or 2 bytes as 4, so that a start code fits in their place.
-    fn widen_lengths(&mut self, sample: &mut Vec<u8>) -> Result<(), String> {
+    /// Rewrites length prefixes of 1 or 2 bytes to 3, so that a start code fits in their place.
+    fn widen_length_prefixes(&mut self, sample: &mut Vec<u8>) -> Result<(), String> {
         let short = self.length_bytes;
         self.scratch.clear();
         let mut rest = sample.as_slice();
         while !rest.is_empty() {
             let (prefix, after) = rest
                 .split_at_checked(short)
-                .ok_or("damaged: its parts do not fill it")?;
+                .ok_or("damaged: truncated NAL unit length")?;
             let length = prefix.iter().fold(0, |n, &b| n << 8 | u32::from(b));
             let (nal, after) = after
                 .split_at_checked(length as usize)
-                .ok_or("damaged: its parts are longer than it is")?;
+                .ok_or("damaged: a NAL unit is longer than the frame")?;
             self.scratch.extend(&length.to_be_bytes()[1..]);
             self.scratch.extend(nal);
             rest = after;
@@ -336,15 +339,15 @@ impl AvcDecoder {
     }
 }
 
-/// Runs the decoder over a frame with start codes; a panic in it becomes an error.
-fn guarded(decoder: &mut Decoder, annex_b: &[u8]) -> Result<Option<YuvFrame>, String> {
+/// Decodes an Annex B frame; a panic of the decoder becomes an error.
+fn decode_guarded(decoder: &mut Decoder, annex_b: &[u8]) -> Result<Option<YuvFrame>, String> {
     match catch_unwind(AssertUnwindSafe(|| decoder.decode(annex_b))) {
         Ok(Ok(yuv)) => Ok(yuv),
-        Ok(Err(DecodeError::Truncated)) => Err("damaged: its data end too early".to_owned()),
+        Ok(Err(DecodeError::Truncated)) => Err("damaged: the data is truncated".to_owned()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => {
             *decoder = Decoder::new();
-            Err("the decoder failed on it".to_owned())
+            Err("the decoder panicked".to_owned())
         }
     }
 }

@@ -1,4 +1,4 @@
-//! H.264 encoder: one picture in, one access unit out.
+//! H.264 encoder: one picture in, one access unit out. Baseline profile, no B-frames, no lookahead.
 
 use std::sync::Arc;
 
@@ -6,21 +6,22 @@ use rusty_h264::{Encoder, EncoderConfig, Preset, YuvPlanes};
 
 use mobilens_image::{Planar, SizePx, YuvColour};
 
-/// A picture that needs no other comes at least so often.
-const KEY_EVERY_US: i64 = 1_000_000;
+/// Longest interval between keyframes (IDR) in microseconds.
+const KEYFRAME_INTERVAL_US: i64 = 1_000_000;
 
-/// One encoded picture, an access unit.
+/// One coded frame (access unit).
 #[derive(Clone, Debug)]
 pub struct EncodedFrame {
-    /// NAL units, each after its length in four bytes.
+    /// NAL units with length prefixes of four bytes.
     pub data: Arc<[u8]>,
-    /// Its time in microseconds.
+    /// Presentation time in microseconds.
     pub at_us: i64,
-    /// Whether it is an IDR picture, at which decoding can begin.
+    /// Whether it is a keyframe (IDR picture), at which decoding can start.
     pub is_key: bool,
 }
 
-/// What a decoder must know before the first frame, and every file of a stream begins with.
+/// Parameters of a stream that a decoder needs before its first frame; every file of it starts with
+/// them (`avcC`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamParameters {
     /// Columns and rows.
@@ -29,57 +30,57 @@ pub struct StreamParameters {
     pub sps: Vec<u8>,
     /// Picture parameter set.
     pub pps: Vec<u8>,
-    /// How samples are to be read as colours.
+    /// Colour matrix and range.
     pub colour: YuvColour,
 }
 
-/// Encodes the pictures of a stream, one by one and in order.
+/// Encodes the pictures of a stream in presentation order.
 pub struct VideoEncoder {
     qp: u8,
-    inner: Option<Inner>,
+    state: Option<EncoderState>,
 }
 
-struct Inner {
+struct EncoderState {
     encoder: Encoder,
     size: SizePx,
     colour: YuvColour,
-    track: Option<StreamParameters>,
-    key_us: i64,
+    parameters: Option<StreamParameters>,
+    last_keyframe_us: i64,
 }
 
 impl VideoEncoder {
-    /// Quantises with `qp`, 0 (best) to 51.
+    /// An encoder with the constant quantisation parameter `qp`, 0 (best quality) to 51.
     pub fn new(qp: u8) -> Self {
-        Self { qp, inner: None }
+        Self { qp, state: None }
     }
 
-    /// Encodes a picture, whose sides are even. Where its size or colours are others than before, a
-    /// new track begins.
+    /// Encodes a picture with even sides. When its size or colour differs from the previous one, the
+    /// encoder restarts: the parameters change, and the frame is a keyframe.
     ///
     /// # Errors
-    /// In one line, when the encoder does not take it.
+    /// The encoder's error, in one line.
     pub fn encode(
         &mut self,
         picture: &Planar,
         at_us: i64,
     ) -> Result<(StreamParameters, EncodedFrame), String> {
         let (size, colour) = (picture.size(), picture.colour());
-        let is_same = |inner: &Inner| inner.size == size && inner.colour == colour;
-        if !self.inner.as_ref().is_some_and(is_same) {
-            self.inner = None;
+        let is_same = |state: &EncoderState| state.size == size && state.colour == colour;
+        if !self.state.as_ref().is_some_and(is_same) {
+            self.state = None;
         }
-        let inner = match &mut self.inner {
-            Some(inner) => inner,
-            none => none.insert(Inner {
-                encoder: encoder(size, self.qp)?,
+        let state = match &mut self.state {
+            Some(state) => state,
+            none => none.insert(EncoderState {
+                encoder: new_encoder(size, self.qp)?,
                 size,
                 colour,
-                track: None,
-                key_us: i64::MIN / 2,
+                parameters: None,
+                last_keyframe_us: i64::MIN / 2,
             }),
         };
-        if at_us - inner.key_us >= KEY_EVERY_US {
-            inner.encoder.request_keyframe();
+        if at_us - state.last_keyframe_us >= KEYFRAME_INTERVAL_US {
+            state.encoder.request_keyframe();
         }
         let [y, u, v] = picture.planes();
         let (width, height) = (size.width as usize, size.height as usize);
@@ -92,8 +93,8 @@ impl VideoEncoder {
             stride_y: width,
             stride_c: width / 2,
         };
-        let coded = inner.encoder.encode_planes(&planes);
-        let coded = coded.map_err(|e| format!("the encoder: {e:?}"))?;
+        let coded = state.encoder.encode_planes(&planes);
+        let coded = coded.map_err(|e| format!("H.264 encoder: {e:?}"))?;
         let (mut data, mut is_key) = (Vec::new(), false);
         let (mut sps, mut pps) = (None, None);
         for nal in nal_units(&coded) {
@@ -109,42 +110,42 @@ impl VideoEncoder {
             }
         }
         if is_key {
-            inner.key_us = at_us;
+            state.last_keyframe_us = at_us;
         }
         if let (Some(sps), Some(pps)) = (sps, pps) {
-            inner.track = Some(StreamParameters {
+            state.parameters = Some(StreamParameters {
                 size,
                 sps,
                 pps,
                 colour,
             });
         }
-        let track = inner
-            .track
+        let parameters = state
+            .parameters
             .clone()
-            .ok_or("the encoder gives no parameters")?;
-        let sample = EncodedFrame {
+            .ok_or("the encoder returned no SPS and PPS")?;
+        let frame = EncodedFrame {
             data: data.into(),
             at_us,
             is_key,
         };
-        Ok((track, sample))
+        Ok((parameters, frame))
     }
 }
 
-fn encoder(size: SizePx, qp: u8) -> Result<Encoder, String> {
-    // No lookahead and no B-frames: each picture comes out as it goes in.
+fn new_encoder(size: SizePx, qp: u8) -> Result<Encoder, String> {
+    // No lookahead and no B-frames: each picture is output at once.
     let mut config = EncoderConfig::baseline(size.width as usize, size.height as usize);
-    // As fast as the fast preset with whole macroblocks only, and 14 % smaller at a better quality.
+    // As fast as the fast preset with 16x16 partitions only, and 14 % smaller at a better quality.
     config.preset = Preset::Balanced;
     rusty_h264::set_turbo(true);
     config.qp = qp;
-    // Keyframes are asked for by time.
+    // Keyframes are requested by time.
     config.gop_size = 100_000;
-    Encoder::new(config).map_err(|e| format!("the encoder: {e:?}"))
+    Encoder::new(config).map_err(|e| format!("H.264 encoder: {e:?}"))
 }
 
-/// The NAL units between start codes (Annex B).
+/// Splits a byte stream at its start codes (Annex B).
 fn nal_units(coded: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut starts = Vec::new();
     let mut at = 0;
@@ -158,7 +159,7 @@ fn nal_units(coded: &[u8]) -> impl Iterator<Item = &[u8]> {
     starts.push(coded.len());
     (1..starts.len()).map(move |i| {
         let nal = &coded[starts[i - 1] + 3..starts[i]];
-        // A longer start code, or padding, leaves zeros behind.
+        // Zeros before a start code of four bytes, or trailing_zero_8bits.
         let end = nal
             .iter()
             .rposition(|byte| *byte != 0)

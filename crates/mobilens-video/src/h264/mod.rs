@@ -1,10 +1,11 @@
-//! H.264: parameter sets, decoding of coded frames, presentation order, encoding.
+//! H.264: parameter sets, decoder, reorder buffer, encoder.
 //!
-//! `params` and `vui` parse the parameter sets, `decode` turns coded frames into pictures (`picture`
-//! crops and rotates them), `order` restores presentation order. [`LiveDecoder`] decodes the frames
-//! of a network camera as they arrive, [`VideoEncoder`] encodes.
+//! `params` and `vui` parse the parameter sets (`bit_reader` their Exp-Golomb codes), `decode` turns
+//! coded frames into pictures (`picture` crops and rotates them), `order` restores presentation
+//! order. [`LiveDecoder`] decodes the frames of a network camera as they arrive, [`VideoEncoder`]
+//! encodes.
 
-mod bits;
+mod bit_reader;
 mod config;
 mod decode;
 mod encoder;

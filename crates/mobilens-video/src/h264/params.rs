@@ -1,55 +1,56 @@
-//! Parameter sets of H.264: what of them the source itself must know.
+//! Parses sequence and picture parameter sets (SPS, PPS) and the beginning of slice headers.
 //!
-//! The decoder reads them again for its own needs. Stops at the slice's `frame_num`. ITU-T H.264,
-//! sections 7.3.2.1, 7.3.2.2, 7.3.3 and annexes A and E.
+//! Only the fields that cropping, reordering and loss detection need; the decoder parses the NAL
+//! units again by itself. ITU-T H.264, sections 7.3.2.1, 7.3.2.2, 7.3.3 and annexes A and E.
 
 use mobilens_image::{SizePx, YuvColour};
 
-use super::bits::Bits;
+use super::bit_reader::BitReader;
 use super::vui::{Vui, read_vui};
-use crate::error::ParamError;
+use crate::error::ParameterSetError;
 
 /// Largest picture in macroblocks: 8192x4320.
 const MAX_PICTURE_MBS: u64 = 138_240;
-/// Most macroblocks in all reference pictures together (16 of 3840x2160), about 200 MB.
+/// Most macroblocks in all reference frames together (16 of 3840x2160), about 200 MB.
 const MAX_REFERENCE_MBS: u64 = 520_000;
 
-/// What the source takes from a sequence parameter set.
+/// A sequence parameter set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sps {
-    /// Its id.
+    /// `seq_parameter_set_id`.
     pub id: u32,
     /// Size of the decoded picture after cropping.
     pub size: SizePx,
     /// Size of the decoded picture before cropping.
     pub coded_size: SizePx,
-    /// Columns and rows cut at the left and at the top; even.
+    /// Columns and rows cropped at the left and at the top; even.
     pub crop_left_top: (u32, u32),
-    /// Colours, if the stream says.
+    /// Colour matrix and range, where the stream signals them.
     pub colour: Option<YuvColour>,
-    /// Most pictures that come before one which is shown earlier, if the stream says.
-    pub reordered: Option<usize>,
-    /// `frame_num` counts modulo two to this power.
+    /// Most frames that precede any frame in decoding order and follow it in output order, where
+    /// the stream signals it.
+    pub max_num_reorder_frames: Option<usize>,
+    /// Log2 of `MaxFrameNum`: `frame_num` counts modulo two to this power.
     pub log2_max_frame_num: u32,
-    /// Whether `frame_num` may jump without a loss.
-    pub gaps_allowed: bool,
-    /// Pictures that may be held back for reordering.
+    /// `gaps_in_frame_num_value_allowed_flag`: a gap in `frame_num` is no loss.
+    pub gaps_in_frame_num_allowed: bool,
+    /// Capacity of the decoded picture buffer in frames: upper bound of the reorder depth.
     pub max_dpb_frames: usize,
-    /// The NAL unit for the decoder: the same without cropping and VUI, so that it gives its planes
-    /// away instead of cropping them into new ones.
-    pub uncropped: Vec<u8>,
+    /// The NAL unit for the decoder: without cropping and VUI, so that the decoder returns its planes
+    /// instead of a cropped copy.
+    pub uncropped_nal: Vec<u8>,
 }
 
 impl Sps {
-    /// Reads a NAL unit of type 7.
-    pub(super) fn parse(nal: &[u8]) -> Result<Self, ParamError> {
-        let mut r = Bits::new(nal, usize::MAX);
+    /// Parses a NAL unit of type 7.
+    pub(super) fn parse(nal: &[u8]) -> Result<Self, ParameterSetError> {
+        let mut r = BitReader::new(nal, usize::MAX);
         let profile = r.bits(8)?;
         let constraints = r.bits(8)?;
         let level = r.bits(8)?;
         let id = r.ue()?;
         if id > 31 {
-            return Err(ParamError::Damaged);
+            return Err(ParameterSetError::Damaged);
         }
         if matches!(
             profile,
@@ -59,22 +60,22 @@ impl Sps {
         }
         let log2_max_frame_num = r.ue()?.saturating_add(4);
         if log2_max_frame_num > 16 {
-            return Err(ParamError::Damaged);
+            return Err(ParameterSetError::Damaged);
         }
-        let is_order_of_decoding = picture_order_fields(&mut r)?;
+        let is_output_order_decoding_order = pic_order_cnt_fields(&mut r)?;
         let references = r.ue()?;
         if references > 16 {
-            return Err(ParamError::Damaged);
+            return Err(ParameterSetError::Damaged);
         }
-        let gaps_allowed = r.bit()?;
+        let gaps_in_frame_num_allowed = r.bit()?;
         let width_mbs = u64::from(r.ue()?) + 1;
         let map_units = u64::from(r.ue()?) + 1;
         let frame_mbs_only = r.bit()?;
         if !frame_mbs_only && r.bit()? {
-            return Err(ParamError::Unsupported("interlaced macroblocks (MBAFF)"));
+            return Err(ParameterSetError::Unsupported("interlaced coding (MBAFF)"));
         }
         let height_mbs = map_units * if frame_mbs_only { 1 } else { 2 };
-        let too_large = ParamError::TooLarge {
+        let too_large = ParameterSetError::TooLarge {
             width: width_mbs.saturating_mul(16),
             height: height_mbs.saturating_mul(16),
             references,
@@ -89,7 +90,7 @@ impl Sps {
             return Err(too_large);
         }
         r.bit()?; // direct_8x8_inference_flag
-        let uncropped = r.nal_of_read_bits(nal, 0b001, 3); // no cropping, no VUI, stop bit
+        let uncropped_nal = r.nal_from_read_bits(nal, 0b001, 3); // no cropping, no VUI, stop bit
         let mut crop = [0; 4];
         if r.bit()? {
             for side in &mut crop {
@@ -101,12 +102,12 @@ impl Sps {
         let (cut_x, cut_y) = (2 * (left + right), unit_y * (top + bottom));
         let (coded_x, coded_y) = (16 * width_mbs, 16 * height_mbs);
         if cut_x >= coded_x || cut_y >= coded_y {
-            return Err(ParamError::Damaged);
+            return Err(ParameterSetError::Damaged);
         }
-        // A damaged VUI takes away the colours, not the video.
+        // A damaged VUI costs only the colour information.
         let mut vui = Vui::default();
         let _ = read_vui(&mut r, &mut vui);
-        let has_b_frames = profile != 66 && !is_order_of_decoding;
+        let has_b_frames = profile != 66 && !is_output_order_decoding_order;
         Ok(Self {
             id,
             size: SizePx {
@@ -119,26 +120,32 @@ impl Sps {
             },
             crop_left_top: ((2 * left) as u32, (unit_y * top) as u32),
             colour: vui.colour,
-            reordered: if has_b_frames { vui.reordered } else { Some(0) },
+            max_num_reorder_frames: if has_b_frames {
+                vui.max_num_reorder_frames
+            } else {
+                Some(0)
+            },
             log2_max_frame_num,
-            gaps_allowed,
+            gaps_in_frame_num_allowed,
             max_dpb_frames: max_dpb_frames(level, constraints, mbs).max(references as usize),
-            uncropped,
+            uncropped_nal,
         })
     }
 }
 
-/// Chroma format to scaling lists (7.3.2.1.1).
-fn high_profile_fields(r: &mut Bits) -> Result<(), ParamError> {
+/// The fields of High profiles: chroma format to scaling lists (7.3.2.1.1).
+fn high_profile_fields(r: &mut BitReader) -> Result<(), ParameterSetError> {
     match r.ue()? {
         1 => {}
-        0 => return Err(ParamError::Unsupported("grey pictures (4:0:0)")),
-        2 => return Err(ParamError::Unsupported("4:2:2 colour")),
-        3 => return Err(ParamError::Unsupported("4:4:4 colour")),
-        _ => return Err(ParamError::Damaged),
+        0 => return Err(ParameterSetError::Unsupported("monochrome video (4:0:0)")),
+        2 => return Err(ParameterSetError::Unsupported("4:2:2 chroma subsampling")),
+        3 => return Err(ParameterSetError::Unsupported("4:4:4 chroma subsampling")),
+        _ => return Err(ParameterSetError::Damaged),
     }
     if r.ue()? != 0 || r.ue()? != 0 {
-        return Err(ParamError::Unsupported("more than 8 bits a sample"));
+        return Err(ParameterSetError::Unsupported(
+            "more than 8 bits per sample",
+        ));
     }
     r.bit()?; // qpprime_y_zero_transform_bypass_flag
     if r.bit()? {
@@ -151,7 +158,7 @@ fn high_profile_fields(r: &mut Bits) -> Result<(), ParamError> {
     Ok(())
 }
 
-fn scaling_list(r: &mut Bits, length: usize) -> Result<(), ParamError> {
+fn scaling_list(r: &mut BitReader, length: usize) -> Result<(), ParameterSetError> {
     let (mut last, mut next) = (8i64, 8i64);
     for _ in 0..length {
         if next != 0 {
@@ -164,10 +171,10 @@ fn scaling_list(r: &mut Bits, length: usize) -> Result<(), ParamError> {
     Ok(())
 }
 
-/// Whether pictures are shown in the order of their decoding.
-fn picture_order_fields(r: &mut Bits) -> Result<bool, ParamError> {
-    let kind = r.ue()?;
-    match kind {
+/// Picture order count; returns whether output order is decoding order (type 2).
+fn pic_order_cnt_fields(r: &mut BitReader) -> Result<bool, ParameterSetError> {
+    let pic_order_cnt_type = r.ue()?;
+    match pic_order_cnt_type {
         0 => {
             r.ue()?;
         }
@@ -177,16 +184,16 @@ fn picture_order_fields(r: &mut Bits) -> Result<bool, ParamError> {
             r.se()?;
             let cycle = r.ue()?;
             if cycle > 255 {
-                return Err(ParamError::Damaged);
+                return Err(ParameterSetError::Damaged);
             }
             for _ in 0..cycle {
                 r.se()?;
             }
         }
         2 => {}
-        _ => return Err(ParamError::Damaged),
+        _ => return Err(ParameterSetError::Damaged),
     }
-    Ok(kind == 2)
+    Ok(pic_order_cnt_type == 2)
 }
 
 /// `MaxDpbFrames` of A.3.1 (table A-1).
@@ -209,46 +216,46 @@ fn max_dpb_frames(level: u32, constraints: u32, picture_mbs: u64) -> usize {
     (mbs / picture_mbs).clamp(1, 16) as usize
 }
 
-/// What the source takes from a picture parameter set.
+/// A picture parameter set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pps {
-    /// Its id.
+    /// `pic_parameter_set_id`.
     pub id: u32,
-    /// The sequence parameter set that it builds on.
+    /// Id of its sequence parameter set.
     pub sps: u32,
 }
 
 impl Pps {
-    /// Reads a NAL unit of type 8.
-    pub(super) fn parse(nal: &[u8]) -> Result<Self, ParamError> {
-        let mut r = Bits::new(nal, 16);
+    /// Parses a NAL unit of type 8.
+    pub(super) fn parse(nal: &[u8]) -> Result<Self, ParameterSetError> {
+        let mut r = BitReader::new(nal, 16);
         let (id, sps) = (r.ue()?, r.ue()?);
         if id > 255 || sps > 31 {
-            return Err(ParamError::Damaged);
+            return Err(ParameterSetError::Damaged);
         }
         Ok(Self { id, sps })
     }
 }
 
-/// The head of a slice.
+/// The beginning of a slice header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SliceHead {
-    /// Whether all its macroblocks are intra.
+pub(super) struct SliceHeader {
+    /// Whether it is an I slice (`slice_type` 2 or 7).
     pub intra: bool,
-    /// Its picture parameter set.
+    /// Id of its picture parameter set.
     pub pps: u32,
-    /// The bits after, from which `frame_num` is taken once its length is known.
+    /// The bits from `frame_num` on; its length stands in the SPS.
     frame_num_bits: u32,
 }
 
-impl SliceHead {
-    /// Reads a NAL unit of type 1 or 5.
-    pub(super) fn parse(nal: &[u8]) -> Result<Self, ParamError> {
-        let mut r = Bits::new(nal, 24);
+impl SliceHeader {
+    /// Parses a NAL unit of type 1 or 5.
+    pub(super) fn parse(nal: &[u8]) -> Result<Self, ParameterSetError> {
+        let mut r = BitReader::new(nal, 24);
         r.ue()?; // first_mb_in_slice
-        let kind = r.ue()?;
+        let slice_type = r.ue()?;
         Ok(Self {
-            intra: matches!(kind, 2 | 7),
+            intra: matches!(slice_type, 2 | 7),
             pps: r.ue()?,
             frame_num_bits: r.bits(16)?,
         })
@@ -272,43 +279,43 @@ mod tests {
 
     #[test]
     fn size_is_after_cropping() {
-        let sps = Sps::parse(SPS_360).expect("sound");
+        let sps = Sps::parse(SPS_360).expect("valid");
         assert_eq!((sps.size.width, sps.size.height), (640, 360));
         assert_eq!((sps.coded_size.width, sps.coded_size.height), (640, 368));
         assert_eq!(sps.crop_left_top, (0, 0));
         assert_eq!(sps.colour, None);
         assert_eq!(sps.max_dpb_frames, 8);
-        assert_eq!(sps.reordered, Some(2));
-        assert!(!sps.gaps_allowed);
+        assert_eq!(sps.max_num_reorder_frames, Some(2));
+        assert!(!sps.gaps_in_frame_num_allowed);
     }
 
     #[test]
-    fn any_cut_is_an_error_or_loses_only_the_vui() {
+    fn truncation_is_an_error_or_costs_only_the_vui() {
         for length in 0..SPS_360.len() {
             if let Ok(sps) = Sps::parse(&SPS_360[..length]) {
                 assert_eq!(sps.size.width, 640);
             }
         }
-        assert_eq!(Sps::parse(&[0x67]), Err(ParamError::Damaged));
-        assert_eq!(Sps::parse(&[0; 64]), Err(ParamError::Damaged));
+        assert_eq!(Sps::parse(&[0x67]), Err(ParameterSetError::Damaged));
+        assert_eq!(Sps::parse(&[0; 64]), Err(ParameterSetError::Damaged));
     }
 
     #[test]
-    fn without_cropping_all_else_is_the_same() {
-        let sps = Sps::parse(SPS_360).expect("sound");
-        let uncropped = Sps::parse(&sps.uncropped).expect("sound");
+    fn the_uncropped_sps_differs_in_nothing_else() {
+        let sps = Sps::parse(SPS_360).expect("valid");
+        let uncropped = Sps::parse(&sps.uncropped_nal).expect("valid");
         assert_eq!(uncropped.size, sps.coded_size);
-        assert_eq!(uncropped.uncropped, sps.uncropped);
+        assert_eq!(uncropped.uncropped_nal, sps.uncropped_nal);
         let same = Sps {
             size: sps.size,
-            reordered: sps.reordered,
+            max_num_reorder_frames: sps.max_num_reorder_frames,
             ..uncropped
         };
         assert_eq!(same, sps);
     }
 
     #[test]
-    fn levels_bound_the_reordering() {
+    fn dpb_size_by_level() {
         assert_eq!(max_dpb_frames(31, 0, 3600), 5);
         assert_eq!(max_dpb_frames(11, 0x10, 99), 4);
         assert_eq!(max_dpb_frames(10, 0, 138_240), 1);

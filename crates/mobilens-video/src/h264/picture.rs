@@ -1,4 +1,4 @@
-//! From the decoder's planes to one tight picture: cropped and upright.
+//! Crops and rotates a decoded picture into one contiguous I420 buffer.
 
 use rusty_h264::YuvFrame;
 
@@ -7,8 +7,8 @@ use mobilens_image::{Image, PixelFormat, SizePx, YuvColour};
 use super::config::Rotation;
 use super::params::Sps;
 
-/// A plane with the part of it that is wanted.
-struct Window<'a> {
+/// A plane and its cropping rectangle.
+struct CroppedPlane<'a> {
     samples: &'a [u8],
     stride: usize,
     left: usize,
@@ -17,8 +17,8 @@ struct Window<'a> {
     height: usize,
 }
 
-/// Cuts out what the stream shows, turns it upright, and puts the planes behind each other: with
-/// one copy, of the chroma planes only where whole rows are kept.
+/// Applies the cropping of `sps` and `rotation`, and stores the planes behind each other. One copy;
+/// of the chroma planes only, where rows are neither cropped nor rotated.
 pub(super) fn image_from_yuv(
     yuv: YuvFrame,
     sps: &Sps,
@@ -35,7 +35,7 @@ pub(super) fn image_from_yuv(
         )
         || !yuv.is_valid()
     {
-        return Err("the decoder gave a picture of another size".to_owned());
+        return Err("the size of the decoded picture is not that of the SPS".to_owned());
     }
     let size = match rotation {
         Rotation::None | Rotation::Half => sps.size,
@@ -46,11 +46,11 @@ pub(super) fn image_from_yuv(
     };
     let (w, h) = (width as usize, height as usize);
     let data = if rotation == Rotation::None && (left, top, w) == (0, 0, yuv.width) {
-        joined(yuv, h)
+        contiguous_planes(yuv, h)
     } else {
         let mut data = Vec::with_capacity(PixelFormat::I420.bytes(size));
         for (samples, shift) in [(&yuv.y, 0), (&yuv.u, 1), (&yuv.v, 1)] {
-            let window = Window {
+            let plane = CroppedPlane {
                 samples,
                 stride: yuv.width >> shift,
                 left: left as usize >> shift,
@@ -58,15 +58,15 @@ pub(super) fn image_from_yuv(
                 width: w >> shift,
                 height: h >> shift,
             };
-            append_turned(&window, rotation, &mut data);
+            append_rotated(&plane, rotation, &mut data);
         }
         data
     };
     Image::new(size, PixelFormat::I420, colour, data).map_err(|e| e.to_string())
 }
 
-/// The first `rows` rows of the picture, in the buffer of its first plane.
-fn joined(yuv: YuvFrame, rows: usize) -> Vec<u8> {
+/// The first `rows` rows of all planes, in the buffer of the Y plane.
+fn contiguous_planes(yuv: YuvFrame, rows: usize) -> Vec<u8> {
     let chroma = (yuv.width / 2) * (rows / 2);
     let mut data = yuv.y;
     data.truncate(yuv.width * rows);
@@ -76,27 +76,27 @@ fn joined(yuv: YuvFrame, rows: usize) -> Vec<u8> {
     data
 }
 
-/// Appends the window, turned, row after row.
-fn append_turned(window: &Window<'_>, rotation: Rotation, out: &mut Vec<u8>) {
+/// Appends the cropped plane, rotated, row after row.
+fn append_rotated(plane: &CroppedPlane<'_>, rotation: Rotation, out: &mut Vec<u8>) {
     let row = |y: usize| {
-        let start = (window.top + y) * window.stride + window.left;
-        &window.samples[start..start + window.width]
+        let start = (plane.top + y) * plane.stride + plane.left;
+        &plane.samples[start..start + plane.width]
     };
     match rotation {
-        Rotation::None => (0..window.height).for_each(|y| out.extend_from_slice(row(y))),
+        Rotation::None => (0..plane.height).for_each(|y| out.extend_from_slice(row(y))),
         Rotation::Half => {
-            for y in (0..window.height).rev() {
+            for y in (0..plane.height).rev() {
                 out.extend(row(y).iter().rev());
             }
         }
         Rotation::Cw90 => {
-            for x in 0..window.width {
-                out.extend((0..window.height).rev().map(|y| row(y)[x]));
+            for x in 0..plane.width {
+                out.extend((0..plane.height).rev().map(|y| row(y)[x]));
             }
         }
         Rotation::Cw270 => {
-            for x in (0..window.width).rev() {
-                out.extend((0..window.height).map(|y| row(y)[x]));
+            for x in (0..plane.width).rev() {
+                out.extend((0..plane.height).map(|y| row(y)[x]));
             }
         }
     }
@@ -106,10 +106,10 @@ fn append_turned(window: &Window<'_>, rotation: Rotation, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    /// Of 4x3 samples the inner 3x2: `5 6 7 / 9 10 11`.
-    fn turned(rotation: Rotation) -> Vec<u8> {
+    /// From 4x3 samples the inner 3x2: `5 6 7 / 9 10 11`.
+    fn rotated(rotation: Rotation) -> Vec<u8> {
         let samples: Vec<u8> = (0..12).collect();
-        let window = Window {
+        let plane = CroppedPlane {
             samples: &samples,
             stride: 4,
             left: 1,
@@ -118,15 +118,15 @@ mod tests {
             height: 2,
         };
         let mut out = Vec::new();
-        append_turned(&window, rotation, &mut out);
+        append_rotated(&plane, rotation, &mut out);
         out
     }
 
     #[test]
-    fn turns_are_clockwise() {
-        assert_eq!(turned(Rotation::None), [5, 6, 7, 9, 10, 11]);
-        assert_eq!(turned(Rotation::Cw90), [9, 5, 10, 6, 11, 7]);
-        assert_eq!(turned(Rotation::Half), [11, 10, 9, 7, 6, 5]);
-        assert_eq!(turned(Rotation::Cw270), [7, 11, 6, 10, 5, 9]);
+    fn rotation_is_clockwise() {
+        assert_eq!(rotated(Rotation::None), [5, 6, 7, 9, 10, 11]);
+        assert_eq!(rotated(Rotation::Cw90), [9, 5, 10, 6, 11, 7]);
+        assert_eq!(rotated(Rotation::Half), [11, 10, 9, 7, 6, 5]);
+        assert_eq!(rotated(Rotation::Cw270), [7, 11, 6, 10, 5, 9]);
     }
 }

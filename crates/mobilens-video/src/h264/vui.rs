@@ -1,21 +1,21 @@
-//! The part of a sequence parameter set that decoding does not need (ITU-T H.264, annex E).
+//! Video usability information (VUI) of a sequence parameter set (ITU-T H.264, annex E).
 
-use super::bits::Bits;
+use super::bit_reader::BitReader;
 use super::config::matrix_from_code;
-use crate::error::ParamError;
+use crate::error::ParameterSetError;
 use mobilens_image::{YuvColour, YuvRange};
 
-/// What the source takes from the VUI (E.1.1), as far as it is there.
+/// The fields of the VUI (E.1.1) that are used, where present.
 #[derive(Default)]
 pub(super) struct Vui {
-    /// Colours.
+    /// Colour matrix and range.
     pub colour: Option<YuvColour>,
-    /// Most pictures that come before one which is shown earlier.
-    pub reordered: Option<usize>,
+    /// Most frames that precede any frame in decoding order and follow it in output order.
+    pub max_num_reorder_frames: Option<usize>,
 }
 
-/// Reads the VUI into `vui`; what was read before a damage stays.
-pub(super) fn read_vui(r: &mut Bits, vui: &mut Vui) -> Result<(), ParamError> {
+/// Parses the VUI into `vui`; fields before a damaged one are kept.
+pub(super) fn read_vui(r: &mut BitReader, vui: &mut Vui) -> Result<(), ParameterSetError> {
     if !r.bit()? {
         return Ok(());
     }
@@ -23,7 +23,7 @@ pub(super) fn read_vui(r: &mut Bits, vui: &mut Vui) -> Result<(), ParamError> {
         r.bits(32)?; // sample aspect ratio
     }
     if r.bit()? {
-        r.bit()?; // overscan
+        r.bit()?; // overscan_appropriate_flag
     }
     if r.bit()? {
         vui.colour = Some(vui_colour(r)?);
@@ -54,12 +54,12 @@ pub(super) fn read_vui(r: &mut Bits, vui: &mut Vui) -> Result<(), ParamError> {
         for _ in 0..4 {
             r.ue()?;
         }
-        vui.reordered = Some(r.ue()?.min(16) as usize);
+        vui.max_num_reorder_frames = Some(r.ue()?.min(16) as usize);
     }
     Ok(())
 }
 
-fn vui_colour(r: &mut Bits) -> Result<YuvColour, ParamError> {
+fn vui_colour(r: &mut BitReader) -> Result<YuvColour, ParameterSetError> {
     r.bits(3)?; // video_format
     let range = if r.bit()? {
         YuvRange::Full
@@ -78,11 +78,11 @@ fn vui_colour(r: &mut Bits) -> Result<YuvColour, ParamError> {
     })
 }
 
-/// E.1.2.
-fn hrd_fields(r: &mut Bits) -> Result<(), ParamError> {
+/// HRD parameters (E.1.2): skipped.
+fn hrd_fields(r: &mut BitReader) -> Result<(), ParameterSetError> {
     let count = r.ue()?;
     if count > 31 {
-        return Err(ParamError::Damaged);
+        return Err(ParameterSetError::Damaged);
     }
     r.bits(8)?;
     for _ in 0..=count {

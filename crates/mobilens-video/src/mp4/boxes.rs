@@ -1,29 +1,30 @@
-//! The boxes of an MP4 file: headers in the file, children and fields in memory, all checked.
+//! Parses the boxes (atoms) of an MP4 file, bounds-checked: headers in the file, child boxes and
+//! fields in memory.
 //!
-//! Stops at the meaning of fields, which `movie` and `fragment` know. ISO/IEC 14496-12, section 4.
+//! What the fields mean is left to `movie`, `samples` and `fragment`. ISO/IEC 14496-12, section 4.
 
 use std::io::{Read, Seek, SeekFrom};
 
 use crate::error::VideoError;
 
-/// Four letters that name a box.
+/// Four-character code: the type of a box.
 pub(super) type FourCc = [u8; 4];
 
-/// A box of the outermost level, as it lies in the file.
+/// Position of a top-level box in the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FileBox {
-    /// Its name.
+    /// Type.
     pub kind: FourCc,
-    /// Offset of its header.
+    /// Offset of the header.
     pub start: u64,
-    /// Offset of its content.
+    /// Offset of the content.
     pub body: u64,
-    /// Offset of what follows it; beyond the end of the file when the file was cut off.
+    /// Offset of the next box; beyond the end of a truncated file.
     pub end: u64,
 }
 
 impl FileBox {
-    /// Reads the header at `at`; none where fewer than 8 bytes are left.
+    /// Reads the header at offset `at`; none where fewer than 8 bytes are left.
     pub(super) fn read<R: Read + Seek>(
         file: &mut R,
         at: u64,
@@ -32,23 +33,33 @@ impl FileBox {
         if file_bytes.saturating_sub(at) < 8 {
             return Ok(None);
         }
-        let mut head = [0; 16];
+        let mut header_bytes = [0; 16];
         let have = (file_bytes - at).min(16) as usize;
         file.seek(SeekFrom::Start(at))?;
-        file.read_exact(&mut head[..have])?;
-        let kind = [head[4], head[5], head[6], head[7]];
-        let small = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
-        let (header, size) = match small {
+        file.read_exact(&mut header_bytes[..have])?;
+        let kind = [
+            header_bytes[4],
+            header_bytes[5],
+            header_bytes[6],
+            header_bytes[7],
+        ];
+        let size_32 = u32::from_be_bytes([
+            header_bytes[0],
+            header_bytes[1],
+            header_bytes[2],
+            header_bytes[3],
+        ]);
+        let (header, size) = match size_32 {
             0 => (8, file_bytes - at),
             1 if have == 16 => {
                 let mut large = [0; 8];
-                large.copy_from_slice(&head[8..]);
+                large.copy_from_slice(&header_bytes[8..]);
                 (16, u64::from_be_bytes(large))
             }
-            _ => (8, u64::from(small)),
+            _ => (8, u64::from(size_32)),
         };
         if size < header {
-            return Err(damaged(kind, "is smaller than its own header"));
+            return Err(invalid_box(kind, "is smaller than its own header"));
         }
         Ok(Some(Self {
             kind,
@@ -58,7 +69,7 @@ impl FileBox {
         }))
     }
 
-    /// The content, of at most `limit` bytes.
+    /// Reads the content, of at most `limit` bytes.
     pub(super) fn content<R: Read + Seek>(
         &self,
         file: &mut R,
@@ -66,12 +77,12 @@ impl FileBox {
         limit: u64,
     ) -> Result<Vec<u8>, VideoError> {
         if self.end > file_bytes {
-            return Err(damaged(self.kind, "goes on beyond the end of the file"));
+            return Err(invalid_box(self.kind, "extends beyond the end of the file"));
         }
         let bytes = self.end - self.body;
         if bytes > limit {
             return Err(VideoError::TooLarge {
-                what: "the index in bytes",
+                what: "the size of the index (moov or moof box) in bytes",
                 got: bytes,
                 limit,
             });
@@ -83,16 +94,16 @@ impl FileBox {
     }
 }
 
-/// The error of a box that contradicts itself.
-pub(super) fn damaged(kind: FourCc, why: &'static str) -> VideoError {
-    VideoError::Box {
-        kind: letters(kind),
+/// The error of an invalid box.
+pub(super) fn invalid_box(kind: FourCc, why: &'static str) -> VideoError {
+    VideoError::InvalidBox {
+        kind: printable_fourcc(kind),
         why,
     }
 }
 
-/// A box's name for a message: what is not printable becomes `?`.
-pub(super) fn letters(kind: FourCc) -> String {
+/// A box type for messages: bytes that are not printable become `?`.
+pub(super) fn printable_fourcc(kind: FourCc) -> String {
     kind.iter()
         .map(|&b| match b {
             b' '..=b'~' => char::from(b),
@@ -102,30 +113,30 @@ pub(super) fn letters(kind: FourCc) -> String {
         .collect()
 }
 
-/// Big-endian fields of a box, in order; never reads past its end.
+/// Reads the big-endian fields of a box in order; never past its end.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fields<'a> {
+pub(super) struct BoxReader<'a> {
     kind: FourCc,
-    rest: &'a [u8],
+    remaining: &'a [u8],
 }
 
-impl<'a> Fields<'a> {
-    /// The content of a box.
+impl<'a> BoxReader<'a> {
+    /// A reader at the start of the content of a box.
     pub(super) fn new(kind: FourCc, content: &'a [u8]) -> Self {
         Self {
             kind,
-            rest: content,
+            remaining: content,
         }
     }
 
     /// The next `n` bytes.
     pub(super) fn take(&mut self, n: usize) -> Result<&'a [u8], VideoError> {
-        let (head, rest) = self
-            .rest
+        let (bytes, remaining) = self
+            .remaining
             .split_at_checked(n)
-            .ok_or_else(|| damaged(self.kind, "ends too early"))?;
-        self.rest = rest;
-        Ok(head)
+            .ok_or_else(|| invalid_box(self.kind, "is truncated"))?;
+        self.remaining = remaining;
+        Ok(bytes)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], VideoError> {
@@ -160,8 +171,8 @@ impl<'a> Fields<'a> {
 
     /// Version and flags.
     pub(super) fn version_flags(&mut self) -> Result<(u8, u32), VideoError> {
-        let word = self.u32()?;
-        Ok(((word >> 24) as u8, word & 0x00ff_ffff))
+        let both = self.u32()?;
+        Ok(((both >> 24) as u8, both & 0x00ff_ffff))
     }
 
     /// A field of 32 bits in version 0 and of 64 in version 1.
@@ -173,39 +184,39 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A table: its number of rows, then rows of `N` bytes. The number is checked against the
-    /// bytes that are there, so that nothing is allocated on a header's word.
-    pub(super) fn rows<const N: usize>(
+    /// A table: the entry count, then entries of `N` bytes. The count is checked against the bytes
+    /// that are there before anything is allocated.
+    pub(super) fn entries<const N: usize>(
         &mut self,
-    ) -> Result<impl ExactSizeIterator<Item = Fields<'a>> + use<'a, N>, VideoError> {
+    ) -> Result<impl ExactSizeIterator<Item = BoxReader<'a>> + use<'a, N>, VideoError> {
         let count = self.u32()? as usize;
         let bytes = count
             .checked_mul(N)
-            .ok_or_else(|| damaged(self.kind, "has too many rows"))?;
+            .ok_or_else(|| invalid_box(self.kind, "has an entry count out of range"))?;
         let kind = self.kind;
         Ok(self
             .take(bytes)?
             .chunks_exact(N)
-            .map(move |row| Fields::new(kind, row)))
+            .map(move |entry| BoxReader::new(kind, entry)))
     }
 
-    /// What was not read yet.
-    pub(super) fn rest(&self) -> &'a [u8] {
-        self.rest
+    /// The bytes that were not read yet.
+    pub(super) fn remaining(&self) -> &'a [u8] {
+        self.remaining
     }
 }
 
-/// The boxes inside a box. Fewer than 8 bytes at the end are padding (QuickTime writes them).
+/// The child boxes of a box. Fewer than 8 bytes at the end are padding (QuickTime writes them).
 pub(super) fn children(
     content: &[u8],
 ) -> impl Iterator<Item = Result<(FourCc, &[u8]), VideoError>> {
-    let mut rest = content;
+    let mut remaining = content;
     std::iter::from_fn(move || {
-        if rest.len() < 8 {
+        if remaining.len() < 8 {
             return None;
         }
-        let found = split_child(rest);
-        rest = match &found {
+        let found = split_child(remaining);
+        remaining = match &found {
             Ok((_, _, after)) => after,
             Err(_) => &[],
         };
@@ -213,40 +224,40 @@ pub(super) fn children(
     })
 }
 
-/// Name and content of the box that `bytes` begin with, and what follows it.
+/// Type and content of the box at the start of `bytes`, and the bytes after it.
 fn split_child(bytes: &[u8]) -> Result<(FourCc, &[u8], &[u8]), VideoError> {
-    let mut head = Fields::new(*b"????", bytes);
-    let small = head.u32()?;
-    let kind = head.four_cc()?;
-    let (header, size) = match small {
+    let mut reader = BoxReader::new(*b"????", bytes);
+    let size_32 = reader.u32()?;
+    let kind = reader.four_cc()?;
+    let (header, size) = match size_32 {
         0 => (8, bytes.len() as u64),
-        1 => (16, Fields::new(kind, head.rest()).u64()?),
+        1 => (16, BoxReader::new(kind, reader.remaining()).u64()?),
         n => (8, u64::from(n)),
     };
     if size < header {
-        return Err(damaged(kind, "is smaller than its own header"));
+        return Err(invalid_box(kind, "is smaller than its own header"));
     }
     if size > bytes.len() as u64 {
-        return Err(damaged(kind, "is larger than the box around it"));
+        return Err(invalid_box(kind, "is larger than its parent box"));
     }
     let (this, after) = bytes.split_at(size as usize);
     Ok((kind, &this[header as usize..], after))
 }
 
-/// The content of the first child named `kind`.
-pub(super) fn child(content: &[u8], kind: FourCc) -> Result<Option<Fields<'_>>, VideoError> {
+/// A reader of the first child of type `kind`.
+pub(super) fn child(content: &[u8], kind: FourCc) -> Result<Option<BoxReader<'_>>, VideoError> {
     for found in children(content) {
         let (name, body) = found?;
         if name == kind {
-            return Ok(Some(Fields::new(kind, body)));
+            return Ok(Some(BoxReader::new(kind, body)));
         }
     }
     Ok(None)
 }
 
-/// The content of the first child named `kind`, which must be there.
-pub(super) fn required(content: &[u8], kind: FourCc) -> Result<Fields<'_>, VideoError> {
-    child(content, kind)?.ok_or_else(|| damaged(kind, "is missing"))
+/// A reader of the first child of type `kind`, which is mandatory.
+pub(super) fn required_child(content: &[u8], kind: FourCc) -> Result<BoxReader<'_>, VideoError> {
+    child(content, kind)?.ok_or_else(|| invalid_box(kind, "is missing"))
 }
 
 #[cfg(test)]
@@ -254,23 +265,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_that_claims_more_rows_than_bytes_is_refused_without_allocating() {
-        let mut fields = Fields::new(*b"stts", &[0xff; 12]);
+    fn an_entry_count_beyond_the_box_is_rejected_before_allocation() {
+        let mut stts = BoxReader::new(*b"stts", &[0xff; 12]);
         assert!(matches!(
-            fields.rows::<8>().map(|rows| rows.len()),
-            Err(VideoError::Box { .. })
+            stts.entries::<8>().map(|entries| entries.len()),
+            Err(VideoError::InvalidBox { .. })
         ));
     }
 
     #[test]
-    fn a_box_without_size_ends_the_search_instead_of_turning_in_circles() {
+    fn a_box_of_size_0_cannot_cause_an_endless_loop() {
         let content = [0, 0, 0, 4, b'f', b'r', b'e', b'e', 0, 0, 0, 8];
         assert_eq!(children(&content).count(), 1);
         assert!(child(&content, *b"trak").is_err());
     }
 
     #[test]
-    fn large_sizes_are_read() {
+    fn a_64_bit_size_is_read() {
         let mut content = vec![0, 0, 0, 1];
         content.extend(b"free");
         content.extend(17u64.to_be_bytes());

@@ -1,82 +1,82 @@
-//! From an MP4 file to coded frames in decoding order, with the times at which they are shown.
+//! MP4 demuxer: coded frames in decoding order, with their presentation times.
 //!
-//! Reads one frame at a time by its place in the file; only the index is kept in memory. Edit
-//! lists are applied as ffmpeg does: a frame is shown when its presentation time lies in the
+//! Reads one frame at a time by its file offset; only the sample tables are kept in memory. Edit
+//! lists are applied as ffmpeg does: a frame is shown when its presentation time lies within the
 //! edit, the first one at 0 (or at the end of the empty edits before it).
 
 use std::io::{Read, Seek, SeekFrom};
 
-use super::boxes::{FileBox, letters};
+use super::boxes::{FileBox, printable_fourcc};
 use super::fragment::FragmentReader;
 use super::movie::{Edit, VideoTrack};
 use super::samples::{Sample, SampleCursor};
 use crate::error::VideoError;
 
-/// Largest index, in bytes.
+/// Largest `moov` box in bytes.
 const MAX_MOOV_BYTES: u64 = 64 << 20;
-/// Largest coded frame, in bytes.
+/// Largest coded frame in bytes.
 const MAX_SAMPLE_BYTES: u64 = 64 << 20;
-/// Boxes looked at before the index.
+/// Most top-level boxes before `moov`.
 const MAX_BOXES: u64 = 100_000;
 
-/// A coded frame. Times are in ticks of the track, after edits.
+/// A coded frame. Times are in ticks of the track, after the edit list is applied.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CodedFrame {
-    /// When it is shown.
+    /// Presentation time.
     pub pts: i64,
-    /// Whether it is shown; others are only decoded, because shown ones refer to them.
-    pub shown: bool,
-    /// Whether the file says that decoding can begin here.
+    /// Whether it is shown; other frames are only decoded as reference frames (pre-roll).
+    pub is_shown: bool,
+    /// Whether it is a sync sample (keyframe).
     pub sync: bool,
-    /// Whether what came before is to be forgotten: a jump to another place of the media.
-    pub restart: bool,
-    /// Sample description.
+    /// Whether it does not follow the previous frame in the media: start of a segment.
+    pub discontinuity: bool,
+    /// Index of its sample description, from 0.
     pub description: u32,
-    /// No frame after this one is shown before this time.
-    pub floor: i64,
+    /// Lower bound of the presentation times of all later frames.
+    pub min_next_pts: i64,
 }
 
-/// A stretch of the media that is shown.
+/// A segment of the media that is shown: one edit.
 #[derive(Clone, Copy, Debug)]
 struct Segment {
-    /// Where decoding begins.
+    /// Sync sample at which decoding starts.
     start: SampleCursor,
-    /// First time that is shown, before edits.
+    /// Start in media time (before edits), inclusive.
     from: i64,
-    /// First time that is not, before edits.
+    /// End in media time, exclusive.
     to: i64,
-    /// Added to times before edits to get times after edits.
+    /// Presentation time minus media time.
     shift: i64,
 }
 
-/// What the index says of the frames that will be shown.
+/// Number and rate of the frames that are shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Extent {
-    /// How many.
+pub(super) struct TrackStats {
+    /// Number of frames.
     pub frames: u64,
-    /// Mean number a second.
+    /// Mean frame rate.
     pub fps: Option<f64>,
 }
 
-/// Reads the coded frames of a file's video track.
+/// Reads the coded frames of the video track.
 #[derive(Debug)]
 pub(super) struct Demuxer<F> {
     file: F,
     file_bytes: u64,
-    /// Where fragments can begin.
+    /// Offset after `moov`, where fragments can start.
     after_moov: u64,
     track: VideoTrack,
     segments: Vec<Segment>,
-    extent: Option<Extent>,
+    stats: Option<TrackStats>,
     segment: usize,
     cursor: SampleCursor,
     fragments: Option<FragmentReader>,
-    restart: bool,
+    discontinuity: bool,
     frames_read: u64,
 }
 
 impl<F: Read + Seek> Demuxer<F> {
-    /// Reads the index of `file`.
+    /// Reads the `moov` box of `file`.
     pub(super) fn open(mut file: F) -> Result<Self, VideoError> {
         let file_bytes = file.seek(SeekFrom::End(0))?;
         check_container(&mut file, file_bytes)?;
@@ -84,43 +84,43 @@ impl<F: Read + Seek> Demuxer<F> {
         let content = moov.content(&mut file, file_bytes, MAX_MOOV_BYTES)?;
         let track = VideoTrack::parse(&content)?;
         drop(content);
-        let (segments, extent) = plan(&track);
+        let (segments, stats) = segments_from_edits(&track);
         let mut demuxer = Self {
             file,
             file_bytes,
             after_moov: moov.end,
             track,
             segments,
-            extent,
+            stats,
             segment: 0,
             cursor: SampleCursor::default(),
             fragments: None,
-            restart: true,
+            discontinuity: true,
             frames_read: 0,
         };
         demuxer.rewind();
         Ok(demuxer)
     }
 
-    /// The track.
+    /// The video track.
     pub(super) fn track(&self) -> &VideoTrack {
         &self.track
     }
 
-    /// What will be shown; none where only reading to the end would tell.
-    pub(super) fn extent(&self) -> Option<Extent> {
-        self.extent
+    /// Number and rate of frames; none for a fragmented file, which must be read to its end.
+    pub(super) fn stats(&self) -> Option<TrackStats> {
+        self.stats
     }
 
     /// Goes back to the first frame.
     pub(super) fn rewind(&mut self) {
         self.frames_read = 0;
-        self.enter(0);
+        self.start_segment(0);
     }
 
-    fn enter(&mut self, segment: usize) {
+    fn start_segment(&mut self, segment: usize) {
         self.segment = segment;
-        self.restart = true;
+        self.discontinuity = true;
         self.fragments = None;
         if let Some(segment) = self.segments.get(segment) {
             self.cursor = segment.start;
@@ -131,15 +131,17 @@ impl<F: Read + Seek> Demuxer<F> {
     pub(super) fn next(&mut self, bytes: &mut Vec<u8>) -> Result<Option<CodedFrame>, VideoError> {
         while let Some(&segment) = self.segments.get(self.segment) {
             let Some(sample) = self.next_sample()? else {
-                self.enter(self.segment + 1);
+                self.start_segment(self.segment + 1);
                 continue;
             };
-            let least_offset = match &self.fragments {
-                Some(fragments) => fragments.least_offset().min(self.least_offset()),
-                None => self.least_offset(),
+            let min_offset = match &self.fragments {
+                Some(fragments) => fragments
+                    .min_composition_offset()
+                    .min(self.min_composition_offset()),
+                None => self.min_composition_offset(),
             };
-            if sample.dts.saturating_add(least_offset) >= segment.to {
-                self.enter(self.segment + 1);
+            if sample.dts.saturating_add(min_offset) >= segment.to {
+                self.start_segment(self.segment + 1);
                 continue;
             }
             self.frames_read += 1;
@@ -147,20 +149,20 @@ impl<F: Read + Seek> Demuxer<F> {
             let next_dts = sample.dts.saturating_add(i64::from(sample.duration));
             return Ok(Some(CodedFrame {
                 pts: sample.pts.saturating_add(segment.shift),
-                shown: (segment.from..segment.to).contains(&sample.pts),
+                is_shown: (segment.from..segment.to).contains(&sample.pts),
                 sync: sample.sync,
-                restart: std::mem::take(&mut self.restart),
+                discontinuity: std::mem::take(&mut self.discontinuity),
                 description: sample.description,
-                floor: next_dts
-                    .saturating_add(least_offset)
+                min_next_pts: next_dts
+                    .saturating_add(min_offset)
                     .saturating_add(segment.shift),
             }));
         }
         Ok(None)
     }
 
-    fn least_offset(&self) -> i64 {
-        self.track.tables.least_offset()
+    fn min_composition_offset(&self) -> i64 {
+        self.track.tables.min_composition_offset()
     }
 
     fn next_sample(&mut self) -> Result<Option<Sample>, VideoError> {
@@ -169,7 +171,7 @@ impl<F: Read + Seek> Demuxer<F> {
         }
         let (frames, described) = (self.track.tables.count(), self.cursor.index());
         if described < frames {
-            return Err(VideoError::IndexShort { frames, described });
+            return Err(VideoError::IncompleteSampleTables { frames, described });
         }
         let Some(defaults) = self.track.fragment_defaults else {
             return Ok(None);
@@ -188,14 +190,14 @@ impl<F: Read + Seek> Demuxer<F> {
                 None => Some(self.track.tables.count()),
                 Some(_) => None,
             };
-            return Err(VideoError::CutOff {
+            return Err(VideoError::Truncated {
                 frame: self.frames_read,
                 frames,
             });
         }
         if length > MAX_SAMPLE_BYTES {
             return Err(VideoError::TooLarge {
-                what: "a coded frame in bytes",
+                what: "the size of a coded frame in bytes",
                 got: length,
                 limit: MAX_SAMPLE_BYTES,
             });
@@ -207,7 +209,7 @@ impl<F: Read + Seek> Demuxer<F> {
     }
 }
 
-/// Finds the index among the outermost boxes.
+/// Finds `moov` among the top-level boxes.
 fn find_moov<F: Read + Seek>(file: &mut F, file_bytes: u64) -> Result<FileBox, VideoError> {
     let mut at = 0;
     for _ in 0..MAX_BOXES {
@@ -219,10 +221,10 @@ fn find_moov<F: Read + Seek>(file: &mut F, file_bytes: u64) -> Result<FileBox, V
         }
         at = found.end;
     }
-    Err(VideoError::NoIndex)
+    Err(VideoError::MissingMoov)
 }
 
-/// Looks at the first bytes: names what is not MP4.
+/// Detects other containers by their magic bytes.
 fn check_container<F: Read + Seek>(file: &mut F, file_bytes: u64) -> Result<(), VideoError> {
     if file_bytes == 0 {
         return Err(VideoError::Empty);
@@ -231,7 +233,7 @@ fn check_container<F: Read + Seek>(file: &mut F, file_bytes: u64) -> Result<(), 
     let have = file_bytes.min(12) as usize;
     file.seek(SeekFrom::Start(0))?;
     file.read_exact(&mut head[..have])?;
-    let other = |name| Err(VideoError::OtherContainer { name });
+    let other = |name| Err(VideoError::UnsupportedContainer { name });
     match &head {
         [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' '] => {
             return other("an AVI file");
@@ -242,7 +244,7 @@ fn check_container<F: Read + Seek>(file: &mut F, file_bytes: u64) -> Result<(), 
         [0x30, 0x26, 0xb2, 0x75, ..] => return other("a Windows Media file"),
         [0, 0, 1, 0xba, ..] => return other("an MPEG program stream"),
         [0, 0, 0, 1, 0x67 | 0x27 | 0x09, ..] | [0, 0, 1, 0x67 | 0x27 | 0x09, ..] => {
-            return other("a bare H.264 stream");
+            return other("a raw H.264 stream (Annex B)");
         }
         [0x47, ..] if is_transport_stream(file, file_bytes)? => {
             return other("an MPEG transport stream");
@@ -254,15 +256,15 @@ fn check_container<F: Read + Seek>(file: &mut F, file_bytes: u64) -> Result<(), 
         | b"sidx" | b"moof" => Ok(()),
         kind => {
             tracing::debug!(
-                kind = letters([kind[0], kind[1], kind[2], kind[3]]),
+                kind = printable_fourcc([kind[0], kind[1], kind[2], kind[3]]),
                 "unknown first box"
             );
-            Err(VideoError::NotAMovie)
+            Err(VideoError::UnknownContainer)
         }
     }
 }
 
-/// Whether packets of 188 bytes begin with the sync byte.
+/// Whether the second packet of 188 bytes starts with the sync byte.
 fn is_transport_stream<F: Read + Seek>(file: &mut F, file_bytes: u64) -> Result<bool, VideoError> {
     if file_bytes <= 188 {
         return Ok(false);
@@ -273,10 +275,10 @@ fn is_transport_stream<F: Read + Seek>(file: &mut F, file_bytes: u64) -> Result<
     Ok(sync == [0x47])
 }
 
-/// Works out what is shown, and how much that is where the index names all frames.
-fn plan(track: &VideoTrack) -> (Vec<Segment>, Option<Extent>) {
+/// Converts the edit list to segments, and counts the frames, where there are no fragments.
+fn segments_from_edits(track: &VideoTrack) -> (Vec<Segment>, Option<TrackStats>) {
     let mut segments = Vec::new();
-    // Where the next edit begins on the timeline, and what of that is empty.
+    // Start of the next edit on the timeline, and the length of the empty edits.
     let (mut timeline, mut empty) = (0i64, 0i64);
     for edit in &track.edits {
         match *edit {
@@ -302,33 +304,33 @@ fn plan(track: &VideoTrack) -> (Vec<Segment>, Option<Extent>) {
             to: i64::MAX,
             shift: timeline,
         });
-        empty = i64::MIN; // without an edit, times are as the samples have them
+        empty = i64::MIN; // without an edit, the samples' times are kept
     }
-    let shown = survey(track, &mut segments);
+    let shown = scan_samples(track, &mut segments);
     if empty != i64::MIN && shown.first_pts != i64::MAX {
         let late = shown.first_pts.saturating_sub(empty).max(0);
         for segment in &mut segments {
             segment.shift = segment.shift.saturating_sub(late);
         }
     }
-    let extent = track.fragment_defaults.is_none().then(|| Extent {
+    let stats = track.fragment_defaults.is_none().then(|| TrackStats {
         frames: shown.frames,
         fps: (shown.ticks > 0)
             .then(|| shown.frames as f64 * f64::from(track.timescale) / shown.ticks as f64),
     });
-    (segments, extent)
+    (segments, stats)
 }
 
-/// What a walk over all samples found.
-struct Shown {
+/// Totals of the samples that are shown.
+struct ScanTotals {
     frames: u64,
     ticks: u64,
     first_pts: i64,
 }
 
-/// Walks over all samples once: finds where decoding of each segment begins, and counts.
-fn survey(track: &VideoTrack, segments: &mut [Segment]) -> Shown {
-    let mut shown = Shown {
+/// Scans all samples once: finds the sync sample at which each segment starts, and counts.
+fn scan_samples(track: &VideoTrack, segments: &mut [Segment]) -> ScanTotals {
+    let mut shown = ScanTotals {
         frames: 0,
         ticks: 0,
         first_pts: i64::MAX,

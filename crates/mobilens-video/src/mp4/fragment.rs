@@ -1,48 +1,50 @@
-//! Movie fragments: recordings that are written piece by piece, each with its own small index.
+//! Reads movie fragments (`moof`): fragmented MP4, in which each fragment has its own sample tables.
 //!
 //! ISO/IEC 14496-12, section 8.8.
 
 use std::collections::VecDeque;
 use std::io::{Read, Seek};
 
-use super::boxes::{Fields, FileBox, children, damaged};
+use super::boxes::{BoxReader, FileBox, children, invalid_box};
 use super::movie::FragmentDefaults;
 use super::samples::Sample;
 use crate::error::VideoError;
 
-/// Largest index of one fragment, in bytes.
+/// Largest `moof` box in bytes.
 const MAX_MOOF_BYTES: u64 = 16 << 20;
-/// More samples in one fragment are taken for damage.
+/// Most samples of one fragment; more is taken for damage.
 const MAX_SAMPLES: usize = 1_000_000;
 
-/// Reads the samples of one track, fragment after fragment.
+/// Iterates over the samples of one track, fragment by fragment.
 #[derive(Debug)]
 pub(super) struct FragmentReader {
     track: u32,
     defaults: FragmentDefaults,
-    /// Where the next box of the file begins.
+    /// Offset of the next top-level box.
     next_box: u64,
     next_dts: i64,
-    least_offset: i64,
+    min_composition_offset: i64,
+    /// Samples of the current fragment that were not returned yet.
     samples: VecDeque<Sample>,
 }
 
 impl FragmentReader {
-    /// Looks for fragments from `first_box` on. `dts` is where the index before them ended.
-    pub(super) fn new(track: u32, defaults: FragmentDefaults, first_box: u64, dts: i64) -> Self {
+    /// Searches for fragments from `start_offset` on. `dts`: decoding time at the end of the movie
+    /// box's own samples.
+    pub(super) fn new(track: u32, defaults: FragmentDefaults, start_offset: u64, dts: i64) -> Self {
         Self {
             track,
             defaults,
-            next_box: first_box,
+            next_box: start_offset,
             next_dts: dts,
-            least_offset: 0,
+            min_composition_offset: 0,
             samples: VecDeque::new(),
         }
     }
 
-    /// The least, so far, that a presentation time lies after its decoding time.
-    pub(super) fn least_offset(&self) -> i64 {
-        self.least_offset
+    /// The smallest composition offset (presentation minus decoding time) so far; at most 0.
+    pub(super) fn min_composition_offset(&self) -> i64 {
+        self.min_composition_offset
     }
 
     /// The next sample; none at the end of the file.
@@ -65,33 +67,34 @@ impl FragmentReader {
     }
 
     fn read_fragment(&mut self, moof: &[u8], moof_start: u64) -> Result<(), VideoError> {
-        // Without a base of its own, a track's data follow those of the track before it.
+        // Without a base offset, a track's data follows that of the previous track.
         let mut data_end = moof_start;
         for found in children(moof) {
             let (kind, body) = found?;
             if kind == *b"traf" {
-                data_end = self.read_track(body, moof_start, data_end)?;
+                data_end = self.read_traf(body, moof_start, data_end)?;
             }
         }
         Ok(())
     }
 
-    /// Reads one `traf`; gives the offset after its data.
-    fn read_track(
+    /// Reads a track fragment (`traf`); returns the offset after its data.
+    fn read_traf(
         &mut self,
         traf: &[u8],
         moof_start: u64,
         data_end: u64,
     ) -> Result<u64, VideoError> {
         let mut header = None;
-        let mut place = data_end;
+        let mut data_offset = data_end;
         for found in children(traf) {
             let (kind, body) = found?;
-            let mut fields = Fields::new(kind, body);
+            let mut fields = BoxReader::new(kind, body);
             match &kind {
                 b"tfhd" => {
-                    let parsed = TrackHeader::parse(fields, self.defaults, moof_start, data_end)?;
-                    place = parsed.base;
+                    let parsed =
+                        TrackFragmentHeader::parse(fields, self.defaults, moof_start, data_end)?;
+                    data_offset = parsed.base;
                     header = Some(parsed);
                 }
                 b"tfdt" => {
@@ -99,31 +102,32 @@ impl FragmentReader {
                     let dts = fields.u32_or_u64(version)?;
                     if header.is_some_and(|h| h.track == self.track) {
                         self.next_dts = i64::try_from(dts)
-                            .map_err(|_| damaged(kind, "names a time beyond all clocks"))?;
+                            .map_err(|_| invalid_box(kind, "has a decoding time out of range"))?;
                     }
                 }
                 b"trun" => {
-                    let header = header.ok_or_else(|| damaged(kind, "stands before its header"))?;
-                    place = self.read_run(fields, &header, place)?;
+                    let header = header
+                        .ok_or_else(|| invalid_box(kind, "precedes the `tfhd` of its track"))?;
+                    data_offset = self.read_trun(fields, &header, data_offset)?;
                 }
                 _ => {}
             }
         }
-        Ok(place)
+        Ok(data_offset)
     }
 
-    /// Reads one `trun`; gives the offset after its data.
-    fn read_run(
+    /// Reads a track run (`trun`); returns the offset after its data.
+    fn read_trun(
         &mut self,
-        mut fields: Fields<'_>,
-        header: &TrackHeader,
-        mut place: u64,
+        mut fields: BoxReader<'_>,
+        header: &TrackFragmentHeader,
+        mut data_offset: u64,
     ) -> Result<u64, VideoError> {
         let (_, flags) = fields.version_flags()?;
         let has = |bit: u32| flags & bit != 0;
         let count = fields.u32()?;
         if has(0x1) {
-            place = header.base.saturating_add_signed(i64::from(fields.i32()?));
+            data_offset = header.base.saturating_add_signed(i64::from(fields.i32()?));
         }
         let mut first_flags = if has(0x4) { Some(fields.u32()?) } else { None };
         for _ in 0..count {
@@ -140,9 +144,9 @@ impl FragmentReader {
                         limit: MAX_SAMPLES as u64,
                     });
                 }
-                self.least_offset = self.least_offset.min(i64::from(offset));
+                self.min_composition_offset = self.min_composition_offset.min(i64::from(offset));
                 self.samples.push_back(Sample {
-                    offset: place,
+                    offset: data_offset,
                     bytes,
                     dts: self.next_dts,
                     pts: self.next_dts.saturating_add(i64::from(offset)),
@@ -152,33 +156,33 @@ impl FragmentReader {
                 });
                 self.next_dts = self.next_dts.saturating_add(i64::from(duration));
             } else if !has(0xf00) {
-                // Another track's run without fields: no need to count it one by one.
+                // Another track's run without per-sample fields: no need to iterate.
                 let all = u64::from(bytes) * u64::from(count);
-                return Ok(place.saturating_add(all));
+                return Ok(data_offset.saturating_add(all));
             }
-            place = place.saturating_add(u64::from(bytes));
+            data_offset = data_offset.saturating_add(u64::from(bytes));
         }
-        Ok(place)
+        Ok(data_offset)
     }
 }
 
-/// A field that a run has, or the default for all.
-fn field_or(fields: &mut Fields<'_>, present: bool, default: u32) -> Result<u32, VideoError> {
+/// An optional field, or its default.
+fn field_or(fields: &mut BoxReader<'_>, present: bool, default: u32) -> Result<u32, VideoError> {
     if present { fields.u32() } else { Ok(default) }
 }
 
-/// The content of `tfhd`.
+/// Track fragment header (`tfhd`).
 #[derive(Clone, Copy, Debug)]
-struct TrackHeader {
+struct TrackFragmentHeader {
     track: u32,
-    /// What offsets of data count from.
+    /// Base data offset.
     base: u64,
     defaults: FragmentDefaults,
 }
 
-impl TrackHeader {
+impl TrackFragmentHeader {
     fn parse(
-        mut fields: Fields<'_>,
+        mut fields: BoxReader<'_>,
         mut defaults: FragmentDefaults,
         moof_start: u64,
         data_end: u64,
@@ -208,31 +212,21 @@ impl TrackHeader {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn boxed(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
-        let mut all = (content.len() as u32 + 8).to_be_bytes().to_vec();
-        all.extend(kind);
-        all.extend(content);
-        all
-    }
-
-    fn words(words: &[u32]) -> Vec<u8> {
-        words.iter().flat_map(|w| w.to_be_bytes()).collect()
-    }
+    use crate::mp4::box_writer::{mp4_box, u32s};
 
     #[test]
-    fn a_run_with_defaults_and_a_first_flag() {
-        let tfhd = boxed(b"tfhd", &words(&[0x2_0038, 7, 100, 10, 0x0001_0000]));
-        let tfdt = boxed(b"tfdt", &words(&[0, 5000]));
-        let trun = boxed(
+    fn a_run_with_defaults_and_first_sample_flags() {
+        let tfhd = mp4_box(b"tfhd", &[&u32s(&[0x2_0038, 7, 100, 10, 0x0001_0000])]);
+        let tfdt = mp4_box(b"tfdt", &[&u32s(&[0, 5000])]);
+        let trun = mp4_box(
             b"trun",
-            &words(&[0x0100_0805, 2, 80, 0, 200, (-50i32) as u32]),
+            &[&u32s(&[0x0100_0805, 2, 80, 0, 200, (-50i32) as u32])],
         );
-        let moof = boxed(b"moof", &boxed(b"traf", &[tfhd, tfdt, trun].concat()));
+        let moof = mp4_box(b"moof", &[&mp4_box(b"traf", &[&tfhd, &tfdt, &trun])]);
         let file_bytes = moof.len() as u64;
         let mut file = std::io::Cursor::new(moof);
         let mut reader = FragmentReader::new(7, FragmentDefaults::default(), 0, 0);
-        let mut next = || reader.next(&mut file, file_bytes).expect("sound");
+        let mut next = || reader.next(&mut file, file_bytes).expect("valid");
         let first = next().expect("first");
         assert_eq!((first.offset, first.bytes, first.sync), (80, 10, true));
         assert_eq!((first.dts, first.pts), (5000, 5200));
@@ -240,14 +234,14 @@ mod tests {
         assert_eq!((second.offset, second.sync), (90, false));
         assert_eq!((second.dts, second.pts), (5100, 5050));
         assert_eq!(next(), None);
-        assert_eq!(reader.least_offset(), -50);
+        assert_eq!(reader.min_composition_offset(), -50);
     }
 
     #[test]
-    fn a_run_that_claims_billions_of_samples_is_refused() {
-        let tfhd = boxed(b"tfhd", &words(&[0x2_0038, 7, 100, 10, 0]));
-        let trun = boxed(b"trun", &words(&[0, u32::MAX]));
-        let moof = boxed(b"moof", &boxed(b"traf", &[tfhd, trun].concat()));
+    fn a_sample_count_of_billions_is_rejected() {
+        let tfhd = mp4_box(b"tfhd", &[&u32s(&[0x2_0038, 7, 100, 10, 0])]);
+        let trun = mp4_box(b"trun", &[&u32s(&[0, u32::MAX])]);
+        let moof = mp4_box(b"moof", &[&mp4_box(b"traf", &[&tfhd, &trun])]);
         let file_bytes = moof.len() as u64;
         let mut reader = FragmentReader::new(7, FragmentDefaults::default(), 0, 0);
         let got = reader.next(&mut std::io::Cursor::new(moof), file_bytes);

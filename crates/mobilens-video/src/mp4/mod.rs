@@ -1,13 +1,15 @@
-//! MP4 and MOV files with H.264: a reader that decodes, and a writer of fragmented MP4.
+//! MP4 and MOV files with H.264: a demuxer and decoder, and a writer of fragmented MP4.
 //!
-//! Reading: `boxes` finds the index in the file, `movie` parses the video track's coding and edit
-//! list, `samples` and `fragment` locate each coded frame, `demux` reads one at a time, and
-//! [`Mp4Reader`] decodes them and restores presentation order.
+//! Reading: `boxes` parses boxes, `movie` the `moov` box with the codec configuration and the edit
+//! list, `samples` (sample tables) and `fragment` (`moof`) locate each coded frame, `demux` reads one
+//! at a time, and [`Mp4Reader`] decodes them and restores presentation order. Writing: [`Mp4Writer`],
+//! with `box_writer`.
 //!
-//! What is read equals what ffmpeg shows, frame for frame: edit lists are applied, pictures are
-//! cropped, and turned upright by the track's rotation matrix (phones write it). Memory does not
-//! grow with the file: the index (at most 64 MB) stays as run lengths, frames are read when needed.
+//! The output equals ffmpeg's frame by frame: edit lists are applied, pictures are cropped, and
+//! rotated by the track's matrix (phones write it). Memory does not grow with the file: the sample
+//! tables (`moov` at most 64 MB) stay run-length encoded, frames are read when needed.
 
+mod box_writer;
 mod boxes;
 mod demux;
 mod fragment;

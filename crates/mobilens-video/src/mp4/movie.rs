@@ -1,70 +1,73 @@
-//! The index of an MP4 file: which track holds the video, how it is coded, when it is shown.
+//! Parses the movie box (`moov`) of an MP4 file: the video track, its sample descriptions (codec),
+//! edit list and rotation matrix.
 //!
 //! ISO/IEC 14496-12, sections 8.2 to 8.6, and 14496-15, section 5.3 (the `avcC` box).
 
 use mobilens_image::{YuvColour, YuvRange};
 
-use super::boxes::{Fields, FourCc, child, children, damaged, letters, required};
+use super::boxes::{
+    BoxReader, FourCc, child, children, invalid_box, printable_fourcc, required_child,
+};
 use super::samples::SampleTables;
 use crate::error::VideoError;
 use crate::h264::{CodecConfig, Rotation, matrix_from_code};
 
-/// More edits than this are taken for a damaged index.
+/// Largest number of edits; more is taken for damage.
 const MAX_EDITS: u64 = 64;
 
 /// The video track of a file.
 #[derive(Debug)]
 pub(super) struct VideoTrack {
-    /// Its id, the same in the fragments.
+    /// Track id, which the fragments refer to.
     pub id: u32,
-    /// Ticks a second; not 0.
+    /// Ticks per second; not 0.
     pub timescale: u32,
-    /// How its samples are coded; not empty.
+    /// Sample descriptions (`stsd`); not empty.
     pub descriptions: Vec<CodecConfig>,
-    /// Samples that the index itself names.
+    /// Samples of the movie box itself; fragments add theirs.
     pub tables: SampleTables,
-    /// What is shown, in order; empty for all.
+    /// Edit list (`elst`); empty if all is shown.
     pub edits: Vec<Edit>,
-    /// How the picture is to be turned.
+    /// Rotation for display.
     pub rotation: Rotation,
-    /// What fragments leave out; none in a file without fragments.
+    /// Defaults of the fragments (`trex`); none in a file without fragments.
     pub fragment_defaults: Option<FragmentDefaults>,
 }
 
-/// A part of the timeline, in ticks of the track.
+/// An entry of the edit list, in ticks of the track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Edit {
-    /// Nothing is shown.
+    /// An empty edit: nothing is shown.
     Empty {
-        /// How long.
+        /// Its length.
         duration: i64,
     },
     /// A part of the media is shown.
     Media {
-        /// Where it begins in the media.
+        /// Start in media time.
         from: i64,
-        /// How long it is; none for "to the end".
+        /// Its length; none for "to the end".
         duration: Option<i64>,
     },
 }
 
-/// The content of `trex`.
+/// Default values for the samples of fragments (`trex`).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FragmentDefaults {
-    /// Sample description, from 1.
+    /// Index of the sample description, from 1.
     pub description: u32,
-    /// Ticks.
+    /// Duration in ticks.
     pub duration: u32,
-    /// Bytes.
+    /// Size in bytes.
     pub bytes: u32,
-    /// Flags of a sample.
+    /// Sample flags.
     pub flags: u32,
 }
 
 impl VideoTrack {
-    /// Finds the video track in the content of `moov`: the first in H.264, else the first.
+    /// Parses the content of `moov`; selects the first H.264 track.
     pub(super) fn parse(moov: &[u8]) -> Result<Self, VideoError> {
-        let mut mvhd = required(moov, *b"mvhd")?;
+        let mut mvhd = required_child(moov, *b"mvhd")?;
         let (version, _) = mvhd.version_flags()?;
         mvhd.take(if version == 1 { 16 } else { 8 })?;
         let movie_timescale = mvhd.u32()?;
@@ -84,10 +87,12 @@ impl VideoTrack {
                 Some(CodecConfig::Other(name)) => {
                     other.get_or_insert(std::mem::take(name));
                 }
-                None => return Err(damaged(*b"stsd", "is empty")),
+                None => return Err(invalid_box(*b"stsd", "is empty")),
             }
         }
-        Err(other.map_or(VideoError::NoVideo, |name| VideoError::Codec { name }))
+        Err(other.map_or(VideoError::NoVideoTrack, |name| {
+            VideoError::UnsupportedCodec { name }
+        }))
     }
 
     fn parse_trak(
@@ -97,16 +102,16 @@ impl VideoTrack {
         fragment_defaults: Option<FragmentDefaults>,
     ) -> Result<Self, VideoError> {
         let (id, rotation) = track_header(trak)?;
-        let mdia = required(trak, *b"mdia")?.rest();
-        let mut mdhd = required(mdia, *b"mdhd")?;
+        let mdia = required_child(trak, *b"mdia")?.remaining();
+        let mut mdhd = required_child(mdia, *b"mdhd")?;
         let (version, _) = mdhd.version_flags()?;
         mdhd.take(if version == 1 { 16 } else { 8 })?;
         let timescale = mdhd.u32()?;
         if timescale == 0 {
-            return Err(damaged(*b"mdhd", "has a clock of 0 ticks a second"));
+            return Err(invalid_box(*b"mdhd", "has a timescale of 0"));
         }
         let edits = match child(trak, *b"edts")? {
-            Some(edts) => match child(edts.rest(), *b"elst")? {
+            Some(edts) => match child(edts.remaining(), *b"elst")? {
                 Some(elst) => parse_edits(elst, timescale, movie_timescale)?,
                 None => Vec::new(),
             },
@@ -124,12 +129,12 @@ impl VideoTrack {
     }
 }
 
-/// Whether a track's handler says video.
+/// Whether a track's handler is `vide`.
 fn is_video(trak: &[u8]) -> Result<bool, VideoError> {
     let Some(mdia) = child(trak, *b"mdia")? else {
         return Ok(false);
     };
-    let Some(mut hdlr) = child(mdia.rest(), *b"hdlr")? else {
+    let Some(mut hdlr) = child(mdia.remaining(), *b"hdlr")? else {
         return Ok(false);
     };
     hdlr.version_flags()?;
@@ -139,14 +144,14 @@ fn is_video(trak: &[u8]) -> Result<bool, VideoError> {
 
 /// The content of `stbl`.
 fn sample_table(trak: &[u8]) -> Result<&[u8], VideoError> {
-    let mdia = required(trak, *b"mdia")?.rest();
-    let minf = required(mdia, *b"minf")?.rest();
-    Ok(required(minf, *b"stbl")?.rest())
+    let mdia = required_child(trak, *b"mdia")?.remaining();
+    let minf = required_child(mdia, *b"minf")?.remaining();
+    Ok(required_child(minf, *b"stbl")?.remaining())
 }
 
-/// Id and rotation of a track.
+/// Track id, and rotation from the matrix of `tkhd`.
 fn track_header(trak: &[u8]) -> Result<(u32, Rotation), VideoError> {
-    let mut tkhd = required(trak, *b"tkhd")?;
+    let mut tkhd = required_child(trak, *b"tkhd")?;
     let (version, _) = tkhd.version_flags()?;
     tkhd.take(if version == 1 { 16 } else { 8 })?;
     let id = tkhd.u32()?;
@@ -164,7 +169,7 @@ fn track_header(trak: &[u8]) -> Result<(u32, Rotation), VideoError> {
         (-1, 0, 0, -1) => Rotation::Half,
         (0, -1, 1, 0) => Rotation::Cw270,
         _ => {
-            tracing::warn!(matrix = ?m, "mirrored or slanted video is shown as it is stored");
+            tracing::warn!(matrix = ?m, "unsupported matrix: mirrored or sheared video is shown as stored");
             Rotation::None
         }
     };
@@ -172,7 +177,7 @@ fn track_header(trak: &[u8]) -> Result<(u32, Rotation), VideoError> {
 }
 
 fn parse_edits(
-    mut elst: Fields<'_>,
+    mut elst: BoxReader<'_>,
     timescale: u32,
     movie_timescale: u32,
 ) -> Result<Vec<Edit>, VideoError> {
@@ -194,7 +199,7 @@ fn parse_edits(
             i64::from(elst.i32()?)
         };
         elst.u32()?; // media rate
-        let ticks = rescaled(duration, timescale, movie_timescale)?;
+        let ticks = rescale(duration, timescale, movie_timescale)?;
         edits.push(if from < 0 {
             Edit::Empty { duration: ticks }
         } else {
@@ -207,27 +212,27 @@ fn parse_edits(
     Ok(edits)
 }
 
-/// `duration` of the movie's clock on the track's clock, to the nearest tick.
-fn rescaled(duration: u64, timescale: u32, movie_timescale: u32) -> Result<i64, VideoError> {
+/// Converts `duration` from the movie's to the track's timescale, rounded to the nearest tick.
+fn rescale(duration: u64, timescale: u32, movie_timescale: u32) -> Result<i64, VideoError> {
     if movie_timescale == 0 {
-        return Err(damaged(*b"mvhd", "has a clock of 0 ticks a second"));
+        return Err(invalid_box(*b"mvhd", "has a timescale of 0"));
     }
     let (to, from) = (u128::from(timescale), u128::from(movie_timescale));
     let ticks = (u128::from(duration) * to + from / 2) / from;
     Ok(i64::try_from(ticks).unwrap_or(i64::MAX))
 }
 
-/// The defaults for `track`; none where the file has no `mvex`, that is, no fragments.
+/// The fragment defaults of `track`; none where the file has no `mvex` box, that is, no fragments.
 fn fragment_defaults(moov: &[u8], track: u32) -> Result<Option<FragmentDefaults>, VideoError> {
     let Some(mvex) = child(moov, *b"mvex")? else {
         return Ok(None);
     };
-    for found in children(mvex.rest()) {
+    for found in children(mvex.remaining()) {
         let (kind, body) = found?;
         if kind != *b"trex" {
             continue;
         }
-        let mut trex = Fields::new(kind, body);
+        let mut trex = BoxReader::new(kind, body);
         trex.version_flags()?;
         if trex.u32()? == track {
             return Ok(Some(FragmentDefaults {
@@ -245,24 +250,24 @@ fn fragment_defaults(moov: &[u8], track: u32) -> Result<Option<FragmentDefaults>
 }
 
 fn parse_descriptions(trak: &[u8]) -> Result<Vec<CodecConfig>, VideoError> {
-    let mut stsd = required(sample_table(trak)?, *b"stsd")?;
+    let mut stsd = required_child(sample_table(trak)?, *b"stsd")?;
     stsd.version_flags()?;
     stsd.u32()?; // number of entries
     let mut descriptions = Vec::new();
-    for entry in children(stsd.rest()) {
+    for entry in children(stsd.remaining()) {
         let (kind, body) = entry?;
         descriptions.push(match &kind {
-            b"avc1" | b"avc3" => parse_avc(kind, body)?,
+            b"avc1" | b"avc3" => parse_avc_sample_entry(kind, body)?,
             _ => CodecConfig::Other(codec_name(kind)),
         });
     }
     Ok(descriptions)
 }
 
-fn parse_avc(kind: FourCc, entry: &[u8]) -> Result<CodecConfig, VideoError> {
-    let mut head = Fields::new(kind, entry);
-    head.take(78)?; // fixed fields of a visual sample entry
-    let mut avcc = required(head.rest(), *b"avcC")?;
+fn parse_avc_sample_entry(kind: FourCc, entry: &[u8]) -> Result<CodecConfig, VideoError> {
+    let mut entry_reader = BoxReader::new(kind, entry);
+    entry_reader.take(78)?; // fixed fields of a visual sample entry
+    let mut avcc = required_child(entry_reader.remaining(), *b"avcC")?;
     avcc.take(4)?; // version, profile, compatibility, level
     let length_bytes = usize::from(avcc.u8()? & 3) + 1;
     let mut parameter_sets = Vec::new();
@@ -272,7 +277,7 @@ fn parse_avc(kind: FourCc, entry: &[u8]) -> Result<CodecConfig, VideoError> {
             parameter_sets.push(avcc.take(usize::from(bytes))?.to_vec());
         }
     }
-    let colour = match child(head.rest(), *b"colr")? {
+    let colour = match child(entry_reader.remaining(), *b"colr")? {
         Some(colr) => parse_colour(colr)?,
         None => None,
     };
@@ -283,8 +288,8 @@ fn parse_avc(kind: FourCc, entry: &[u8]) -> Result<CodecConfig, VideoError> {
     })
 }
 
-/// The content of `colr`; none where it says nothing of the matrix.
-fn parse_colour(mut colr: Fields<'_>) -> Result<Option<YuvColour>, VideoError> {
+/// Parses `colr`; none where it does not specify the matrix.
+fn parse_colour(mut colr: BoxReader<'_>) -> Result<Option<YuvColour>, VideoError> {
     let kind = colr.four_cc()?;
     if kind != *b"nclx" && kind != *b"nclc" {
         return Ok(None);
@@ -302,7 +307,7 @@ fn parse_colour(mut colr: Fields<'_>) -> Result<Option<YuvColour>, VideoError> {
     }))
 }
 
-/// What a sample entry is called by people.
+/// Name of the codec of a sample entry.
 fn codec_name(kind: FourCc) -> String {
     let name = match &kind {
         b"hvc1" | b"hev1" => "H.265 (HEVC)",
@@ -316,7 +321,7 @@ fn codec_name(kind: FourCc) -> String {
         b"jpeg" | b"mjpa" | b"mjpb" | b"mjpg" => "Motion JPEG",
         b"apch" | b"apcn" | b"apcs" | b"apco" | b"ap4h" | b"ap4x" => "ProRes",
         b"encv" => "encrypted",
-        _ => return format!("`{}`", letters(kind)),
+        _ => return format!("`{}`", printable_fourcc(kind)),
     };
     name.to_owned()
 }
@@ -326,14 +331,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_go_to_the_nearest_tick() {
-        assert_eq!(rescaled(1001, 30_000, 1000).ok(), Some(30_030));
-        assert_eq!(rescaled(1, 3, 2).ok(), Some(2));
-        assert!(rescaled(1, 3, 0).is_err());
+    fn durations_are_rounded_to_the_nearest_tick() {
+        assert_eq!(rescale(1001, 30_000, 1000).ok(), Some(30_030));
+        assert_eq!(rescale(1, 3, 2).ok(), Some(2));
+        assert!(rescale(1, 3, 0).is_err());
     }
 
     #[test]
-    fn codecs_are_named() {
+    fn codec_names() {
         assert_eq!(codec_name(*b"hvc1"), "H.265 (HEVC)");
         assert_eq!(codec_name([b'x', 0, b'y', b'z']), "`x?yz`");
     }

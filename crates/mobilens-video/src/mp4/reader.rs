@@ -1,27 +1,27 @@
-//! Decodes the frames of an MP4 or MOV file in presentation order.
+//! Reads and decodes the frames of an MP4 or MOV file in presentation order.
 
 use std::io::{Read, Seek};
 
 use mobilens_image::{Image, SizePx};
 
 use super::demux::{CodedFrame, Demuxer};
-use crate::error::{ParamError, VideoError};
+use crate::error::{ParameterSetError, VideoError};
 use crate::h264::{AvcDecoder, Decoded, PresentationQueue, Rotation};
 
-/// Coded frames that are tried before a file without a single picture is given up.
-const TRIES: u32 = 25;
+/// Frames that may fail before the first picture, until reading ends with an error.
+const MAX_FAILED_FRAMES: u32 = 25;
 
 /// One step of [`Mp4Reader::read`].
 #[derive(Debug)]
 pub enum ReadFrame {
     /// The next frame in presentation order.
     Frame {
-        /// Presentation time in ticks of [`Mp4Reader::timescale`], after edits.
+        /// Presentation time in ticks of [`Mp4Reader::timescale`], after the edit list is applied.
         pts: i64,
         /// The picture, or why it cannot be decoded.
         image: Result<Image, String>,
     },
-    /// A coded frame was decoded, but no picture is due yet: read on.
+    /// A coded frame was decoded, but no picture can be output yet: call again.
     Pending,
     /// No more frames.
     End,
@@ -29,30 +29,32 @@ pub enum ReadFrame {
 
 /// Reads the video track of an MP4 or MOV file, frame by frame, in presentation order.
 ///
-/// A frame that is damaged, or that refers to one that was, has an error in place of its picture:
-/// after a loss nothing is shown before the next keyframe. A file that was cut off gives what is
-/// there, then an error that says so.
+/// A damaged frame, and all frames after it up to the next keyframe, have an error in place of their
+/// picture. A truncated file gives the frames that are there, then an error.
 pub struct Mp4Reader<F> {
     demuxer: Demuxer<F>,
     decoder: AvcDecoder,
     queue: PresentationQueue<Result<Image, String>>,
-    /// The coded frame at hand; kept for its buffer.
+    /// The current coded frame; kept to reuse its buffer.
     sample: Vec<u8>,
+    /// Index of the sample description that the decoder is configured with.
     description: Option<u32>,
-    /// Frames shown before this time refer to what was before the place where decoding began.
-    not_before: i64,
-    /// Frames lost before the first picture, and why the first of them was; none after it.
-    fruitless: Option<(u32, String)>,
-    /// How reading ended; the queue may still hold frames.
+    /// Presentation time of the keyframe at which decoding started: earlier frames after it (leading
+    /// pictures of an open GOP) refer to frames that were not decoded.
+    random_access_pts: i64,
+    /// Number of failed frames before the first picture, and the error of the first one; none once
+    /// there was a picture.
+    early_failures: Option<(u32, String)>,
+    /// How reading ended; the queue may still contain frames.
     ended: Option<Result<(), VideoError>>,
 }
 
 impl<F: Read + Seek> Mp4Reader<F> {
-    /// Reads the index of `file`.
+    /// Reads the movie box (`moov`) of `file`.
     ///
     /// # Errors
-    /// When it is not MP4 or MOV, lacks its index, has no video track, or one that is not H.264 of
-    /// the kinds that are decoded (progressive, 4:2:0, 8 bits).
+    /// When it is not MP4 or MOV, has no `moov` box or no video track, or when the codec is not H.264
+    /// of a supported profile (progressive, 4:2:0, 8 bits per sample).
     pub fn open(file: F) -> Result<Self, VideoError> {
         let demuxer = Demuxer::open(file)?;
         let track = demuxer.track();
@@ -66,13 +68,13 @@ impl<F: Read + Seek> Mp4Reader<F> {
             decoder,
             sample: Vec::new(),
             description: Some(0),
-            not_before: i64::MIN,
-            fruitless: Some((0, String::new())),
+            random_access_pts: i64::MIN,
+            early_failures: Some((0, String::new())),
             ended: None,
         })
     }
 
-    /// Size of the upright frames, as far as known.
+    /// Size of the frames after cropping and rotation, once an SPS is known.
     pub fn size(&self) -> Option<SizePx> {
         let size = self.decoder.size()?;
         Some(match self.demuxer.track().rotation {
@@ -84,25 +86,25 @@ impl<F: Read + Seek> Mp4Reader<F> {
         })
     }
 
-    /// Mean number of frames a second, where the index tells.
+    /// Mean frame rate; none for a fragmented file.
     pub fn fps(&self) -> Option<f64> {
-        self.demuxer.extent().and_then(|extent| extent.fps)
+        self.demuxer.stats().and_then(|stats| stats.fps)
     }
 
-    /// Number of frames, where the index tells; a fragmented file must be read to its end.
+    /// Number of frames; none for a fragmented file, which must be read to its end.
     pub fn frames(&self) -> Option<u64> {
-        self.demuxer.extent().map(|extent| extent.frames)
+        self.demuxer.stats().map(|stats| stats.frames)
     }
 
-    /// Ticks a second of presentation times; never 0.
+    /// Ticks per second of presentation times; never 0.
     pub fn timescale(&self) -> u32 {
         self.demuxer.track().timescale
     }
 
-    /// Gives the next frame, or decodes one coded frame on the way to it.
+    /// Returns the next frame, or decodes one more coded frame.
     ///
     /// # Errors
-    /// When the file cannot be read on; a single damaged frame is a [`ReadFrame::Frame`].
+    /// When the file cannot be read any further; a damaged frame is a [`ReadFrame::Frame`].
     pub fn read(&mut self) -> Result<ReadFrame, VideoError> {
         if let Some((pts, image)) = self.queue.pop() {
             return Ok(ReadFrame::Frame { pts, image });
@@ -112,11 +114,11 @@ impl<F: Read + Seek> Mp4Reader<F> {
             Some(Err(error)) => return Err(error),
             None => self.ended = None,
         }
-        self.advance();
+        self.decode_next();
         Ok(ReadFrame::Pending)
     }
 
-    /// Goes back to the first frame.
+    /// Seeks to the first frame.
     pub fn rewind(&mut self) {
         self.demuxer.rewind();
         self.queue.reset(self.decoder.max_dpb_frames());
@@ -124,30 +126,30 @@ impl<F: Read + Seek> Mp4Reader<F> {
     }
 
     /// Reads and decodes one coded frame.
-    fn advance(&mut self) {
+    fn decode_next(&mut self) {
         match self.demuxer.next(&mut self.sample) {
             Ok(Some(frame)) => {
                 self.decode(&frame);
-                self.queue.raise_floor(frame.floor);
+                self.queue.raise_min_pts(frame.min_next_pts);
             }
             Ok(None) => self.end(Ok(())),
             Err(error) => self.end(Err(error)),
         }
     }
 
-    fn end(&mut self, how: Result<(), VideoError>) {
-        self.ended = Some(match (&mut self.fruitless, how) {
-            (Some((1.., why)), Ok(())) => Err(VideoError::NoPicture {
+    fn end(&mut self, result: Result<(), VideoError>) {
+        self.ended = Some(match (&mut self.early_failures, result) {
+            (Some((1.., why)), Ok(())) => Err(VideoError::NothingDecoded {
                 why: std::mem::take(why),
             }),
-            (_, how) => how,
+            (_, result) => result,
         });
-        self.queue.raise_floor(i64::MAX);
+        self.queue.raise_min_pts(i64::MAX);
     }
 
     fn decode(&mut self, frame: &CodedFrame) {
-        if frame.restart {
-            self.decoder.begin();
+        if frame.discontinuity {
+            self.decoder.wait_for_keyframe();
         }
         if self.description != Some(frame.description) {
             self.description = Some(frame.description);
@@ -156,33 +158,36 @@ impl<F: Read + Seek> Mp4Reader<F> {
                 return;
             }
         }
-        let waited = self.decoder.waits();
+        let was_waiting = self.decoder.is_waiting_for_keyframe();
         let decoded = self.decoder.decode(&mut self.sample, frame.sync);
-        if waited && !self.decoder.waits() {
-            self.not_before = frame.pts;
+        if was_waiting && !self.decoder.is_waiting_for_keyframe() {
+            self.random_access_pts = frame.pts;
         }
-        self.count_fruitless(&decoded);
+        self.count_failures(&decoded);
         match decoded {
-            Decoded::Picture(_) if frame.pts < self.not_before => {
-                self.push(frame, Err("a frame that it refers to is lost".to_owned()));
+            Decoded::Picture(_) if frame.pts < self.random_access_pts => {
+                self.push(
+                    frame,
+                    Err("a reference frame is missing (leading picture of an open GOP)".to_owned()),
+                );
             }
             Decoded::Picture(image) => self.push(frame, Ok(image)),
-            Decoded::Lost(why) => self.push(frame, Err(why)),
-            Decoded::Skipped(why) => self.push(frame, Err(why.to_owned())),
-            Decoded::Nothing => {}
+            Decoded::Failed(why) => self.push(frame, Err(why)),
+            Decoded::AwaitingKeyframe(why) => self.push(frame, Err(why.to_owned())),
+            Decoded::NoPicture => {}
         }
     }
 
-    /// Gives a file up that has many frames and no picture.
-    fn count_fruitless(&mut self, decoded: &Decoded) {
-        match (decoded, &mut self.fruitless) {
-            (Decoded::Picture(_), fruitless) => *fruitless = None,
-            (Decoded::Lost(why), Some((tries, first))) => {
-                if *tries == 0 {
+    /// Ends reading of a file of which many frames fail and none is decoded.
+    fn count_failures(&mut self, decoded: &Decoded) {
+        match (decoded, &mut self.early_failures) {
+            (Decoded::Picture(_), failed) => *failed = None,
+            (Decoded::Failed(why), Some((count, first))) => {
+                if *count == 0 {
                     why.clone_into(first);
                 }
-                *tries += 1;
-                if *tries == TRIES {
+                *count += 1;
+                if *count == MAX_FAILED_FRAMES {
                     self.end(Ok(()));
                 }
             }
@@ -194,22 +199,22 @@ impl<F: Read + Seek> Mp4Reader<F> {
         let descriptions = &self.demuxer.track().descriptions;
         let description = descriptions
             .get(description as usize)
-            .ok_or("the index does not say how it is coded")?;
+            .ok_or("invalid MP4: its sample description is missing")?;
         self.decoder
             .configure(description)
             .map_err(|error| error.to_string())
     }
 
     fn push(&mut self, frame: &CodedFrame, entry: Result<Image, String>) {
-        if frame.shown {
+        if frame.is_shown {
             self.queue.push(frame.pts, entry);
         }
     }
 }
 
-/// The error of a stream that is sound but not decoded.
-fn unsupported(error: ParamError) -> VideoError {
-    VideoError::Tool {
+/// The error of a valid stream that the decoder does not support.
+fn unsupported(error: ParameterSetError) -> VideoError {
+    VideoError::UnsupportedFeature {
         what: error.to_string(),
     }
 }

@@ -1,50 +1,51 @@
-//! The sample tables of a track, and a cursor that walks them in decoding order.
+//! Sample tables of a track (`stbl`), and a cursor that iterates over them in decoding order.
 //!
-//! The tables stay as run lengths, as the file has them; a sample is worked out when the cursor
-//! reaches it, so a day of recording takes a few megabytes. ISO/IEC 14496-12, sections 8.6 and 8.7.
+//! The tables stay run-length encoded, as in the file; the cursor expands one sample at a time, so a
+//! recording of a day takes a few megabytes. ISO/IEC 14496-12, sections 8.6 and 8.7.
 
-use super::boxes::{Fields, child, damaged, required};
+use super::boxes::{BoxReader, child, invalid_box, required_child};
 use crate::error::VideoError;
 
-/// More frames than this (eleven days at 16 frames/s) are taken for a damaged index.
+/// Largest sample count (eleven days at 16 frames/s); more is taken for damage.
 const MAX_SAMPLES: u64 = 16_000_000;
 
-/// One coded frame, where and when it is. Times are in ticks of the track, before edits.
+/// Location and timestamps of one coded frame. Times are in ticks of the track's timescale, before
+/// the edit list is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sample {
-    /// Offset of its bytes in the file.
+    /// Offset of its data in the file.
     pub offset: u64,
-    /// Number of its bytes.
+    /// Size of its data.
     pub bytes: u32,
-    /// When it is decoded.
+    /// Decoding time.
     pub dts: i64,
-    /// When it is shown.
+    /// Presentation (composition) time.
     pub pts: i64,
-    /// Ticks until the next is decoded.
+    /// Ticks until the decoding time of the next sample.
     pub duration: u32,
-    /// Whether decoding can begin here.
+    /// Whether it is a sync sample (keyframe).
     pub sync: bool,
-    /// Which sample description it follows, from 0.
+    /// Index of its sample description, from 0.
     pub description: u32,
 }
 
-/// Bytes of each sample.
+/// Sample sizes in bytes (`stsz`).
 #[derive(Debug)]
-enum Sizes {
-    /// All the same.
+enum SampleSizes {
+    /// One size for all samples.
     Constant(u32),
-    /// One each.
+    /// One size per sample.
     Each(Vec<u32>),
 }
 
-/// A run of chunks with equal numbers of samples.
+/// A run of chunks with the same number of samples (`stsc`).
 #[derive(Clone, Copy, Debug)]
 struct ChunkRun {
-    /// First chunk, from 1.
+    /// Number of its first chunk, from 1.
     first_chunk: u32,
-    /// Samples in each.
+    /// Samples per chunk.
     samples: u32,
-    /// Sample description, from 1.
+    /// Index of the sample description, from 1.
     description: u32,
 }
 
@@ -53,21 +54,23 @@ struct ChunkRun {
 pub(super) struct SampleTables {
     /// Number of samples.
     count: u32,
-    sizes: Sizes,
-    /// Runs of (samples, ticks).
+    sizes: SampleSizes,
+    /// Runs of (sample count, duration in ticks): `stts`.
     durations: Vec<(u32, u32)>,
-    /// Runs of (samples, presentation minus decoding time); empty where they are equal.
+    /// Runs of (sample count, composition offset: presentation minus decoding time): `ctts`; empty
+    /// where all offsets are 0.
     offsets: Vec<(u32, i32)>,
     chunk_runs: Vec<ChunkRun>,
+    /// File offsets of the chunks: `stco` or `co64`.
     chunks: Vec<u64>,
-    /// Numbers, from 1, of samples where decoding can begin; none where all are.
-    syncs: Option<Vec<u32>>,
+    /// Numbers of the sync samples, from 1: `stss`; none where all samples are sync samples.
+    sync_samples: Option<Vec<u32>>,
 }
 
 impl SampleTables {
-    /// Reads the tables in the content of `stbl`.
+    /// Parses the tables in the content of `stbl`.
     pub(super) fn parse(stbl: &[u8]) -> Result<Self, VideoError> {
-        let (sizes, count) = parse_sizes(required(stbl, *b"stsz")?)?;
+        let (sizes, count) = parse_sizes(required_child(stbl, *b"stsz")?)?;
         if u64::from(count) > MAX_SAMPLES {
             return Err(VideoError::TooLarge {
                 what: "the number of frames",
@@ -75,30 +78,30 @@ impl SampleTables {
                 limit: MAX_SAMPLES,
             });
         }
-        let durations = pairs(required(stbl, *b"stts")?, Fields::u32)?;
+        let durations = run_lengths(required_child(stbl, *b"stts")?, BoxReader::u32)?;
         let offsets = match child(stbl, *b"ctts")? {
-            Some(fields) => pairs(fields, Fields::i32)?,
+            Some(fields) => run_lengths(fields, BoxReader::i32)?,
             None => Vec::new(),
         };
-        let syncs = match child(stbl, *b"stss")? {
+        let sync_samples = match child(stbl, *b"stss")? {
             Some(mut fields) => {
                 fields.version_flags()?;
-                let mut syncs = Vec::new();
-                for mut row in fields.rows::<4>()? {
-                    syncs.push(row.u32()?);
+                let mut sync_samples = Vec::new();
+                for mut entry in fields.entries::<4>()? {
+                    sync_samples.push(entry.u32()?);
                 }
-                Some(syncs)
+                Some(sync_samples)
             }
             None => None,
         };
         let mut chunk_runs = Vec::new();
-        let mut fields = required(stbl, *b"stsc")?;
+        let mut fields = required_child(stbl, *b"stsc")?;
         fields.version_flags()?;
-        for mut row in fields.rows::<12>()? {
+        for mut entry in fields.entries::<12>()? {
             chunk_runs.push(ChunkRun {
-                first_chunk: row.u32()?,
-                samples: row.u32()?,
-                description: row.u32()?,
+                first_chunk: entry.u32()?,
+                samples: entry.u32()?,
+                description: entry.u32()?,
             });
         }
         Ok(Self {
@@ -108,7 +111,7 @@ impl SampleTables {
             offsets,
             chunk_runs,
             chunks: parse_chunks(stbl)?,
-            syncs,
+            sync_samples,
         })
     }
 
@@ -117,143 +120,144 @@ impl SampleTables {
         u64::from(self.count)
     }
 
-    /// The least that a presentation time lies after its decoding time; may be negative.
-    pub(super) fn least_offset(&self) -> i64 {
+    /// The smallest composition offset (presentation minus decoding time); may be negative.
+    pub(super) fn min_composition_offset(&self) -> i64 {
         let least = self.offsets.iter().map(|&(_, offset)| offset).min();
         i64::from(least.unwrap_or(0))
     }
 }
 
-fn parse_sizes(mut fields: Fields<'_>) -> Result<(Sizes, u32), VideoError> {
+fn parse_sizes(mut fields: BoxReader<'_>) -> Result<(SampleSizes, u32), VideoError> {
     fields.version_flags()?;
     let constant = fields.u32()?;
     if constant != 0 {
         let count = fields.u32()?;
-        return Ok((Sizes::Constant(constant), count));
+        return Ok((SampleSizes::Constant(constant), count));
     }
     let mut sizes = Vec::new();
-    for mut row in fields.rows::<4>()? {
-        sizes.push(row.u32()?);
+    for mut entry in fields.entries::<4>()? {
+        sizes.push(entry.u32()?);
     }
-    let count = u32::try_from(sizes.len()).map_err(|_| damaged(*b"stsz", "has too many rows"))?;
-    Ok((Sizes::Each(sizes), count))
+    let count = u32::try_from(sizes.len())
+        .map_err(|_| invalid_box(*b"stsz", "has an entry count out of range"))?;
+    Ok((SampleSizes::Each(sizes), count))
 }
 
 fn parse_chunks(stbl: &[u8]) -> Result<Vec<u64>, VideoError> {
     let mut chunks = Vec::new();
     if let Some(mut fields) = child(stbl, *b"stco")? {
         fields.version_flags()?;
-        for mut row in fields.rows::<4>()? {
-            chunks.push(u64::from(row.u32()?));
+        for mut entry in fields.entries::<4>()? {
+            chunks.push(u64::from(entry.u32()?));
         }
     } else {
-        let mut fields = required(stbl, *b"co64")?;
+        let mut fields = required_child(stbl, *b"co64")?;
         fields.version_flags()?;
-        for mut row in fields.rows::<8>()? {
-            chunks.push(row.u64()?);
+        for mut entry in fields.entries::<8>()? {
+            chunks.push(entry.u64()?);
         }
     }
     Ok(chunks)
 }
 
-/// Rows of a count and a value.
-fn pairs<'a, T>(
-    mut fields: Fields<'a>,
-    value: fn(&mut Fields<'a>) -> Result<T, VideoError>,
+/// A table of runs: entries of a sample count and a value.
+fn run_lengths<'a, T>(
+    mut fields: BoxReader<'a>,
+    value: fn(&mut BoxReader<'a>) -> Result<T, VideoError>,
 ) -> Result<Vec<(u32, T)>, VideoError> {
     fields.version_flags()?;
-    let mut pairs = Vec::new();
-    for mut row in fields.rows::<8>()? {
-        pairs.push((row.u32()?, value(&mut row)?));
+    let mut run_lengths = Vec::new();
+    for mut entry in fields.entries::<8>()? {
+        run_lengths.push((entry.u32()?, value(&mut entry)?));
     }
-    Ok(pairs)
+    Ok(run_lengths)
 }
 
-/// A place in a table of runs.
+/// A position in a table of runs.
 #[derive(Clone, Copy, Debug, Default)]
-struct RunPlace {
-    row: usize,
+struct RunCursor {
+    entry: usize,
     taken: u32,
 }
 
-impl RunPlace {
-    /// The value for the next sample; none once the table is used up.
+impl RunCursor {
+    /// The value for the next sample; none at the end of the table.
     fn next<T: Copy>(&mut self, runs: &[(u32, T)]) -> Option<T> {
         loop {
-            let &(count, value) = runs.get(self.row)?;
+            let &(count, value) = runs.get(self.entry)?;
             if self.taken < count {
                 self.taken += 1;
                 return Some(value);
             }
-            self.row += 1;
+            self.entry += 1;
             self.taken = 0;
         }
     }
 }
 
-/// Walks the tables in decoding order. Cheap to copy: a copy is a place to come back to.
+/// Iterates over the samples in decoding order. Cheap to copy: a copy is a position to seek to.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SampleCursor {
-    /// Samples given so far.
+    /// Samples returned so far.
     index: u32,
     dts: i64,
-    durations: RunPlace,
-    offsets: RunPlace,
+    durations: RunCursor,
+    offsets: RunCursor,
     sync: usize,
     chunk_run: usize,
-    /// Chunks entered so far.
+    /// Chunks started so far.
     chunk: u32,
     left_in_chunk: u32,
-    /// Where the next sample of the chunk lies.
+    /// File offset of the next sample.
     offset: u64,
 }
 
 impl SampleCursor {
-    /// Samples given so far.
+    /// Samples returned so far.
     pub(super) fn index(&self) -> u64 {
         u64::from(self.index)
     }
 
-    /// When the next sample is decoded.
+    /// Decoding time of the next sample.
     pub(super) fn dts(&self) -> i64 {
         self.dts
     }
 
-    /// The next sample; none at the end, or where the tables stop describing samples.
+    /// The next sample; none at the end, or where one of the tables ends early.
     pub(super) fn next(&mut self, tables: &SampleTables) -> Option<Sample> {
         if self.index >= tables.count {
             return None;
         }
         let bytes = match &tables.sizes {
-            Sizes::Constant(bytes) => *bytes,
-            Sizes::Each(all) => *all.get(self.index as usize)?,
+            SampleSizes::Constant(bytes) => *bytes,
+            SampleSizes::Each(all) => *all.get(self.index as usize)?,
         };
         while self.left_in_chunk == 0 {
-            self.enter_next_chunk(tables)?;
+            self.start_next_chunk(tables)?;
         }
         let description = tables.chunk_runs.get(self.chunk_run)?.description;
-        // Writers leave the last rows out: go on with the last duration, and without an offset.
+        // Some writers omit the last entries: repeat the last duration, without an offset.
         let duration = self
             .durations
             .next(&tables.durations)
             .or_else(|| tables.durations.last().map(|&(_, ticks)| ticks))
             .unwrap_or(0);
-        let shift = self.offsets.next(&tables.offsets).unwrap_or(0);
+        let composition_offset = self.offsets.next(&tables.offsets).unwrap_or(0);
         self.index += 1;
-        let sync = match &tables.syncs {
+        let sync = match &tables.sync_samples {
             None => true,
-            Some(syncs) => {
-                while syncs.get(self.sync).is_some_and(|&s| s < self.index) {
+            Some(sync_samples) => {
+                while sync_samples.get(self.sync).is_some_and(|&s| s < self.index) {
                     self.sync += 1;
                 }
-                syncs.get(self.sync) == Some(&self.index)
+                sync_samples.get(self.sync) == Some(&self.index)
             }
         };
         let sample = Sample {
             offset: self.offset,
             bytes,
             dts: self.dts,
-            pts: self.dts.saturating_add(i64::from(shift)),
+            pts: self.dts.saturating_add(i64::from(composition_offset)),
             duration,
             sync,
             description: description.saturating_sub(1),
@@ -264,7 +268,7 @@ impl SampleCursor {
         Some(sample)
     }
 
-    fn enter_next_chunk(&mut self, tables: &SampleTables) -> Option<()> {
+    fn start_next_chunk(&mut self, tables: &SampleTables) -> Option<()> {
         self.offset = *tables.chunks.get(self.chunk as usize)?;
         self.chunk += 1;
         while tables
@@ -286,7 +290,7 @@ mod tests {
     fn tables() -> SampleTables {
         SampleTables {
             count: 5,
-            sizes: Sizes::Each(vec![10, 20, 30, 40, 50]),
+            sizes: SampleSizes::Each(vec![10, 20, 30, 40, 50]),
             durations: vec![(2, 100), (1, 50)],
             offsets: vec![(1, 200), (4, -10)],
             chunk_runs: vec![
@@ -302,12 +306,12 @@ mod tests {
                 },
             ],
             chunks: vec![1000, 5000],
-            syncs: Some(vec![1, 4]),
+            sync_samples: Some(vec![1, 4]),
         }
     }
 
     #[test]
-    fn the_cursor_gives_places_and_times() {
+    fn the_cursor_returns_offsets_and_timestamps() {
         let tables = tables();
         let mut cursor = SampleCursor::default();
         let mut all = Vec::new();
@@ -321,14 +325,14 @@ mod tests {
             times,
             [(0, 200), (100, 90), (200, 190), (250, 240), (300, 290)]
         );
-        let syncs: Vec<_> = all.iter().map(|s| s.sync).collect();
-        assert_eq!(syncs, [true, false, false, true, false]);
+        let sync_samples: Vec<_> = all.iter().map(|s| s.sync).collect();
+        assert_eq!(sync_samples, [true, false, false, true, false]);
         assert_eq!(all[4].description, 1);
-        assert_eq!(tables.least_offset(), -10);
+        assert_eq!(tables.min_composition_offset(), -10);
     }
 
     #[test]
-    fn tables_that_stop_early_end_the_walk() {
+    fn a_table_that_ends_early_ends_the_iteration() {
         let mut tables = tables();
         tables.chunks.pop();
         let mut cursor = SampleCursor::default();

@@ -1,217 +1,202 @@
-//! Writes fragmented MP4 (ISO/IEC 14496-12, section 8.8): each fragment of a second can be played by
-//! itself, so a crash loses at most the last one.
+//! Writes fragmented MP4 (ISO/IEC 14496-12, section 8.8) with fragments of one second. The file can
+//! be played while it grows; after a crash at most the last fragment is lost.
 
 use std::io::{self, Write};
 
 use mobilens_image::{SizePx, YuvMatrix, YuvRange};
 
+use super::box_writer::{full_box, mp4_box, u32s};
 use crate::h264::{EncodedFrame, StreamParameters};
 
-/// Ticks a second.
-const RATE: i64 = 90_000;
-/// A fragment is written when it is so long.
-const FRAGMENT: i64 = RATE;
-/// How long a picture is shown that has no other beside it.
-const ALONE: i64 = RATE / 25;
+/// Timescale: ticks per second.
+const TIMESCALE: i64 = 90_000;
+/// Length of a fragment in ticks.
+const FRAGMENT_TICKS: i64 = TIMESCALE;
+/// Duration in ticks of the only frame of a file.
+const DEFAULT_DURATION: i64 = TIMESCALE / 25;
 
-/// Writes one file of one H.264 track.
+/// Writes a fragmented MP4 file with one H.264 track. Not buffered: one write per fragment.
 pub struct Mp4Writer<W> {
     file: W,
     first_us: Option<i64>,
-    /// Frames with their times in ticks; the last one's length is not known yet.
-    waiting: Vec<(i64, EncodedFrame)>,
+    /// Frames of the current fragment with their times in ticks. The duration of the last one is
+    /// known when the next one comes.
+    pending: Vec<(i64, EncodedFrame)>,
     sequence: u32,
-    step: i64,
+    /// Duration in ticks of the last frame but one.
+    last_duration: i64,
 }
 
 impl<W: Write> Mp4Writer<W> {
-    /// Begins a file.
+    /// Writes the file header (`ftyp` and `moov`).
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn new(mut file: W, track: &StreamParameters) -> io::Result<Self> {
-        let head = [ftyp(), moov(track)].concat();
+    /// An I/O error of `file`.
+    pub fn new(mut file: W, parameters: &StreamParameters) -> io::Result<Self> {
+        let head = [ftyp(), moov(parameters)].concat();
         file.write_all(&head)?;
         Ok(Self {
             file,
             first_us: None,
-            waiting: Vec::new(),
+            pending: Vec::new(),
             sequence: 0,
-            step: ALONE,
+            last_duration: DEFAULT_DURATION,
         })
     }
 
-    /// Adds a frame; they come in order.
+    /// Adds a frame, in presentation order; writes the fragment that it completes. The first frame
+    /// gets presentation time 0.
     ///
     /// # Errors
-    /// When a fragment cannot be written.
-    pub fn push(&mut self, sample: EncodedFrame) -> io::Result<()> {
-        let first = *self.first_us.get_or_insert(sample.at_us);
-        let mut at = (sample.at_us - first) * RATE / 1_000_000;
-        if let Some((last, _)) = self.waiting.last() {
+    /// An I/O error of the file.
+    pub fn push(&mut self, frame: EncodedFrame) -> io::Result<()> {
+        let first = *self.first_us.get_or_insert(frame.at_us);
+        let mut at = (frame.at_us - first) * TIMESCALE / 1_000_000;
+        if let Some((last, _)) = self.pending.last() {
             at = at.max(last + 1);
-            self.step = at - last;
+            self.last_duration = at - last;
         }
-        if let Some((begin, _)) = self.waiting.first()
-            && at - begin >= FRAGMENT
+        if let Some((begin, _)) = self.pending.first()
+            && at - begin >= FRAGMENT_TICKS
         {
             self.flush(at)?;
         }
-        self.waiting.push((at, sample));
+        self.pending.push((at, frame));
         Ok(())
     }
 
-    /// Writes what waits.
+    /// Writes the last fragment, and returns the file.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// An I/O error of the file.
     pub fn finish(mut self) -> io::Result<W> {
-        let end = self.waiting.last().map_or(0, |(at, _)| at + self.step);
+        let end = self
+            .pending
+            .last()
+            .map_or(0, |(at, _)| at + self.last_duration);
         self.flush(end)?;
         self.file.flush()?;
         Ok(self.file)
     }
 
     fn flush(&mut self, end: i64) -> io::Result<()> {
-        if self.waiting.is_empty() {
+        if self.pending.is_empty() {
             return Ok(());
         }
         self.sequence += 1;
-        let samples = std::mem::take(&mut self.waiting);
-        let fragment = fragment(self.sequence, &samples, end);
-        // One write, so that a full disk or a crash cuts at most this fragment.
+        let frames = std::mem::take(&mut self.pending);
+        let fragment = fragment(self.sequence, &frames, end);
+        // One write, so that a full disk or a crash truncates at most this fragment.
         self.file.write_all(&fragment)
     }
 }
 
-fn part(kind: &[u8; 4], content: &[&[u8]]) -> Vec<u8> {
-    let length: usize = content.iter().map(|c| c.len()).sum();
-    let length = u32::try_from(length + 8).unwrap_or(u32::MAX);
-    let mut out = length.to_be_bytes().to_vec();
-    out.extend(kind);
-    for content in content {
-        out.extend(*content);
-    }
-    out
-}
-
-/// A box with version and flags.
-fn full(kind: &[u8; 4], version: u8, flags: u32, content: &[&[u8]]) -> Vec<u8> {
-    let head = (u32::from(version) << 24 | flags).to_be_bytes();
-    let mut all: Vec<&[u8]> = vec![&head];
-    all.extend(content);
-    part(kind, &all)
-}
-
-fn words(words: &[u32]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_be_bytes()).collect()
-}
-
-const UNITY: [u32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
+/// Transformation matrix without rotation.
+const IDENTITY_MATRIX: [u32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
 
 fn ftyp() -> Vec<u8> {
-    part(
+    mp4_box(
         b"ftyp",
         &[b"iso5", &512_u32.to_be_bytes(), b"iso5iso6avc1mp41"],
     )
 }
 
-fn moov(track: &StreamParameters) -> Vec<u8> {
-    let SizePx { width, height } = track.size;
-    let rate = RATE as u32;
-    let mvhd = full(
+fn moov(parameters: &StreamParameters) -> Vec<u8> {
+    let SizePx { width, height } = parameters.size;
+    let rate = TIMESCALE as u32;
+    let mvhd = full_box(
         b"mvhd",
         0,
         0,
         &[
-            &words(&[0, 0, 1000, 0, 0x1_0000, 0x0100_0000, 0, 0]),
-            &words(&UNITY),
-            &words(&[0; 6]),
-            &words(&[2]),
+            &u32s(&[0, 0, 1000, 0, 0x1_0000, 0x0100_0000, 0, 0]),
+            &u32s(&IDENTITY_MATRIX),
+            &u32s(&[0; 6]),
+            &u32s(&[2]),
         ],
     );
-    let tkhd = full(
+    let tkhd = full_box(
         b"tkhd",
         0,
         3,
         &[
-            &words(&[0, 0, 1, 0, 0, 0, 0, 0, 0]),
-            &words(&UNITY),
-            &words(&[width << 16, height << 16]),
+            &u32s(&[0, 0, 1, 0, 0, 0, 0, 0, 0]),
+            &u32s(&IDENTITY_MATRIX),
+            &u32s(&[width << 16, height << 16]),
         ],
     );
-    let mdhd = full(b"mdhd", 0, 0, &[&words(&[0, 0, rate, 0, 0x55c4_0000])]);
-    let hdlr = full(
+    let mdhd = full_box(b"mdhd", 0, 0, &[&u32s(&[0, 0, rate, 0, 0x55c4_0000])]);
+    let hdlr = full_box(
         b"hdlr",
         0,
         0,
-        &[&words(&[0]), b"vide", &words(&[0; 3]), b"video\0"],
+        &[&u32s(&[0]), b"vide", &u32s(&[0; 3]), b"video\0"],
     );
-    let dref = full(b"dref", 0, 0, &[&words(&[1]), &full(b"url ", 0, 1, &[])]);
-    let empty = |kind| full(kind, 0, 0, &[&words(&[0])]);
-    let stbl = part(
+    let dref = full_box(b"dref", 0, 0, &[&u32s(&[1]), &full_box(b"url ", 0, 1, &[])]);
+    let empty = |kind| full_box(kind, 0, 0, &[&u32s(&[0])]);
+    let stbl = mp4_box(
         b"stbl",
         &[
-            &full(b"stsd", 0, 0, &[&words(&[1]), &avc1(track)]),
+            &full_box(b"stsd", 0, 0, &[&u32s(&[1]), &avc1(parameters)]),
             &empty(b"stts"),
             &empty(b"stsc"),
-            &full(b"stsz", 0, 0, &[&words(&[0, 0])]),
+            &full_box(b"stsz", 0, 0, &[&u32s(&[0, 0])]),
             &empty(b"stco"),
         ],
     );
-    let minf = part(
+    let minf = mp4_box(
         b"minf",
         &[
-            &full(b"vmhd", 0, 1, &[&words(&[0, 0])]),
-            &part(b"dinf", &[&dref]),
+            &full_box(b"vmhd", 0, 1, &[&u32s(&[0, 0])]),
+            &mp4_box(b"dinf", &[&dref]),
             &stbl,
         ],
     );
-    let mdia = part(b"mdia", &[&mdhd, &hdlr, &minf]);
-    let trex = full(b"trex", 0, 0, &[&words(&[1, 1, 0, 0, 0])]);
-    part(
+    let mdia = mp4_box(b"mdia", &[&mdhd, &hdlr, &minf]);
+    let trex = full_box(b"trex", 0, 0, &[&u32s(&[1, 1, 0, 0, 0])]);
+    mp4_box(
         b"moov",
         &[
             &mvhd,
-            &part(b"trak", &[&tkhd, &mdia]),
-            &part(b"mvex", &[&trex]),
+            &mp4_box(b"trak", &[&tkhd, &mdia]),
+            &mp4_box(b"mvex", &[&trex]),
         ],
     )
 }
 
-fn avc1(track: &StreamParameters) -> Vec<u8> {
-    let SizePx { width, height } = track.size;
+fn avc1(parameters: &StreamParameters) -> Vec<u8> {
+    let SizePx { width, height } = parameters.size;
     let side = |side: u32| u16::try_from(side).unwrap_or(u16::MAX).to_be_bytes();
     let length = |nal: &[u8]| u16::try_from(nal.len()).unwrap_or(u16::MAX).to_be_bytes();
-    let profile = track.sps.get(1..4).unwrap_or(&[66, 0xc0, 30]);
-    let avcc = part(
+    let profile = parameters.sps.get(1..4).unwrap_or(&[66, 0xc0, 30]);
+    let avcc = mp4_box(
         b"avcC",
         &[
             &[1],
             profile,
             &[0xff, 0xe1],
-            &length(&track.sps),
-            &track.sps,
+            &length(&parameters.sps),
+            &parameters.sps,
             &[1],
-            &length(&track.pps),
-            &track.pps,
+            &length(&parameters.pps),
+            &parameters.pps,
         ],
     );
-    let (code, is_full) = match (track.colour.matrix, track.colour.range) {
+    let (code, is_full) = match (parameters.colour.matrix, parameters.colour.range) {
         (YuvMatrix::Bt601, range) => (6_u16, range == YuvRange::Full),
         (YuvMatrix::Bt709, range) => (1, range == YuvRange::Full),
     };
     let code = code.to_be_bytes();
     let range = [u8::from(is_full) << 7];
-    let colr = part(b"colr", &[b"nclx", &code, &code, &code, &range]);
-    part(
+    let colr = mp4_box(b"colr", &[b"nclx", &code, &code, &code, &range]);
+    mp4_box(
         b"avc1",
         &[
             &[0, 0, 0, 0, 0, 0, 0, 1],
             &[0; 16],
             &side(width),
             &side(height),
-            &words(&[0x48_0000, 0x48_0000, 0]),
+            &u32s(&[0x48_0000, 0x48_0000, 0]),
             &[0, 1],
             &[0; 32],
             &[0, 24, 0xff, 0xff],
@@ -221,39 +206,39 @@ fn avc1(track: &StreamParameters) -> Vec<u8> {
     )
 }
 
-/// `moof` and `mdat` of samples, the last of which lasts until `end`.
-fn fragment(sequence: u32, samples: &[(i64, EncodedFrame)], end: i64) -> Vec<u8> {
-    let begin = samples.first().map_or(0, |(at, _)| *at);
-    let ends = samples.iter().skip(1).map(|(at, _)| *at).chain([end]);
+/// `moof` and `mdat` of `frames`, the last of which lasts until `end`.
+fn fragment(sequence: u32, frames: &[(i64, EncodedFrame)], end: i64) -> Vec<u8> {
+    let begin = frames.first().map_or(0, |(at, _)| *at);
+    let ends = frames.iter().skip(1).map(|(at, _)| *at).chain([end]);
     let mut entries = Vec::new();
-    for ((at, sample), end) in samples.iter().zip(ends) {
+    for ((at, frame), end) in frames.iter().zip(ends) {
         let duration = u32::try_from((end - at).max(1)).unwrap_or(u32::MAX);
-        let size = u32::try_from(sample.data.len()).unwrap_or(u32::MAX);
-        // Depends on others or not (8.8.3.1).
-        let flags = if sample.is_key {
+        let size = u32::try_from(frame.data.len()).unwrap_or(u32::MAX);
+        // Sample flags (8.8.3.1): a sync sample, or a non-sync sample that depends on others.
+        let flags = if frame.is_key {
             0x0200_0000
         } else {
             0x0101_0000
         };
-        entries.extend(words(&[duration, size, flags]));
+        entries.extend(u32s(&[duration, size, flags]));
     }
-    let count = samples.len() as u32;
+    let count = frames.len() as u32;
     let moof = |offset: u32| {
-        let traf = part(
+        let traf = mp4_box(
             b"traf",
             &[
-                &full(b"tfhd", 0, 0x02_0000, &[&words(&[1])]),
-                &full(b"tfdt", 1, 0, &[&begin.to_be_bytes()]),
-                // Data offset, duration, size and flags of each.
-                &full(b"trun", 0, 0x701, &[&words(&[count, offset]), &entries]),
+                &full_box(b"tfhd", 0, 0x02_0000, &[&u32s(&[1])]),
+                &full_box(b"tfdt", 1, 0, &[&begin.to_be_bytes()]),
+                // Flags: data offset; duration, size and flags of each sample.
+                &full_box(b"trun", 0, 0x701, &[&u32s(&[count, offset]), &entries]),
             ],
         );
-        part(
+        mp4_box(
             b"moof",
-            &[&full(b"mfhd", 0, 0, &[&words(&[sequence])]), &traf],
+            &[&full_box(b"mfhd", 0, 0, &[&u32s(&[sequence])]), &traf],
         )
     };
     let offset = u32::try_from(moof(0).len() + 8).unwrap_or(u32::MAX);
-    let data: Vec<&[u8]> = samples.iter().map(|(_, sample)| &*sample.data).collect();
-    [moof(offset), part(b"mdat", &data)].concat()
+    let data: Vec<&[u8]> = frames.iter().map(|(_, frame)| &*frame.data).collect();
+    [moof(offset), mp4_box(b"mdat", &data)].concat()
 }
