@@ -1,9 +1,10 @@
-//! Room for one frame between the thread that reads a camera and the one that uses it.
+//! Single-value slot between two threads, in which the latest value wins.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Holds the newest letter, and counts those that were never taken.
+/// Holds the latest value that the writer put, until the reader takes it. Older values are
+/// overwritten and counted.
 #[derive(Debug)]
 pub struct LatestSlot<T> {
     state: Mutex<State<T>>,
@@ -12,32 +13,32 @@ pub struct LatestSlot<T> {
 
 #[derive(Debug)]
 struct State<T> {
-    newest: Option<T>,
+    latest: Option<T>,
     overwritten: u64,
-    /// The writer's last word.
-    fault: Option<String>,
-    reader_gone: bool,
+    /// The error with which the writer ended.
+    error: Option<String>,
+    reader_closed: bool,
 }
 
-/// What a reader finds.
+/// Result of [`LatestSlot::take`].
 #[derive(Debug, PartialEq, Eq)]
-pub enum Mail<T> {
-    /// The newest letter, and how many older ones it replaced since the last one was taken.
-    Letter(T, u64),
-    /// The writer gave up, for this reason.
-    Fault(String),
-    /// Nothing came in time.
-    Nothing,
+pub enum Taken<T> {
+    /// The latest value, and the number of values overwritten since the previous one was taken.
+    Value(T, u64),
+    /// The writer ended with this error.
+    WriterFailed(String),
+    /// The slot stayed empty until the timeout.
+    Timeout,
 }
 
 impl<T> Default for LatestSlot<T> {
     fn default() -> Self {
         Self {
             state: Mutex::new(State {
-                newest: None,
+                latest: None,
                 overwritten: 0,
-                fault: None,
-                reader_gone: false,
+                error: None,
+                reader_closed: false,
             }),
             changed: Condvar::new(),
         }
@@ -49,47 +50,47 @@ impl<T> LatestSlot<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves a letter in place of an older one; false when nobody reads any more.
-    pub fn put(&self, letter: T) -> bool {
+    /// Stores a value and overwrites an older one; false once the reader has closed the slot.
+    pub fn put(&self, value: T) -> bool {
         let mut state = self.lock();
-        if state.newest.replace(letter).is_some() {
+        if state.latest.replace(value).is_some() {
             state.overwritten += 1;
         }
         self.changed.notify_one();
-        !state.reader_gone
+        !state.reader_closed
     }
 
-    /// The writer's last word.
-    pub fn give_up(&self, why: String) {
-        self.lock().fault = Some(why);
+    /// Ends writing with an error. A value in the slot can still be taken.
+    pub fn fail(&self, error: String) {
+        self.lock().error = Some(error);
         self.changed.notify_one();
     }
 
-    /// Whether the writer has said its last word.
+    /// Whether the writer has ended with an error.
     #[cfg(test)]
-    pub fn has_fault(&self) -> bool {
-        self.lock().fault.is_some()
+    pub fn has_failed(&self) -> bool {
+        self.lock().error.is_some()
     }
 
-    /// The reader's last word.
-    pub fn leave(&self) {
-        self.lock().reader_gone = true;
+    /// Ends reading: the next [`put`](Self::put) returns false.
+    pub fn close(&self) {
+        self.lock().reader_closed = true;
     }
 
-    /// Waits for a letter; one that is there is given before a fault.
-    pub fn take(&self, timeout: Duration) -> Mail<T> {
+    /// Waits for a value; one that is there comes before the writer's error.
+    pub fn take(&self, timeout: Duration) -> Taken<T> {
         let deadline = Instant::now() + timeout;
         let mut state = self.lock();
         loop {
-            if let Some(letter) = state.newest.take() {
-                return Mail::Letter(letter, std::mem::take(&mut state.overwritten));
+            if let Some(value) = state.latest.take() {
+                return Taken::Value(value, std::mem::take(&mut state.overwritten));
             }
-            if let Some(why) = &state.fault {
-                return Mail::Fault(why.clone());
+            if let Some(error) = &state.error {
+                return Taken::WriterFailed(error.clone());
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Mail::Nothing;
+                return Taken::Timeout;
             }
             state = self
                 .changed
@@ -105,26 +106,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_newest_is_kept_and_the_others_are_counted() {
-        let mailbox = LatestSlot::default();
+    fn the_latest_value_wins_and_overwritten_ones_are_counted() {
+        let slot = LatestSlot::default();
         for i in 0..5 {
-            assert!(mailbox.put(i));
+            assert!(slot.put(i));
         }
-        mailbox.give_up("unplugged".to_owned());
-        assert_eq!(mailbox.take(Duration::ZERO), Mail::Letter(4, 4));
+        slot.fail("unplugged".to_owned());
+        assert_eq!(slot.take(Duration::ZERO), Taken::Value(4, 4));
         assert_eq!(
-            mailbox.take(Duration::ZERO),
-            Mail::Fault("unplugged".to_owned())
+            slot.take(Duration::ZERO),
+            Taken::WriterFailed("unplugged".to_owned())
         );
     }
 
     #[test]
-    fn an_empty_mailbox_does_not_hold_for_ever() {
-        let mailbox = LatestSlot::<u8>::default();
-        assert_eq!(mailbox.take(Duration::from_millis(1)), Mail::Nothing);
-        assert!(mailbox.put(1));
-        assert_eq!(mailbox.take(Duration::ZERO), Mail::Letter(1, 0));
-        mailbox.leave();
-        assert!(!mailbox.put(2));
+    fn taking_from_an_empty_slot_times_out() {
+        let slot = LatestSlot::<u8>::default();
+        assert_eq!(slot.take(Duration::from_millis(1)), Taken::Timeout);
+        assert!(slot.put(1));
+        assert_eq!(slot.take(Duration::ZERO), Taken::Value(1, 0));
+        slot.close();
+        assert!(!slot.put(2));
     }
 }

@@ -1,33 +1,33 @@
-//! Which cameras there are, and what they can do.
+//! Lists the connected cameras and their modes.
 
 /// One camera.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CameraInfo {
-    /// What to write into the pipeline's `device`, or `index` where it is a number.
+    /// Device path: value of `device` in the pipeline, or of `index` where it is a number.
     pub device: String,
-    /// The maker's name for it; where it may not be opened, why.
+    /// Name by the driver; for a device that cannot be opened, with the reason.
     pub name: String,
-    /// What it can do.
+    /// Supported modes.
     pub modes: Vec<CameraMode>,
 }
 
-/// One thing that a camera can do.
+/// A mode of a camera: pixel format, size and frame rate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CameraMode {
-    /// Four letters that name the pixel format.
+    /// Pixel format (FourCC).
     pub fourcc: String,
     /// Columns.
     pub width: u32,
     /// Rows.
     pub height: u32,
-    /// Frames a second.
+    /// Frames per second.
     pub fps: f64,
 }
 
 #[cfg(target_os = "linux")]
 pub use super::v4l2::list_cameras;
 
-/// All cameras; their modes are known only once they are opened.
+/// All cameras; without their modes, which are known only once a camera is opened.
 #[cfg(not(target_os = "linux"))]
 pub fn list_cameras() -> Vec<CameraInfo> {
     nokhwa::query(nokhwa::utils::ApiBackend::Auto)

@@ -1,12 +1,10 @@
-//! The source `camera`.
+//! The source `camera`: V4L2 devices on Linux, elsewhere what nokhwa supports.
 //!
-//! A camera may block for ever, vanish, or hang, and its driver offers no time-out. So one thread
-//! owns the device: it opens it, reads it, keeps only the newest frame in a [latest_slot], and drops
-//! it at the first error. The source waits at the latest_slot with a time-out and reports a stall
-//! itself. The thread is never waited for: it may hang in the driver. A [`CameraReopener`] opens the same
-//! camera again, wherever it is by then.
-//!
-//! [latest_slot]: latest_slot::Mailbox
+//! A camera may block for ever, be unplugged, or hang, and its driver has no timeout. So one thread
+//! owns the device: it opens it, reads it, puts each frame into a [`LatestSlot`](latest_slot::LatestSlot)
+//! (latest frame wins), and closes the device at the first error. The source waits for the slot with a
+//! timeout and reports a stall itself. The thread is never joined: it may hang in the driver. A
+//! [`CameraReopener`] opens the same camera again, also when its device number has changed.
 
 mod device;
 mod latest_slot;

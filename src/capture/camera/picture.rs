@@ -1,15 +1,15 @@
-//! From a camera's raw bytes to an [`Image`].
+//! Converts raw frames of a camera to an [`Image`].
 
 use super::device::RawFrame;
 use super::modes::RawFormat;
 use mobilens_image::{Image, PixelFormat, SizePx};
 use mobilens_video::jpeg::decode_jpeg;
 
-/// The picture of a frame. Raw planes stay as they are; JPEG is decoded.
+/// The image of a raw frame. YUYV and NV12 keep their pixel format; JPEG is decoded.
 ///
 /// # Errors
 /// In one line, when the frame is damaged.
-pub fn picture_of(frame: RawFrame) -> Result<Image, String> {
+pub fn image_from_raw(frame: RawFrame) -> Result<Image, String> {
     let size = SizePx {
         width: frame.width,
         height: frame.height,
@@ -19,33 +19,35 @@ pub fn picture_of(frame: RawFrame) -> Result<Image, String> {
         RawFormat::Nv12 => PixelFormat::Nv12,
         RawFormat::Mjpeg => return decode_jpeg(&frame.bytes, size),
     };
-    let bytes = tight_rows(frame.bytes, format, size, frame.row_bytes)?;
+    let bytes = without_padding(frame.bytes, format, size, frame.stride_bytes)?;
     Image::new(size, format, frame.colour, bytes).map_err(|e| e.to_string())
 }
 
-/// The picture's own bytes: without what drivers add at the end of rows (some want them aligned)
-/// and of the buffer (it is rounded up to whole pages).
-fn tight_rows(
+/// Removes the padding that drivers add at the end of rows (alignment) and of the buffer (page size).
+fn without_padding(
     mut buffer: Vec<u8>,
     format: PixelFormat,
     size: SizePx,
-    row_bytes: usize,
+    stride_bytes: usize,
 ) -> Result<Vec<u8>, String> {
     let (width, height) = (size.width as usize, size.height as usize);
-    // Both formats have rows of one length; the chroma of NV12 is rows below those of Y.
+    // Both formats have rows of one length; the UV rows of NV12 follow those of Y.
     let (tight, rows) = match format {
         PixelFormat::Yuyv => (2 * width, height),
         _ => (2 * width.div_ceil(2), height + height.div_ceil(2)),
     };
-    let row_bytes = row_bytes.max(tight);
-    let needed = row_bytes * rows;
-    // The last row's filling may be missing.
-    if buffer.len() < needed.saturating_sub(row_bytes - tight) {
-        return Err(format!("the frame has {} of {needed} bytes", buffer.len()));
+    let stride_bytes = stride_bytes.max(tight);
+    let needed = stride_bytes * rows;
+    // The padding of the last row may be missing.
+    if buffer.len() < needed.saturating_sub(stride_bytes - tight) {
+        return Err(format!(
+            "truncated frame: {} of {needed} bytes",
+            buffer.len()
+        ));
     }
-    if row_bytes > tight {
+    if stride_bytes > tight {
         for row in 1..rows {
-            let from = row * row_bytes;
+            let from = row * stride_bytes;
             buffer.copy_within(from..from + tight, row * tight);
         }
     }
@@ -77,66 +79,66 @@ mod tests {
             format,
             width: 32,
             height: 16,
-            row_bytes: 0,
+            stride_bytes: 0,
             colour: YuvColour::DEFAULT,
             bytes,
-            taken_at: Instant::now(),
+            captured_at: Instant::now(),
         }
     }
 
     #[test]
-    fn page_padding_is_cut_off() {
-        let image = picture_of(frame(RawFormat::Yuyv, vec![0; 4096])).expect("enough bytes");
+    fn page_padding_is_removed() {
+        let image = image_from_raw(frame(RawFormat::Yuyv, vec![0; 4096])).expect("enough bytes");
         assert_eq!(image.data().len(), 2 * 32 * 16);
-        let image = picture_of(frame(RawFormat::Nv12, vec![0; 4096])).expect("enough bytes");
+        let image = image_from_raw(frame(RawFormat::Nv12, vec![0; 4096])).expect("enough bytes");
         assert_eq!(image.data().len(), 32 * 16 * 3 / 2);
         let mut padded = jpeg();
         padded.extend([0xab; 100]);
-        assert!(picture_of(frame(RawFormat::Mjpeg, padded)).is_ok());
+        assert!(image_from_raw(frame(RawFormat::Mjpeg, padded)).is_ok());
     }
 
     #[test]
-    fn fill_bytes_before_markers_are_passed_over() {
+    fn fill_bytes_before_markers_are_skipped() {
         let mut bytes = jpeg();
         let end = bytes.len() - 2;
         bytes.splice(end..end, [0xff; 3]);
         bytes.splice(2..2, [0xff; 2]);
-        let filled = picture_of(frame(RawFormat::Mjpeg, bytes)).expect("allowed");
-        let plain = picture_of(frame(RawFormat::Mjpeg, jpeg())).expect("whole");
+        let filled = image_from_raw(frame(RawFormat::Mjpeg, bytes)).expect("allowed");
+        let plain = image_from_raw(frame(RawFormat::Mjpeg, jpeg())).expect("whole");
         assert_eq!(filled.data(), plain.data());
     }
 
     #[test]
-    fn aligned_rows_are_made_tight() {
+    fn row_padding_is_removed() {
         for (format, tight, rows) in [(RawFormat::Yuyv, 64, 16), (RawFormat::Nv12, 32, 24)] {
             let padded: Vec<u8> = (0..rows)
                 .flat_map(|row| (0..80).map(move |at| if at < tight { row } else { 0xee }))
                 .collect();
             let mut raw = frame(format, padded.clone());
-            raw.row_bytes = 80;
-            let image = picture_of(raw).expect("enough bytes");
+            raw.stride_bytes = 80;
+            let image = image_from_raw(raw).expect("enough bytes");
             let expected: Vec<u8> = (0..rows).flat_map(|row| vec![row; tight]).collect();
             assert_eq!(image.data(), expected);
-            // Without the last row's filling it is whole, with less it is not.
+            // Without the last row's padding it is complete, with fewer bytes it is not.
             for (missing, whole) in [(80 - tight, true), (81 - tight, false)] {
                 let mut raw = frame(format, padded[..padded.len() - missing].to_vec());
-                raw.row_bytes = 80;
-                assert_eq!(picture_of(raw).is_ok(), whole);
+                raw.stride_bytes = 80;
+                assert_eq!(image_from_raw(raw).is_ok(), whole);
             }
         }
     }
 
     #[test]
-    fn cut_off_and_garbage_are_errors() {
+    fn truncated_frames_and_garbage_are_errors() {
         let whole = jpeg();
         for length in 0..whole.len() - 1 {
             let cut = whole[..length].to_vec();
             assert!(
-                picture_of(frame(RawFormat::Mjpeg, cut)).is_err(),
+                image_from_raw(frame(RawFormat::Mjpeg, cut)).is_err(),
                 "{length}"
             );
         }
-        assert!(picture_of(frame(RawFormat::Mjpeg, vec![0xff; 5000])).is_err());
-        assert!(picture_of(frame(RawFormat::Yuyv, vec![0; 100])).is_err());
+        assert!(image_from_raw(frame(RawFormat::Mjpeg, vec![0xff; 5000])).is_err());
+        assert!(image_from_raw(frame(RawFormat::Yuyv, vec![0; 100])).is_err());
     }
 }

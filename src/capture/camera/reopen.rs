@@ -1,4 +1,4 @@
-//! A camera that is found again.
+//! Reopens a camera, also under a new device number.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -6,23 +6,24 @@ use super::request::CameraRequest;
 use super::source::CameraSource;
 use crate::capture::CaptureError;
 
-/// What tells a camera from others: the maker's name for it, and where it is plugged in.
+/// Identifies a camera by its name and its bus address (port).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The maker's name.
+pub struct CameraIdentity {
+    /// Name by the driver (V4L2 `card`).
     pub card: String,
-    /// Bus and port.
+    /// Bus address (V4L2 `bus_info`).
     pub bus: String,
 }
 
-/// Opens a camera, and the same one again, also if it came back under another number.
+/// Opens a camera, and later the same camera again, even if its device number changed (`/dev/videoN`)
+/// after it was unplugged.
 pub struct CameraReopener {
     request: CameraRequest,
-    identity: Mutex<Option<Identity>>,
+    identity: Mutex<Option<CameraIdentity>>,
 }
 
 impl CameraReopener {
-    /// Nothing opened yet.
+    /// Opens nothing yet.
     pub fn new(request: CameraRequest) -> Self {
         Self {
             request,
@@ -30,7 +31,7 @@ impl CameraReopener {
         }
     }
 
-    /// The device as it was asked for.
+    /// The requested device.
     pub fn name(&self) -> &str {
         &self.request.device
     }
@@ -60,26 +61,26 @@ impl CameraReopener {
     }
 }
 
-/// Where the camera `known` is now; `asked` if it is nowhere.
-fn find(asked: &str, known: &Identity) -> String {
-    if identity_of(asked).as_ref() == Some(known) {
-        return asked.to_owned();
+/// Current device path of the camera `known`; `requested` if it is not connected.
+fn find(requested: &str, known: &CameraIdentity) -> String {
+    if identity_of(requested).as_ref() == Some(known) {
+        return requested.to_owned();
     }
-    let others = nodes().into_iter();
+    let others = device_nodes().into_iter();
     let mut same = others.filter(|node| identity_of(node).as_ref() == Some(known));
-    same.next().unwrap_or_else(|| asked.to_owned())
+    same.next().unwrap_or_else(|| requested.to_owned())
 }
 
 #[cfg(target_os = "linux")]
-use super::v4l2::{identity_of, nodes};
+use super::v4l2::{device_nodes, identity_of};
 
-/// Other systems' cameras are known by their number alone.
+/// Cameras are identified only on Linux.
 #[cfg(not(target_os = "linux"))]
-fn identity_of(_: &str) -> Option<Identity> {
+fn identity_of(_: &str) -> Option<CameraIdentity> {
     None
 }
 
 #[cfg(not(target_os = "linux"))]
-fn nodes() -> Vec<String> {
+fn device_nodes() -> Vec<String> {
     Vec::new()
 }

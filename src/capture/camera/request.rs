@@ -1,19 +1,19 @@
-//! What is wanted of a camera.
+//! Parameters for opening a camera.
 
 use std::time::Duration;
 
-/// Which camera, and what is wanted of it.
+/// Device and requested mode of a camera.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CameraRequest {
-    /// Path of the device's node, or its number.
+    /// Path of the device node, or its number.
     pub device: String,
-    /// Wanted columns.
+    /// Requested width in pixels.
     pub width_px: u32,
-    /// Wanted rows.
+    /// Requested height in pixels.
     pub height_px: u32,
-    /// Wanted frames a second.
+    /// Requested frames per second.
     pub fps: u32,
-    /// A camera that gives no frame for so long has failed.
+    /// Stall timeout: without a frame for so long, the camera has failed.
     pub stall: Duration,
 }
 

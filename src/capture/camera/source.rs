@@ -6,31 +6,31 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::device::{self, Device, OpenMode, RawFrame};
-use super::latest_slot::{LatestSlot, Mail};
-use super::picture::picture_of;
+use super::device::{self, Device, NegotiatedMode, RawFrame};
+use super::latest_slot::{LatestSlot, Taken};
+use super::picture::image_from_raw;
 use super::request::CameraRequest;
 use crate::capture::{CaptureError, Captured, Source, SourceInfo};
 use crate::flow::{StopSignal, panic_message};
 use crate::frame::MediaTime;
 use mobilens_image::SizePx;
 
-/// How long the reader waits before it looks at the stop again.
-const SLICE: Duration = Duration::from_millis(100);
-/// How long a driver may take to open a device.
-const OPENING: Duration = Duration::from_secs(10);
+/// Interval at which a wait for a frame checks the stop signal.
+const POLL: Duration = Duration::from_millis(100);
+/// Timeout for opening a device.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A camera. Gives the newest frame; older ones that nobody took are counted as dropped.
+/// A camera. Returns the latest frame; older ones that were not read in time count as dropped.
 pub struct CameraSource {
     info: SourceInfo,
     device: String,
     stall: Duration,
-    mailbox: Arc<LatestSlot<RawFrame>>,
+    slot: Arc<LatestSlot<RawFrame>>,
     last_frame: Instant,
-    /// When the first frame was taken.
+    /// Capture time of the first frame.
     began: Option<Instant>,
     last_pts: Duration,
-    /// Frames that nobody took, before the one given last.
+    /// Frames dropped before the one returned last.
     dropped: u64,
 }
 
@@ -38,25 +38,25 @@ impl CameraSource {
     /// Opens a camera and starts its stream.
     ///
     /// # Errors
-    /// [`CaptureError::Device`] when it is missing, busy, has no usable mode or does not answer.
+    /// [`CaptureError::Device`] when it is missing, busy, has no usable mode or does not respond.
     pub fn open(request: &CameraRequest) -> Result<Self, CaptureError> {
         let wanted = request.clone();
-        Self::open_with(request, OPENING, move || device::open(&wanted))
+        Self::open_with(request, OPEN_TIMEOUT, move || device::open(&wanted))
     }
 
-    /// Opens what `open` opens, on the thread that will read it: a camera cannot change threads.
+    /// Calls `open` on the thread that will read the device: a camera cannot be sent between threads.
     fn open_with(
         request: &CameraRequest,
-        patience: Duration,
-        open: impl FnOnce() -> Result<(OpenMode, Box<dyn Device>), String> + Send + 'static,
+        timeout: Duration,
+        open: impl FnOnce() -> Result<(NegotiatedMode, Box<dyn Device>), String> + Send + 'static,
     ) -> Result<Self, CaptureError> {
         let fault = |why: String| CaptureError::Device {
             device: request.device.clone(),
             why,
         };
-        let mailbox = Arc::new(LatestSlot::default());
+        let slot = Arc::new(LatestSlot::default());
         let (opened_tx, opened_rx) = sync_channel(1);
-        let letters = Arc::clone(&mailbox);
+        let writer_slot = Arc::clone(&slot);
         let reader = move || {
             let (mode, mut device) = match open() {
                 Ok(opened) => opened,
@@ -71,47 +71,47 @@ impl CameraSource {
             loop {
                 match device.frame() {
                     Ok(frame) => {
-                        if !letters.put(frame) {
+                        if !writer_slot.put(frame) {
                             return;
                         }
                     }
                     Err(why) => {
-                        // The device must be gone before anybody tries to open it again.
-                        // v4l unwinds where a broken one does not stop; the fault is known.
+                        // Closes the device before anybody tries to open it again. v4l panics if a
+                        // broken device does not stop its stream; the error is already known.
                         let _ = catch_unwind(AssertUnwindSafe(|| drop(device)));
-                        letters.give_up(why);
+                        writer_slot.fail(why);
                         return;
                     }
                 }
             }
         };
-        let letters = Arc::clone(&mailbox);
-        // Never joined: it may hang in the driver for ever.
+        let writer_slot = Arc::clone(&slot);
+        // Never joined: the driver may block for ever.
         thread::Builder::new()
             .name("0-camera".to_owned())
             .spawn(move || {
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(reader)) {
-                    letters.give_up(format!("its driver panicked: {}", panic_message(&*panic)));
+                    writer_slot.fail(format!("its driver panicked: {}", panic_message(&*panic)));
                 }
             })
-            .map_err(|e| fault(format!("no thread to read it with: {e}")))?;
-        let mode = match opened_rx.recv_timeout(patience) {
+            .map_err(|e| fault(format!("cannot start its reader thread: {e}")))?;
+        let mode = match opened_rx.recv_timeout(timeout) {
             Ok(opened) => opened.map_err(fault)?,
             Err(RecvTimeoutError::Timeout) => {
-                let seconds = patience.as_secs_f32();
+                let seconds = timeout.as_secs_f32();
                 return Err(fault(format!(
-                    "it did not answer for {seconds} s; plug it in again"
+                    "it did not respond for {seconds} s (timeout); plug it in again"
                 )));
             }
-            Err(RecvTimeoutError::Disconnected) => match mailbox.take(SLICE) {
-                Mail::Fault(why) => return Err(fault(why)),
+            Err(RecvTimeoutError::Disconnected) => match slot.take(POLL) {
+                Taken::WriterFailed(why) => return Err(fault(why)),
                 _ => return Err(fault("it could not be opened".to_owned())),
             },
         };
         let wanted = (request.width_px, request.height_px, f64::from(request.fps));
         if (mode.width, mode.height, mode.fps) != wanted {
             tracing::warn!(
-                "camera {}: gives {}x{} at {} frames/s, {}x{} at {} were asked for",
+                "camera {}: capturing {}x{} at {} frames/s instead of the requested {}x{} at {}",
                 request.device,
                 mode.width,
                 mode.height,
@@ -135,7 +135,7 @@ impl CameraSource {
             },
             device: request.device.clone(),
             stall: request.stall,
-            mailbox,
+            slot,
             last_frame: Instant::now(),
             began: None,
             last_pts: Duration::ZERO,
@@ -143,10 +143,12 @@ impl CameraSource {
         })
     }
 
-    /// Time since the first frame; never goes back.
-    fn pts(&mut self, taken_at: Instant) -> MediaTime {
-        let began = *self.began.get_or_insert(taken_at);
-        self.last_pts = self.last_pts.max(taken_at.saturating_duration_since(began));
+    /// Presentation time since the first frame; never decreases.
+    fn pts(&mut self, captured_at: Instant) -> MediaTime {
+        let began = *self.began.get_or_insert(captured_at);
+        self.last_pts = self
+            .last_pts
+            .max(captured_at.saturating_duration_since(began));
         MediaTime::from_duration(self.last_pts)
     }
 }
@@ -162,13 +164,13 @@ impl Source for CameraSource {
             why,
         };
         while !stop.is_stopped() {
-            match self.mailbox.take(SLICE.min(self.stall)) {
-                Mail::Letter(frame, overwritten) => {
+            match self.slot.take(POLL.min(self.stall)) {
+                Taken::Value(frame, overwritten) => {
                     self.last_frame = Instant::now();
                     self.dropped += overwritten;
-                    let pts = self.pts(frame.taken_at);
-                    // A decoder that unwinds has met a damaged frame.
-                    let picture = catch_unwind(AssertUnwindSafe(|| picture_of(frame)))
+                    let pts = self.pts(frame.captured_at);
+                    // A panic of the JPEG decoder means a damaged frame.
+                    let picture = catch_unwind(AssertUnwindSafe(|| image_from_raw(frame)))
                         .unwrap_or_else(|panic| Err(panic_message(&*panic)));
                     return Ok(match picture {
                         Ok(image) => Captured::Frame {
@@ -179,13 +181,13 @@ impl Source for CameraSource {
                         Err(why) => Captured::Undecodable { pts, why },
                     });
                 }
-                Mail::Fault(why) => return Err(fault(&self.device, why)),
-                Mail::Nothing if self.last_frame.elapsed() >= self.stall => {
+                Taken::WriterFailed(why) => return Err(fault(&self.device, why)),
+                Taken::Timeout if self.last_frame.elapsed() >= self.stall => {
                     let seconds = self.stall.as_secs_f32();
                     let why = format!("it gave no frame for {seconds} s; plug it in again");
                     return Err(fault(&self.device, why));
                 }
-                Mail::Nothing => {}
+                Taken::Timeout => {}
             }
         }
         Ok(Captured::End)
@@ -205,7 +207,7 @@ impl Source for CameraSource {
 
 impl Drop for CameraSource {
     fn drop(&mut self) {
-        self.mailbox.leave();
+        self.slot.close();
     }
 }
 
@@ -217,30 +219,30 @@ mod tests {
     use super::*;
     use mobilens_image::YuvColour;
 
-    /// What a driver does next.
+    /// What the mock driver does next.
     enum Act {
-        /// Gives a picture of 2x1 pixels of this value.
+        /// Returns a frame of 2x1 pixels of this value.
         Frame(u8),
-        /// Gives a picture of 2x1 pixels, taken so long after the first.
+        /// Returns a frame of 2x1 pixels, captured so long after the first.
         At(Duration),
-        /// Gives too few bytes.
+        /// Returns too few bytes.
         Short,
         Lose(&'static str),
         Panic,
     }
 
-    /// Does what the test sends; waits for ever, like a driver, while it sends nothing.
+    /// Does what the test sends; blocks, like a driver, while it sends nothing.
     struct Scripted {
         acts: Receiver<Act>,
         began: Instant,
-        /// Unwinds when it is dropped, as v4l does.
+        /// Panics when it is dropped, as v4l does.
         drops_badly: bool,
     }
 
     impl Device for Scripted {
         fn frame(&mut self) -> Result<RawFrame, String> {
             let act = self.acts.recv().map_err(|_| "script ended".to_owned())?;
-            let (bytes, taken_at) = match act {
+            let (bytes, captured_at) = match act {
                 Act::Frame(value) => (vec![value; 64], self.began),
                 Act::At(since_first) => (vec![0; 64], self.began + since_first),
                 Act::Short => (vec![0; 3], self.began),
@@ -251,10 +253,10 @@ mod tests {
                 format: RawFormat::Yuyv,
                 width: 2,
                 height: 1,
-                row_bytes: 0,
+                stride_bytes: 0,
                 colour: YuvColour::DEFAULT,
                 bytes,
-                taken_at,
+                captured_at,
             })
         }
     }
@@ -271,12 +273,12 @@ mod tests {
             stall: Duration::from_millis(stall_ms),
             ..CameraRequest::default()
         };
-        let mode = OpenMode {
+        let mode = NegotiatedMode {
             width: 2,
             height: 1,
             fps: 30.0,
         };
-        let source = CameraSource::open_with(&request, OPENING, move || {
+        let source = CameraSource::open_with(&request, OPEN_TIMEOUT, move || {
             let device = Scripted {
                 acts,
                 began: Instant::now(),
@@ -291,13 +293,13 @@ mod tests {
         scripted(60_000, false)
     }
 
-    /// What the script does is done when the thread has seen its end.
+    /// Sends `acts` and waits until the reader thread has processed all of them.
     fn play(tx: Sender<Act>, source: &CameraSource, acts: impl IntoIterator<Item = Act>) {
         for act in acts {
             tx.send(act).expect("the thread reads");
         }
         drop(tx);
-        while !source.mailbox.has_fault() {
+        while !source.slot.has_failed() {
             thread::yield_now();
         }
     }
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_leaves_the_newest_frame_and_counts_the_others() {
+    fn the_latest_frame_wins_and_the_others_count_as_dropped() {
         let (tx, mut source) = camera();
         play(tx, &source, (0..250).map(Act::Frame));
         let stop = StopSignal::new();
@@ -387,19 +389,19 @@ mod tests {
             "camera /dev/video0: its driver panicked: not of this world"
         );
         let request = CameraRequest::default();
-        let result = CameraSource::open_with(&request, OPENING, || panic!("at once"));
+        let result = CameraSource::open_with(&request, OPEN_TIMEOUT, || panic!("at once"));
         let error = result.err().expect("not opened").to_string();
         assert_eq!(error, "camera /dev/video0: its driver panicked: at once");
     }
 
     #[test]
-    fn a_stall_is_an_error_and_not_a_hang() {
+    fn a_stall_is_an_error() {
         let (_tx, mut source) = scripted(20, false);
         assert!(error_of(&mut source).contains("gave no frame for 0.02 s"));
     }
 
     #[test]
-    fn a_driver_that_does_not_answer_is_given_up() {
+    fn opening_times_out() {
         let request = CameraRequest::default();
         let (_tx, rx) = channel::<()>();
         let result = CameraSource::open_with(&request, Duration::from_millis(10), move || {
@@ -407,11 +409,11 @@ mod tests {
             Err("too late".to_owned())
         });
         let error = result.err().expect("not opened").to_string();
-        assert!(error.contains("did not answer"), "{error}");
+        assert!(error.contains("did not respond"), "{error}");
     }
 
     #[test]
-    fn the_stop_is_seen_while_nothing_comes() {
+    fn the_stop_signal_is_checked_while_no_frame_comes() {
         let (_tx, mut source) = camera();
         let stop = StopSignal::new();
         let other = stop.clone();
@@ -421,10 +423,10 @@ mod tests {
     }
 
     #[test]
-    fn the_thread_leaves_when_nobody_reads() {
+    fn the_thread_ends_when_the_source_is_dropped() {
         let (tx, source) = camera();
         drop(source);
-        // Its device, and with it the script's reader, goes at the next frame.
+        // The thread drops its device, and with it the receiver, at the next frame.
         while tx.send(Act::Frame(0)).is_ok() {
             thread::yield_now();
         }

@@ -1,4 +1,5 @@
-//! What nokhwa does not do on Linux: tell all that a device offers, and put it into a mode.
+//! V4L2 on Linux, for what nokhwa lacks: lists all formats, sizes and frame rates of a device, and sets
+//! its mode.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,93 +13,95 @@ use v4l::video::Capture;
 use v4l::video::capture::Parameters;
 use v4l::{Device, Format, Fraction};
 
-use super::device::explain;
+use super::device::explain_os_error;
 use super::list::{CameraInfo, CameraMode};
 use super::modes::{
-    AdvertisedMode, CaptureMode, Rate, Rates, USUAL_SIZES, choices, nothing_usable,
+    AdvertisedMode, COMMON_SIZES, CaptureMode, FrameRate, FrameRates, no_usable_mode, ranked_modes,
 };
-use super::reopen::Identity;
+use super::reopen::CameraIdentity;
 use super::request::CameraRequest;
 use mobilens_image::{YuvColour, YuvMatrix, YuvRange};
 
-/// What a device was set to.
+/// The format that was negotiated with a device.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Settled {
-    /// Pixel format, size and rate.
-    pub choice: CaptureMode,
-    /// Bytes from one row to the next in the raw formats.
-    pub row_bytes: usize,
-    /// How its YUV is to be read.
+pub struct NegotiatedFormat {
+    /// Pixel format, size and frame rate.
+    pub mode: CaptureMode,
+    /// Bytes from one row to the next (`bytesperline`) in the raw formats.
+    pub stride_bytes: usize,
+    /// Colour matrix and range of its YUV samples.
     pub colour: YuvColour,
 }
 
-/// Puts device `index` into the best of its modes.
+/// Opens V4L2 device `index` and sets the best of its modes.
 ///
-/// nokhwa refuses a camera whose present mode it cannot express (a fractional rate, a format that
-/// it does not know), also where another program left it so; and it does not notice when a new
-/// size changes the rate. So the mode is set here, read back, and nokhwa finds it as it is.
+/// nokhwa rejects a camera whose current mode it cannot express (a fractional frame rate, an unknown
+/// pixel format), which another program may have set; and it does not notice when a new size changes
+/// the frame rate. So the mode is set and read back here, before nokhwa opens the device.
 ///
 /// # Errors
 /// In one line: what is wrong, and what to do.
-pub fn settle(index: u32, request: &CameraRequest) -> Result<Settled, String> {
-    let said = |e: io::Error| explain(&e.to_string());
-    let device = Device::new(index as usize).map_err(said)?;
-    let caps = device.query_caps().map_err(said)?.capabilities;
+pub fn negotiate(index: u32, request: &CameraRequest) -> Result<NegotiatedFormat, String> {
+    let explained = |e: io::Error| explain_os_error(&e.to_string());
+    let device = Device::new(index as usize).map_err(explained)?;
+    let caps = device.query_caps().map_err(explained)?.capabilities;
     if !caps.contains(Flags::VIDEO_CAPTURE) {
         return Err(if caps.contains(Flags::VIDEO_CAPTURE_MPLANE) {
-            "its driver gives each plane its own buffer, which is not read; take another camera"
+            "its driver has only the multi-planar API, which is not supported; use another camera"
         } else {
-            "it gives no pictures; `mobilens devices` lists the cameras"
+            "not a video capture device; `mobilens devices` lists the cameras"
         }
         .to_owned());
     }
-    let offers = offers(&device, (request.width_px, request.height_px)).map_err(said)?;
-    let choices = choices(&offers, request);
-    if choices.is_empty() {
-        return Err(nothing_usable(&offers));
+    let advertised_modes =
+        advertised_modes(&device, (request.width_px, request.height_px)).map_err(explained)?;
+    let ranked_modes = ranked_modes(&advertised_modes, request);
+    if ranked_modes.is_empty() {
+        return Err(no_usable_mode(&advertised_modes));
     }
-    let mut refused = None;
-    for choice in choices {
-        match set(&device, choice) {
-            Ok(Some(settled)) => return Ok(settled),
+    let mut last_error = None;
+    for mode in ranked_modes {
+        match set_mode(&device, mode) {
+            Ok(Some(negotiated)) => return Ok(negotiated),
             Ok(None) => {}
-            // Busy or gone: so it is for each other mode.
-            Err(error) if matches!(error.raw_os_error(), Some(16 | 19)) => return Err(said(error)),
-            Err(error) => refused = Some(error),
+            // Busy or unplugged: no other mode would work.
+            Err(error) if matches!(error.raw_os_error(), Some(16 | 19)) => {
+                return Err(explained(error));
+            }
+            Err(error) => last_error = Some(error),
         }
     }
-    Err(refused.map_or_else(
-        || "it does not take the modes that it lists; plug it in again".to_owned(),
-        said,
+    Err(last_error.map_or_else(
+        || "it rejects the modes that it advertises; plug it in again".to_owned(),
+        explained,
     ))
 }
 
-/// Sets `choice`; `None` when the device made something else of it.
-fn set(device: &Device, choice: CaptureMode) -> io::Result<Option<Settled>> {
-    let code = choice.format.fourcc().as_bytes();
+/// Sets `mode`; `None` if the device changed it.
+fn set_mode(device: &Device, mode: CaptureMode) -> io::Result<Option<NegotiatedFormat>> {
+    let code = mode.format.fourcc().as_bytes();
     let fourcc = FourCC::new(&[code[0], code[1], code[2], code[3]]);
-    device.set_format(&Format::new(choice.width, choice.height, fourcc))?;
-    device.set_params(&Parameters::with_fps(choice.fps))?;
+    device.set_format(&Format::new(mode.width, mode.height, fourcc))?;
+    device.set_params(&Parameters::with_fps(mode.fps))?;
     let format = device.format()?;
     let Fraction {
         numerator,
         denominator,
     } = device.params()?.interval;
-    let same = (format.width, format.height, format.fourcc)
-        == (choice.width, choice.height, fourcc)
+    let same = (format.width, format.height, format.fourcc) == (mode.width, mode.height, fourcc)
         && numerator == 1
         && denominator > 0;
-    Ok(same.then(|| Settled {
-        choice: CaptureMode {
+    Ok(same.then(|| NegotiatedFormat {
+        mode: CaptureMode {
             fps: denominator,
-            ..choice
+            ..mode
         },
-        row_bytes: format.stride as usize,
+        stride_bytes: format.stride as usize,
         colour: colour(&format),
     }))
 }
 
-/// The driver's word on colours (linux/videodev2.h, `V4L2_MAP_QUANTIZATION_DEFAULT`).
+/// Colour matrix and range by the driver (linux/videodev2.h, `V4L2_MAP_QUANTIZATION_DEFAULT`).
 fn colour(format: &Format) -> YuvColour {
     let range = match (format.quantization, format.colorspace) {
         (Quantization::FullRange, _) | (Quantization::Default, Colorspace::JPEG) => YuvRange::Full,
@@ -111,8 +114,8 @@ fn colour(format: &Format) -> YuvColour {
     YuvColour { matrix, range }
 }
 
-/// All that `device` offers; of ranges of sizes, the wanted, the usual and the largest.
-fn offers(device: &Device, wanted: (u32, u32)) -> io::Result<Vec<AdvertisedMode>> {
+/// All modes that `device` advertises; of a range of sizes, the requested, the common and the largest.
+fn advertised_modes(device: &Device, requested: (u32, u32)) -> io::Result<Vec<AdvertisedMode>> {
     let mut all = Vec::new();
     for format in device.enum_formats()? {
         let mut sizes = Vec::new();
@@ -120,12 +123,12 @@ fn offers(device: &Device, wanted: (u32, u32)) -> io::Result<Vec<AdvertisedMode>
             match listed.size {
                 FrameSizeEnum::Discrete(s) => sizes.push((s.width, s.height)),
                 FrameSizeEnum::Stepwise(s) => sizes.extend(
-                    std::iter::once(wanted)
-                        .chain(USUAL_SIZES)
+                    std::iter::once(requested)
+                        .chain(COMMON_SIZES)
                         .chain([(s.max_width, s.max_height)])
                         .filter(|&(width, height)| {
-                            on_grid(width, s.min_width, s.max_width, s.step_width)
-                                && on_grid(height, s.min_height, s.max_height, s.step_height)
+                            is_in_range(width, s.min_width, s.max_width, s.step_width)
+                                && is_in_range(height, s.min_height, s.max_height, s.step_height)
                         }),
                 ),
             }
@@ -139,8 +142,12 @@ fn offers(device: &Device, wanted: (u32, u32)) -> io::Result<Vec<AdvertisedMode>
                 .unwrap_or_default()
                 .into_iter()
                 .map(|listed| match listed.interval {
-                    FrameIntervalEnum::Discrete(interval) => Rates::One(rate(interval)),
-                    FrameIntervalEnum::Stepwise(i) => Rates::Between(rate(i.max), rate(i.min)),
+                    FrameIntervalEnum::Discrete(interval) => {
+                        FrameRates::Discrete(frame_rate(interval))
+                    }
+                    FrameIntervalEnum::Stepwise(i) => {
+                        FrameRates::Range(frame_rate(i.max), frame_rate(i.min))
+                    }
                 })
                 .collect();
             all.push(AdvertisedMode {
@@ -154,7 +161,7 @@ fn offers(device: &Device, wanted: (u32, u32)) -> io::Result<Vec<AdvertisedMode>
     Ok(all)
 }
 
-/// The letters of a fourcc; its highest bit means that samples have their high byte first.
+/// Name of a FourCC; its highest bit marks big-endian samples.
 fn fourcc_name(fourcc: FourCC) -> String {
     let [a, b, c, d] = fourcc.repr;
     let letters = String::from_utf8_lossy(&[a, b, c, d & 0x7f]).into_owned();
@@ -165,56 +172,57 @@ fn fourcc_name(fourcc: FourCC) -> String {
     }
 }
 
-fn on_grid(value: u32, min: u32, max: u32, step: u32) -> bool {
+/// Whether `value` is in a stepwise range.
+fn is_in_range(value: u32, min: u32, max: u32, step: u32) -> bool {
     (min..=max).contains(&value) && (value - min).is_multiple_of(step.max(1))
 }
 
-/// The rate at which a frame takes `interval` seconds.
-fn rate(interval: Fraction) -> Rate {
-    Rate {
+/// Frame rate of a frame interval in seconds.
+fn frame_rate(interval: Fraction) -> FrameRate {
+    FrameRate {
         frames: interval.denominator,
         seconds: interval.numerator,
     }
 }
 
-/// All cameras, by number. Nodes that give no pictures (metadata, outputs) are left out.
+/// All cameras, by number, without device nodes that do not capture video (metadata, outputs).
 pub fn list_cameras() -> Vec<CameraInfo> {
-    let mut nodes: Vec<(u32, Node)> = v4l::context::enum_devices()
+    let mut device_nodes: Vec<(u32, Node)> = v4l::context::enum_devices()
         .into_iter()
         .filter_map(|node| {
             let name = node.path().file_name()?.to_str()?;
             Some((name.strip_prefix("video")?.parse().ok()?, node))
         })
         .collect();
-    nodes.sort_by_key(|(index, _)| *index);
-    nodes
+    device_nodes.sort_by_key(|(index, _)| *index);
+    device_nodes
         .iter()
-        // v4l unwinds over a name that is not UTF-8, or a colour space that it does not know.
-        .filter_map(|(_, node)| catch_unwind(AssertUnwindSafe(|| camera_at(node))).ok()?)
+        // v4l panics on a name that is not UTF-8, or an unknown colour space.
+        .filter_map(|(_, node)| catch_unwind(AssertUnwindSafe(|| camera_info(node))).ok()?)
         .collect()
 }
 
-/// What tells the camera at a device's path from others.
-pub fn identity_of(path: &str) -> Option<Identity> {
-    // v4l unwinds over a name that is not UTF-8.
+/// Identity of the camera at a device path.
+pub fn identity_of(path: &str) -> Option<CameraIdentity> {
+    // v4l panics on a name that is not UTF-8.
     let caps = catch_unwind(|| Device::with_path(path).ok()?.query_caps().ok()).ok()??;
     caps.capabilities
         .contains(Flags::VIDEO_CAPTURE)
-        .then_some(Identity {
+        .then_some(CameraIdentity {
             card: caps.card,
             bus: caps.bus,
         })
 }
 
-/// The paths of all devices, whatever they are.
-pub fn nodes() -> Vec<String> {
+/// The paths of all V4L2 device nodes.
+pub fn device_nodes() -> Vec<String> {
     v4l::context::enum_devices()
         .iter()
         .map(|node| node.path().display().to_string())
         .collect()
 }
 
-fn camera_at(node: &Node) -> Option<CameraInfo> {
+fn camera_info(node: &Node) -> Option<CameraInfo> {
     let path = node.path().display().to_string();
     let device = match Device::with_path(node.path()) {
         Ok(device) => device,
@@ -222,7 +230,7 @@ fn camera_at(node: &Node) -> Option<CameraInfo> {
             let name = node.name().unwrap_or_default();
             return Some(CameraInfo {
                 device: path,
-                name: format!("{} ({})", name.trim(), explain(&error.to_string())),
+                name: format!("{} ({})", name.trim(), explain_os_error(&error.to_string())),
                 modes: Vec::new(),
             });
         }
@@ -232,16 +240,16 @@ fn camera_at(node: &Node) -> Option<CameraInfo> {
     if !caps.capabilities.contains(Flags::VIDEO_CAPTURE) {
         return None;
     }
-    let modes: Vec<CameraMode> = offers(&device, (1920, 1080))
+    let modes: Vec<CameraMode> = advertised_modes(&device, (1920, 1080))
         .unwrap_or_default()
         .iter()
-        .flat_map(|offer| {
-            offer.rates.iter().map(|rates| CameraMode {
-                fourcc: offer.fourcc.clone(),
-                width: offer.width,
-                height: offer.height,
+        .flat_map(|mode| {
+            mode.rates.iter().map(|rates| CameraMode {
+                fourcc: mode.fourcc.clone(),
+                width: mode.width,
+                height: mode.height,
                 fps: match rates {
-                    Rates::One(rate) | Rates::Between(_, rate) => rate.fps(),
+                    FrameRates::Discrete(rate) | FrameRates::Range(_, rate) => rate.fps(),
                 },
             })
         })
@@ -258,21 +266,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn big_endian_formats_have_a_name_too() {
+    fn fourcc_names_of_big_endian_formats() {
         assert_eq!(fourcc_name(FourCC::new(b"YUYV")), "YUYV");
         assert_eq!(fourcc_name(FourCC::new(b"Y16\xa0")), "Y16 -BE");
     }
 
     #[test]
-    fn sizes_lie_on_the_grid_of_their_range() {
-        assert!(on_grid(640, 32, 3280, 2));
-        assert!(!on_grid(641, 32, 3280, 2));
-        assert!(!on_grid(3282, 32, 3280, 2));
-        assert!(on_grid(33, 32, 48, 0));
+    fn stepwise_ranges() {
+        assert!(is_in_range(640, 32, 3280, 2));
+        assert!(!is_in_range(641, 32, 3280, 2));
+        assert!(!is_in_range(3282, 32, 3280, 2));
+        assert!(is_in_range(33, 32, 48, 0));
     }
 
     #[test]
-    fn colours_are_the_drivers_word() {
+    fn colour_follows_the_driver() {
         let mut format = Format::new(640, 480, FourCC::new(b"YUYV"));
         assert_eq!(colour(&format), YuvColour::DEFAULT);
         format.colorspace = Colorspace::JPEG;
