@@ -1,4 +1,4 @@
-//! Opens a camera with nokhwa, reads raw frames, and explains its errors.
+//! Opens a camera with nokhwa and reads raw frames.
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,6 +9,7 @@ use nokhwa::utils::{
 };
 
 use super::modes::RawFormat;
+use super::os_error::{explain_os_error, os_error};
 use super::request::CameraRequest;
 use mobilens_image::YuvColour;
 
@@ -199,36 +200,9 @@ fn captured_at(wall: Option<Duration>, arrived: Instant) -> Instant {
 /// `errno` of an interrupted system call.
 const EINTR: i32 = 4;
 
-/// The OS error number in a message: nokhwa's errors have no other code.
-fn os_error(text: &str) -> Option<i32> {
-    let (_, after) = text.split_once("os error ")?;
-    after
-        .split(|c: char| !c.is_ascii_digit())
-        .next()?
-        .parse()
-        .ok()
-}
-
-/// Turns an OS error into a message that says what is wrong and what to do.
-pub fn explain_os_error(text: &str) -> String {
-    match os_error(text) {
-        Some(2 | 6) => "there is no such device; `mobilens devices` lists what there is".to_owned(),
-        Some(13) => "no permission to open it; is this user in the group \"video\"?".to_owned(),
-        Some(16) => "another program is using it (device busy); close that one first".to_owned(),
-        Some(19) => "it was unplugged; plug it in and start again".to_owned(),
-        Some(28) => "not enough USB bandwidth; set a smaller size or a lower frame rate, or use \
-                     another USB port"
-            .to_owned(),
-        Some(error @ (5 | 32 | 71 | 110)) => {
-            format!("I/O error of its stream (os error {error}); plug it in again")
-        }
-        _ => text.split_whitespace().collect::<Vec<_>>().join(" "),
-    }
-}
-
 /// The number of a device node, also through a symbolic link such as those in `/dev/v4l/by-id`.
 fn device_index(device: &str) -> Result<u32, String> {
-    let missing = || "there is no such device; `mobilens devices` lists what there is".to_owned();
+    let missing = || "there is no such device; `mobilens devices` lists the cameras".to_owned();
     if let Ok(index) = device.parse() {
         return Ok(index);
     }
@@ -249,18 +223,6 @@ fn device_index(device: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn system_errors_are_explained() {
-        let busy = "Could not open device stream: Device or resource busy (os error 16)";
-        assert!(explain_os_error(busy).contains("another program"));
-        assert!(explain_os_error("No such device (os error 19)").starts_with("it was unplugged"));
-        assert!(
-            explain_os_error("x: No space left on device (os error 28)").contains("USB bandwidth")
-        );
-        assert!(explain_os_error("Input/output error (os error 5)").contains("os error 5"));
-        assert_eq!(explain_os_error("something\n  else"), "something else");
-    }
 
     #[test]
     fn a_missing_device_is_an_error() {

@@ -7,9 +7,11 @@
 //! [`CameraReopener`] opens the same camera again, also when its device number has changed.
 
 mod device;
+mod info;
 mod latest_slot;
 mod list;
 mod modes;
+mod os_error;
 mod picture;
 mod reopen;
 mod request;
@@ -17,7 +19,8 @@ mod source;
 #[cfg(target_os = "linux")]
 mod v4l2;
 
-pub use list::{CameraInfo, CameraMode, list_cameras};
+pub use info::{CameraInfo, CameraMode};
+pub use list::list_cameras;
 pub use reopen::CameraReopener;
 pub use request::CameraRequest;
 pub use source::CameraSource;

@@ -2,18 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use super::info::CameraIdentity;
 use super::request::CameraRequest;
 use super::source::CameraSource;
 use crate::capture::CaptureError;
-
-/// Identifies a camera by its name and its bus address (port).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CameraIdentity {
-    /// Name by the driver (V4L2 `card`).
-    pub card: String,
-    /// Bus address (V4L2 `bus_info`).
-    pub bus: String,
-}
 
 /// Opens a camera, and later the same camera again, even if its device number changed (`/dev/videoN`)
 /// after it was unplugged.

@@ -13,12 +13,11 @@ use v4l::video::Capture;
 use v4l::video::capture::Parameters;
 use v4l::{Device, Format, Fraction};
 
-use super::device::explain_os_error;
-use super::list::{CameraInfo, CameraMode};
+use super::info::{CameraIdentity, CameraInfo, CameraMode};
 use super::modes::{
     AdvertisedMode, COMMON_SIZES, CaptureMode, FrameRate, FrameRates, no_usable_mode, ranked_modes,
 };
-use super::reopen::CameraIdentity;
+use super::os_error::explain_os_error;
 use super::request::CameraRequest;
 use mobilens_image::{YuvColour, YuvMatrix, YuvRange};
 
