@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use url::Url;
 
+#[cfg(feature = "rtsp")]
 use super::rtsp::RtspRequest;
 use super::source::{CaptureError, Captured, Source, SourceInfo, file_name, redacted_url};
 use crate::flow::StopSignal;
@@ -71,6 +72,7 @@ impl FfmpegInput {
         })
     }
 
+    #[cfg(feature = "rtsp")]
     /// A network camera.
     pub fn rtsp(request: &RtspRequest, arguments: &[String]) -> Self {
         let transport = if request.udp { "udp" } else { "tcp" };

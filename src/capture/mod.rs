@@ -5,22 +5,26 @@
 //! read in time are left to the capture stage of the pipeline.
 
 mod avi;
+#[cfg(feature = "camera")]
 mod camera;
 mod ffmpeg;
 mod images;
 mod reconnect;
+#[cfg(feature = "rtsp")]
 mod rtsp;
 mod source;
 mod video;
 mod y4m;
 
 pub use avi::{AviSource, is_mjpeg_avi};
+#[cfg(feature = "camera")]
 pub use camera::{
     CameraInfo, CameraMode, CameraReopener, CameraRequest, CameraSource, list_cameras,
 };
 pub use ffmpeg::{FfmpegInput, FfmpegSource};
 pub use images::ImagesSource;
 pub use reconnect::{Opener, Reconnecting};
+#[cfg(feature = "rtsp")]
 pub use rtsp::{RtspRequest, RtspSource};
 pub use source::{CaptureError, Captured, Source, SourceInfo, credentials_of};
 pub use video::VideoSource;

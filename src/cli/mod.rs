@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(feature = "camera")]
 use mobilens::capture::{CameraMode, list_cameras};
 use mobilens::config::{self, CardConfig, ConfigError, LoadedPipeline, Override, RunArguments};
 use mobilens::flow::{StopReason, StopSignal, panic_message};
@@ -79,7 +80,7 @@ pub fn print(text: &str) {
 /// 2 for what the configuration is to blame for, 1 for what the machine or the files are.
 pub fn exit_code_of(error: &RunError) -> u8 {
     match error {
-        RunError::Model(_) | RunError::Network(_) => USAGE,
+        RunError::Model(_) | RunError::Network(_) | RunError::Feature(_) => USAGE,
         RunError::Capture(_) | RunError::Sink(_) | RunError::Thread(_) => FAILED,
     }
 }
@@ -205,6 +206,10 @@ fn validate(pipeline: &Path, overrides: &[String]) -> Result<Vec<LoadedPipeline>
     let configs = parse_overrides(overrides)
         .and_then(|o| config::load_all(&file, &o, &RunArguments::default()))
         .map_err(|error| error.to_string())?;
+    for loaded in &configs {
+        pipeline::ensure_built(&loaded.config)
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+    }
     Model::load_shared(&configs).map_err(|error| format!("{}: {error}", file.display()))?;
     Ok(configs)
 }
@@ -236,6 +241,13 @@ fn print_schema(records: bool, card: bool, markdown: bool) -> u8 {
     }
 }
 
+#[cfg(not(feature = "camera"))]
+fn devices() -> u8 {
+    say("this build has no cameras: build it with the Cargo feature `camera`");
+    USAGE
+}
+
+#[cfg(feature = "camera")]
 fn devices() -> u8 {
     let cameras = list_cameras();
     if cameras.is_empty() {

@@ -25,6 +25,12 @@ pub struct LoadedPipeline {
 }
 
 impl LoadedPipeline {
+    /// Leaves out all sinks, for programs that bring their own.
+    pub fn clear_sinks(&mut self) {
+        self.config.sinks.clear();
+        self.shared.clear();
+    }
+
     /// SHA-256 of everything that bears on the results: source, model and settings. Resources and
     /// sinks are left out, so that runs compare.
     pub fn sha256(&self) -> String {

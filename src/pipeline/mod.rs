@@ -34,13 +34,14 @@ mod threads;
 #[cfg(test)]
 mod tests;
 
-pub use build::{Model, analyzer, classes_to_keep};
-pub use options::{ModelError, RunError, RunOptions};
+pub use build::{Model, analyzer, classes_to_keep, ensure_built};
+pub use options::{MissingFeature, ModelError, RunError, RunOptions};
 pub use progress::Progress;
 pub use report::RunReport;
-pub use run::{Outcome, run, run_streams};
+pub use run::{Outcome, run, run_streams, run_with_sinks};
 pub use stages::analyze::Analyzer;
 pub use stages::capture::Pace;
 pub use stages::detect::{Detector, DetectorModel};
 pub use stages::infer::{Inference, InferenceLatency, InferenceWorker};
 pub use stages::segment::{Segmenter, SegmenterModel};
+pub use threads::NamedSink;

@@ -28,6 +28,9 @@ pub enum RunError {
     /// The network cannot be loaded or prepared.
     #[error(transparent)]
     Network(#[from] NnError),
+    /// A source or sink was left out of this build.
+    #[error(transparent)]
+    Feature(#[from] MissingFeature),
     /// The source cannot be opened.
     #[error(transparent)]
     Capture(#[from] CaptureError),
@@ -37,6 +40,18 @@ pub enum RunError {
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
+}
+
+/// A pipeline asks for what was left out of this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this build has no {kind} `{key}`: build it with the Cargo feature `{feature}`")]
+pub struct MissingFeature {
+    /// `source` or `sink`.
+    pub kind: &'static str,
+    /// Its key in the YAML.
+    pub key: &'static str,
+    /// The feature that brings it.
+    pub feature: &'static str,
 }
 
 /// Why a model does not fit a pipeline.

@@ -3,9 +3,10 @@
 use crate::config::LoadedPipeline;
 use crate::flow::{FairScheduler, StopReason, StopSignal, panic_message};
 
-use super::build::{Model, SharedSinks, build_stream, max_concurrent_frames};
+use super::build::{Model, SharedSinks, build_stream, ensure_built, max_concurrent_frames};
 use super::options::{RunError, RunOptions};
 use super::report::RunReport;
+use super::threads::NamedSink;
 
 /// Runs a stream until its source ends or `stop` is given.
 ///
@@ -16,7 +17,21 @@ pub fn run(
     options: &RunOptions,
     stop: &StopSignal,
 ) -> Result<RunReport, RunError> {
-    let mut outcomes = run_streams(vec![loaded], options, stop)?;
+    run_with_sinks(loaded, Vec::new(), options, stop)
+}
+
+/// Like [`run`], with sinks beside those that the configuration names; each runs on a thread of its
+/// own, whose name (at most 15 bytes) stands beside it.
+///
+/// # Errors
+/// When it cannot start; later failures are in the report.
+pub fn run_with_sinks(
+    loaded: LoadedPipeline,
+    sinks: Vec<NamedSink>,
+    options: &RunOptions,
+    stop: &StopSignal,
+) -> Result<RunReport, RunError> {
+    let mut outcomes = run_all(vec![loaded], sinks, options, stop)?;
     outcomes.remove(0).result
 }
 
@@ -35,15 +50,25 @@ pub struct Outcome {
 /// # Errors
 /// When the network that they share cannot be loaded or does not fit.
 pub fn run_streams(
+    configs: Vec<LoadedPipeline>,
+    options: &RunOptions,
+    stop: &StopSignal,
+) -> Result<Vec<Outcome>, RunError> {
+    run_all(configs, Vec::new(), options, stop)
+}
+
+/// `sinks` are for the first stream.
+fn run_all(
     mut configs: Vec<LoadedPipeline>,
+    mut sinks: Vec<NamedSink>,
     options: &RunOptions,
     stop: &StopSignal,
 ) -> Result<Vec<Outcome>, RunError> {
     if options.discard {
-        for loaded in &mut configs {
-            loaded.config.sinks.clear();
-            loaded.shared.clear();
-        }
+        configs.iter_mut().for_each(LoadedPipeline::clear_sinks);
+    }
+    for loaded in &configs {
+        ensure_built(&loaded.config)?;
     }
     let models = Model::load_shared(&configs)?;
     let scheduler =
@@ -55,7 +80,10 @@ pub fn run_streams(
         let name = loaded.stream.clone();
         let slot = scheduler.as_ref().map(|scheduler| scheduler.slot());
         match build_stream(loaded, model, options, slot, &mut shared) {
-            Ok((stream, window)) => ready.push((place, name, stream, window)),
+            Ok((mut stream, window)) => {
+                stream.sinks.records.append(&mut sinks);
+                ready.push((place, name, stream, window));
+            }
             Err(error) => outcomes.push((place, name, Err(error))),
         }
     }

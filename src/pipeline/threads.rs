@@ -19,10 +19,12 @@ use super::progress::Progress;
 use super::report::RunReport;
 use super::stages::analyze::Analyzer;
 use super::stages::capture::{CaptureCounts, CaptureStage, OpenSource};
+#[cfg(feature = "recording")]
 use super::stages::encode::EncodeStage;
 use super::stages::infer::InferenceWorker;
 use super::stages::publish::PublishStage;
 use super::stages::render::Renderer;
+#[cfg(feature = "web")]
 use super::stages::web::WebRenderer;
 use super::stages::window::watch_window;
 use super::stages::write::{write_images, write_masks, write_records};
@@ -40,8 +42,10 @@ pub struct StreamSinks {
     /// Folders of masks.
     pub masks: Vec<MasksSink>,
     /// Stages that encode pictures for the web page.
+    #[cfg(feature = "web")]
     pub web: Vec<WebRenderer>,
     /// Stages that encode video.
+    #[cfg(feature = "recording")]
     pub recordings: Vec<EncodeStage>,
 }
 
@@ -190,12 +194,14 @@ impl Pipeline {
             pictures.push(tx);
         }
         let record = Latency::new("record");
+        #[cfg(feature = "recording")]
         for encoder in self.sinks.recordings {
             let (tx, rx) = edge("record", 4, Policy::Block);
             pictures.push(tx);
             let latency = record.clone();
             picture_sinks.push(failures.spawn("4-encode", move || encoder.run(&rx, &latency))?);
         }
+        #[cfg(feature = "web")]
         for renderer in self.sinks.web {
             let metrics = renderer.views.metrics();
             metrics.add_latencies([decode.clone(), overlay.clone(), end_to_end.clone()]);

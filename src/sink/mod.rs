@@ -12,13 +12,23 @@ mod images;
 mod jsonl;
 mod masks;
 mod mot;
+#[cfg(feature = "mqtt")]
 mod mqtt;
+#[cfg(any(feature = "mqtt", feature = "webhook"))]
 mod outbox;
 mod output;
+#[cfg(feature = "recording")]
 mod recording;
+#[cfg(feature = "window")]
 mod scale;
+#[cfg(feature = "web")]
 mod web;
+#[cfg(feature = "webhook")]
 mod webhook;
+#[cfg(feature = "window")]
+mod window;
+#[cfg(not(feature = "window"))]
+#[path = "no_window.rs"]
 mod window;
 
 pub use coco::CocoSink;
@@ -28,9 +38,13 @@ pub use images::{ImagesSink, PictureEncoding};
 pub use jsonl::{JsonlSink, LineWriter};
 pub use masks::MasksSink;
 pub use mot::MotSink;
+#[cfg(feature = "mqtt")]
 pub use mqtt::{MqttClient, MqttFrames, MqttRequest, MqttSink};
+#[cfg(feature = "recording")]
 pub use recording::{ClipRules, Clips, RetentionPolicy, Segments, VideoRecording};
+#[cfg(feature = "web")]
 pub use web::{Metrics, OverlayLayers, StreamViews, WebServer};
+#[cfg(feature = "webhook")]
 pub use webhook::{Webhook, WebhookRequest, WebhookSink};
 pub use window::{Window, WindowError};
 

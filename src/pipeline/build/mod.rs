@@ -3,6 +3,7 @@
 mod analysis;
 mod areas;
 mod detector;
+mod features;
 mod gating;
 mod model;
 mod overlay;
@@ -15,6 +16,7 @@ mod zones;
 
 pub use analysis::analyzer;
 pub use detector::classes_to_keep;
+pub use features::ensure_built;
 pub use model::Model;
 pub use sinks::SharedSinks;
 pub use stream::{build_stream, max_concurrent_frames};

@@ -60,6 +60,7 @@ pub fn build_stream(
         let sink = Box::new(ExpectSink::open(expected)?);
         sinks.records.push(("4-expect".to_owned(), sink));
     }
+    #[cfg(feature = "web")]
     for web in &sinks.web {
         web.views
             .metrics()

@@ -1,7 +1,10 @@
 //! Inference: a worker takes a frame through preprocessing, the network and postprocessing.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use crate::flow::Latency;
-use crate::frame::{InferencePlan, Packet};
+use crate::frame::{FrameMeta, InferencePlan, MediaTime, Packet};
 use crate::postprocess::Prediction;
 use mobilens_image::{Image, ImageFromModel, PreprocessParams, Preprocessor, TensorLayout};
 use mobilens_nn::{InputLayout, Network, NnError, Session};
@@ -13,6 +16,27 @@ pub trait InferenceWorker: Send {
     /// # Errors
     /// When the network cannot run; the run ends.
     fn run(&mut self, packet: Packet<InferencePlan>) -> Result<Packet<Prediction>, String>;
+
+    /// Runs on one image, outside of a stream.
+    ///
+    /// # Errors
+    /// When the network cannot run.
+    fn predict(&mut self, image: Image) -> Result<Prediction, String> {
+        let meta = FrameMeta {
+            stream: "image".into(),
+            frame: 0,
+            pts: MediaTime::ZERO,
+            captured_at: Instant::now(),
+            name: None,
+            telemetry: None,
+        };
+        let packet = Packet {
+            meta,
+            image: Arc::new(image),
+            payload: InferencePlan::default(),
+        };
+        self.run(packet).map(|packet| packet.payload)
+    }
 }
 
 /// Latencies of a worker's steps, shared by all workers.

@@ -14,8 +14,10 @@ pub mod analyze;
 
 pub mod render;
 
+#[cfg(feature = "recording")]
 pub mod encode;
 
+#[cfg(feature = "web")]
 pub mod web;
 
 pub mod write;

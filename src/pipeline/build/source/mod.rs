@@ -1,21 +1,32 @@
 //! Opens the source that a pipeline names, or its fallback.
 
+#[cfg(feature = "camera")]
+mod camera;
+#[cfg(not(feature = "camera"))]
+#[path = "no_camera.rs"]
+mod camera;
+#[cfg(feature = "rtsp")]
+mod rtsp;
+#[cfg(not(feature = "rtsp"))]
+#[path = "no_rtsp.rs"]
+mod rtsp;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 use mobilens_video::y4m::Y4M_MAGIC;
 
 use crate::capture::{
-    AviSource, CameraReopener, CameraRequest, CaptureError, FfmpegInput, FfmpegSource,
-    ImagesSource, Opener, Reconnecting, RtspRequest, RtspSource, Source, VideoSource, Y4mSource,
-    is_mjpeg_avi,
+    AviSource, CaptureError, FfmpegInput, FfmpegSource, ImagesSource, Source, VideoSource,
+    Y4mSource, is_mjpeg_avi,
 };
+#[cfg(any(feature = "camera", feature = "rtsp"))]
+use crate::capture::{Opener, Reconnecting};
+#[cfg(any(feature = "camera", feature = "rtsp"))]
+use crate::config::ReconnectConfig;
 use crate::config::{
-    CameraConfig, DecoderConfig, PaceConfig, PipelineConfig, ReconnectConfig, RtspConfig,
-    RtspTransport, SourceConfig, VideoConfig, expand_env, is_url,
+    DecoderConfig, PaceConfig, PipelineConfig, SourceConfig, VideoConfig, expand_env, is_url,
 };
 use crate::pipeline::stages::capture::{OpenSource, Pace};
 use crate::telemetry::TelemetryLog;
@@ -50,19 +61,10 @@ fn open(spec: &SourceConfig) -> Result<OpenSource, CaptureError> {
         telemetry: None,
     };
     if let Some(camera) = &spec.camera {
-        let seat = Arc::new(CameraReopener::new(camera_request(camera)));
-        let name = seat.name().to_owned();
-        let open: Opener = Arc::new(move || Ok(Box::new(seat.open()?)));
-        return Ok(live(connect(camera.reconnect, "camera", &name, open)?));
+        return Ok(live(camera::open(camera)?));
     }
     if let Some(rtsp) = &spec.rtsp {
-        let request = rtsp_request(rtsp).map_err(|why| CaptureError::Device {
-            device: "rtsp".to_owned(),
-            why,
-        })?;
-        let (name, spec) = (request.name(), rtsp.clone());
-        let open: Opener = Arc::new(move || open_rtsp(&request, &spec));
-        return Ok(live(connect(rtsp.reconnect, "rtsp", &name, open)?));
+        return Ok(live(rtsp::open(rtsp)?));
     }
     let (source, pace, looping): (Box<dyn Source>, _, _) = match (&spec.video, &spec.images) {
         (Some(video), _) => (open_video(video)?, video.pace, video.looping),
@@ -85,7 +87,8 @@ fn open(spec: &SourceConfig) -> Result<OpenSource, CaptureError> {
     })
 }
 
-/// Opens a camera, and sees to it that it is waited for as it should be.
+/// Opens a camera, which is reconnected as the configuration says.
+#[cfg(any(feature = "camera", feature = "rtsp"))]
 fn connect(
     reconnect: ReconnectConfig,
     kind: &'static str,
@@ -97,28 +100,6 @@ fn connect(
         ReconnectConfig::Lost => Box::new(Reconnecting::new(open()?, open)),
         ReconnectConfig::Always => Box::new(Reconnecting::waiting(kind, name, open)),
     })
-}
-
-/// Opens a network camera with what can decode it.
-fn open_rtsp(request: &RtspRequest, spec: &RtspConfig) -> Result<Box<dyn Source>, CaptureError> {
-    let ffmpeg = || -> Result<Box<dyn Source>, CaptureError> {
-        let input = FfmpegInput::rtsp(request, &spec.ffmpeg_args);
-        Ok(Box::new(FfmpegSource::open(input)?))
-    };
-    let builtin = match spec.decoder {
-        DecoderConfig::Ffmpeg => return ffmpeg(),
-        DecoderConfig::Builtin | DecoderConfig::Auto => RtspSource::open(request),
-    };
-    match builtin {
-        Ok(source) => Ok(Box::new(source)),
-        Err(error @ CaptureError::Unsupported { .. })
-            if spec.decoder == DecoderConfig::Auto && FfmpegSource::is_installed() =>
-        {
-            tracing::info!("{error}: it is decoded by ffmpeg");
-            ffmpeg()
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// The telemetry that the pipeline names, or that lies beside its clip.
@@ -152,12 +133,6 @@ fn telemetry(spec: &PipelineConfig) -> Result<Option<TelemetryLog>, CaptureError
             Ok(None)
         }
     }
-}
-
-fn rtsp_request(spec: &RtspConfig) -> Result<RtspRequest, String> {
-    let url = expand_env(&spec.url)?;
-    let stall = Duration::from_millis(spec.stall_ms);
-    RtspRequest::new(&url, spec.transport == RtspTransport::Udp, stall)
 }
 
 /// Opens a clip with what can decode it.
@@ -211,14 +186,4 @@ fn begins_with(path: &Path, magic: &[u8]) -> bool {
             .and_then(|mut f| f.read_exact(&mut start))
             .is_ok()
         && start == magic
-}
-
-fn camera_request(spec: &CameraConfig) -> CameraRequest {
-    CameraRequest {
-        device: spec.device_path(),
-        width_px: spec.width_px,
-        height_px: spec.height_px,
-        fps: spec.fps,
-        stall: Duration::from_millis(spec.stall_ms),
-    }
 }

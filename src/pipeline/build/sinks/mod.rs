@@ -1,0 +1,158 @@
+//! Opens the sinks that a pipeline describes: those that streams share once, the others for each.
+
+use std::sync::Arc;
+
+#[cfg(feature = "mqtt")]
+mod mqtt;
+#[cfg(feature = "recording")]
+mod recording;
+#[cfg(feature = "web")]
+mod web;
+#[cfg(feature = "webhook")]
+mod webhook;
+
+use crate::config::{ImageFormat, LoadedPipeline, SinkConfig};
+use crate::overlay::Overlay;
+use crate::pipeline::threads::StreamSinks;
+use crate::postprocess::Labels;
+use crate::records::RunRecord;
+#[cfg(feature = "mqtt")]
+use crate::sink::MqttClient;
+#[cfg(feature = "web")]
+use crate::sink::WebServer;
+use crate::sink::{
+    CocoSink, ImagesSink, JsonlSink, LineWriter, MasksSink, MotSink, PictureEncoding, SinkError,
+};
+#[cfg(feature = "webhook")]
+use crate::sink::{Webhook, WebhookSink};
+
+/// Sinks that several streams write to.
+#[derive(Default)]
+pub struct SharedSinks(Vec<(SinkConfig, SharedSink)>);
+
+#[derive(Clone)]
+enum SharedSink {
+    Lines(LineWriter),
+    #[cfg(feature = "web")]
+    Web(Arc<WebServer>),
+    #[cfg(feature = "mqtt")]
+    Mqtt(Arc<MqttClient>),
+    #[cfg(feature = "webhook")]
+    Webhook(Arc<Webhook>),
+}
+
+impl SharedSinks {
+    /// Opens the web servers to visitors, once all streams are registered.
+    pub fn begin(&self) {
+        #[cfg(feature = "web")]
+        for (_, shared) in &self.0 {
+            if let SharedSink::Web(server) = shared {
+                server.begin();
+            }
+        }
+    }
+
+    /// The sink that `spec` describes: opened with `open`, unless another stream did.
+    fn get(
+        &mut self,
+        spec: &SinkConfig,
+        is_shared: bool,
+        open: impl FnOnce() -> Result<SharedSink, SinkError>,
+    ) -> Result<SharedSink, SinkError> {
+        let known = self.0.iter().find(|(known, _)| is_shared && known == spec);
+        if let Some((_, shared)) = known {
+            return Ok(shared.clone());
+        }
+        let shared = open()?;
+        // Kept in any case: it ends when all streams have.
+        self.0.push((spec.clone(), shared.clone()));
+        Ok(shared)
+    }
+}
+
+/// Opens what `pipeline` describes.
+///
+/// # Errors
+/// When one cannot be opened.
+pub fn open_sinks(
+    pipeline: &LoadedPipeline,
+    run: &RunRecord,
+    labels: &Arc<Labels>,
+    overlay: &Overlay,
+    shared: &mut SharedSinks,
+) -> Result<StreamSinks, SinkError> {
+    let mut sinks = StreamSinks::default();
+    for (spec, is_shared) in pipeline.config.sinks.iter().zip(&pipeline.shared) {
+        let mut record = |name: &str, sink| sinks.records.push((name.to_owned(), sink));
+        if let Some(jsonl) = &spec.jsonl {
+            let lines = || Ok(SharedSink::Lines(LineWriter::open(&jsonl.path)?));
+            if let SharedSink::Lines(lines) = shared.get(spec, *is_shared, lines)? {
+                let sink = JsonlSink::new(lines, run, jsonl.timings)?;
+                record("4-jsonl", Box::new(sink));
+            }
+        }
+        if let Some(coco) = &spec.coco {
+            record("4-coco", Box::new(CocoSink::open(&coco.path)?));
+        }
+        if let Some(mot) = &spec.mot {
+            record("4-mot", Box::new(MotSink::open(&mot.path)?));
+        }
+        #[cfg(feature = "web")]
+        if let Some(config) = &spec.web {
+            let server = || Ok(SharedSink::Web(Arc::new(web::start_server(config)?)));
+            if let SharedSink::Web(server) = shared.get(spec, *is_shared, server)? {
+                let (renderer, records) = web::add_stream(&server, config, pipeline, labels);
+                record("4-web-records", records);
+                sinks.web.push(renderer);
+            }
+        }
+        #[cfg(feature = "mqtt")]
+        if let Some(config) = &spec.mqtt {
+            let client = || Ok(SharedSink::Mqtt(Arc::new(mqtt::connect(config)?)));
+            if let SharedSink::Mqtt(client) = shared.get(spec, *is_shared, client)? {
+                record("4-mqtt", Box::new(mqtt::sink(client, config, pipeline)));
+            }
+        }
+        #[cfg(feature = "webhook")]
+        if let Some(config) = &spec.webhook {
+            let sender = || Ok(SharedSink::Webhook(Arc::new(webhook::start(config)?)));
+            if let SharedSink::Webhook(sender) = shared.get(spec, *is_shared, sender)? {
+                let sink = WebhookSink::new(sender, config.events.clone());
+                record("4-webhook", Box::new(sink));
+            }
+        }
+        if let Some(images) = &spec.images {
+            let encoding = match images.format {
+                ImageFormat::Png => PictureEncoding::Png,
+                ImageFormat::Jpeg => PictureEncoding::Jpeg {
+                    quality: images.jpeg_quality(),
+                },
+            };
+            sinks.images.push(ImagesSink::open(&images.dir, encoding)?);
+        }
+        if let Some(masks) = &spec.masks {
+            let colours = overlay.class_colours();
+            sinks.masks.push(MasksSink::open(&masks.dir, colours)?);
+        }
+    }
+    #[cfg(feature = "recording")]
+    {
+        sinks.recordings = recording::open(pipeline, labels)?;
+    }
+    Ok(sinks)
+}
+
+#[cfg(any(feature = "mqtt", feature = "web", feature = "webhook"))]
+fn unrepresentable(target: &str, why: String) -> SinkError {
+    SinkError::Unrepresentable {
+        target: target.to_owned(),
+        why,
+    }
+}
+
+/// A secret of the sink `target`, with environment variables expanded.
+#[cfg(any(feature = "web", feature = "webhook"))]
+fn secret(text: Option<&str>, target: &str) -> Result<Option<String>, SinkError> {
+    let expanded = text.map(crate::config::expand_env).transpose();
+    expanded.map_err(|why| unrepresentable(target, why))
+}

@@ -1,0 +1,20 @@
+//! Webhooks, from the configuration.
+
+use super::{secret, unrepresentable};
+use crate::config::{WebhookConfig, server_url};
+use crate::sink::{SinkError, Webhook, WebhookRequest};
+
+/// Starts the sender that all streams share.
+pub fn start(spec: &WebhookConfig) -> Result<Webhook, SinkError> {
+    let url = server_url(&spec.url, &["http", "https"]);
+    let headers = spec.headers.iter().map(|(name, value)| {
+        let value = secret(Some(value), "webhook")?.unwrap_or_default();
+        Ok((name.clone(), value))
+    });
+    Webhook::start(WebhookRequest {
+        url: url.map_err(|why| unrepresentable("webhook", why))?,
+        headers: headers.collect::<Result<_, SinkError>>()?,
+        buffer: spec.buffer as usize,
+        attempts: spec.attempts,
+    })
+}

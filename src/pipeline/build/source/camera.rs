@@ -1,0 +1,29 @@
+//! Cameras of this machine, from the configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connect;
+use crate::capture::{CameraReopener, CameraRequest, CaptureError, Opener, Source};
+use crate::config::CameraConfig;
+
+/// Opens a camera.
+///
+/// # Errors
+/// When it cannot be opened, and is not waited for.
+pub fn open(config: &CameraConfig) -> Result<Box<dyn Source>, CaptureError> {
+    let reopener = Arc::new(CameraReopener::new(camera_request(config)));
+    let name = reopener.name().to_owned();
+    let open: Opener = Arc::new(move || Ok(Box::new(reopener.open()?)));
+    connect(config.reconnect, "camera", &name, open)
+}
+
+fn camera_request(spec: &CameraConfig) -> CameraRequest {
+    CameraRequest {
+        device: spec.device_path(),
+        width_px: spec.width_px,
+        height_px: spec.height_px,
+        fps: spec.fps,
+        stall: Duration::from_millis(spec.stall_ms),
+    }
+}
