@@ -43,6 +43,7 @@
 //! | `fuse` | operator fusion: padding, batch normalisation, activations and residuals into convolutions |
 //! | `prune` | class pruning: output channels of classes that are not needed |
 //! | `plan` | memory layouts (NHWC, no copies for transpose, reshape and concatenation), compilation |
+//! | `fuse_convolutions` | fusion of convolutions whose intermediate value would not stay in cache |
 //! | `memory_plan` | memory planning: lifetimes, offsets in one arena |
 //! | [`kernels`] | the program and its kernels: GEMM, depthwise, fused convolutions, thread pool |
 //! | `report` | [`LayerReport`]: layers, their cost, and what runs them |
@@ -52,6 +53,7 @@
 
 mod error;
 mod fuse;
+mod fuse_convolutions;
 mod graph;
 mod import;
 pub mod kernels;

@@ -8,10 +8,11 @@
 
 use std::collections::HashMap;
 
+use crate::fuse_convolutions::fuse_convolutions;
 use crate::graph::{Conv, Graph, Node, Op, ValueId};
 use crate::kernels::{
-    BinaryOp, ConvStage, ConvWeights, Isa, MAX_FUSED_STAGES, PackedDepthwise, PackedGemm, Program,
-    Resize, Shape, Slot,
+    BinaryOp, ConvStage, ConvWeights, Isa, PackedDepthwise, PackedGemm, Program, Resize, Shape,
+    Slot,
 };
 use crate::memory_plan::{
     Allocation, PlannedOp, PlannedOperand, PlannedStep, StepReport, plan_memory, resolve,
@@ -103,7 +104,12 @@ pub(super) fn plan(graph: &Graph, options: PlanOptions) -> Result<ExecutionPlan,
         .iter()
         .map(|v| planner.layouts[v].clone())
         .collect();
-    planner.fuse_convolutions(&outputs, options);
+    fuse_convolutions(
+        &planner.allocations,
+        &mut planner.steps,
+        &outputs,
+        options.fusion_bytes,
+    );
     let input_allocations: Vec<usize> = inputs.iter().map(|layout| layout.allocation).collect();
     let (slots, arena_len) = plan_memory(
         &planner.allocations,
@@ -437,80 +443,17 @@ impl Planner<'_> {
         }
         Ok(())
     }
-
-    /// Fuses convolutions where the value between them is large and has no other consumer, the
-    /// largest first.
-    fn fuse_convolutions(&mut self, outputs: &[usize], options: PlanOptions) {
-        let unshared = |planner: &Self, allocation: usize| {
-            let mut parents = planner.allocations.iter().filter_map(|a| a.parent);
-            planner.allocations[allocation].parent.is_none()
-                && parents.all(|(parent, _)| parent != allocation)
-        };
-        let mut between: Vec<usize> = (0..self.allocations.len())
-            .filter(|i| self.allocations[*i].len * size_of::<f32>() > options.fusion_bytes)
-            .filter(|i| unshared(self, *i) && !outputs.contains(i))
-            .collect();
-        between.sort_by_key(|i| std::cmp::Reverse(self.allocations[*i].len));
-        for allocation in between {
-            let consumers: Vec<usize> = (0..self.steps.len())
-                .filter(|step| self.steps[*step].inputs().contains(&allocation))
-                .collect();
-            let producer = self.steps.iter().position(|step| step.output == allocation);
-            let (Some(producer), &[consumer]) = (producer, &consumers[..]) else {
-                continue;
-            };
-            let (
-                PlannedOp::Conv {
-                    stages,
-                    residual: None,
-                    bias: None,
-                    ..
-                },
-                PlannedOp::Conv {
-                    stages: more,
-                    input,
-                    residual,
-                    bias,
-                },
-            ) = (&self.steps[producer].op, &self.steps[consumer].op)
-            else {
-                continue;
-            };
-            if *input != allocation
-                || *residual == Some(allocation)
-                || *bias == Some(allocation)
-                || stages.len() + more.len() > MAX_FUSED_STAGES
-            {
-                continue;
-            }
-            let before = self.steps.remove(producer);
-            let after = &mut self.steps[consumer - 1];
-            if let (
-                PlannedOp::Conv {
-                    stages: front,
-                    input: from,
-                    ..
-                },
-                PlannedOp::Conv { stages, input, .. },
-            ) = (before.op, &mut after.op)
-            {
-                stages.splice(0..0, front);
-                *input = from;
-                after.reports.splice(0..0, before.reports);
-            }
-        }
-    }
 }
 
 /// Weights `[out][in][kernel_h][kernel_w]` as `[out][kernel_h][kernel_w][in]`.
 fn channels_innermost(weights: &[f32], channels: usize, taps: usize) -> Vec<f32> {
-    let mut moved = Vec::with_capacity(weights.len());
+    let mut reordered = Vec::with_capacity(weights.len());
     for row in weights.chunks_exact((channels * taps).max(1)) {
         for tap in 0..taps {
-            moved.extend((0..channels).map(|channel| row[channel * taps + tap]));
+            reordered.extend((0..channels).map(|channel| row[channel * taps + tap]));
         }
     }
-    moved
+    reordered
 }
 
 fn report(name: &str, op: &'static str, shape: &[usize], macs: u64, parameters: u64) -> StepReport {

@@ -91,13 +91,13 @@ fn deeplabv3_of_output_stride_16_equals_tract_at_a_small_input_size() {
 }
 
 #[test]
-#[ignore = "minutes: run by CI"]
+#[ignore = "slow: run by CI"]
 fn deeplabv3_of_output_stride_8_equals_tract_at_its_own_input_size() {
     equals_tract("deeplabv3_mobilenet_v2_voc_os8", None);
 }
 
 #[test]
-#[ignore = "minutes: run by CI"]
+#[ignore = "slow: run by CI"]
 fn deeplabv3_of_output_stride_16_equals_tract_at_its_own_input_size() {
     equals_tract("deeplabv3_mobilenet_v2_voc_os16", None);
 }

@@ -141,8 +141,22 @@ fn equals_tract(case: &Case) {
     }
 }
 
+/// An inverted residual of the case's sizes.
+fn inverted_residual(case: Case) -> Case {
+    Case {
+        depthwise: true,
+        residual: true,
+        kernel: 3,
+        stride: 1,
+        outputs: case.channels,
+        pads: [case.dilation; 4],
+        expand: case.expand + 1,
+        ..case
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
     fn convolutions_equal_tract(case in case()) {
         equals_tract(&case);
@@ -150,9 +164,21 @@ proptest! {
 
     #[test]
     fn inverted_residuals_equal_tract(case in case()) {
-        equals_tract(&Case {
-            depthwise: true, residual: true, kernel: 3, stride: 1,
-            outputs: case.channels, pads: [case.dilation; 4], expand: case.expand + 1, ..case
-        });
+        equals_tract(&inverted_residual(case));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(768))]
+    #[test]
+    #[ignore = "slow: run by CI"]
+    fn many_convolutions_equal_tract(case in case()) {
+        equals_tract(&case);
+    }
+
+    #[test]
+    #[ignore = "slow: run by CI"]
+    fn many_inverted_residuals_equal_tract(case in case()) {
+        equals_tract(&inverted_residual(case));
     }
 }
