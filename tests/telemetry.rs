@@ -134,7 +134,11 @@ fn real_recordings_are_read() {
     for (name, expected) in entries {
         let log = read(name).expect("telemetry");
         assert_eq!(log.len(), expected, "{name}");
-        assert_eq!(log.cut().is_some(), name.starts_with("broken"), "{name}");
+        assert_eq!(
+            log.truncated().is_some(),
+            name.starts_with("broken"),
+            "{name}"
+        );
         let at = log.at(500.0).expect("the beginning");
         assert!(at.latitude.is_some() && at.longitude.is_some(), "{name}");
     }

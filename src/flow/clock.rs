@@ -1,15 +1,15 @@
-//! Time, so that pace can be tested without waiting.
+//! Clock for pacing, replaceable in tests.
 
 use std::time::Instant;
 
 use super::StopSignal;
 
-/// Where time comes from.
+/// A source of time.
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// The current time.
     fn now(&self) -> Instant;
 
-    /// Waits until `deadline` or until the stop is asked for; true in the latter case.
+    /// Sleeps until `deadline` or until `stop` is signalled; true in the latter case.
     fn sleep_until(&self, deadline: Instant, stop: &StopSignal) -> bool;
 }
 

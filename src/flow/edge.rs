@@ -1,8 +1,8 @@
-//! A bounded channel with a name, a policy and a count of what it dropped.
+//! Edge: a bounded channel with a name, an overflow policy and drop counts.
 //!
-//! The only user of crossbeam. crossbeam-channel has no drop-oldest, so a newest-wins sender keeps
-//! a receiver of its own to evict with; that receiver would hide that the readers went away,
-//! hence the count of readers beside it.
+//! The only user of crossbeam. crossbeam-channel has no drop-oldest mode, so a newest-wins sender
+//! holds a receiver clone to evict with. That clone would keep the channel connected after all readers
+//! are gone, hence the separate count of readers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,21 +10,21 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
 
-/// How long a send may block before the log says so, once.
+/// How long a send may block before one warning is logged.
 const BLOCKED_WARNING: Duration = Duration::from_secs(5);
 
-/// What happens when the edge is full.
+/// Overflow policy: what happens when the edge is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// The sender waits: nothing is lost.
+    /// The sender blocks; nothing is lost.
     Block,
     /// The oldest item is dropped and counted: the reader gets the newest.
     NewestWins,
 }
 
-/// The readers of an edge are gone.
+/// All receivers of an edge were dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("edge closed: its readers are gone")]
+#[error("edge closed: all receivers were dropped")]
 pub struct Closed;
 
 /// An item that grows old, and of which a part may have to go on when the rest is dropped.
@@ -46,7 +46,7 @@ pub trait Aged: Sized {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct EdgeState {
     name: String,
     policy: Policy,
     readers: AtomicUsize,
@@ -54,40 +54,40 @@ struct Shared {
     stale: AtomicU64,
 }
 
-/// The counts of an edge, readable after its ends are gone.
+/// Drop counts of an edge; readable after its sender and receivers are dropped.
 #[derive(Clone, Debug)]
-pub struct EdgeCounts(Arc<Shared>);
+pub struct EdgeCounts(Arc<EdgeState>);
 
 impl EdgeCounts {
-    /// Items that a newer one pushed out.
+    /// Items evicted by a newer one.
     pub fn evicted(&self) -> u64 {
         self.0.evicted.load(Ordering::SeqCst)
     }
 
-    /// Items that were too old when a reader was ready for them.
+    /// Items dropped because they were too old when received.
     pub fn stale(&self) -> u64 {
         self.0.stale.load(Ordering::SeqCst)
     }
 }
 
-/// The writing end of an edge.
+/// The sending end of an edge.
 #[derive(Debug)]
 pub struct Sender<T> {
     tx: crossbeam_channel::Sender<T>,
     evict: Option<crossbeam_channel::Receiver<T>>,
     /// [`Aged::supersede`], where items are aged.
     supersede: fn(&mut T, T) -> bool,
-    shared: Arc<Shared>,
+    shared: Arc<EdgeState>,
 }
 
-/// The reading end of an edge; clones share the work.
+/// The receiving end of an edge; each item goes to one of its clones.
 #[derive(Debug)]
 pub struct Receiver<T> {
     rx: crossbeam_channel::Receiver<T>,
-    shared: Arc<Shared>,
+    shared: Arc<EdgeState>,
 }
 
-/// Makes an edge that holds `capacity` items (at least 1).
+/// Creates an edge that holds `capacity` items (at least 1).
 pub fn edge<T>(name: &str, capacity: usize, policy: Policy) -> (Sender<T>, Receiver<T>) {
     edge_with(name, capacity, policy, |_, _| true)
 }
@@ -105,7 +105,7 @@ fn edge_with<T>(
     supersede: fn(&mut T, T) -> bool,
 ) -> (Sender<T>, Receiver<T>) {
     let (tx, rx) = crossbeam_channel::bounded(capacity.max(1));
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(EdgeState {
         name: name.to_owned(),
         policy,
         readers: AtomicUsize::new(1),
@@ -150,10 +150,10 @@ impl<T> Drop for Receiver<T> {
 }
 
 impl<T> Sender<T> {
-    /// Hands `item` on under the edge's policy.
+    /// Sends `item` under the edge's policy.
     ///
     /// # Errors
-    /// [`Closed`] when no reader is left; the item is lost.
+    /// [`Closed`] when no receiver is left; the item is lost.
     pub fn send(&self, item: T) -> Result<(), Closed> {
         match &self.evict {
             None => self.send_blocking(item),
@@ -161,7 +161,7 @@ impl<T> Sender<T> {
         }
     }
 
-    /// The counts, to be kept beyond the edge's life.
+    /// The drop counts; they outlive the edge.
     pub fn counts(&self) -> EdgeCounts {
         EdgeCounts(Arc::clone(&self.shared))
     }
@@ -173,7 +173,7 @@ impl<T> Sender<T> {
             Err(SendTimeoutError::Timeout(item)) => {
                 tracing::warn!(
                     edge = self.shared.name,
-                    "nothing was taken from this edge for 5 s; waiting"
+                    "send blocked for 5 s: the receiver takes nothing; still waiting"
                 );
                 self.tx.send(item).map_err(|_| Closed)
             }
@@ -206,12 +206,12 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Waits for the next item; `None` when the senders are gone and the edge is empty.
+    /// Waits for the next item; `None` when all senders were dropped and the edge is empty.
     pub fn recv(&self) -> Option<T> {
         self.rx.recv().ok()
     }
 
-    /// The next item, if one is there.
+    /// The next item, without waiting.
     pub fn try_recv(&self) -> Received<T> {
         match self.rx.try_recv() {
             Ok(item) => Received::Item(item),
@@ -220,7 +220,7 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Waits for the next item until `timeout` has passed.
+    /// Waits for the next item for at most `timeout`.
     pub fn recv_timeout(&self, timeout: Duration) -> Received<T> {
         match self.rx.recv_timeout(timeout) {
             Ok(item) => Received::Item(item),
@@ -231,7 +231,7 @@ impl<T> Receiver<T> {
 }
 
 impl<T: Aged> Receiver<T> {
-    /// Like [`recv`](Self::recv), but counts and drops what is older than `max_age`.
+    /// Like [`recv`](Self::recv), but drops and counts items older than `max_age`.
     pub fn recv_fresh(&self, max_age: Option<Duration>) -> Option<T> {
         loop {
             let fresh = self.without_stale(self.recv()?, max_age);
@@ -241,9 +241,9 @@ impl<T: Aged> Receiver<T> {
         }
     }
 
-    /// What to work on now instead of `item`, which was received a while ago: where the newest wins,
-    /// the newest, if that is not too old. What is passed over is counted.
-    pub fn renew(&self, mut item: T, max_age: Option<Duration>) -> Option<T> {
+    /// Replaces `item`, which was received a while ago, by the newest one under
+    /// [`Policy::NewestWins`]; `None` if the result is older than `max_age`. Drops are counted.
+    pub fn refresh(&self, mut item: T, max_age: Option<Duration>) -> Option<T> {
         if self.shared.policy == Policy::NewestWins {
             while let Received::Item(mut newer) = self.try_recv() {
                 if newer.supersede(item) {
@@ -266,14 +266,14 @@ impl<T: Aged> Receiver<T> {
     }
 }
 
-/// The answer of a reader that does not wait for ever.
+/// Result of a receive with a time limit.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<T> {
     /// An item.
     Item(T),
-    /// Nothing yet.
+    /// No item within the time limit.
     Nothing,
-    /// Nothing any more.
+    /// All senders were dropped and the edge is empty.
     Closed,
 }
 
@@ -337,7 +337,7 @@ mod tests {
         for policy in [Policy::NewestWins, Policy::Block] {
             let (tx, rx) = edge("t", 1, policy);
             tx.send(Item(now)).expect("open");
-            let renewed = rx.renew(Item(old), limit);
+            let renewed = rx.refresh(Item(old), limit);
             let takes_newest = policy == Policy::NewestWins;
             assert_eq!(renewed.is_some_and(|item| item.0 == now), takes_newest);
             let counts = (tx.counts().evicted(), tx.counts().stale());

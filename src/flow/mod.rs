@@ -1,13 +1,14 @@
-//! Threads and edges; knows no pixels.
+//! Threads and the bounded channels (edges) between them; independent of images.
 //!
-//! | file | what |
+//! | file | contents |
 //! |---|---|
-//! | `edge` | bounded channels with a policy and counts |
-//! | `order` | work shared by N threads, results in order |
-//! | `turns` | fair shares between streams |
-//! | `stop` | the one word that ends a run |
-//! | `thread` | named threads whose failure ends the run |
-//! | `stats`, `clock` | latencies, and time for pace |
+//! | `edge` | bounded channels with an overflow policy and drop counts |
+//! | `ordered_pool` | jobs shared by N threads, results in order |
+//! | `scheduler` | fair scheduling between streams |
+//! | `stop` | stop signal |
+//! | `thread` | named threads; a failure or panic ends the run |
+//! | `stats` | latency histograms |
+//! | `clock` | clock for pacing, replaceable in tests |
 
 mod clock;
 mod edge;

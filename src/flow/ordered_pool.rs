@@ -1,14 +1,14 @@
-//! Work shared by several threads, with results in the order of the work.
+//! Ordered worker pool: jobs run on several threads, results come out in input order.
 //!
-//! A [`OrderedPool`] hands out items with a ticket, in the order of the edge. A permit is needed for
-//! each, and comes back when the result leaves in order, so that a slow item holds the others up
-//! instead of piling up results behind it. Permits are at least as many as workers, so the holder
-//! of the oldest ticket always has one: no deadlock. A worker that fails hands in its ticket as
-//! lost (also when it unwinds), so that nobody waits for it.
+//! An [`OrderedPool`] numbers items in the order of the edge. Each item needs a credit, which is
+//! returned when its result leaves in order, so that a slow item stalls the others instead of letting
+//! results pile up behind it. There are more credits than workers, so the oldest job always has one:
+//! no deadlock. A worker that fails (or panics) drops its [`Job`], which counts as lost, so that later
+//! results are not held back.
 //!
-//! Where several streams share the machine, an item is handed out when it is its stream's turn, and
-//! with it the turn, until the result is there. On an edge where the newest wins, what came
-//! meanwhile takes its place.
+//! Where several streams share the machine, an item is handed out together with its stream's
+//! [`Permit`], which is held until the result is there. On a newest-wins edge, an item that arrived
+//! during the wait for the permit replaces the older one.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::edge::{Aged, Policy, Receiver, Sender, edge};
 use super::scheduler::{Permit, StreamSlot};
 
-/// The work side: clones go to the workers.
+/// The workers' side; each worker takes jobs from a clone.
 pub struct OrderedPool<In, Out> {
     queue: Arc<Queue<In>>,
     results: Sender<(u64, Option<Out>)>,
@@ -25,15 +25,15 @@ pub struct OrderedPool<In, Out> {
     slot: Option<StreamSlot>,
 }
 
-/// The result side: gives results in the order of the work.
+/// The result side: results in input order.
 pub struct OrderedReceiver<Out> {
     results: Receiver<(u64, Option<Out>)>,
     waiting: BTreeMap<u64, Option<Out>>,
     next: u64,
-    permits: Arc<Permits>,
+    credits: Arc<Credits>,
 }
 
-/// An item with its place in the order. Dropped without a result, it counts as lost.
+/// An item's position in the order. Dropped without a result, the item counts as lost.
 pub struct Job<Out> {
     number: u64,
     results: Sender<(u64, Option<Out>)>,
@@ -43,21 +43,21 @@ pub struct Job<Out> {
 
 struct Queue<In> {
     input: Mutex<(Receiver<In>, u64)>,
-    permits: Arc<Permits>,
+    credits: Arc<Credits>,
 }
 
-struct Permits {
-    free: Mutex<Free>,
+struct Credits {
+    free: Mutex<FreeCredits>,
     changed: Condvar,
 }
 
-struct Free {
+struct FreeCredits {
     count: usize,
     reader_gone: bool,
 }
 
-/// Joins an edge of work to `workers` threads and to one ordered reader. With `turns`, work waits for
-/// its stream's.
+/// Creates a pool for `workers` threads that reads from `input`, and the receiver of its results.
+/// Items older than `max_age` are dropped. With a `slot`, each job waits for its stream's permit.
 pub fn ordered_pool<In, Out>(
     input: Receiver<In>,
     workers: usize,
@@ -65,18 +65,18 @@ pub fn ordered_pool<In, Out>(
     slot: Option<StreamSlot>,
 ) -> (OrderedPool<In, Out>, OrderedReceiver<Out>) {
     let window = 2 * workers.max(1);
-    let permits = Arc::new(Permits {
-        free: Mutex::new(Free {
+    let credits = Arc::new(Credits {
+        free: Mutex::new(FreeCredits {
             count: window,
             reader_gone: false,
         }),
         changed: Condvar::new(),
     });
     let (tx, rx) = edge("results", window, Policy::Block);
-    let ordered_pool = OrderedPool {
+    let pool = OrderedPool {
         queue: Arc::new(Queue {
             input: Mutex::new((input, 0)),
-            permits: Arc::clone(&permits),
+            credits: Arc::clone(&credits),
         }),
         results: tx,
         max_age,
@@ -86,9 +86,9 @@ pub fn ordered_pool<In, Out>(
         results: rx,
         waiting: BTreeMap::new(),
         next: 0,
-        permits,
+        credits,
     };
-    (ordered_pool, ordered)
+    (pool, ordered)
 }
 
 impl<In, Out> Clone for OrderedPool<In, Out> {
@@ -103,12 +103,12 @@ impl<In, Out> Clone for OrderedPool<In, Out> {
 }
 
 impl<In: Aged, Out> OrderedPool<In, Out> {
-    /// Waits for the next item; `None` when there is no more, or nobody wants results.
+    /// Waits for the next job; `None` when the input has ended or the receiver was dropped.
     pub fn take(&self) -> Option<(In, Job<Out>)> {
-        if !self.queue.permits.acquire() {
+        if !self.queue.credits.acquire() {
             return None;
         }
-        // The lock is held while waiting: the one who gets the item also gets the number.
+        // The lock is held while waiting, so that numbers follow the order of the items.
         let mut input = self
             .queue
             .input
@@ -117,7 +117,7 @@ impl<In: Aged, Out> OrderedPool<In, Out> {
         let (item, permit) = loop {
             let Some(item) = input.0.recv_fresh(self.max_age) else {
                 drop(input);
-                self.queue.permits.release();
+                self.queue.credits.release();
                 return None;
             };
             // What does not grow old asks for no work, and waits for no turn.
@@ -125,8 +125,8 @@ impl<In: Aged, Out> OrderedPool<In, Out> {
                 break (item, None);
             };
             let permit = slot.acquire();
-            // It may have grown old, or been overtaken, in the wait.
-            if let Some(item) = input.0.renew(item, self.max_age) {
+            // During the wait it may have become too old or been replaced by a newer one.
+            if let Some(item) = input.0.refresh(item, self.max_age) {
                 break (item, Some(permit));
             }
         };
@@ -143,11 +143,11 @@ impl<In: Aged, Out> OrderedPool<In, Out> {
 }
 
 impl<Out> Job<Out> {
-    /// Hands in the result.
+    /// Delivers the result.
     pub fn finish(mut self, result: Out) {
         self.open = false;
         drop(self.permit.take());
-        // A reader that is gone wants no result; the next `take` says so to the worker.
+        // If the receiver is gone, the next `take` tells the worker.
         let _ = self.results.send((self.number, Some(result)));
     }
 }
@@ -166,7 +166,7 @@ impl<Out> OrderedReceiver<Out> {
         loop {
             while let Some(result) = self.waiting.remove(&self.next) {
                 self.next += 1;
-                self.permits.release();
+                self.credits.release();
                 if result.is_some() {
                     return result;
                 }
@@ -179,11 +179,11 @@ impl<Out> OrderedReceiver<Out> {
 
 impl<Out> Drop for OrderedReceiver<Out> {
     fn drop(&mut self) {
-        self.permits.close();
+        self.credits.close();
     }
 }
 
-impl Permits {
+impl Credits {
     fn acquire(&self) -> bool {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -225,41 +225,41 @@ mod tests {
 
     use super::*;
 
-    struct Job(u64);
-    impl Aged for Job {
+    struct Item(u64);
+    impl Aged for Item {
         fn captured_at(&self) -> Option<Instant> {
             Some(Instant::now())
         }
     }
 
-    /// Runs `jobs` through `workers` threads; each calls `work`, `None` loses the ticket.
+    /// Runs `items` through `workers` threads; each calls `work`, `None` loses the job.
     fn run(
-        jobs: u64,
+        items: u64,
         workers: usize,
         work: impl Fn(u64) -> Option<u64> + Send + Sync + 'static,
     ) -> Vec<u64> {
-        let (tx, rx) = edge::<Job>("work", 1, Policy::Block);
-        let (shop, mut ordered) = ordered_pool(rx, workers, None, None);
+        let (tx, rx) = edge::<Item>("work", 1, Policy::Block);
+        let (pool, mut ordered) = ordered_pool(rx, workers, None, None);
         let work = Arc::new(work);
         let threads: Vec<_> = (0..workers)
             .map(|_| {
-                let (shop, work) = (shop.clone(), Arc::clone(&work));
+                let (pool, work) = (pool.clone(), Arc::clone(&work));
                 std::thread::spawn(move || {
-                    while let Some((job, ticket)) = shop.take() {
-                        if let Some(result) = work(job.0) {
-                            ticket.finish(result);
+                    while let Some((item, job)) = pool.take() {
+                        if let Some(result) = work(item.0) {
+                            job.finish(result);
                         }
                     }
                 })
             })
             .collect();
-        drop(shop);
-        let feeder = std::thread::spawn(move || (0..jobs).try_for_each(|i| tx.send(Job(i))));
+        drop(pool);
+        let producer = std::thread::spawn(move || (0..items).try_for_each(|i| tx.send(Item(i))));
         let mut got = Vec::new();
         while let Some(result) = ordered.recv() {
             got.push(result);
         }
-        feeder.join().expect("no panic").expect("open");
+        producer.join().expect("no panic").expect("open");
         for thread in threads {
             thread.join().expect("no panic");
         }
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn later_results_wait_for_an_earlier_one() {
-        // Job 0 ends only after job 1 did: both workers meet at the barrier.
+        // Both jobs meet at the barrier, so either may finish first.
         let barrier = Barrier::new(2);
         let got = run(2, 2, move |i| {
             barrier.wait();
@@ -291,26 +291,26 @@ mod tests {
     }
 
     #[test]
-    fn lost_tickets_hold_nobody_up() {
+    fn lost_jobs_do_not_block_later_results() {
         let got = run(200, 3, |i| (i % 5 != 0).then_some(i));
         assert_eq!(got, (0..200).filter(|i| i % 5 != 0).collect::<Vec<_>>());
     }
 
     #[test]
-    fn workers_stop_when_nobody_reads() {
+    fn workers_stop_when_the_receiver_is_dropped() {
         let (tx, rx) = edge("work", 1, Policy::Block);
-        let (shop, ordered) = ordered_pool::<Job, u64>(rx, 1, None, None);
+        let (pool, ordered) = ordered_pool::<Item, u64>(rx, 1, None, None);
         let worker = std::thread::spawn(move || {
             let mut taken = 0;
-            while let Some((job, ticket)) = shop.take() {
+            while let Some((item, job)) = pool.take() {
                 taken += 1;
-                ticket.finish(job.0);
+                job.finish(item.0);
             }
             taken
         });
         drop(ordered);
         let mut sent = 0;
-        while tx.send(Job(sent)).is_ok() {
+        while tx.send(Item(sent)).is_ok() {
             sent += 1;
         }
         assert!(worker.join().expect("no panic") <= 3);

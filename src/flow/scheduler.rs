@@ -15,11 +15,11 @@ pub struct FairScheduler {
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// How many wait in each stream.
+    /// Waiting threads per stream.
     waiting: Vec<usize>,
-    /// How many in each stream have been called and have not come yet.
-    called: Vec<usize>,
-    /// The stream that is asked next.
+    /// Permits granted per stream and not yet picked up.
+    granted: Vec<usize>,
+    /// The stream that is served next.
     next: usize,
 }
 
@@ -30,18 +30,18 @@ pub struct StreamSlot {
     stream: usize,
 }
 
-/// The right to run one frame, given back when dropped.
+/// Permission to run inference on one frame; returned on drop.
 #[derive(Debug)]
 pub struct Permit(Arc<FairScheduler>);
 
 impl FairScheduler {
-    /// `at_once` permits (at least one).
-    pub fn new(at_once: usize) -> Arc<Self> {
+    /// A scheduler with `max_concurrent` permits (at least one).
+    pub fn new(max_concurrent: usize) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
-                free: at_once.max(1),
+                free: max_concurrent.max(1),
                 waiting: Vec::new(),
-                called: Vec::new(),
+                granted: Vec::new(),
                 next: 0,
             }),
             changed: Condvar::new(),
@@ -52,7 +52,7 @@ impl FairScheduler {
     pub fn slot(self: &Arc<Self>) -> StreamSlot {
         let mut state = self.lock();
         state.waiting.push(0);
-        state.called.push(0);
+        state.granted.push(0);
         StreamSlot {
             scheduler: Arc::clone(self),
             stream: state.waiting.len() - 1,
@@ -65,8 +65,8 @@ impl FairScheduler {
 }
 
 impl State {
-    /// Gives what is free to those who wait, stream by stream.
-    fn call(&mut self) {
+    /// Grants free permits to waiting streams, round-robin.
+    fn grant(&mut self) {
         let streams = self.waiting.len();
         while self.free > 0 {
             let order = (0..streams).map(|i| (self.next + i) % streams);
@@ -75,7 +75,7 @@ impl State {
             };
             self.free -= 1;
             self.waiting[stream] -= 1;
-            self.called[stream] += 1;
+            self.granted[stream] += 1;
             self.next = (stream + 1) % streams;
         }
     }
@@ -86,18 +86,18 @@ impl StreamSlot {
     pub fn acquire(&self) -> Permit {
         let mut state = self.scheduler.lock();
         state.waiting[self.stream] += 1;
-        state.call();
-        if state.called.iter().any(|called| *called > 0) {
+        state.grant();
+        if state.granted.iter().any(|granted| *granted > 0) {
             self.scheduler.changed.notify_all();
         }
-        while state.called[self.stream] == 0 {
+        while state.granted[self.stream] == 0 {
             state = self
                 .scheduler
                 .changed
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        state.called[self.stream] -= 1;
+        state.granted[self.stream] -= 1;
         Permit(Arc::clone(&self.scheduler))
     }
 }
@@ -106,7 +106,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.free += 1;
-        state.call();
+        state.grant();
         self.0.changed.notify_all();
     }
 }
@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// Waits until so many threads wait for a turn.
+    /// Waits until `count` threads wait for a permit.
     fn until_waiting(scheduler: &FairScheduler, count: usize) {
         while scheduler.lock().waiting.iter().sum::<usize>() < count {
             std::thread::yield_now();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_takes_no_more_than_its_turn() {
+    fn a_busy_stream_gets_no_more_than_its_share() {
         let scheduler = FairScheduler::new(1);
         let (flood, quiet) = (scheduler.slot(), scheduler.slot());
         let held = flood.acquire();
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_are_at_work_than_there_are_turns() {
+    fn concurrency_is_limited_by_the_permits() {
         let scheduler = FairScheduler::new(2);
         let (now, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let threads: Vec<_> = (0..6)

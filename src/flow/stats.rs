@@ -1,11 +1,11 @@
-//! Latencies in constant memory.
+//! Latency histograms in constant memory (HDR histogram).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-/// A minute: nothing in the pipeline takes longer and still counts.
+/// One minute; longer latencies are recorded as this.
 const MAX_US: u64 = 60_000_000;
 
 /// The latencies of one stage, shared by the threads that run it.
@@ -18,7 +18,7 @@ pub struct Latency {
 /// Percentiles in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Percentiles {
-    /// Measurements.
+    /// Number of measurements.
     pub count: u64,
     /// Arithmetic mean.
     pub mean_ms: f64,
@@ -31,7 +31,7 @@ pub struct Percentiles {
 }
 
 impl Latency {
-    /// No measurements yet.
+    /// An empty histogram.
     pub fn new(name: &'static str) -> Self {
         let histogram =
             Histogram::new_with_bounds(1, MAX_US, 3).expect("constant bounds are valid");
@@ -55,7 +55,7 @@ impl Latency {
             .saturating_record(us);
     }
 
-    /// Measures `work`.
+    /// Runs `work` and records how long it took.
     pub fn time<R>(&self, work: impl FnOnce() -> R) -> R {
         let start = Instant::now();
         let result = work();
@@ -63,7 +63,7 @@ impl Latency {
         result
     }
 
-    /// How many were at most each of `bounds_ms`, how many there are, and their sum in seconds.
+    /// Cumulative counts for the upper bounds `bounds_ms`, the total count, and the sum in seconds.
     pub fn cumulative(&self, bounds_ms: &[u64]) -> (Vec<u64>, u64, f64) {
         let histogram = self
             .histogram

@@ -1,39 +1,39 @@
-//! The one word that ends a run: only the source listens to it, the rest drains.
+//! Stop signal: only the source observes it; the stages after it drain.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Asks the source to stop, from any thread; wakes whoever sleeps on it.
+/// Stops the source, from any thread; wakes threads that sleep on it.
 #[derive(Clone, Debug, Default)]
 pub struct StopSignal {
-    shared: Arc<Shared>,
+    state: Arc<StopState>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct StopState {
     reason: Mutex<Option<StopReason>>,
     woken: Condvar,
-    /// Those that stop with this one.
+    /// Signals that are stopped together with this one.
     children: Mutex<Vec<StopSignal>>,
 }
 
-/// Why a run was asked to stop before its source ended.
+/// Why a run was stopped before its source ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
     /// Ctrl-C or a termination signal.
     Interrupted,
     /// The window was closed, or Esc pressed in it.
     WindowClosed,
-    /// The reader of a sink went away (a closed pipe): nobody wants more.
+    /// The reader of a sink closed its end (a broken pipe).
     ReaderGone,
-    /// `--frames` were captured.
+    /// `--frames` frames were captured.
     FrameLimit,
     /// A stage or sink failed.
     Failed,
 }
 
 impl StopReason {
-    /// The word in the `end` record.
+    /// The `reason` in the `end` record.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Interrupted => "interrupted",
@@ -46,15 +46,15 @@ impl StopReason {
 }
 
 impl StopSignal {
-    /// A signal that nobody has given.
+    /// A signal that is not stopped.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A signal that is given with this one, and can be given alone.
+    /// A child signal: stopped together with this one, or alone.
     pub fn child(&self) -> Self {
         let child = Self::new();
-        let mut children = lock(&self.shared.children);
+        let mut children = lock(&self.state.children);
         if let Some(reason) = self.reason() {
             child.stop(reason);
         }
@@ -62,28 +62,28 @@ impl StopSignal {
         child
     }
 
-    /// Asks for the end. The first reason stays.
+    /// Requests the stop. The first reason is kept.
     pub fn stop(&self, reason: StopReason) {
-        lock(&self.shared.reason).get_or_insert(reason);
-        self.shared.woken.notify_all();
-        for child in &*lock(&self.shared.children) {
+        lock(&self.state.reason).get_or_insert(reason);
+        self.state.woken.notify_all();
+        for child in &*lock(&self.state.children) {
             child.stop(reason);
         }
     }
 
-    /// The reason, once the end was asked for.
+    /// The reason, once a stop was requested.
     pub fn reason(&self) -> Option<StopReason> {
-        *lock(&self.shared.reason)
+        *lock(&self.state.reason)
     }
 
-    /// Whether the end was asked for.
+    /// Whether a stop was requested.
     pub fn is_stopped(&self) -> bool {
         self.reason().is_some()
     }
 
-    /// Sleeps until `deadline`, or until the end is asked for; true in the latter case.
+    /// Sleeps until `deadline` or until a stop is requested; true in the latter case.
     pub fn sleep_until(&self, deadline: Instant) -> bool {
-        let mut reason = lock(&self.shared.reason);
+        let mut reason = lock(&self.state.reason);
         loop {
             if reason.is_some() {
                 return true;
@@ -93,7 +93,7 @@ impl StopSignal {
                 return false;
             }
             reason = self
-                .shared
+                .state
                 .woken
                 .wait_timeout(reason, left)
                 .unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! Named threads whose failure, also by panic, has a name and ends the run.
+//! Named threads whose failures and panics are collected and end the run.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,17 +7,17 @@ use std::thread::{Builder, JoinHandle};
 
 use super::{StopReason, StopSignal};
 
-/// What went wrong on which thread.
+/// A failure of a thread.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{thread}: {why}")]
 pub struct Failure {
     /// The thread's name.
     pub thread: String,
-    /// What went wrong, in one line.
+    /// The error, in one line.
     pub why: String,
 }
 
-/// The failures of a run, in the order in which they happened. The first ends the run.
+/// The failures of a run, in order of time. The first stops the run.
 #[derive(Clone, Debug)]
 pub struct Failures {
     all: Arc<Mutex<Vec<Failure>>>,
@@ -25,7 +25,7 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// None yet; the first will give `stop`.
+    /// An empty list; the first failure signals `stop`.
     pub fn new(stop: StopSignal) -> Self {
         Self {
             all: Arc::default(),
@@ -33,7 +33,7 @@ impl Failures {
         }
     }
 
-    /// Writes a failure down and asks for the end of the run.
+    /// Records a failure and stops the run.
     pub fn add(&self, thread: &str, why: impl ToString) {
         let failure = Failure {
             thread: thread.to_owned(),
@@ -61,7 +61,7 @@ impl Failures {
         thread: &str,
         body: impl FnOnce() -> Result<T, E>,
     ) -> Option<T> {
-        // Whatever the closure owned is dropped by the unwinding; nothing of it is used after.
+        // Unwind safe: everything the closure owns is dropped and not used afterwards.
         match catch_unwind(AssertUnwindSafe(body)) {
             Ok(Ok(value)) => Some(value),
             Ok(Err(error)) => {
@@ -75,17 +75,17 @@ impl Failures {
         }
     }
 
-    /// Starts a thread under [`watch`](Self::watch). Linux shows 15 bytes of the name.
+    /// Starts a thread under [`watch`](Self::watch). Linux shows the first 15 bytes of the name.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// When the operating system cannot create a thread.
     pub fn spawn<T, E, F>(&self, name: &str, body: F) -> std::io::Result<JoinHandle<Option<T>>>
     where
         T: Send + 'static,
         E: ToString,
         F: FnOnce() -> Result<T, E> + Send + 'static,
     {
-        debug_assert!(name.len() <= 15, "{name} is cut by the system");
+        debug_assert!(name.len() <= 15, "{name} is longer than 15 bytes");
         let (failures, thread) = (self.clone(), name.to_owned());
         Builder::new()
             .name(name.to_owned())
@@ -93,7 +93,7 @@ impl Failures {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub fn panic_message(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()

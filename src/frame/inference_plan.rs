@@ -1,37 +1,37 @@
-//! What of a frame is looked at.
+//! Inference plan of a frame: on which regions the network runs.
 
 use mobilens_image::{RectPx, Similarity};
 
-/// What of a frame is looked at, and what is known of it before.
+/// On which regions of a frame the network runs, and what gating knows of the frame.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InferencePlan {
-    /// Where the network looks.
+    /// Regions to run the network on.
     pub region: Region,
-    /// Which scene it shows, counted from 0. A number, and not whether there is a cut before it: the
-    /// frame after a cut may be dropped on its way.
+    /// Number of the scene, from 0. Not a flag for a cut before this frame: the first frame after a
+    /// cut may be dropped later.
     pub scene: u64,
-    /// Nothing moved since the network last looked.
+    /// Nothing moved since the last frame that the network ran on.
     pub is_still: bool,
-    /// Takes places of the scene's first frame to this one, where the camera's motion is followed.
+    /// Transform from the scene's first frame to this one, if camera motion is estimated.
     pub camera: Option<Similarity>,
-    /// InferenceInterval how many frames somebody looks, where that is steered.
+    /// Current inference interval in frames, if it is regulated by latency.
     pub every: Option<u32>,
 }
 
-/// Where the network looks.
+/// The part of a frame that the network runs on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Region {
-    /// Nowhere.
+    /// No inference.
     None,
-    /// At the whole frame.
+    /// The whole frame.
     #[default]
     Whole,
-    /// At parts of it, in pixels; the whole frame may be one of them.
+    /// Crops of the frame, in pixels; the whole frame may be one of them.
     Crops(Vec<RectPx>),
 }
 
 impl Default for InferencePlan {
-    /// At the whole frame, of which nothing is known.
+    /// Inference on the whole frame, without gating.
     fn default() -> Self {
         Self {
             region: Region::Whole,

@@ -165,7 +165,7 @@ mod tests {
             ..frame(2, now)
         };
         tx.send(frame(3, now)).expect("open");
-        let got = rx.renew(waited, limit).map(parts);
+        let got = rx.refresh(waited, limit).map(parts);
         assert_eq!(got, Some((Some(3), vec![SourceEvent::Lost])));
         assert_eq!((tx.counts().evicted(), tx.counts().stale()), (1, 2));
     }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::telemetry::Telemetry;
+use super::Telemetry;
 use mobilens_image::Image;
 
-/// A point on a stream's media clock, kept in the clock's own ticks so that nothing is rounded.
+/// A time on a stream's media clock, in ticks of that clock, so that nothing is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediaTime {
     /// Ticks since the stream began.
     pub ticks: i64,
-    /// Ticks a second; never 0.
+    /// Ticks per second; never 0.
     pub rate_hz: u32,
 }
 
@@ -35,14 +35,14 @@ impl MediaTime {
         self.ticks as f64 * 1000.0 / f64::from(self.rate_hz)
     }
 
-    /// Time since the stream began; what lies before the beginning counts as the beginning.
+    /// Time since the stream began; 0 for times before it.
     pub fn as_duration(self) -> Duration {
         let nanos = i128::from(self.ticks.max(0)) * 1_000_000_000 / i128::from(self.rate_hz);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
 
-/// Who a frame is and when it was. Set at capture, never changed after.
+/// Identity and time of a frame. Set at capture, never changed afterwards.
 #[derive(Clone, Debug)]
 pub struct FrameMeta {
     /// Name of the stream, the same in every record of it.
@@ -51,22 +51,22 @@ pub struct FrameMeta {
     pub frame: u64,
     /// Presentation time.
     pub pts: MediaTime,
-    /// When the frame reached this process; ages and latencies count from here.
+    /// When the frame reached this process; ages and latencies are measured from here.
     pub captured_at: Instant,
-    /// The picture's own name (its file name) where it has one.
+    /// File name of the picture, if it comes from a file.
     pub name: Option<Arc<str>>,
-    /// What the drone that carries the camera said at that time.
+    /// Telemetry of the drone that carries the camera, at that time.
     pub telemetry: Option<Telemetry>,
 }
 
-/// A frame on its way, with what the last stage made of it.
+/// A frame in the pipeline, with the output of the last stage.
 #[derive(Clone, Debug)]
 pub struct Packet<T> {
     /// Identity and time.
     pub meta: FrameMeta,
-    /// The picture as it was captured, in the decoder's own pixel format.
+    /// The captured image, in the decoder's pixel format.
     pub image: Arc<Image>,
-    /// What the last stage made.
+    /// Output of the last stage.
     pub payload: T,
 }
 

@@ -1,4 +1,4 @@
-//! What travels through the pipeline: a picture, who it is, and when it was.
+//! Frames as they travel through the pipeline: image, identity, time and telemetry.
 //!
 //! Identity (stream and frame number) and time (media time and the instant of capture) are set
 //! once, at capture, and stay with the frame in its [`FrameMeta`]. A [`Packet`] carries them, the
@@ -9,7 +9,9 @@
 mod inference_plan;
 mod message;
 mod meta;
+mod telemetry;
 
 pub use inference_plan::{InferencePlan, Region};
 pub use message::{SourceEvent, StreamMessage};
 pub use meta::{FrameMeta, MediaTime, Packet};
+pub use telemetry::{GeoPoint, Telemetry};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::analytics::{AreaEvent, AreaKind, AreaRule, Phase};
-use crate::frame::{FrameMeta, Region};
+use crate::frame::{FrameMeta, GeoPoint, Region, Telemetry};
 use crate::postprocess::{Detection, Labels, Prediction, Segmentation, UNKNOWN};
-use crate::telemetry::{GeoPoint, Locator, Telemetry};
+use crate::telemetry::GroundProjection;
 use mobilens_image::{RectPx, SizePx};
 
 use super::polygons::polygons_of;
@@ -37,7 +37,7 @@ pub struct RecordBuilder {
     /// How the pixels of segmented classes are written.
     pub mask_encodings: MaskEncodings,
     /// Computes positions on the ground.
-    pub locator: Option<Locator>,
+    pub locator: Option<GroundProjection>,
     /// Whether frame records say if the network ran on the frame (`inferred`).
     pub has_inferred: bool,
     /// Whether frame records hold the frame's size.
@@ -160,14 +160,14 @@ impl RecordBuilder {
 
 /// Computes positions on the ground for one frame.
 struct FrameLocator<'a> {
-    locator: Option<&'a Locator>,
+    locator: Option<&'a GroundProjection>,
     telemetry: Option<&'a Telemetry>,
     size: SizePx,
 }
 
 impl FrameLocator<'_> {
     fn of_pixel(&self, pixel: [f64; 2]) -> Option<GeoPoint> {
-        self.locator?.locate(self.telemetry?, self.size, pixel)
+        self.locator?.project(self.telemetry?, self.size, pixel)
     }
 
     /// Of the middle of the box's lower edge, where an object touches the ground, or of its centre
@@ -230,7 +230,7 @@ mod tests {
         builder.frame(meta, size, 0, &prediction)
     }
 
-    fn builder(locator: Option<Locator>) -> RecordBuilder {
+    fn builder(locator: Option<GroundProjection>) -> RecordBuilder {
         RecordBuilder {
             labels: Arc::new(Labels::new(vec![(1, "person".to_owned())])),
             mask_encodings: MaskEncodings::default(),
@@ -254,9 +254,9 @@ mod tests {
 
     #[test]
     fn detections_from_a_drone_have_a_position() {
-        let locator = Locator {
+        let locator = GroundProjection {
             hfov_deg: 70.0,
-            ..Locator::default()
+            ..GroundProjection::default()
         };
         let telemetry = Telemetry {
             latitude: Some(48.0),

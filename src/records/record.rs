@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::StopReason;
-use crate::telemetry::{GeoPoint, Telemetry};
+use crate::frame::{GeoPoint, Telemetry};
 
 use super::record_box::RecordBox;
 use super::rle::Rle;

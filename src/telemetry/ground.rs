@@ -1,61 +1,54 @@
-//! Where on the ground a pixel lies, if the ground is flat.
+//! Ground projection: the geographic position of a pixel, assuming flat ground.
 //!
-//! A ray goes from the camera through the pixel until it meets a level plane, `height_m` below. The
-//! way there, north and east in metres, becomes degrees with the radii of curvature of the WGS 84
+//! A ray from the camera through the pixel is intersected with a horizontal plane `height_m` below. The
+//! offset, north and east in metres, is converted to degrees with the radii of curvature of the WGS 84
 //! ellipsoid (NGA STND.0036, 2014, table 3.1).
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::log::Telemetry;
+use crate::frame::{GeoPoint, Telemetry};
 use mobilens_image::SizePx;
 
-/// A ray less steep than this meets the ground too far away to say where.
+/// Rays less steep than this meet the ground too far away for a usable position.
 const MIN_DEPRESSION_DEG: f64 = 3.0;
-/// WGS 84: the equator's radius in metres and the first eccentricity squared.
+/// WGS 84: the equatorial radius in metres and the first eccentricity squared.
 const EQUATOR_M: f64 = 6_378_137.0;
-const ECCENTRICITY_2: f64 = 6.694_379_990_14e-3;
+const ECCENTRICITY_SQUARED: f64 = 6.694_379_990_14e-3;
 
-/// A place on the ground.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct GeoPoint {
-    /// Degrees north, WGS 84, to seven decimals.
-    pub latitude: f64,
-    /// Degrees east, to seven decimals.
-    pub longitude: f64,
-}
-
-/// What is known of the camera beside its telemetry.
+/// Projects pixels to the ground: field of view, and fallbacks for values missing in the telemetry.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Locator {
-    /// Degrees from the picture's left to its right edge.
+pub struct GroundProjection {
+    /// Horizontal field of view in degrees.
     pub hfov_deg: f64,
-    /// Metres above the ground, where telemetry does not say.
+    /// Metres above the ground, if the telemetry has no height.
     pub height_m: Option<f64>,
-    /// The gimbal's pitch, where telemetry does not say.
+    /// Gimbal pitch in degrees, if the telemetry has none.
     pub gimbal_pitch_deg: Option<f64>,
-    /// The camera's heading, where telemetry does not say.
+    /// Camera heading in degrees, if the telemetry has none.
     pub gimbal_yaw_deg: Option<f64>,
 }
 
-impl Locator {
-    /// The place on flat ground that is seen at `pixel` of a picture of `size`, lens distortion
-    /// left aside; `None` if something is not known, or the pixel looks at or near the sky.
-    pub fn locate(&self, seen_from: &Telemetry, size: SizePx, pixel: [f64; 2]) -> Option<GeoPoint> {
-        let (latitude, longitude) = (seen_from.latitude?, seen_from.longitude?);
-        let height = seen_from.height_m.or(self.height_m).filter(|h| *h > 0.0)?;
-        let pitch = seen_from.gimbal_pitch_deg.or(self.gimbal_pitch_deg)?;
-        let yaw = seen_from.gimbal_yaw_deg.or(self.gimbal_yaw_deg)?;
-        let roll = seen_from.gimbal_roll_deg.unwrap_or(0.0);
+impl GroundProjection {
+    /// The position on flat ground of `pixel` in a picture of `size`, without lens distortion; `None` if
+    /// a value is missing, or the ray points above or less than 3 degrees below the horizon.
+    pub fn project(
+        &self,
+        telemetry: &Telemetry,
+        size: SizePx,
+        pixel: [f64; 2],
+    ) -> Option<GeoPoint> {
+        let (latitude, longitude) = (telemetry.latitude?, telemetry.longitude?);
+        let height = telemetry.height_m.or(self.height_m).filter(|h| *h > 0.0)?;
+        let pitch = telemetry.gimbal_pitch_deg.or(self.gimbal_pitch_deg)?;
+        let yaw = telemetry.gimbal_yaw_deg.or(self.gimbal_yaw_deg)?;
+        let roll = telemetry.gimbal_roll_deg.unwrap_or(0.0);
         let [north, east, down] = self.ray(size, pixel, [pitch, roll, yaw]);
         if down < MIN_DEPRESSION_DEG.to_radians().sin() {
             return None;
         }
         let (north_m, east_m) = (height * north / down, height * east / down);
         let (sin, cos) = latitude.to_radians().sin_cos();
-        let bulge = 1.0 - ECCENTRICITY_2 * sin * sin;
-        let along_meridian = EQUATOR_M * (1.0 - ECCENTRICITY_2) / bulge.powf(1.5);
-        let along_parallel = EQUATOR_M / bulge.sqrt() * cos.max(1e-9);
+        let w2 = 1.0 - ECCENTRICITY_SQUARED * sin * sin;
+        let along_meridian = EQUATOR_M * (1.0 - ECCENTRICITY_SQUARED) / w2.powf(1.5);
+        let along_parallel = EQUATOR_M / w2.sqrt() * cos.max(1e-9);
         let rounded = |degrees: f64| (degrees * 1e7).round() / 1e7;
         Some(GeoPoint {
             latitude: rounded(latitude + (north_m / along_meridian).to_degrees()),
@@ -63,13 +56,13 @@ impl Locator {
         })
     }
 
-    /// Unit vector north, east, down through a pixel.
+    /// Unit vector (north, east, down) of the ray through a pixel.
     fn ray(&self, size: SizePx, [x, y]: [f64; 2], angles_deg: [f64; 3]) -> [f64; 3] {
         let (width, height) = (f64::from(size.width), f64::from(size.height));
         let focal_px = width / 2.0 / (self.hfov_deg.to_radians() / 2.0).tan();
         let (right, below) = ((x - width / 2.0) / focal_px, (y - height / 2.0) / focal_px);
         let [pitch, roll, yaw] = angles_deg.map(|angle| angle.to_radians().sin_cos());
-        // About the lens, then up and down, then about the vertical.
+        // Roll about the optical axis, then pitch, then yaw about the vertical.
         let (right, below) = (
             right * roll.1 - below * roll.0,
             right * roll.0 + below * roll.1,
@@ -94,10 +87,10 @@ mod tests {
         height: 600,
     };
 
-    fn camera(pitch: f64, yaw: f64) -> (Locator, Telemetry) {
-        let locator = Locator {
+    fn camera(pitch: f64, yaw: f64) -> (GroundProjection, Telemetry) {
+        let projection = GroundProjection {
             hfov_deg: 90.0,
-            ..Locator::default()
+            ..GroundProjection::default()
         };
         let telemetry = Telemetry {
             latitude: Some(0.0),
@@ -107,13 +100,13 @@ mod tests {
             gimbal_yaw_deg: Some(yaw),
             ..Telemetry::default()
         };
-        (locator, telemetry)
+        (projection, telemetry)
     }
 
     /// Metres north and east of the drone.
     fn metres(pitch: f64, yaw: f64, pixel: [f64; 2]) -> Option<(f64, f64)> {
-        let (locator, telemetry) = camera(pitch, yaw);
-        let at = locator.locate(&telemetry, SIZE, pixel)?;
+        let (projection, telemetry) = camera(pitch, yaw);
+        let at = projection.project(&telemetry, SIZE, pixel)?;
         // A degree on the equator: 110574 m along the meridian, 111320 m along the equator.
         Some((at.latitude * 110_574.0, (at.longitude - 10.0) * 111_320.0))
     }
@@ -143,10 +136,10 @@ mod tests {
     }
 
     #[test]
-    fn the_sky_and_what_is_not_known_have_no_place() {
+    fn the_sky_and_missing_values_give_no_position() {
         assert_eq!(metres(0.0, 0.0, [500.0, 100.0]), None);
         assert_eq!(metres(-2.0, 0.0, [500.0, 300.0]), None, "the horizon");
-        let (locator, telemetry) = camera(-45.0, 0.0);
+        let (projection, telemetry) = camera(-45.0, 0.0);
         for unknown in [
             Telemetry {
                 latitude: None,
@@ -169,7 +162,7 @@ mod tests {
                 ..telemetry
             },
         ] {
-            assert_eq!(locator.locate(&unknown, SIZE, [500.0, 300.0]), None);
+            assert_eq!(projection.project(&unknown, SIZE, [500.0, 300.0]), None);
         }
     }
 }

@@ -1,89 +1,61 @@
-//! A drone's own record of its flight, by media time.
+//! Telemetry log of a clip: lookup and interpolation by media time.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use super::srt::{SrtEntry, parse_srt};
+use crate::frame::Telemetry;
 
-use super::srt::{Entry, parse_srt};
-
-/// Bytes of the largest file that is taken for telemetry; hours of flight are a tenth of it.
+/// Largest file that is read, in bytes; hours of flight take a tenth of it.
 const MAX_BYTES: u64 = 256 << 20;
-/// What follows the last entry by more than this has no telemetry.
+/// Frames farther than this from the nearest entry have no telemetry.
 const MAX_GAP_MS: f64 = 1500.0;
 
-/// What a drone said of itself at one moment. What it did not say is absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Telemetry {
-    /// Degrees north, WGS 84.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub latitude: Option<f64>,
-    /// Degrees east.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub longitude: Option<f64>,
-    /// Metres above the sea, as the drone has it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub altitude_m: Option<f64>,
-    /// Metres above the place of take-off.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub height_m: Option<f64>,
-    /// Degrees of the camera above the horizon: -90 looks straight down.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gimbal_pitch_deg: Option<f64>,
-    /// Degrees of the camera about its axis, clockwise.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gimbal_roll_deg: Option<f64>,
-    /// Degrees of the camera clockwise from north.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gimbal_yaw_deg: Option<f64>,
-}
-
-/// Why a file is no telemetry.
+/// Why a telemetry file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {path}: {why}")]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The system's word.
+        /// The operating system's error message.
         why: String,
     },
-    /// It is something else.
-    #[error("{path} holds no telemetry of a drone (positions in DJI's subtitles)")]
+    /// The file holds no telemetry.
+    #[error("{path} contains no drone telemetry (DJI SRT subtitles with positions)")]
     NoTelemetry {
         /// The file.
         path: PathBuf,
     },
 }
 
-/// Telemetry over a clip.
+/// Telemetry of a clip.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TelemetryLog {
-    /// By time.
-    entries: Vec<Entry>,
-    /// The number and line of an entry in the middle of which the file ends.
-    cut: Option<(u64, usize)>,
+    /// Sorted by time.
+    entries: Vec<SrtEntry>,
+    /// Number and line of a truncated last entry.
+    truncated: Option<(u64, usize)>,
     offset_ms: f64,
 }
 
 impl TelemetryLog {
-    /// Reads the subtitles that DJI's drones write beside their clips. A file that ends in the
-    /// middle gives what is whole in it; see [`cut`](Self::cut).
+    /// Reads an SRT file as DJI's drones write it beside a clip. Of a truncated file the complete
+    /// entries are used; see [`truncated`](Self::truncated).
     ///
     /// # Errors
-    /// When the file cannot be read or has no position in it.
+    /// When the file cannot be read or contains no position.
     pub fn read(path: &Path) -> Result<Self, TelemetryError> {
         let unreadable = |why: String| TelemetryError::Unreadable {
             path: path.to_owned(),
             why,
         };
-        // Looked at before it is opened: opening a named pipe waits for a writer.
+        // Checked before it is opened: opening a named pipe blocks until there is a writer.
         let meta = std::fs::metadata(path).map_err(|e| unreadable(e.to_string()))?;
         if !meta.is_file() {
-            return Err(unreadable("it is not a regular file".to_owned()));
+            return Err(unreadable("not a regular file".to_owned()));
         }
         let mut bytes = Vec::new();
         File::open(path)
@@ -94,30 +66,30 @@ impl TelemetryLog {
         })
     }
 
-    /// Telemetry from a subtitle file's text; `None` if there is no position in it.
+    /// Parses the text of an SRT file; `None` if it contains no position or height.
     pub fn parse(text: &str) -> Option<Self> {
-        let (mut entries, cut) = parse_srt(text);
+        let (mut entries, truncated) = parse_srt(text);
         entries.retain(|entry| entry.telemetry != Telemetry::default());
         let has_position = entries.iter().any(|e| e.telemetry.latitude.is_some());
-        // Drones that lose their clock go back in time; what was written later counts.
+        // Time codes go backwards where a drone lost its clock; the later entry wins.
         entries.sort_by(|a, b| a.start_ms.total_cmp(&b.start_ms));
         (has_position || entries.iter().any(|e| e.telemetry.height_m.is_some())).then_some(Self {
             entries,
-            cut,
+            truncated,
             offset_ms: 0.0,
         })
     }
 
-    /// The telemetry of a frame at `t` is what was written at `t + offset_ms`.
+    /// Shifts the log: a frame at `t` gets the telemetry of `t + offset_ms`.
     #[must_use]
     pub fn with_offset(mut self, offset_ms: f64) -> Self {
         self.offset_ms = offset_ms;
         self
     }
 
-    /// Number and line of the entry in the middle of which the file ends, if it does.
-    pub fn cut(&self) -> Option<(u64, usize)> {
-        self.cut
+    /// Number and line of the last entry if it is truncated.
+    pub fn truncated(&self) -> Option<(u64, usize)> {
+        self.truncated
     }
 
     /// Number of entries.
@@ -125,13 +97,13 @@ impl TelemetryLog {
         self.entries.len()
     }
 
-    /// Whether there are none; never, once read.
+    /// Whether there are no entries; never true after [`read`](Self::read).
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The telemetry at a media time of the clip, between the entries before and after it in a
-    /// straight line; nothing long before the first or after the last.
+    /// The telemetry at a media time of the clip, interpolated linearly between the entries before and
+    /// after it; `None` more than 1.5 s from the nearest.
     pub fn at(&self, media_ms: f64) -> Option<Telemetry> {
         let t = media_ms + self.offset_ms;
         let after = self.entries.partition_point(|entry| entry.start_ms <= t);
@@ -142,21 +114,21 @@ impl TelemetryLog {
         match self.entries.get(after) {
             Some(next) if next.start_ms - before.start_ms <= 2.0 * MAX_GAP_MS => {
                 let share = (t - before.start_ms) / (next.start_ms - before.start_ms);
-                Some(between(&before.telemetry, &next.telemetry, share))
+                Some(interpolate(&before.telemetry, &next.telemetry, share))
             }
             _ => (t - before.start_ms <= MAX_GAP_MS).then_some(before.telemetry),
         }
     }
 }
 
-/// `share` of the way from `a` to `b`; what only `a` says stays.
-fn between(a: &Telemetry, b: &Telemetry, share: f64) -> Telemetry {
+/// Interpolates linearly from `a` (`share` 0) to `b` (1); a value that `b` lacks is taken from `a`.
+fn interpolate(a: &Telemetry, b: &Telemetry, share: f64) -> Telemetry {
     let rounded = |v: f64, parts: f64| (v * parts).round() / parts;
-    let line = |a: Option<f64>, b: Option<f64>, parts: f64| match (a, b) {
+    let linear = |a: Option<f64>, b: Option<f64>, parts: f64| match (a, b) {
         (Some(a), Some(b)) => Some(rounded(a + (b - a) * share, parts)),
         (a, _) => a,
     };
-    let turn = |a: Option<f64>, b: Option<f64>| match (a, b) {
+    let angle = |a: Option<f64>, b: Option<f64>| match (a, b) {
         (Some(a), Some(b)) => {
             let way = (b - a + 540.0).rem_euclid(360.0) - 180.0;
             let at = (a + way * share + 540.0).rem_euclid(360.0) - 180.0;
@@ -164,20 +136,20 @@ fn between(a: &Telemetry, b: &Telemetry, share: f64) -> Telemetry {
         }
         (a, _) => a,
     };
-    // Over the date line a straight line would go round the world.
-    let far = |a: Option<f64>, b: Option<f64>| matches!((a, b), (Some(a), Some(b)) if (a - b).abs() > 180.0);
+    // Across the antimeridian a linear interpolation would go around the globe.
+    let is_far = |a: Option<f64>, b: Option<f64>| matches!((a, b), (Some(a), Some(b)) if (a - b).abs() > 180.0);
     Telemetry {
-        latitude: line(a.latitude, b.latitude, 1e7),
-        longitude: if far(a.longitude, b.longitude) {
+        latitude: linear(a.latitude, b.latitude, 1e7),
+        longitude: if is_far(a.longitude, b.longitude) {
             a.longitude
         } else {
-            line(a.longitude, b.longitude, 1e7)
+            linear(a.longitude, b.longitude, 1e7)
         },
-        altitude_m: line(a.altitude_m, b.altitude_m, 1000.0),
-        height_m: line(a.height_m, b.height_m, 1000.0),
-        gimbal_pitch_deg: turn(a.gimbal_pitch_deg, b.gimbal_pitch_deg),
-        gimbal_roll_deg: turn(a.gimbal_roll_deg, b.gimbal_roll_deg),
-        gimbal_yaw_deg: turn(a.gimbal_yaw_deg, b.gimbal_yaw_deg),
+        altitude_m: linear(a.altitude_m, b.altitude_m, 1000.0),
+        height_m: linear(a.height_m, b.height_m, 1000.0),
+        gimbal_pitch_deg: angle(a.gimbal_pitch_deg, b.gimbal_pitch_deg),
+        gimbal_roll_deg: angle(a.gimbal_roll_deg, b.gimbal_roll_deg),
+        gimbal_yaw_deg: angle(a.gimbal_yaw_deg, b.gimbal_yaw_deg),
     }
 }
 
@@ -194,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn between_entries_lies_a_straight_line_and_the_short_turn() {
+    fn between_entries_values_are_linear_and_angles_take_the_short_way() {
         let half = log().at(500.0).expect("inside");
         assert_eq!(half.latitude, Some(10.0005));
         assert_eq!(half.height_m, Some(6.0));
@@ -204,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn far_from_all_entries_nothing_is_known() {
+    fn far_from_all_entries_there_is_no_telemetry() {
         let log = log();
         assert_eq!(log.at(2400.0).and_then(|t| t.height_m), Some(7.0));
         assert_eq!(log.at(2600.0), None);

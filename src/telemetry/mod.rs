@@ -1,8 +1,8 @@
-//! Where a drone was and where its camera looked, and what that says of the ground.
+//! Drone telemetry: DJI's SRT subtitles, and the projection of pixels to the ground.
 
 mod ground;
 mod log;
 mod srt;
 
-pub use ground::{GeoPoint, Locator};
-pub use log::{Telemetry, TelemetryError, TelemetryLog};
+pub use ground::GroundProjection;
+pub use log::{TelemetryError, TelemetryLog};

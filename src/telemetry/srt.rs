@@ -1,7 +1,7 @@
-//! The subtitles that DJI's drones write: one entry a frame or a second, in a dialect for each
-//! generation of them.
+//! Parser of DJI's SRT telemetry subtitles: one entry per frame or per second, in a dialect for each
+//! generation of drones.
 //!
-//! | drones | position | height |
+//! | drones | position | height above take-off |
 //! |---|---|---|
 //! | Mavic 3, Air 2S, Mini 3 | `[latitude: ..] [longitude: ..]` | `[rel_alt: .. abs_alt: ..]` or `[altitude: ..]` |
 //! | Mavic 2 | `[latitude : ..] [longtitude : ..]` (so spelled), no time codes | - |
@@ -11,46 +11,46 @@
 //!
 //! `G.PRY (pitch, roll, yaw)` and `[gb_yaw: .. gb_pitch: .. gb_roll: ..]` are the gimbal's angles.
 
-use super::log::Telemetry;
+use crate::frame::Telemetry;
 
-/// One entry of a file.
+/// One subtitle entry.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Entry {
-    /// Media time from which it holds.
+pub struct SrtEntry {
+    /// Media time from which it is valid.
     pub start_ms: f64,
-    /// What it says.
+    /// Its values.
     pub telemetry: Telemetry,
 }
 
-/// All whole entries, and the number and line of the one in the middle of which the text ends.
-pub fn parse_srt(text: &str) -> (Vec<Entry>, Option<(u64, usize)>) {
+/// All complete entries, and the number and line of a truncated last one.
+pub fn parse_srt(text: &str) -> (Vec<SrtEntry>, Option<(u64, usize)>) {
     let text = text.trim_start_matches('\u{feff}');
     let blocks = blocks_of(text);
-    let mut entries: Vec<Entry> = Vec::new();
-    let mut said_before = 0;
+    let mut entries: Vec<SrtEntry> = Vec::new();
+    let mut fields_before = 0;
     let mut first_clock_ms = None;
-    let mut cut = None;
+    let mut truncated = None;
     for (i, block) in blocks.iter().enumerate() {
         let telemetry = telemetry_of(block.text);
-        let said = count(&telemetry);
-        if i + 1 == blocks.len() && i > 0 && (said < said_before || is_open(block.text)) {
-            cut = Some((block.number, block.line));
+        let fields = field_count(&telemetry);
+        if i + 1 == blocks.len() && i > 0 && (fields < fields_before || is_truncated(block.text)) {
+            truncated = Some((block.number, block.line));
             break;
         }
-        said_before = said;
+        fields_before = fields;
         let clock = clock_ms(block.text);
         let start = timecode_ms(block.text).or_else(|| {
             let clock = clock?;
             Some(clock - *first_clock_ms.get_or_insert(clock))
         });
         if let Some(start_ms) = start {
-            entries.push(Entry {
+            entries.push(SrtEntry {
                 start_ms,
                 telemetry,
             });
         }
     }
-    (entries, cut)
+    (entries, truncated)
 }
 
 struct Block<'a> {
@@ -59,7 +59,7 @@ struct Block<'a> {
     text: &'a str,
 }
 
-/// What stands between one number on a line of its own and the next.
+/// The text between one entry number on a line of its own and the next.
 fn blocks_of(text: &str) -> Vec<Block<'_>> {
     let mut blocks: Vec<Block<'_>> = Vec::new();
     let (mut at, mut after_blank) = (0, true);
@@ -71,24 +71,24 @@ fn blocks_of(text: &str) -> Vec<Block<'_>> {
         }
     };
     for (i, line) in text.split_inclusive('\n').enumerate() {
-        let word = line.trim();
-        if let Some(number) = word.parse().ok().filter(|_| after_blank) {
+        let trimmed = line.trim();
+        if let Some(number) = trimmed.parse().ok().filter(|_| after_blank) {
             close(begun, at);
             begun = Some((number, i + 1, at + line.len()));
         }
-        after_blank = word.is_empty();
+        after_blank = trimmed.is_empty();
         at += line.len();
     }
     close(begun, text.len());
     blocks
 }
 
-/// Whether the text stops where no drone ends an entry.
-fn is_open(text: &str) -> bool {
+/// Whether the text ends where no dialect ends an entry.
+fn is_truncated(text: &str) -> bool {
     !text.ends_with('\n') && !text.ends_with(']') && !text.trim_end().ends_with("</font>")
 }
 
-fn count(t: &Telemetry) -> usize {
+fn field_count(t: &Telemetry) -> usize {
     [
         t.latitude,
         t.longitude,
@@ -106,7 +106,7 @@ fn count(t: &Telemetry) -> usize {
 fn telemetry_of(text: &str) -> Telemetry {
     let mut t = Telemetry::default();
     let (latitude, longitude) = match tuple(text, "GPS") {
-        // The only dialect with the latitude first gives the altitude, in metres, as its third.
+        // The only dialect with latitude first; its third value is the altitude in metres.
         Some(gps) if gps.len() == 3 && gps[2].ends_with('M') => {
             t.altitude_m = number(gps[2]).filter(|altitude| *altitude != 0.0);
             (number(gps[0]), number(gps[1]))
@@ -117,7 +117,7 @@ fn telemetry_of(text: &str) -> Telemetry {
             value(text, "longitude").or_else(|| value(text, "longtitude")),
         ),
     };
-    // A drone without a fix writes zeros.
+    // Without a GNSS fix the drone writes zeros.
     if let (Some(latitude), Some(longitude)) = (latitude, longitude)
         && latitude.abs() <= 90.0
         && longitude.abs() <= 180.0
@@ -147,7 +147,7 @@ fn telemetry_of(text: &str) -> Telemetry {
     t
 }
 
-/// What follows each occurrence of `key` as a word of its own.
+/// The text after each occurrence of `key` as a whole word.
 fn after<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
     text.match_indices(key).filter_map(move |(at, _)| {
         let begins_here = !text[..at].ends_with(|c: char| c.is_alphanumeric() || "._".contains(c));
@@ -155,7 +155,8 @@ fn after<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
     })
 }
 
-/// The number behind `key`, with blanks or a colon between them, if the text goes on after it.
+/// The number after `key`, separated by blanks or a colon, if it is not the end of the text (it could be
+/// truncated there).
 fn value(text: &str, key: &str) -> Option<f64> {
     after(text, key).find_map(|rest| {
         let digits = rest.trim_start_matches([' ', ':']);
@@ -165,7 +166,7 @@ fn value(text: &str, key: &str) -> Option<f64> {
     })
 }
 
-/// The parts in the brackets behind `key`.
+/// The comma-separated values in the parentheses after `key`.
 fn tuple<'a>(text: &'a str, key: &'a str) -> Option<Vec<&'a str>> {
     after(text, key).find_map(|rest| {
         let (inside, _) = rest.trim_start().strip_prefix('(')?.split_once(')')?;
@@ -182,7 +183,7 @@ fn number(text: &str) -> Option<f64> {
     leading(text).parse().ok().filter(|n: &f64| n.is_finite())
 }
 
-/// The start in `00:01:02,345 --> ...`.
+/// The start time in `00:01:02,345 --> ...`.
 fn timecode_ms(text: &str) -> Option<f64> {
     let line = text.lines().find(|line| line.contains("-->"))?;
     let (start, _) = line.split_once("-->")?;
@@ -198,7 +199,7 @@ fn clock_ms(text: &str) -> Option<f64> {
             word.len() == 10 && is_digit(0) && is_digit(9) && !is_digit(4) && !is_digit(7)
         })?;
         let day: f64 = date.get(8..)?.parse().ok()?;
-        // Milliseconds and microseconds, and in the first entry both once more.
+        // Milliseconds and microseconds; the first entry repeats both.
         let clock = words.next()?;
         let clock: Vec<&str> = clock.split(',').take(2).collect();
         Some(day * 86_400_000.0 + hours_ms(&clock.join(","))?)
@@ -220,9 +221,9 @@ mod tests {
 
     use super::*;
 
-    fn only(text: &str) -> Entry {
-        let (entries, cut) = parse_srt(text);
-        assert_eq!((entries.len(), cut), (1, None), "{text}");
+    fn only(text: &str) -> SrtEntry {
+        let (entries, truncated) = parse_srt(text);
+        assert_eq!((entries.len(), truncated), (1, None), "{text}");
         entries[0]
     }
 
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn without_time_codes_the_clock_counts() {
+    fn without_time_codes_the_clock_is_used() {
         let (entries, _) = parse_srt(
             "1\n2017.08.05 14:11:51,393,525,393,525\n[latitude : -20.2533] [longtitude : 149.0251]\n\n\
              2\n2017.08.05 14:11:52,893,525\n[latitude : -20.2534] [longtitude : 149.0251]\n",
@@ -281,14 +282,14 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_cut_off_is_left_out_and_told() {
+    fn a_truncated_entry_is_left_out_and_reported() {
         let whole = "1\n00:00:00,000 --> 00:00:01,000\nGPS(-58.4,-34.7,19) BAROMETER:20.1\n\n\
                      2\n00:00:01,000 --> 00:00:02,000\nGPS(-58.4,-34.7,19) BAROMETER:21.7\n\n";
         let second = whole.find("\n2\n").expect("there") + 2;
         for end in second + 1..whole.len() - 1 {
-            let (entries, cut) = parse_srt(&whole[..end]);
+            let (entries, truncated) = parse_srt(&whole[..end]);
             assert_eq!(
-                (entries.len(), cut),
+                (entries.len(), truncated),
                 (1, Some((2, 5))),
                 "{:?}",
                 &whole[..end]
@@ -299,7 +300,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "([0-9:, \\->\n\\[\\]()GPSH.latiude°M]|\\PC){0,300}") {
+        fn arbitrary_text_does_not_panic(text in "([0-9:, \\->\n\\[\\]()GPSH.latiude°M]|\\PC){0,300}") {
             parse_srt(&text);
         }
     }

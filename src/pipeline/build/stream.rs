@@ -19,7 +19,7 @@ use crate::records::{
     LabelRecord, MaskEncodings, ModelRecord, RecordBuilder, RunRecord, SCHEMA_VERSION, SourceRecord,
 };
 use crate::sink::{ExpectSink, Window};
-use crate::telemetry::Locator;
+use crate::telemetry::GroundProjection;
 
 use super::analysis::analyzer;
 use super::areas::area_rules;
@@ -152,9 +152,9 @@ fn mask_encodings(pipeline: &LoadedPipeline) -> MaskEncodings {
 }
 
 /// What gives things their place on the ground, if the camera's field of view is known.
-fn locator(pipeline: &LoadedPipeline) -> Option<Locator> {
+fn locator(pipeline: &LoadedPipeline) -> Option<GroundProjection> {
     let spec = pipeline.config.telemetry.as_ref()?;
-    Some(Locator {
+    Some(GroundProjection {
         hfov_deg: spec.hfov_deg?,
         height_m: spec.height_m,
         gimbal_pitch_deg: spec.gimbal_pitch_deg,

@@ -118,7 +118,7 @@ fn telemetry(spec: &PipelineConfig) -> Result<Option<TelemetryLog>, CaptureError
     };
     match TelemetryLog::read(&path) {
         Ok(log) => {
-            if let Some((entry, line)) = log.cut() {
+            if let Some((entry, line)) = log.truncated() {
                 let (path, whole) = (path.display(), log.len());
                 tracing::warn!(
                     "{path} ends in the middle of entry {entry} (line {line}); the {whole} before are used"
