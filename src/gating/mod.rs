@@ -1,20 +1,20 @@
-//! Where to look: what can be said of a frame before any network has seen it.
+//! Gating: decides before inference on which frames and regions the network runs.
 //!
-//! On a small luma plane: whether anything changed since somebody last looked, where, whether this
-//! is another scene, and how the camera moved. From that follows the [`crate::frame::InferencePlan`] that
-//! a frame is given: all of it, parts of it, or nothing. It is decided in the order of the frames,
-//! at capture, so that it does not depend on how many workers there are.
+//! From a small luma plane it detects changes since the last inference, scene cuts and the camera's
+//! motion, and gives each frame an [`InferencePlan`](crate::frame::InferencePlan): the whole frame,
+//! crops of it, or nothing. This happens at capture, in frame order, so that the result does not depend
+//! on the number of workers.
 
-mod camera;
-mod change;
-mod luma;
+mod camera_motion;
+mod change_detector;
+mod crops;
+mod luma_plane;
 mod params;
-mod parts;
 mod plan;
 
-pub use camera::CameraMotion;
-pub use change::ChangeDetector;
-pub use luma::LumaPlane;
+pub use camera_motion::CameraMotion;
+pub use change_detector::ChangeDetector;
+pub use crops::{CropDetections, merge_boxes, tiles_of};
+pub use luma_plane::LumaPlane;
 pub use params::{GatingParams, InferenceInterval, MotionGate, RegionParams, TileParams};
-pub use parts::{SeenPart, merge_boxes, tiles_of};
 pub use plan::{Feedback, Gating};

@@ -1,72 +1,72 @@
-//! What is wanted of the attention.
+//! Gating parameters.
 
-/// What of each frame is looked at.
+/// What gating does; everything off by default, so that inference runs on every whole frame.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GatingParams {
-    /// Do not look while nothing changes.
+    /// Skip inference while nothing changes.
     pub gate: Option<MotionGate>,
-    /// Look at some frames only.
+    /// Run inference on every n-th frame only.
     pub every: Option<InferenceInterval>,
-    /// Look closely where something is.
+    /// Run inference on regions of interest.
     pub regions: Option<RegionParams>,
-    /// Look closely at all of it, tile by tile.
+    /// Run inference on tiles of the frame.
     pub tiles: Option<TileParams>,
-    /// Follow the camera.
+    /// Estimate the camera's motion.
     pub camera: bool,
 }
 
-/// Do not look while nothing changes.
+/// Motion gate: skips inference while nothing changes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MotionGate {
-    /// Share of the picture that must have changed since the last look.
+    /// Share of the picture (0 to 1) that must have changed since the last inference.
     pub share: f64,
-    /// Look at least so often.
+    /// Longest time without inference, in milliseconds.
     pub force_ms: f64,
-    /// Go on looking at every frame for so long after a change.
+    /// How long the gate stays open after a change, in milliseconds.
     pub after_ms: f64,
 }
 
-/// Look at some frames only.
+/// Interval between two inferences.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum InferenceInterval {
-    /// One of so many.
+    /// Every n-th frame.
     Frames(u32),
-    /// As many as keep records younger than the target; one of `most` at least.
+    /// Regulated so that records are younger than the target.
     Latency {
-        /// Age of a record when it is made.
+        /// Age of a record when it is made, in milliseconds.
         target_ms: f64,
-        /// Greatest interval.
-        most: u32,
+        /// Greatest interval, in frames.
+        max_interval: u32,
     },
 }
 
-/// Look closely where something is.
+/// Regions of interest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RegionParams {
-    /// Where tracks are, instead of where something changed.
+    /// Regions around tracks instead of around changes.
     pub on_tracks: bool,
-    /// Most regions of a frame.
-    pub most: usize,
-    /// Side of a region, if what is in it is not larger: the model's input, so that it sees the
-    /// picture's own pixels.
+    /// Most regions per frame.
+    pub max_regions: usize,
+    /// Least side of a region in pixels: the model's input side, so that the network sees the
+    /// picture at its own resolution.
     pub side_px: f32,
-    /// Look at the whole frame at least so often.
+    /// Longest time between two inferences on the whole frame, in milliseconds.
     pub whole_ms: f64,
 }
 
-/// Look closely at all of it, tile by tile.
+/// Tiles: a grid of overlapping crops.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TileParams {
-    /// TileParams side by side.
+    /// Columns of the grid.
     pub columns: u32,
-    /// TileParams on top of each other.
+    /// Rows of the grid.
     pub rows: u32,
-    /// Share of a tile's side that its neighbour sees too.
+    /// Share of a tile's side that overlaps its neighbour.
     pub overlap: f32,
-    /// TileParams of a frame, in turns; all if `None`.
+    /// Tiles per frame, round-robin; all if `None`.
     pub at_once: Option<usize>,
-    /// As many tiles, in turns, as take so long.
+    /// Time per frame in milliseconds: as many tiles, round-robin, as fit in it.
     pub budget_ms: Option<f64>,
-    /// Look at the whole frame too.
+    /// Run inference on the whole frame as well.
     pub whole: bool,
 }

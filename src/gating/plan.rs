@@ -1,98 +1,98 @@
-//! What of each frame is looked at.
+//! Inference plans from motion, tracks, tiles and latency.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::crops::{square_around, tiles_of};
 use super::params::{GatingParams, InferenceInterval, TileParams};
-use super::parts::{square_around, tiles_of};
 use super::{CameraMotion, ChangeDetector, LumaPlane};
 use crate::flow::StopSignal;
 use crate::frame::{InferencePlan, Region};
 use mobilens_image::{Image, RectPx, Similarity, SizePx};
 
-/// Columns of the plane on which changes are sought.
+/// Columns of the luma plane for change detection.
 const PLANE_WIDTH: usize = 160;
-/// Parts of a frame this near to all of it are looked at as a whole.
-const NEARLY_ALL: f32 = 0.6;
-/// How long after the last change things are at rest.
+/// Regions that cover this share of a frame are replaced by the whole frame.
+const WHOLE_SHARE: f32 = 0.6;
+/// Time since the last change after which the scene is at rest, in milliseconds.
 const REST_MS: f64 = 400.0;
-/// Frames between two decisions of the governor.
+/// Frames between two changes of the interval, per frame of interval.
 const SETTLE_FRAMES: u64 = 15;
 
-/// What those further on tell whoever decides where to look.
+/// Feedback from later stages: tracks, record age, inference time.
 #[derive(Debug, Default)]
 pub struct Feedback {
-    known: Mutex<Known>,
-    news: Condvar,
+    state: Mutex<FeedbackState>,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Known {
-    /// Frames up to this one have their record.
-    done: Option<u64>,
+struct FeedbackState {
+    /// The last frame whose record was published.
+    published: Option<u64>,
     tracks: Vec<RectPx>,
-    /// Age of records when they are made, averaged.
+    /// Age of records when they are made, exponential average.
     age_ms: Option<f64>,
-    /// What one look takes, averaged.
-    look_ms: Option<f64>,
+    /// Time of one inference, exponential average.
+    inference_ms: Option<f64>,
 }
 
 impl Feedback {
-    /// The record of a frame is made.
+    /// Reports that a frame's record was published, with its tracks and its age.
     pub fn published(&self, frame: u64, tracks: Vec<RectPx>, age_ms: Option<f64>) {
-        let mut known = self.lock();
-        known.done = Some(frame);
-        known.tracks = tracks;
+        let mut state = self.lock();
+        state.published = Some(frame);
+        state.tracks = tracks;
         if let Some(age) = age_ms {
-            known.age_ms = Some(known.age_ms.map_or(age, |a| a + (age - a) * 0.2));
+            state.age_ms = Some(state.age_ms.map_or(age, |a| a + (age - a) * 0.2));
         }
-        self.news.notify_all();
+        self.changed.notify_all();
     }
 
-    /// A look took so long.
+    /// Reports the time of one inference.
     pub fn inferred(&self, took: Duration) {
         let ms = took.as_secs_f64() * 1000.0;
-        let mut known = self.lock();
-        known.look_ms = Some(known.look_ms.map_or(ms, |a| a + (ms - a) * 0.1));
+        let mut state = self.lock();
+        state.inference_ms = Some(state.inference_ms.map_or(ms, |a| a + (ms - a) * 0.1));
     }
 
-    /// Waits until the frame before `frame` has its record; where tracks were then.
+    /// Waits until the record of the frame before `frame` is published; its tracks.
     fn tracks_before(&self, frame: u64, stop: &StopSignal) -> Vec<RectPx> {
-        let mut known = self.lock();
-        while known.done.map_or(0, |done| done + 1) < frame && !stop.is_stopped() {
-            let waited = self.news.wait_timeout(known, Duration::from_millis(50));
-            known = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let mut state = self.lock();
+        while state.published.map_or(0, |last| last + 1) < frame && !stop.is_stopped() {
+            let waited = self.changed.wait_timeout(state, Duration::from_millis(50));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        known.tracks.clone()
+        state.tracks.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, FeedbackState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Decides, frame by frame and in order, what is looked at.
+/// Makes the inference plan of each frame, in frame order.
 #[derive(Debug)]
 pub struct Gating {
     params: GatingParams,
-    /// Whether a frame may be lost on the way: then nobody waits for the record of one.
+    /// Whether later stages may drop frames; then records are not waited for.
     drops: bool,
     plane: LumaPlane,
     change: ChangeDetector,
     motion: CameraMotion,
     camera: Similarity,
     scene: u64,
-    looked_ms: Option<f64>,
+    inferred_ms: Option<f64>,
     changed_ms: Option<f64>,
     whole_ms: Option<f64>,
-    since_look: u32,
+    since_inference: u32,
     every: u32,
-    settled: u64,
-    turn: usize,
+    settled_at: u64,
+    next_tile: usize,
 }
 
 impl Gating {
-    /// Nothing seen yet. Where frames may be lost on the way (`drops`), nobody waits for tracks.
+    /// Gating for a new stream. If later stages may drop frames (`drops`), it does not wait for tracks.
     pub fn new(params: GatingParams, drops: bool) -> Self {
         Self {
             every: match params.every {
@@ -106,16 +106,16 @@ impl Gating {
             motion: CameraMotion::default(),
             camera: Similarity::IDENTITY,
             scene: 0,
-            looked_ms: None,
+            inferred_ms: None,
             changed_ms: None,
             whole_ms: None,
-            since_look: 0,
-            settled: 0,
-            turn: 0,
+            since_inference: 0,
+            settled_at: 0,
+            next_tile: 0,
         }
     }
 
-    /// What of the next frame is looked at.
+    /// The plan of the next frame. `t_ms` is its media time.
     pub fn plan(
         &mut self,
         frame: u64,
@@ -140,36 +140,40 @@ impl Gating {
             };
             plan.camera = Some(self.camera);
         }
-        if let Some(InferenceInterval::Latency { target_ms, most }) = self.params.every {
-            self.govern(frame, target_ms, most, feedback);
+        if let Some(InferenceInterval::Latency {
+            target_ms,
+            max_interval,
+        }) = self.params.every
+        {
+            self.regulate_interval(frame, target_ms, max_interval, feedback);
             plan.every = Some(self.every);
         }
-        self.since_look += 1;
-        let must_look = is_cut || self.looked_ms.is_none();
-        if !must_look {
+        self.since_inference += 1;
+        let is_forced = is_cut || self.inferred_ms.is_none();
+        if !is_forced {
             if self.is_still(t_ms) {
                 plan.region = Region::None;
                 plan.is_still = true;
                 return plan;
             }
-            if self.since_look < self.every {
+            if self.since_inference < self.every {
                 plan.region = Region::None;
                 return plan;
             }
         }
-        plan.region = self.regions(must_look, frame, t_ms, image.size(), feedback, stop);
+        plan.region = self.regions(is_forced, frame, t_ms, image.size(), feedback, stop);
         if plan.region != Region::None {
-            self.looked_ms = Some(t_ms);
-            self.since_look = 0;
-            // Tracking alone wants to know of cuts only.
+            self.inferred_ms = Some(t_ms);
+            self.since_inference = 0;
+            // Tracking alone needs cuts only, no reference.
             if self.params.gate.is_some() || self.params.regions.is_some() {
-                self.change.remember();
+                self.change.set_reference();
             }
         }
         plan
     }
 
-    /// Whether the gate is closed.
+    /// Whether the motion gate is closed.
     fn is_still(&mut self, t_ms: f64) -> bool {
         let Some(gate) = self.params.gate else {
             return false;
@@ -179,40 +183,44 @@ impl Gating {
             self.changed_ms = Some(t_ms);
             return false;
         }
-        // Once things have come to rest one more look tells whether they are still there.
-        let rests = self
-            .looked_ms
-            .is_some_and(|looked| t_ms - looked >= REST_MS);
-        if rests && self.changed_ms == self.looked_ms {
+        // Once the scene is at rest, one more inference updates what is still there.
+        let rests = self.inferred_ms.is_some_and(|at| t_ms - at >= REST_MS);
+        if rests && self.changed_ms == self.inferred_ms {
             return false;
         }
-        within(self.looked_ms, gate.force_ms) && !within(self.changed_ms, gate.after_ms)
+        within(self.inferred_ms, gate.force_ms) && !within(self.changed_ms, gate.after_ms)
     }
 
-    /// One more or one less frame between looks, once the last decision has shown its effect.
-    fn govern(&mut self, frame: u64, target_ms: f64, most: u32, feedback: &Feedback) {
+    /// Raises or lowers the interval by one, after the last change has taken effect.
+    fn regulate_interval(
+        &mut self,
+        frame: u64,
+        target_ms: f64,
+        max_interval: u32,
+        feedback: &Feedback,
+    ) {
         let Some(age_ms) = feedback.lock().age_ms else {
             return;
         };
-        if frame < self.settled {
+        if frame < self.settled_at {
             return;
         }
-        let wanted = if age_ms > target_ms {
-            (self.every + 1).min(most)
+        let interval = if age_ms > target_ms {
+            (self.every + 1).min(max_interval)
         } else if age_ms < target_ms / 2.0 {
             self.every.saturating_sub(1).max(1)
         } else {
             self.every
         };
-        if wanted != self.every {
-            self.every = wanted;
-            self.settled = frame + SETTLE_FRAMES * u64::from(wanted);
+        if interval != self.every {
+            self.every = interval;
+            self.settled_at = frame + SETTLE_FRAMES * u64::from(interval);
         }
     }
 
     fn regions(
         &mut self,
-        must_look: bool,
+        is_forced: bool,
         frame: u64,
         t_ms: f64,
         size: SizePx,
@@ -226,62 +234,62 @@ impl Gating {
             return Region::Whole;
         };
         let whole_is_due = self.whole_ms.is_none_or(|at| t_ms - at >= regions.whole_ms);
-        if must_look || whole_is_due {
+        if is_forced || whole_is_due {
             self.whole_ms = Some(t_ms);
             return Region::Whole;
         }
-        let wanted = match (regions.on_tracks, self.drops) {
+        let boxes = match (regions.on_tracks, self.drops) {
             (true, false) => feedback.tracks_before(frame, stop),
             (true, true) => feedback.lock().tracks.clone(),
             (false, _) => self.change.areas(),
         };
-        let mut parts: Vec<RectPx> = Vec::new();
-        for rect in &wanted {
+        let mut crops: Vec<RectPx> = Vec::new();
+        for rect in &boxes {
             let square = square_around(rect, regions.side_px, size);
-            // What a region shows already needs none of its own.
-            let shows = |part: &RectPx| {
-                part.x <= rect.x
-                    && part.y <= rect.y
-                    && part.x + part.width >= rect.x + rect.width
-                    && part.y + part.height >= rect.y + rect.height
+            // A box inside an earlier crop needs none of its own.
+            let contains = |crop: &RectPx| {
+                crop.x <= rect.x
+                    && crop.y <= rect.y
+                    && crop.x + crop.width >= rect.x + rect.width
+                    && crop.y + crop.height >= rect.y + rect.height
             };
-            if parts.len() < regions.most && !parts.iter().any(shows) {
-                parts.push(square);
+            if crops.len() < regions.max_regions && !crops.iter().any(contains) {
+                crops.push(square);
             }
         }
-        let area: f32 = parts.iter().map(RectPx::area).sum();
-        if area > NEARLY_ALL * size.width as f32 * size.height as f32 {
+        let area: f32 = crops.iter().map(RectPx::area).sum();
+        if area > WHOLE_SHARE * size.width as f32 * size.height as f32 {
             self.whole_ms = Some(t_ms);
             return Region::Whole;
         }
-        if parts.is_empty() {
+        if crops.is_empty() {
             Region::None
         } else {
-            Region::Crops(parts)
+            Region::Crops(crops)
         }
     }
 
-    fn tiles(&mut self, spec: &TileParams, size: SizePx, feedback: &Feedback) -> Region {
-        let all = tiles_of(size, spec.columns, spec.rows, spec.overlap);
+    fn tiles(&mut self, params: &TileParams, size: SizePx, feedback: &Feedback) -> Region {
+        let all = tiles_of(size, params.columns, params.rows, params.overlap);
         let whole = RectPx {
             x: 0.0,
             y: 0.0,
             width: size.width as f32,
             height: size.height as f32,
         };
-        let by_budget = spec.budget_ms.map(|budget| {
-            let look_ms = feedback.lock().look_ms.unwrap_or(budget);
-            let looks = (budget / look_ms.max(0.01)) as usize;
-            looks.saturating_sub(usize::from(spec.whole)).max(1)
+        let by_budget = params.budget_ms.map(|budget| {
+            let inference_ms = feedback.lock().inference_ms.unwrap_or(budget);
+            let count = (budget / inference_ms.max(0.01)) as usize;
+            count.saturating_sub(usize::from(params.whole)).max(1)
         });
         let n = by_budget
-            .or(spec.at_once)
+            .or(params.at_once)
             .unwrap_or(all.len())
             .min(all.len());
-        let mut parts: Vec<RectPx> = spec.whole.then_some(whole).into_iter().collect();
-        parts.extend((0..n).map(|i| all[(self.turn + i) % all.len()]));
-        self.turn = (self.turn + n) % all.len();
-        Region::Crops(parts)
+        let mut crops: Vec<RectPx> = params.whole.then_some(whole).into_iter().collect();
+        crops.extend((0..n).map(|i| all[(self.next_tile + i) % all.len()]));
+        self.next_tile = (self.next_tile + n) % all.len();
+        Region::Crops(crops)
     }
 }
 
@@ -321,32 +329,32 @@ mod tests {
     }
 
     #[test]
-    fn the_gate_is_closed_while_nothing_moves_and_opens_by_itself_now_and_then() {
+    fn the_gate_is_closed_while_nothing_moves_except_for_forced_inference() {
         let gate = MotionGate {
             share: 0.002,
             force_ms: 1000.0,
             after_ms: 100.0,
         };
-        let spec = GatingParams {
+        let params = GatingParams {
             gate: Some(gate),
             ..GatingParams::default()
         };
         let mut blocks = vec![None; 60];
         blocks[30] = Some(100);
         blocks[31] = Some(110);
-        let plans = plans(spec, &blocks);
+        let plans = plans(params, &blocks);
         let at: Vec<usize> = (0..60)
             .filter(|i| plans[*i].region == Region::Whole)
             .collect();
-        // The first, the forced one after a second, the block's coming and going, a while on, and
-        // once more after a second.
+        // The first, the forced one after a second, the block's appearance and disappearance, 100 ms
+        // more, and the forced one after another second.
         assert_eq!(at, [0, 25, 30, 31, 32, 33, 34, 59]);
         assert!(plans[10].is_still && !plans[30].is_still);
     }
 
     #[test]
     fn every_frame_after_a_cut_shows_the_new_scene() {
-        let mut attention = Gating::new(GatingParams::default(), true);
+        let mut gating = Gating::new(GatingParams::default(), true);
         let (feedback, stop) = (Feedback::default(), StopSignal::new());
         let noise = {
             let bytes = PixelFormat::I420.bytes(SIZE);
@@ -360,9 +368,7 @@ mod tests {
             .enumerate()
             .map(|(i, image)| {
                 let t_ms = i as f64 * 40.0;
-                attention
-                    .plan(i as u64, t_ms, image, &feedback, &stop)
-                    .scene
+                gating.plan(i as u64, t_ms, image, &feedback, &stop).scene
             })
             .collect();
         // Whichever of the last three arrives first, the cut is seen.
@@ -370,12 +376,12 @@ mod tests {
     }
 
     #[test]
-    fn one_of_three_is_looked_at() {
-        let spec = GatingParams {
+    fn every_third_frame_is_inferred() {
+        let params = GatingParams {
             every: Some(InferenceInterval::Frames(3)),
             ..GatingParams::default()
         };
-        let plans = plans(spec, &[None; 10]);
+        let plans = plans(params, &[None; 10]);
         let at: Vec<usize> = (0..10)
             .filter(|i| plans[*i].region == Region::Whole)
             .collect();
@@ -387,15 +393,15 @@ mod tests {
     fn regions_lie_around_what_moves() {
         let regions = RegionParams {
             on_tracks: false,
-            most: 3,
+            max_regions: 3,
             side_px: 80.0,
             whole_ms: 1e6,
         };
-        let spec = GatingParams {
+        let params = GatingParams {
             regions: Some(regions),
             ..GatingParams::default()
         };
-        let plans = plans(spec, &[None, None, Some(100), Some(100)]);
+        let plans = plans(params, &[None, None, Some(100), Some(100)]);
         assert_eq!(plans[0].region, Region::Whole);
         assert_eq!(plans[1].region, Region::None);
         let Region::Crops(parts) = &plans[2].region else {
@@ -407,11 +413,11 @@ mod tests {
             "{parts:?}"
         );
         assert!(parts[0].width <= 100.0);
-        assert_eq!(plans[3].region, Region::None, "it was seen");
+        assert_eq!(plans[3].region, Region::None, "it is in the reference");
     }
 
     #[test]
-    fn tiles_take_turns() {
+    fn tiles_are_round_robin() {
         let tiles = TileParams {
             columns: 2,
             rows: 2,
@@ -420,12 +426,12 @@ mod tests {
             budget_ms: None,
             whole: true,
         };
-        let spec = GatingParams {
+        let params = GatingParams {
             tiles: Some(tiles),
             ..GatingParams::default()
         };
         let all = tiles_of(SIZE, 2, 2, 0.2);
-        let plans = plans(spec, &[None; 2]);
+        let plans = plans(params, &[None; 2]);
         let Region::Crops(second) = &plans[1].region else {
             panic!("{:?}", plans[1].region)
         };
@@ -434,23 +440,23 @@ mod tests {
     }
 
     #[test]
-    fn the_governor_looks_less_often_when_records_are_old_and_more_when_they_are_young() {
+    fn the_interval_grows_when_records_are_old_and_shrinks_when_they_are_young() {
         let every = InferenceInterval::Latency {
             target_ms: 100.0,
-            most: 4,
+            max_interval: 4,
         };
-        let spec = GatingParams {
+        let params = GatingParams {
             every: Some(every),
             ..GatingParams::default()
         };
-        let mut attention = Gating::new(spec, true);
+        let mut gating = Gating::new(params, true);
         let (feedback, stop) = (Feedback::default(), StopSignal::new());
         let mut run = |frames: std::ops::Range<u64>, age: f64| {
             let mut last = None;
             for frame in frames {
                 feedback.published(frame, Vec::new(), Some(age));
                 let image = image(None);
-                last = attention
+                last = gating
                     .plan(frame, frame as f64 * 40.0, &image, &feedback, &stop)
                     .every;
             }
@@ -461,7 +467,7 @@ mod tests {
         assert_eq!(
             run(1000..1100, 70.0),
             Some(1),
-            "between half and all of it nothing changes"
+            "unchanged between half the target and the target"
         );
     }
 }

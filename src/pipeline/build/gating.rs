@@ -34,14 +34,14 @@ pub fn gating(pipeline: &LoadedPipeline, drops: bool) -> Option<Gating> {
             .latency_ms
             .map(|target_ms| InferenceInterval::Latency {
                 target_ms,
-                most: 30,
+                max_interval: 30,
             });
         interval.every.map(InferenceInterval::Frames).or(governed)
     });
     let input = &pipeline.card.input;
     let regions = spec.regions.as_ref().map(|regions| RegionParams {
         on_tracks: regions.on == RegionTrigger::Tracks,
-        most: regions.max as usize,
+        max_regions: regions.max as usize,
         side_px: input.width_px.max(input.height_px) as f32,
         whole_ms: regions.whole_ms as f64,
     });

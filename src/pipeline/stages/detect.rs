@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::flow::Latency;
 use crate::frame::{InferencePlan, Packet, Region};
-use crate::gating::{Feedback, SeenPart, merge_boxes};
+use crate::gating::{CropDetections, Feedback, merge_boxes};
 use crate::postprocess::{Detection, Prediction, SsdDecoder, SsdParams};
 use mobilens_image::{Image, PreprocessParams, RectPx, SizePx};
 use mobilens_nn::{Network, NnError};
@@ -74,7 +74,7 @@ impl Detector {
     }
 
     /// Runs the network on a region; detections are in pixels of the whole frame.
-    fn infer_region(&mut self, image: &Image, part: &RectPx) -> Result<SeenPart, String> {
+    fn infer_region(&mut self, image: &Image, part: &RectPx) -> Result<CropDetections, String> {
         let [x, y, width, height] = [part.x, part.y, part.width, part.height].map(|v| v as u32);
         let size = SizePx { width, height };
         let detections = if size == image.size() {
@@ -87,8 +87,8 @@ impl Detector {
             }
             detections
         };
-        Ok(SeenPart {
-            part: *part,
+        Ok(CropDetections {
+            crop: *part,
             detections,
         })
     }
@@ -102,7 +102,7 @@ impl InferenceWorker for Detector {
             Region::Whole => self.infer(&image)?,
             Region::Crops(crops) => {
                 let parts = crops.iter().map(|crop| self.infer_region(&image, crop));
-                let parts: Vec<SeenPart> = parts.collect::<Result<_, _>>()?;
+                let parts: Vec<CropDetections> = parts.collect::<Result<_, _>>()?;
                 let spec = &self.model.ssd;
                 merge_boxes(&parts, image.size(), spec.nms_iou, spec.max_detections)
             }

@@ -1,31 +1,31 @@
-//! How the camera moved between two frames.
+//! Camera motion between two frames (global motion estimation).
 //!
-//! Corners (Shi and Tomasi, CVPR 1994), one a cell of a grid, are followed from plane to plane by
-//! pyramidal Lucas-Kanade (Bouguet, 2000); a similarity is fitted to them by RANSAC (Fischler and
-//! Bolles, 1981) with a fixed sequence of draws, then by least squares over those that agree. Things
-//! that move by themselves do not agree and are left out.
+//! Corners (Shi and Tomasi, CVPR 1994), at most one per grid cell, are tracked from plane to plane by
+//! pyramidal Lucas-Kanade (Bouguet, 2000); a similarity transform is fitted by RANSAC (Fischler and
+//! Bolles, 1981) with a fixed random sequence, then by least squares over the inliers. Objects that
+//! move by themselves are outliers.
 
 use super::LumaPlane;
 use mobilens_image::{Image, Similarity};
 
-/// Columns of the plane that is followed.
+/// Columns of the luma plane.
 const WIDTH: usize = 320;
-/// Side of a grid cell that may give one corner.
+/// Side of a grid cell, which gives at most one corner.
 const CELL: usize = 16;
 /// Half the side of the window around a corner.
 const RADIUS: isize = 4;
-/// Levels of the pyramid: motion of up to about 2^LEVELS * RADIUS values is followed.
+/// Pyramid levels: motion of up to about 2^LEVELS * RADIUS values is tracked.
 const LEVELS: usize = 3;
-/// Least eigenvalue of the structure tensor, a value of the window, that makes a corner.
+/// Least eigenvalue of the structure tensor, per value of the window, of a corner.
 const MIN_EIGENVALUE: f32 = 30.0;
-/// Pairs that are drawn.
-const DRAWS: usize = 100;
-/// Values by which a corner may miss where the fit puts it.
-const MISS: f64 = 1.0;
-/// Fewer corners that agree prove nothing.
-const MIN_CORNERS: usize = 8;
+/// RANSAC iterations.
+const ITERATIONS: usize = 100;
+/// Largest reprojection error of an inlier, in values of the plane.
+const INLIER_ERROR: f64 = 1.0;
+/// Least number of inliers.
+const MIN_INLIERS: usize = 8;
 
-/// Follows the camera from frame to frame.
+/// Estimates the camera's motion from frame to frame.
 #[derive(Clone, Debug, Default)]
 pub struct CameraMotion {
     before: Vec<LumaPlane>,
@@ -33,14 +33,14 @@ pub struct CameraMotion {
 }
 
 impl CameraMotion {
-    /// Takes in the next frame: takes places of the frame before to it, in pixels. `None` for the
-    /// first frame, and where too little agrees (a cut, water, fog).
+    /// Processes the next frame; the transform from the previous frame to it, in pixels. `None` for the
+    /// first frame, and with too few inliers (a cut, water, fog).
     pub fn next(&mut self, image: &Image) -> Option<Similarity> {
         std::mem::swap(&mut self.before, &mut self.now);
         self.now.resize(LEVELS, LumaPlane::default());
         self.now[0].fill(image, WIDTH);
         for level in 1..LEVELS {
-            self.now[level] = halved(&self.now[level - 1]);
+            self.now[level] = downsampled(&self.now[level - 1]);
         }
         let (before, now) = (self.before.first()?, &self.now[0]);
         if (before.width, before.height) != (now.width, now.height) {
@@ -48,10 +48,10 @@ impl CameraMotion {
         }
         let pairs: Vec<_> = corners(before)
             .into_iter()
-            .filter_map(|at| Some((at, self.follow(at)?)))
+            .filter_map(|at| Some((at, self.track_corner(at)?)))
             .collect();
         let fit = fit(&pairs)?;
-        // From the plane's values to pixels: the middle of value 0 is half a square in.
+        // From plane to pixel coordinates: the centre of value 0 is half a square in.
         let step = now.step as f64;
         let [x, y] = fit.vector([0.5, 0.5]);
         Some(Similarity {
@@ -61,8 +61,8 @@ impl CameraMotion {
         })
     }
 
-    /// Where a corner of the frame before is in this one.
-    fn follow(&self, [x, y]: [f64; 2]) -> Option<[f64; 2]> {
+    /// Position in this frame of a corner of the previous one.
+    fn track_corner(&self, [x, y]: [f64; 2]) -> Option<[f64; 2]> {
         let (mut dx, mut dy) = (0.0_f32, 0.0_f32);
         for level in (0..LEVELS).rev() {
             let scale = (1 << level) as f32;
@@ -110,8 +110,8 @@ impl CameraMotion {
     }
 }
 
-/// Half as many columns and rows.
-fn halved(plane: &LumaPlane) -> LumaPlane {
+/// The next pyramid level: half as many columns and rows.
+fn downsampled(plane: &LumaPlane) -> LumaPlane {
     let (width, height) = ((plane.width / 2).max(1), (plane.height / 2).max(1));
     let at = |x: usize, y: usize| {
         let (x, y) = (x.min(plane.width - 1), y.min(plane.height - 1));
@@ -131,7 +131,7 @@ fn halved(plane: &LumaPlane) -> LumaPlane {
     }
 }
 
-/// The value between those of the plane; the edge goes on for ever.
+/// Bilinear interpolation; coordinates outside are clamped to the edge.
 fn sample(plane: &LumaPlane, x: f32, y: f32) -> f32 {
     let x = x.clamp(0.0, (plane.width - 1) as f32);
     let y = y.clamp(0.0, (plane.height - 1) as f32);
@@ -147,7 +147,7 @@ fn sample(plane: &LumaPlane, x: f32, y: f32) -> f32 {
     upper + (lower - upper) * fy
 }
 
-/// The best corner of each cell.
+/// The strongest corner of each cell.
 fn corners(plane: &LumaPlane) -> Vec<[f64; 2]> {
     let margin = RADIUS as usize + 1;
     let mut corners = Vec::new();
@@ -183,18 +183,18 @@ fn corners(plane: &LumaPlane) -> Vec<[f64; 2]> {
     corners
 }
 
-/// The similarity on which most pairs agree.
+/// RANSAC: the similarity with the most inliers, refined by least squares.
 fn fit(pairs: &[([f64; 2], [f64; 2])]) -> Option<Similarity> {
-    if pairs.len() < MIN_CORNERS {
+    if pairs.len() < MIN_INLIERS {
         return None;
     }
-    let agreeing = |fit: &Similarity| -> Vec<usize> {
-        let misses = |(from, to): &([f64; 2], [f64; 2])| {
+    let inliers_of = |fit: &Similarity| -> Vec<usize> {
+        let error = |(from, to): &([f64; 2], [f64; 2])| {
             let [x, y] = fit.point(*from);
             (x - to[0]).hypot(y - to[1])
         };
         (0..pairs.len())
-            .filter(|i| misses(&pairs[*i]) < MISS)
+            .filter(|i| error(&pairs[*i]) < INLIER_ERROR)
             .collect()
     };
     let mut best: Vec<usize> = Vec::new();
@@ -205,23 +205,23 @@ fn fit(pairs: &[([f64; 2], [f64; 2])]) -> Option<Similarity> {
             .wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % pairs.len()
     };
-    for _ in 0..DRAWS {
+    for _ in 0..ITERATIONS {
         let two = [draw(), draw()];
         if let Some(fit) = least_squares(pairs, &two) {
-            let agree = agreeing(&fit);
-            if agree.len() > best.len() {
-                best = agree;
+            let inliers = inliers_of(&fit);
+            if inliers.len() > best.len() {
+                best = inliers;
             }
         }
     }
     for _ in 0..2 {
-        best = agreeing(&least_squares(pairs, &best)?);
+        best = inliers_of(&least_squares(pairs, &best)?);
     }
-    let is_enough = best.len() >= MIN_CORNERS && best.len() * 3 >= pairs.len();
+    let is_enough = best.len() >= MIN_INLIERS && best.len() * 3 >= pairs.len();
     is_enough.then(|| least_squares(pairs, &best)).flatten()
 }
 
-/// The similarity with the least squares of misses (Umeyama, 1991, in two dimensions).
+/// Least-squares similarity (Umeyama, 1991, in two dimensions).
 fn least_squares(pairs: &[([f64; 2], [f64; 2])], chosen: &[usize]) -> Option<Similarity> {
     let n = chosen.len() as f64;
     let mean = |of: &dyn Fn(usize) -> f64| chosen.iter().map(|i| of(*i)).sum::<f64>() / n;
@@ -235,7 +235,7 @@ fn least_squares(pairs: &[([f64; 2], [f64; 2])], chosen: &[usize]) -> Option<Sim
         b += x * v - y * u;
         square += x * x + y * y;
     }
-    // Points too near to each other say nothing of rotation and scale.
+    // Points too close together do not determine rotation and scale.
     if square.is_nan() || square <= 16.0 {
         return None;
     }
@@ -258,7 +258,7 @@ mod tests {
         height: 360,
     };
 
-    /// Smooth texture, seen through `camera`, with a block of its own going its own way.
+    /// Smooth texture, transformed by `camera`, with a block that moves independently.
     fn frame(camera: &Similarity, block: Option<f64>) -> Image {
         let back = camera.inverse().expect("a camera");
         let mut data = Vec::new();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drone_that_drifts_turns_and_climbs_is_followed() {
+    fn translation_rotation_and_scale_are_estimated() {
         let angle = 0.02_f64;
         let step = Similarity {
             a: 1.01 * angle.cos(),
@@ -299,7 +299,7 @@ mod tests {
             camera = camera.then(&step);
             let got = motion
                 .next(&frame(&camera, Some(50.0 + 30.0 * f64::from(i))))
-                .expect("followed");
+                .expect("estimated");
             for corner in [[0.0, 0.0], [640.0, 0.0], [0.0, 360.0], [640.0, 360.0]] {
                 let (want, got) = (step.point(corner), got.point(corner));
                 let off = (want[0] - got[0]).hypot(want[1] - got[1]);
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn fog_proves_nothing() {
+    fn a_uniform_picture_gives_no_motion() {
         let mut motion = CameraMotion::default();
         let data = vec![90; PixelFormat::Rgb8.bytes(SIZE)];
         let fog = Image::new(SIZE, PixelFormat::Rgb8, YuvColour::DEFAULT, data).expect("fits");
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn no_size_is_too_odd() {
+    fn extreme_sizes_are_accepted() {
         for (width, height) in [(1, 1), (3, 2000), (2000, 3)] {
             let size = SizePx { width, height };
             let data = vec![7; PixelFormat::Rgb8.bytes(size)];

@@ -1,38 +1,38 @@
-//! What changed since somebody last looked.
+//! Change detection against a reference plane (background subtraction).
 //!
-//! Each value of a frame is held against the plane that was there at the last look. Three things
-//! that are no motion are let pass: brightness that changes all over (the median of all differences
-//! is taken off), a camera that shakes (a value need only lie within what its neighbours were), and
-//! noise and flicker (each place knows how much it usually changes from frame to frame).
+//! Each luma value is compared with the plane of the last inference. Three causes other than motion are
+//! tolerated: a global change of brightness (the median of all differences is subtracted), camera shake
+//! (a value may lie anywhere within the range of its neighbours), and noise and flicker (a running mean
+//! of the frame-to-frame difference of each value raises its threshold).
 
 use super::LumaPlane;
 use mobilens_image::RectPx;
 
-/// Grey levels beyond what its neighbours were that make a change.
-const LEVELS: i16 = 12;
-/// Grey levels, in the mean, by which two frames of different scenes differ.
+/// Grey levels outside the neighbours' range from which a value counts as changed.
+const THRESHOLD_LEVELS: i16 = 12;
+/// Mean absolute difference, in grey levels, that makes a scene cut.
 const CUT_LEVELS: u64 = 30;
-/// How much of its usual change a place forgets with each frame, as a shift.
-const FORGET_SHIFT: u32 = 5;
-/// Cells of the map along a changed area's side.
+/// Decay of the running mean per frame, as a shift (1/32).
+const DECAY_SHIFT: u32 = 5;
+/// Side of a cell, in values, in which changed values are grouped.
 const CELL: usize = 4;
 
-/// What changed since somebody last looked.
+/// Detects changes since the last inference, and scene cuts.
 #[derive(Clone, Debug, Default)]
 pub struct ChangeDetector {
     before: LumaPlane,
-    /// The least and greatest values around each place at the last look.
+    /// Least and greatest value in the neighbourhood of each value, at the last inference.
     low: Vec<u8>,
     high: Vec<u8>,
-    /// How much each place usually changes, in 1/16 grey levels.
-    usual: Vec<u16>,
+    /// Running mean of each value's frame-to-frame difference, in 1/16 grey levels.
+    noise: Vec<u16>,
     changed: Vec<bool>,
-    is_known: bool,
+    has_reference: bool,
     shift: i16,
 }
 
 impl ChangeDetector {
-    /// Takes in the next frame; says whether it shows another scene.
+    /// Processes the next frame; true on a scene cut.
     pub fn next(&mut self, plane: &LumaPlane) -> bool {
         let n = plane.data.len();
         let is_same_size = self.before.width == plane.width && self.before.data.len() == n;
@@ -40,35 +40,35 @@ impl ChangeDetector {
         if is_same_size {
             let shift = median_difference(&self.before.data, &plane.data);
             let mut sum = 0;
-            for ((usual, a), b) in self
-                .usual
+            for ((noise, a), b) in self
+                .noise
                 .iter_mut()
                 .zip(&self.before.data)
                 .zip(&plane.data)
             {
                 let difference = (i16::from(*b) - i16::from(*a) - shift).unsigned_abs();
                 sum += u64::from(difference);
-                // What passes by is no flicker: one frame moves it by a grey level at most.
-                let target = (difference * 16).min(*usual + 16 * 8);
-                let grows = i32::from(target) - i32::from(*usual);
-                *usual = (i32::from(*usual) + (grows >> FORGET_SHIFT)) as u16;
+                // Bounded, so that a passing object does not count as flicker.
+                let target = (difference * 16).min(*noise + 16 * 8);
+                let delta = i32::from(target) - i32::from(*noise);
+                *noise = (i32::from(*noise) + (delta >> DECAY_SHIFT)) as u16;
             }
             is_cut = sum > CUT_LEVELS * n as u64;
         } else {
-            self.usual = vec![0; n];
-            self.is_known = false;
+            self.noise = vec![0; n];
+            self.has_reference = false;
         }
         if is_cut {
-            self.is_known = false;
-            self.usual.fill(0);
+            self.has_reference = false;
+            self.noise.fill(0);
         }
         self.before.clone_from(plane);
         self.compare();
         is_cut
     }
 
-    /// The last frame is looked at: from now on, changes are changes from it.
-    pub fn remember(&mut self) {
+    /// Makes the last frame the reference that later frames are compared with.
+    pub fn set_reference(&mut self) {
         let (width, height) = (self.before.width, self.before.height);
         let data = &self.before.data;
         self.low.clone_from(data);
@@ -87,19 +87,19 @@ impl ChangeDetector {
                 }
             }
         }
-        self.is_known = true;
+        self.has_reference = true;
     }
 
-    /// Share of the picture that changed since the last look; all of it if nobody ever looked.
+    /// Share of the picture (0 to 1) that differs from the reference; 1 without a reference.
     pub fn share(&self) -> f64 {
-        if !self.is_known {
+        if !self.has_reference {
             return 1.0;
         }
         let changed = self.changed.iter().filter(|c| **c).count();
         changed as f64 / self.changed.len().max(1) as f64
     }
 
-    /// The areas that changed, in pixels of the frame: boxes around connected cells, largest first.
+    /// Bounding boxes of connected changed cells, in pixels of the frame, largest first.
     pub fn areas(&self) -> Vec<RectPx> {
         let (width, height) = (self.before.width, self.before.height);
         let (columns, rows) = (width.div_ceil(CELL), height.div_ceil(CELL));
@@ -143,15 +143,15 @@ impl ChangeDetector {
         areas
     }
 
-    /// Marks each place whose value is none that was around it at the last look.
+    /// Marks each value outside the range of its neighbourhood in the reference.
     fn compare(&mut self) {
         let n = self.before.data.len();
         self.changed.clear();
-        if !self.is_known {
+        if !self.has_reference {
             self.changed.resize(n, true);
             return;
         }
-        // The middle of what was around stands for the value that was there.
+        // The middle of the range approximates the reference value.
         let middles: Vec<u8> = self
             .low
             .iter()
@@ -159,21 +159,21 @@ impl ChangeDetector {
             .map(|(l, h)| l.midpoint(*h))
             .collect();
         self.shift = median_difference(&middles, &self.before.data);
-        let bounds = self.low.iter().zip(&self.high).zip(&self.usual);
+        let bounds = self.low.iter().zip(&self.high).zip(&self.noise);
         let marks = self
             .before
             .data
             .iter()
             .zip(bounds)
-            .map(|(value, ((low, high), usual))| {
+            .map(|(value, ((low, high), noise))| {
                 let value = i16::from(*value) - self.shift;
-                let slack = LEVELS + (usual * 3 / 16) as i16;
+                let slack = THRESHOLD_LEVELS + (noise * 3 / 16) as i16;
                 value < i16::from(*low) - slack || value > i16::from(*high) + slack
             });
         self.changed.extend(marks);
-        // One place by itself is noise.
+        // A single isolated value is noise.
         let width = self.before.width.max(1);
-        let lone: Vec<usize> = (0..n)
+        let isolated: Vec<usize> = (0..n)
             .filter(|at| self.changed[*at])
             .filter(|at| {
                 let beside = |offset: isize| {
@@ -184,7 +184,7 @@ impl ChangeDetector {
                 ![-1, 1, -width, width].into_iter().any(beside)
             })
             .collect();
-        for at in lone {
+        for at in isolated {
             self.changed[at] = false;
         }
     }
@@ -227,11 +227,11 @@ mod tests {
     }
 
     #[test]
-    fn light_and_shaking_are_no_motion_but_a_block_is() {
+    fn brightness_and_shake_are_tolerated_and_a_block_is_detected() {
         let mut change = ChangeDetector::default();
         assert!(!change.next(&plane(None, 0, 0)));
-        assert_eq!(change.share(), 1.0, "nobody looked yet");
-        change.remember();
+        assert_eq!(change.share(), 1.0, "no reference yet");
+        change.set_reference();
         for (brighter, jitter) in [(0, 0), (25, 0), (-25, 0), (0, 1), (12, 1)] {
             change.next(&plane(None, brighter, jitter));
             assert_eq!(change.share(), 0.0, "{brighter} brighter, {jitter} aside");
@@ -248,8 +248,8 @@ mod tests {
             areas[0].x <= 80.0 && areas[0].x + areas[0].width >= 104.0,
             "{areas:?}"
         );
-        // It is seen, and stays: no change any more.
-        change.remember();
+        // It is in the new reference: no change any more.
+        change.set_reference();
         change.next(&plane(Some(20), 0, 0));
         assert_eq!(change.share(), 0.0);
         // It goes.
@@ -270,11 +270,11 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_always_flickers_is_let_pass() {
+    fn constant_flicker_is_tolerated() {
         let mut change = ChangeDetector::default();
         let flicker = |on: bool| plane(on.then_some(30), 0, 0);
         change.next(&flicker(false));
-        change.remember();
+        change.set_reference();
         change.next(&flicker(true));
         assert!(change.share() > 0.0);
         for i in 0..200 {

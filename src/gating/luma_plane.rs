@@ -1,23 +1,23 @@
-//! A small picture of brightness.
+//! Luma plane: a downsampled image of brightness.
 
 use mobilens_image::{Image, PixelFormat};
 
-/// A small picture of brightness: each value is the mean of a square of pixels.
+/// A downsampled image of brightness: each value is the mean of a square of pixels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LumaPlane {
     /// Columns.
     pub width: usize,
     /// Rows.
     pub height: usize,
-    /// Pixels of the frame along a value.
+    /// Side of a value's square in pixels of the frame.
     pub step: usize,
     /// The values, row after row.
     pub data: Vec<u8>,
 }
 
 impl LumaPlane {
-    /// Fills the plane from `image`, so small that it has at most `max_width` columns. What is left
-    /// over at the right and lower edge is not looked at, if it is less than a square.
+    /// Fills the plane from `image`, downsampled to at most `max_width` columns. Incomplete squares at
+    /// the right and lower edge are ignored.
     pub fn fill(&mut self, image: &Image, max_width: usize) {
         let (width, height) = (image.size().width as usize, image.size().height as usize);
         let step = width.div_ceil(max_width).min(height).max(1);
@@ -25,11 +25,11 @@ impl LumaPlane {
         self.data.clear();
         self.data.reserve(self.width * self.height);
         let plane = image.planes()[0];
-        // Bytes from one pixel to the next, and the first that stands for brightness.
+        // Bytes from one pixel to the next, and offset of the luma byte.
         let (pitch, first) = match image.format() {
             PixelFormat::I420 | PixelFormat::Nv12 => (1, 0),
             PixelFormat::Yuyv => (2, 0),
-            // Green is the greater part of brightness.
+            // Green is the largest part of luma.
             PixelFormat::Rgb8 => (3, 1),
         };
         let mut sums = vec![0_u32; self.width];
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn no_size_is_too_odd() {
+    fn extreme_sizes_are_accepted() {
         for (width, height) in [(1, 1), (3, 2000), (2000, 1)] {
             let size = SizePx { width, height };
             let data = vec![7; PixelFormat::Rgb8.bytes(size)];

@@ -1,15 +1,14 @@
-//! Parts of a frame that are looked at by themselves, and one list of what was seen in them.
+//! Crops of a frame (tiles, regions of interest), and merging of their detections.
 
 use crate::postprocess::Detection;
 use mobilens_image::{RectPx, SizePx};
 
-/// A box that is cut off by its part's border is taken for a piece of one that covers this much of
-/// it.
-const PIECE: f32 = 0.6;
-/// Pixels from a part's border at which a box counts as cut off by it.
+/// A box truncated by its crop's border is a fragment of one that covers this share of it.
+const FRAGMENT_COVERAGE: f32 = 0.6;
+/// Pixels from a crop's border within which a box counts as truncated.
 const BORDER_PX: f32 = 3.0;
 
-/// TileParams of `columns` x `rows` over a picture; neighbours share `overlap` of a tile's side.
+/// A grid of `columns` x `rows` tiles over a picture; neighbours share `overlap` of a tile's side.
 pub fn tiles_of(size: SizePx, columns: u32, rows: u32, overlap: f32) -> Vec<RectPx> {
     let along = |pixels: u32, n: u32| -> Vec<(f32, f32)> {
         let n = n.min(pixels).max(1);
@@ -29,7 +28,7 @@ pub fn tiles_of(size: SizePx, columns: u32, rows: u32, overlap: f32) -> Vec<Rect
         .collect()
 }
 
-/// A square around `rect`, no smaller than `side_px` where the picture has room.
+/// A square around `rect`, of at least `side_px` where the picture is large enough.
 pub fn square_around(rect: &RectPx, side_px: f32, size: SizePx) -> RectPx {
     let side = rect.width.max(rect.height).max(side_px);
     let (width, height) = (side.min(size.width as f32), side.min(size.height as f32));
@@ -44,7 +43,7 @@ pub fn square_around(rect: &RectPx, side_px: f32, size: SizePx) -> RectPx {
     even(&square, size)
 }
 
-/// The rectangle on even pixels, as chroma planes want it, inside the picture.
+/// The rectangle aligned to even pixels (for subsampled chroma), inside the picture.
 fn even(rect: &RectPx, size: SizePx) -> RectPx {
     let begin = |v: f32| (v / 2.0).floor() * 2.0;
     let (x, y) = (begin(rect.x), begin(rect.y));
@@ -57,46 +56,51 @@ fn even(rect: &RectPx, size: SizePx) -> RectPx {
     }
 }
 
-/// What was seen in one part, in pixels of the frame.
+/// Detections of one crop, in pixels of the frame.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SeenPart {
-    /// The part.
-    pub part: RectPx,
-    /// What was seen in it.
+pub struct CropDetections {
+    /// The crop.
+    pub crop: RectPx,
+    /// Its detections.
     pub detections: Vec<Detection>,
 }
 
-/// One list of what was seen in several parts of a picture: class-wise suppression, in which boxes
-/// that their part's border cuts off come after all others, and give way to one that covers most of
+/// Merges the detections of several crops: class-wise non-maximum suppression, in which boxes truncated
+/// by their crop's border come after all others, and are also suppressed by a box that covers most of
 /// them, whatever their scores.
-pub fn merge_boxes(parts: &[SeenPart], size: SizePx, iou: f32, limit: usize) -> Vec<Detection> {
+pub fn merge_boxes(
+    crops: &[CropDetections],
+    size: SizePx,
+    iou: f32,
+    limit: usize,
+) -> Vec<Detection> {
     let mut all: Vec<(bool, Detection)> = Vec::new();
-    for SeenPart { part, detections } in parts {
-        let cut = |d: &Detection| is_cut(&d.rect, part, size);
-        all.extend(detections.iter().map(|d| (cut(d), *d)));
+    for CropDetections { crop, detections } in crops {
+        let truncated = |d: &Detection| is_truncated(&d.rect, crop, size);
+        all.extend(detections.iter().map(|d| (truncated(d), *d)));
     }
     all.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.score.total_cmp(&a.1.score)));
-    let mut kept: Vec<Detection> = Vec::new();
-    for (is_cut, detection) in all {
-        let gives_way = |better: &Detection| {
+    let mut selected: Vec<Detection> = Vec::new();
+    for (truncated, detection) in all {
+        let suppresses = |better: &Detection| {
             better.category_id == detection.category_id
                 && (better.rect.iou(&detection.rect) > iou
-                    || is_cut && covered(&detection.rect, &better.rect) > PIECE)
+                    || truncated && covered(&detection.rect, &better.rect) > FRAGMENT_COVERAGE)
         };
-        if !kept.iter().any(gives_way) {
-            kept.push(detection);
+        if !selected.iter().any(suppresses) {
+            selected.push(detection);
         }
     }
-    kept.sort_by(|a, b| b.score.total_cmp(&a.score));
-    kept.truncate(limit);
-    kept
+    selected.sort_by(|a, b| b.score.total_cmp(&a.score));
+    selected.truncate(limit);
+    selected
 }
 
-/// Whether a box ends at a border of its part that is none of the picture.
-fn is_cut(rect: &RectPx, part: &RectPx, size: SizePx) -> bool {
-    let (right, lower) = (part.x + part.width, part.y + part.height);
-    (part.x > 0.0 && rect.x - part.x < BORDER_PX)
-        || (part.y > 0.0 && rect.y - part.y < BORDER_PX)
+/// Whether a box ends at a border of its crop that is not a border of the picture.
+fn is_truncated(rect: &RectPx, crop: &RectPx, size: SizePx) -> bool {
+    let (right, lower) = (crop.x + crop.width, crop.y + crop.height);
+    (crop.x > 0.0 && rect.x - crop.x < BORDER_PX)
+        || (crop.y > 0.0 && rect.y - crop.y < BORDER_PX)
         || (right < size.width as f32 && right - rect.x - rect.width < BORDER_PX)
         || (lower < size.height as f32 && lower - rect.y - rect.height < BORDER_PX)
 }
@@ -133,39 +137,39 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_at_a_border_gives_way_to_the_whole() {
+    fn a_fragment_at_a_border_is_suppressed_by_the_whole() {
         let tiles = tiles_of(SIZE, 2, 1, 0.2);
         let (left, right) = (tiles[0], tiles[1]);
         let edge = left.x + left.width;
-        let parts = [
-            // The left tile sees the front half, and is very sure.
-            SeenPart {
-                part: left,
+        let crops = [
+            // The left tile sees the front half, with a high score.
+            CropDetections {
+                crop: left,
                 detections: vec![car(edge - 30.0, 80.0, 30.0, 30.0, 0.95)],
             },
-            SeenPart {
-                part: right,
+            CropDetections {
+                crop: right,
                 detections: vec![car(edge - 30.0, 80.0, 70.0, 32.0, 0.6)],
             },
         ];
-        let merged = merge_boxes(&parts, SIZE, 0.5, 100);
-        assert_eq!(merged, parts[1].detections);
-        // Where nobody saw the whole, the piece stays.
+        let merged = merge_boxes(&crops, SIZE, 0.5, 100);
+        assert_eq!(merged, crops[1].detections);
+        // Without the whole, the fragment stays.
         assert_eq!(
-            merge_boxes(&parts[..1], SIZE, 0.5, 100),
-            parts[0].detections
+            merge_boxes(&crops[..1], SIZE, 0.5, 100),
+            crops[0].detections
         );
     }
 
     #[test]
-    fn at_the_pictures_own_border_nothing_is_a_piece() {
+    fn at_the_pictures_own_border_nothing_is_truncated() {
         let whole = RectPx {
             x: 0.0,
             y: 0.0,
             width: 400.0,
             height: 200.0,
         };
-        assert!(!is_cut(
+        assert!(!is_truncated(
             &RectPx {
                 x: 0.0,
                 y: 0.0,
