@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 
 use mobilens_image::{Image, PixelFormat, SizePx, TensorLayout, YuvColour};
-use mobilens_image::{LetterboxAnchor, PreprocessParams, Preprocessor, Resize};
+use mobilens_image::{LetterboxAnchor, PreprocessParams, Preprocessor, ResizeMode};
 use mobilens_nn::{InputLayout, LoadOptions, Network};
 use support::file;
 
@@ -59,12 +59,12 @@ fn preprocessor(model: &str) -> Preprocessor {
         mean: [127.5; 3],
         std: [127.5; 3],
         resize: if segments {
-            Resize::Letterbox {
+            ResizeMode::Letterbox {
                 pad_value: 127.5,
                 anchor: LetterboxAnchor::TopLeft,
             }
         } else {
-            Resize::Stretch
+            ResizeMode::Stretch
         },
         half_pixel: false,
     })

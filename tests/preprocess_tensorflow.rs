@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mobilens_image::{Image, PixelFormat, SizePx, TensorLayout, YuvColour};
-use mobilens_image::{PreprocessParams, Preprocessor, Resize};
+use mobilens_image::{PreprocessParams, Preprocessor, ResizeMode};
 
 /// Part of the range (-1 to 1) that a value may be off.
 const TOLERANCE: f32 = 1e-4;
@@ -35,7 +35,7 @@ fn resized_pictures_equal_tensorflows() {
                 bgr: false,
                 mean: [127.5; 3],
                 std: [127.5; 3],
-                resize: Resize::Stretch,
+                resize: ResizeMode::Stretch,
                 half_pixel,
             };
             let mut got = vec![0.0; 3 * (width_px * height_px) as usize];

@@ -1,4 +1,4 @@
-//! Colours: from the YUV of decoders and cameras to RGB.
+//! Colour conversion from YUV to RGB (BT.601, BT.709).
 //!
 //! The equations are those of ITU-R BT.601-7 section 2.5 and BT.709-6 section 3, solved for RGB.
 //! With `Y` scaled to 0..1 and `Cb`, `Cr` to -0.5..0.5 by the range of the codes:

@@ -1,4 +1,4 @@
-//! Sizes, rectangles and the one transform between model and picture.
+//! Sizes, rectangles, similarity transforms, and the transform between model and picture.
 
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +67,7 @@ impl RectPx {
     }
 }
 
-/// Shift, rotation and scale of a plane: `x' = a x - b y + x0`, `y' = b x + a y + y0`.
+/// Similarity transform (translation, rotation, uniform scale): `x' = a x - b y + x0`, `y' = b x + a y + y0`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Similarity {
     /// Scale times the cosine of the angle.
@@ -81,7 +81,7 @@ pub struct Similarity {
 }
 
 impl Similarity {
-    /// Leaves everything where it is.
+    /// The identity.
     pub const IDENTITY: Self = Self {
         a: 1.0,
         b: 0.0,
@@ -89,18 +89,18 @@ impl Similarity {
         y: 0.0,
     };
 
-    /// Where a point comes to lie.
+    /// Transforms a point.
     pub fn point(&self, point: [f64; 2]) -> [f64; 2] {
         let [x, y] = self.vector(point);
         [x + self.x, y + self.y]
     }
 
-    /// What becomes of a difference of points.
+    /// Transforms a vector (without translation).
     pub fn vector(&self, [x, y]: [f64; 2]) -> [f64; 2] {
         [self.a * x - self.b * y, self.b * x + self.a * y]
     }
 
-    /// By how much lengths grow.
+    /// The scale factor.
     pub fn scale(&self) -> f64 {
         self.a.hypot(self.b)
     }
@@ -113,7 +113,7 @@ impl Similarity {
         Self { a, b, x, y }
     }
 
-    /// The way back; `None` if all points come to lie on one.
+    /// The inverse; `None` if the scale is (nearly) 0.
     pub fn inverse(&self) -> Option<Self> {
         let square = self.a * self.a + self.b * self.b;
         if square < 1e-12 {
@@ -131,10 +131,9 @@ impl Similarity {
     }
 }
 
-/// Takes coordinates of the model's input (0 to 1 on both axes) to pixels of the original frame.
+/// Transform from coordinates of the model's input (0 to 1 on both axes) to pixels of the original frame.
 ///
-/// Written down by preprocessing, the only place that knows how the picture was fitted; used by
-/// postprocessing, where model space ends.
+/// Returned by preprocessing, which knows how the picture was resized; used by postprocessing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ImageFromModel {
     /// Frame pixels from the model's left to its right edge.
@@ -148,7 +147,7 @@ pub struct ImageFromModel {
 }
 
 impl ImageFromModel {
-    /// The transform of a picture that was stretched over all of the input.
+    /// The transform of a picture that was stretched to the whole input.
     pub fn stretch(image: SizePx) -> Self {
         Self {
             scale_x_px: image.width as f32,

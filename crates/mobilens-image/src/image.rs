@@ -1,10 +1,10 @@
-//! A picture in the format that its decoder or camera gave.
+//! Images in the pixel format of their decoder or camera.
 
 use std::fmt;
 
 use crate::SizePx;
 
-/// How the samples of an [`Image`] lie in its buffer. Rows are tight: no padding anywhere.
+/// Pixel format: layout of the samples of an [`Image`]. No row padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PixelFormat {
     /// Three planes Y, U, V; chroma is ceil(width / 2) x ceil(height / 2).
@@ -57,14 +57,14 @@ pub struct YuvColour {
 }
 
 impl YuvColour {
-    /// What a stream that does not say is taken for (as ffmpeg's scaler and OpenCV do).
+    /// The default for streams that do not signal it (as in ffmpeg's scaler and OpenCV).
     pub const DEFAULT: Self = Self {
         matrix: YuvMatrix::Bt601,
         range: YuvRange::Limited,
     };
 }
 
-/// Why a buffer is not a picture.
+/// Why a buffer does not fit an image.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ImageError {
     /// A side is 0.
@@ -108,7 +108,7 @@ pub struct PlaneRef<'a> {
     pub rows: usize,
 }
 
-/// A picture in the format that its decoder or camera gave; the buffer always fits the size.
+/// An image in the pixel format of its decoder or camera; the buffer always fits the size.
 #[derive(Clone)]
 pub struct Image {
     size: SizePx,

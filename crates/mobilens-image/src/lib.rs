@@ -1,4 +1,4 @@
-//! Images as cameras and decoders give them, and the way from there to a network's input tensor.
+//! Images in the pixel formats of cameras and decoders, and preprocessing to network input tensors.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -8,6 +8,35 @@
 //! | geometry | sizes, rectangles, similarity transforms, [`ImageFromModel`] |
 //! | [`Polygon`] | zones: containment and rasterisation |
 //! | [`preprocess`] | resize, colour conversion and normalisation in one pass over the planes |
+//!
+//! ```
+//! use mobilens_image::{
+//!     Image, PixelFormat, PreprocessParams, Preprocessor, ResizeMode, SizePx, TensorLayout, YuvColour,
+//! };
+//!
+//! // A grey NV12 frame, as a decoder would give it.
+//! let size = SizePx { width: 640, height: 360 };
+//! let data = vec![128; PixelFormat::Nv12.bytes(size)];
+//! let frame = Image::new(size, PixelFormat::Nv12, YuvColour::DEFAULT, data)?;
+//!
+//! // The input of an SSD MobileNet: 300 x 300, RGB, -1 to 1.
+//! let mut preprocessor = Preprocessor::new(&PreprocessParams {
+//!     width_px: 300,
+//!     height_px: 300,
+//!     bgr: false,
+//!     mean: [127.5; 3],
+//!     std: [127.5; 3],
+//!     resize: ResizeMode::Stretch,
+//!     half_pixel: false,
+//! });
+//! let mut tensor = vec![0.0; 300 * 300 * 3];
+//! let image_from_model = preprocessor.run(&frame, TensorLayout::Nhwc, &mut tensor);
+//!
+//! // A box of the model, from 0 to 1, in pixels of the frame.
+//! let rect = image_from_model.rect(0.25, 0.5, 0.75, 1.0);
+//! assert_eq!((rect.x, rect.y, rect.width, rect.height), (160.0, 180.0, 320.0, 180.0));
+//! # Ok::<(), mobilens_image::ImageError>(())
+//! ```
 
 mod colour;
 mod geometry;
@@ -22,4 +51,4 @@ pub use geometry::{ImageFromModel, RectPx, Similarity, SizePx, TensorLayout};
 pub use image::{Image, ImageError, PixelFormat, PlaneRef, YuvColour, YuvMatrix, YuvRange};
 pub use planar::Planar;
 pub use polygon::{Polygon, PolygonError, fill_polygon};
-pub use preprocess::{LetterboxAnchor, PreprocessParams, Preprocessor, Resize};
+pub use preprocess::{LetterboxAnchor, PreprocessParams, Preprocessor, ResizeMode};

@@ -1,4 +1,4 @@
-//! Pictures as encoders take them: three planes with even sides.
+//! I420 pictures with even sides, as video encoders need them.
 
 use image::RgbImage;
 

@@ -1,4 +1,4 @@
-//! Polygons and the pixels in them.
+//! Polygons: validation, containment, rasterisation.
 
 use crate::SizePx;
 
@@ -9,7 +9,7 @@ pub struct Polygon {
     corners: Vec<[f32; 2]>,
 }
 
-/// Why corners make no zone.
+/// Why corners are no valid polygon.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PolygonError {
     /// Fewer than three.

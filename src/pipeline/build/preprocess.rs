@@ -1,7 +1,7 @@
 //! What every kind of model shares: how a picture is fitted, and what may be wrong with a card.
 
 use crate::config::{CardConfig, ChannelOrder, LetterboxAnchorConfig, ResizeConfig};
-use mobilens_image::{LetterboxAnchor, PreprocessParams, Resize};
+use mobilens_image::{LetterboxAnchor, PreprocessParams, ResizeMode};
 
 /// What the network wants to be fed.
 pub fn preprocess_params(card: &CardConfig) -> PreprocessParams {
@@ -13,8 +13,8 @@ pub fn preprocess_params(card: &CardConfig) -> PreprocessParams {
         mean: input.mean,
         std: input.std,
         resize: match input.resize {
-            ResizeConfig::Stretch => Resize::Stretch,
-            ResizeConfig::Letterbox => Resize::Letterbox {
+            ResizeConfig::Stretch => ResizeMode::Stretch,
+            ResizeConfig::Letterbox => ResizeMode::Letterbox {
                 pad_value: input.letterbox_pad_value(),
                 anchor: match input.letterbox_anchor() {
                     LetterboxAnchorConfig::TopLeft => LetterboxAnchor::TopLeft,

@@ -1,4 +1,4 @@
-//! Where the samples of an output axis lie between those of the input axis.
+//! Bilinear interpolation weights along one axis.
 //!
 //! The rule of TensorFlow's `ResizeBilinear` (`compute_interpolation_weights`), which is that of
 //! ONNX `Resize` with `asymmetric` or `half_pixel` coordinates:
@@ -13,17 +13,21 @@
 //!
 //! Computed in `f32`, as there, so that the fractions come out the same.
 
-/// One output sample: the input sample below it, and how far it lies towards the next.
+/// Interpolation weight of one output sample: the lower input sample and the fraction towards the next.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Tap {
+pub(super) struct InterpolationWeight {
     /// Index of the lower sample; the upper is the next, where `fraction` is not 0.
     pub lower: usize,
     /// Weight of the upper sample, 0 at the borders, below 1.
     pub fraction: f32,
 }
 
-/// The taps of each of `out` samples over `input` samples; both at least 1.
-pub(super) fn taps(input: usize, out: usize, half_pixel: bool) -> Vec<Tap> {
+/// The interpolation_weights of each of `out` samples over `input` samples; both at least 1.
+pub(super) fn interpolation_weights(
+    input: usize,
+    out: usize,
+    half_pixel: bool,
+) -> Vec<InterpolationWeight> {
     let scale = input as f32 / out as f32;
     let last = input - 1;
     (0..out)
@@ -36,12 +40,12 @@ pub(super) fn taps(input: usize, out: usize, half_pixel: bool) -> Vec<Tap> {
             let floor = source.floor();
             let lower = floor.max(0.0) as usize;
             if floor < 0.0 || lower >= last {
-                Tap {
+                InterpolationWeight {
                     lower: lower.min(last),
                     fraction: 0.0,
                 }
             } else {
-                Tap {
+                InterpolationWeight {
                     lower,
                     fraction: source - floor,
                 }
@@ -54,8 +58,8 @@ pub(super) fn taps(input: usize, out: usize, half_pixel: bool) -> Vec<Tap> {
 ///
 /// Between the two pixels of one chroma sample its value holds; between two samples it is blended
 /// as the pixels are. So this equals repeating the chroma for each pixel and blending then.
-pub(super) fn halved(tap: Tap) -> Tap {
-    Tap {
+pub(super) fn halved(tap: InterpolationWeight) -> InterpolationWeight {
+    InterpolationWeight {
         lower: tap.lower / 2,
         fraction: if tap.lower.is_multiple_of(2) {
             0.0
@@ -69,18 +73,18 @@ pub(super) fn halved(tap: Tap) -> Tap {
 mod tests {
     use super::*;
 
-    fn tap(lower: usize, fraction: f32) -> Tap {
-        Tap { lower, fraction }
+    fn tap(lower: usize, fraction: f32) -> InterpolationWeight {
+        InterpolationWeight { lower, fraction }
     }
 
     #[test]
     fn points_start_at_zero() {
         assert_eq!(
-            taps(2, 4, false),
+            interpolation_weights(2, 4, false),
             [tap(0, 0.0), tap(0, 0.5), tap(1, 0.0), tap(1, 0.0)]
         );
         assert_eq!(
-            taps(6, 4, false),
+            interpolation_weights(6, 4, false),
             [tap(0, 0.0), tap(1, 0.5), tap(3, 0.0), tap(4, 0.5)]
         );
     }
@@ -88,18 +92,21 @@ mod tests {
     #[test]
     fn areas_are_centred() {
         assert_eq!(
-            taps(2, 4, true),
+            interpolation_weights(2, 4, true),
             [tap(0, 0.0), tap(0, 0.25), tap(0, 0.75), tap(1, 0.0)]
         );
-        assert_eq!(taps(4, 2, true), [tap(0, 0.5), tap(2, 0.5)]);
-        assert_eq!(taps(1, 3, true), [tap(0, 0.0); 3]);
+        assert_eq!(
+            interpolation_weights(4, 2, true),
+            [tap(0, 0.5), tap(2, 0.5)]
+        );
+        assert_eq!(interpolation_weights(1, 3, true), [tap(0, 0.0); 3]);
     }
 
     #[test]
     fn the_upper_sample_is_always_there() {
         for (input, out) in [(1, 1), (2, 7), (12_000, 513), (513, 12_000), (3, 8192)] {
             for half_pixel in [false, true] {
-                for tap in taps(input, out, half_pixel) {
+                for tap in interpolation_weights(input, out, half_pixel) {
                     assert!((0.0..1.0).contains(&tap.fraction));
                     let upper = tap.lower + usize::from(tap.fraction > 0.0);
                     assert!(upper < input);

@@ -1,13 +1,13 @@
-//! How a picture of any shape comes to lie in an input of fixed shape.
+//! Fitting of pictures of any size into the fixed input size: stretch or letterbox.
 
 use crate::{ImageFromModel, SizePx};
 
-/// How a picture is fitted into the input.
+/// How a picture is resized to the input.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Resize {
-    /// Over all of the input, whatever that does to its shape.
+pub enum ResizeMode {
+    /// To the whole input; the aspect ratio is not kept.
     Stretch,
-    /// With its shape kept, and padding beside it.
+    /// With its aspect ratio kept, and padding.
     Letterbox {
         /// Grey value (0 to 255) of the padding.
         pad_value: f32,
@@ -35,8 +35,8 @@ pub(super) struct Fit {
 }
 
 impl Fit {
-    pub fn new(resize: Resize, image: SizePx, input: SizePx) -> Self {
-        let Resize::Letterbox { anchor, .. } = resize else {
+    pub fn new(resize: ResizeMode, image: SizePx, input: SizePx) -> Self {
+        let ResizeMode::Letterbox { anchor, .. } = resize else {
             return Self {
                 left: 0,
                 top: 0,
@@ -68,7 +68,7 @@ impl Fit {
         }
     }
 
-    /// The way back to the picture.
+    /// The transform from model coordinates to the picture.
     pub fn image_from_model(&self, image: SizePx, input: SizePx) -> ImageFromModel {
         let x = image.width as f32 / self.width as f32;
         let y = image.height as f32 / self.height as f32;
@@ -97,7 +97,7 @@ mod tests {
                 height: 320,
             },
         );
-        let resize = Resize::Letterbox {
+        let resize = ResizeMode::Letterbox {
             pad_value: 0.0,
             anchor: LetterboxAnchor::Center,
         };
@@ -122,7 +122,7 @@ mod tests {
             width: 300,
             height: 300,
         };
-        let resize = Resize::Letterbox {
+        let resize = ResizeMode::Letterbox {
             pad_value: 0.0,
             anchor: LetterboxAnchor::TopLeft,
         };

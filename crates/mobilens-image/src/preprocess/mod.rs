@@ -1,8 +1,9 @@
-//! From the picture as it was captured to the network's input, in one pass.
+//! Preprocessing: resize, colour conversion and normalisation from a captured image to the network's
+//! input tensor, in one pass.
 //!
 //! The planes of the decoder are resampled as they are: a row of the tensor needs two rows of the
-//! picture, which are blended whole (`rows`), then the columns that the tensor needs are picked out
-//! and blended in pairs, and only those are turned into RGB and normalised (`lines`). A full-size
+//! picture, which are blended whole (`blend`), then the columns that the tensor needs are picked out
+//! and blended in pairs, and only those are turned into RGB and normalised (`resample`). A full-size
 //! RGB picture is never made. Where the fit leaves parts of the input empty they are padded.
 //!
 //! | step | shape |
@@ -22,31 +23,31 @@
 //! picture of whole codes, on average; 99.9 % of the values are within 2.7.
 
 mod axis;
+mod blend;
 mod fit;
-mod lines;
 mod preprocessor;
 #[cfg(test)]
 mod reference;
-mod rows;
+mod resample;
 
-pub use fit::{LetterboxAnchor, Resize};
+pub use fit::{LetterboxAnchor, ResizeMode};
 pub use preprocessor::Preprocessor;
 
-/// What a network wants to be fed.
+/// Preprocessing parameters of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PreprocessParams {
     /// Columns of the input.
     pub width_px: u32,
     /// Rows of the input.
     pub height_px: u32,
-    /// Whether blue comes first.
+    /// BGR instead of RGB channel order.
     pub bgr: bool,
     /// Subtracted from each channel (0 to 255), in the tensor's channel order.
     pub mean: [f32; 3],
-    /// What is left is divided by this.
+    /// Divisor of each channel, after the mean is subtracted.
     pub std: [f32; 3],
-    /// How the picture is fitted.
-    pub resize: Resize,
-    /// Whether pixel centres lie at half coordinates.
+    /// How the picture is resized to the input.
+    pub resize: ResizeMode,
+    /// Half-pixel centres (`half_pixel` of ONNX `Resize`) instead of `asymmetric`.
     pub half_pixel: bool,
 }

@@ -1,9 +1,9 @@
-//! Fills the network's input from a picture.
+//! The preprocessor: fills the input tensor from images.
 
 use super::PreprocessParams;
-use super::axis::{Tap, taps};
-use super::fit::{Fit, Resize};
-use super::lines::{Line, LineMaker};
+use super::axis::{InterpolationWeight, interpolation_weights};
+use super::fit::{Fit, ResizeMode};
+use super::resample::{RowResampler, TensorRow};
 use crate::{Image, ImageFromModel, PixelFormat, SizePx, TensorLayout, YuvColour};
 
 /// Fills the network's input from pictures of any size and format.
@@ -20,9 +20,9 @@ struct Plan {
     picture: (SizePx, PixelFormat, YuvColour),
     fit: Fit,
     /// One a row of the fitted picture.
-    rows: Vec<Tap>,
-    maker: LineMaker,
-    line: Line,
+    rows: Vec<InterpolationWeight>,
+    maker: RowResampler,
+    line: TensorRow,
 }
 
 impl Plan {
@@ -30,16 +30,16 @@ impl Plan {
         let fit = Fit::new(spec.resize, image.size(), input_size(spec));
         Self {
             picture: (image.size(), image.format(), image.colour()),
-            rows: taps(image.size().height as usize, fit.height, spec.half_pixel),
-            maker: LineMaker::new(spec, image, fit.width),
-            line: Line::new(fit.width),
+            rows: interpolation_weights(image.size().height as usize, fit.height, spec.half_pixel),
+            maker: RowResampler::new(spec, image, fit.width),
+            line: TensorRow::new(fit.width),
             fit,
         }
     }
 }
 
 impl Preprocessor {
-    /// For a network that wants `spec`.
+    /// A preprocessor for a network with parameters `spec`.
     pub fn new(spec: &PreprocessParams) -> Self {
         Self {
             spec: spec.clone(),
@@ -47,7 +47,7 @@ impl Preprocessor {
         }
     }
 
-    /// Fills `out` (rows x columns x 3 values in `layout`) from `image`; gives the way back.
+    /// Fills `out` (rows x columns x 3 values in `layout`) from `image`; returns the transform back to the picture.
     ///
     /// # Panics
     /// When `out` has another length.
@@ -62,7 +62,7 @@ impl Preprocessor {
         };
         let fit = plan.fit;
         let covers_all = fit.width == width && fit.height == height;
-        if let Resize::Letterbox { pad_value, .. } = spec.resize
+        if let ResizeMode::Letterbox { pad_value, .. } = spec.resize
             && !covers_all
         {
             pad(spec, pad_value, layout, out);
@@ -133,7 +133,7 @@ mod tests {
                 bgr: false,
                 mean: [0.0; 3],
                 std: [1.0; 3],
-                resize: Resize::Letterbox {
+                resize: ResizeMode::Letterbox {
                     pad_value: 50.0,
                     anchor,
                 },

@@ -1,4 +1,4 @@
-//! The plain form of preprocessing, and the tests that hold the fast one to it.
+//! Reference implementation of preprocessing, and the tests that compare the fast one with it.
 //!
 //! Each pixel of the picture becomes RGB by the equations of [`crate`]'s colours with its
 //! chroma repeated; then four of them are blended (`ResizeBilinear`), clamped to 0..255 and
@@ -7,7 +7,7 @@
 use proptest::prelude::*;
 
 use super::fit::Fit;
-use super::{LetterboxAnchor, PreprocessParams, Preprocessor, Resize};
+use super::{LetterboxAnchor, PreprocessParams, Preprocessor, ResizeMode};
 use crate::colour::tests::{arbitrary_image, codes_at, reference as rgb_reference};
 use crate::{Image, PixelFormat, SizePx, TensorLayout, YuvColour};
 
@@ -30,7 +30,7 @@ fn reference(spec: &PreprocessParams, image: &Image, layout: TensorLayout) -> Ve
             let inside_x = x.wrapping_sub(fit.left) < fit.width;
             let inside_y = y.wrapping_sub(fit.top) < fit.height;
             let rgb = match spec.resize {
-                Resize::Letterbox { pad_value, .. } if !inside_x || !inside_y => {
+                ResizeMode::Letterbox { pad_value, .. } if !inside_x || !inside_y => {
                     [f64::from(pad_value); 3]
                 }
                 _ => {
@@ -129,14 +129,14 @@ fn spec(width_px: u32, height_px: u32) -> PreprocessParams {
         bgr: false,
         mean: [127.5; 3],
         std: [127.5; 3],
-        resize: Resize::Stretch,
+        resize: ResizeMode::Stretch,
         half_pixel: false,
     }
 }
 
 fn arbitrary_spec() -> impl Strategy<Value = PreprocessParams> {
     let resize = prop_oneof![
-        Just(Resize::Stretch),
+        Just(ResizeMode::Stretch),
         (
             0.0_f32..255.0,
             prop_oneof![
@@ -144,7 +144,7 @@ fn arbitrary_spec() -> impl Strategy<Value = PreprocessParams> {
                 Just(LetterboxAnchor::Center)
             ]
         )
-            .prop_map(|(pad_value, anchor)| Resize::Letterbox { pad_value, anchor }),
+            .prop_map(|(pad_value, anchor)| ResizeMode::Letterbox { pad_value, anchor }),
     ];
     let numbers = (
         proptest::array::uniform3(0.0_f32..255.0),
@@ -211,7 +211,7 @@ fn extreme_sizes_are_the_reference() {
                 let mut spec = spec(300, 300);
                 spec.half_pixel = half_pixel;
                 assert_close(&spec, &image);
-                spec.resize = Resize::Letterbox {
+                spec.resize = ResizeMode::Letterbox {
                     pad_value: 0.0,
                     anchor: LetterboxAnchor::Center,
                 };

@@ -1,9 +1,9 @@
-//! Blends two rows of a plane into one.
+//! Vertical resampling: blends two rows of a plane into one.
 //!
 //! Whole rows, because neighbouring samples then fill vector lanes; what is blended beyond the
 //! columns that are picked afterwards costs less than picking single bytes from two rows.
 
-use super::axis::Tap;
+use super::axis::InterpolationWeight;
 use crate::PlaneRef;
 
 /// Fractional bits of a blended row in fixed point: the most that codes up to 255 leave in `i16`
@@ -14,7 +14,7 @@ pub(super) const ROW_FRACTION: u32 = 6;
 const BLOCK: usize = 32;
 
 /// The two rows of `plane` that `tap` lies between.
-pub(super) fn row_pair<'a>(plane: &PlaneRef<'a>, tap: Tap) -> (&'a [u8], &'a [u8]) {
+pub(super) fn row_pair<'a>(plane: &PlaneRef<'a>, tap: InterpolationWeight) -> (&'a [u8], &'a [u8]) {
     let upper = tap.lower + usize::from(tap.fraction > 0.0);
     let row = |i: usize| &plane.data[i * plane.stride..(i + 1) * plane.stride];
     (row(tap.lower), row(upper))

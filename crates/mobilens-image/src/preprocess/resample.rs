@@ -1,8 +1,8 @@
-//! One line of the tensor: columns picked from blended rows, as normalised channels.
+//! Horizontal resampling: one tensor row from blended rows, colour-converted and normalised.
 
 use super::PreprocessParams;
-use super::axis::{Tap, halved, taps};
-use super::rows::{ROW_FRACTION, blend_fixed, blend_float, row_pair};
+use super::axis::{InterpolationWeight, halved, interpolation_weights};
+use super::blend::{ROW_FRACTION, blend_fixed, blend_float, row_pair};
 use crate::{Image, PixelFormat, PlaneRef, RgbFromYuv};
 
 /// Columns worked on at a time; lines are padded to whole blocks.
@@ -13,13 +13,13 @@ const WEIGHT_FRACTION: u32 = 14;
 /// One number for each column of a block.
 type Lanes<T> = [T; BLOCK];
 
-/// A line of the tensor, planar, in the order of the channels; padded to whole blocks.
-pub(super) struct Line {
+/// A row of the tensor, planar, in the order of the channels; padded to whole blocks.
+pub(super) struct TensorRow {
     channels: Vec<[Lanes<f32>; 3]>,
     width: usize,
 }
 
-impl Line {
+impl TensorRow {
     /// An empty line of `width` columns.
     pub fn new(width: usize) -> Self {
         Self {
@@ -47,26 +47,31 @@ impl Line {
     }
 }
 
-/// Makes lines from pictures of one size, format and colour.
-pub(super) enum LineMaker {
-    /// From YUV planes, in fixed point until the colour.
-    Yuv(Box<YuvLines>),
-    /// From RGB, in `f32` throughout.
-    Rgb(RgbLines),
+/// Computes tensor rows from pictures of one size, format and colour.
+pub(super) enum RowResampler {
+    /// From YUV planes, in fixed point until colour conversion.
+    Yuv(Box<YuvRowResampler>),
+    /// From RGB, in `f32`.
+    Rgb(RgbRowResampler),
 }
 
-impl LineMaker {
+impl RowResampler {
     /// For pictures like `image`, `width` columns wide in the tensor.
     pub fn new(spec: &PreprocessParams, image: &Image, width: usize) -> Self {
-        let columns = taps(image.size().width as usize, width, spec.half_pixel);
+        let columns = interpolation_weights(image.size().width as usize, width, spec.half_pixel);
         match image.format() {
-            PixelFormat::Rgb8 => Self::Rgb(RgbLines::new(spec, image, columns)),
-            _ => Self::Yuv(Box::new(YuvLines::new(spec, image, &columns))),
+            PixelFormat::Rgb8 => Self::Rgb(RgbRowResampler::new(spec, image, columns)),
+            _ => Self::Yuv(Box::new(YuvRowResampler::new(spec, image, &columns))),
         }
     }
 
     /// Makes the line at `row` of the picture whose `planes` are given.
-    pub fn make(&mut self, planes: &[PlaneRef<'_>], row: Tap, line: &mut Line) {
+    pub fn make(
+        &mut self,
+        planes: &[PlaneRef<'_>],
+        row: InterpolationWeight,
+        line: &mut TensorRow,
+    ) {
         match self {
             Self::Yuv(lines) => lines.make(planes, row, line),
             Self::Rgb(lines) => lines.make(planes, row, line),
@@ -87,9 +92,9 @@ struct Columns {
 }
 
 impl Columns {
-    /// Columns at `taps` of samples that stand `step` apart.
-    fn new(taps: impl Iterator<Item = Tap>, step: usize) -> Self {
-        let (at, weights): (Vec<_>, Vec<_>) = taps
+    /// Columns at `interpolation_weights` of samples that stand `step` apart.
+    fn new(interpolation_weights: impl Iterator<Item = InterpolationWeight>, step: usize) -> Self {
+        let (at, weights): (Vec<_>, Vec<_>) = interpolation_weights
             .map(|tap| {
                 let upper = (tap.fraction * (1 << WEIGHT_FRACTION) as f32).round() as i16;
                 let weights = [(1 << WEIGHT_FRACTION) - upper, upper];
@@ -140,7 +145,7 @@ fn blocks<T: Copy + Default>(values: &[T]) -> Vec<Lanes<T>> {
 }
 
 /// Makes lines from YUV planes.
-pub(super) struct YuvLines {
+pub(super) struct YuvRowResampler {
     format: PixelFormat,
     /// Luma, U and V.
     columns: [Columns; 3],
@@ -152,8 +157,8 @@ pub(super) struct YuvLines {
     limits: [[f32; 2]; 3],
 }
 
-impl YuvLines {
-    fn new(spec: &PreprocessParams, image: &Image, columns: &[Tap]) -> Self {
+impl YuvRowResampler {
+    fn new(spec: &PreprocessParams, image: &Image, columns: &[InterpolationWeight]) -> Self {
         let (luma_step, chroma_step) = match image.format() {
             PixelFormat::I420 | PixelFormat::Rgb8 => (1, 1),
             PixelFormat::Nv12 => (1, 2),
@@ -191,7 +196,7 @@ impl YuvLines {
         }
     }
 
-    fn make(&mut self, planes: &[PlaneRef<'_>], row: Tap, line: &mut Line) {
+    fn make(&mut self, planes: &[PlaneRef<'_>], row: InterpolationWeight, line: &mut TensorRow) {
         let [y_columns, u_columns, v_columns] = &mut self.columns;
         for (i, (plane, out)) in planes.iter().zip(&mut self.rows).enumerate() {
             let tap = if i == 0 { row } else { halved(row) };
@@ -222,7 +227,7 @@ impl YuvLines {
     }
 
     /// Turns the blended samples into normalised channels.
-    fn colour(&self, line: &mut Line) {
+    fn colour(&self, line: &mut TensorRow) {
         let [y, u, v] = &self.columns;
         let sums = y.sums.iter().zip(&u.sums).zip(&v.sums);
         for (channels, ((y, u), v)) in line.channels.iter_mut().zip(sums) {
@@ -242,8 +247,8 @@ impl YuvLines {
 }
 
 /// Makes lines from interleaved RGB.
-pub(super) struct RgbLines {
-    columns: Vec<Tap>,
+pub(super) struct RgbRowResampler {
+    columns: Vec<InterpolationWeight>,
     /// A blended row, with room for one pixel past its end.
     row: Vec<f32>,
     bgr: bool,
@@ -251,8 +256,8 @@ pub(super) struct RgbLines {
     scale: [[f32; 2]; 3],
 }
 
-impl RgbLines {
-    fn new(spec: &PreprocessParams, image: &Image, columns: Vec<Tap>) -> Self {
+impl RgbRowResampler {
+    fn new(spec: &PreprocessParams, image: &Image, columns: Vec<InterpolationWeight>) -> Self {
         Self {
             columns,
             row: vec![0.0; 3 * image.size().width as usize + 3],
@@ -261,13 +266,14 @@ impl RgbLines {
         }
     }
 
-    fn make(&mut self, planes: &[PlaneRef<'_>], row: Tap, line: &mut Line) {
+    fn make(&mut self, planes: &[PlaneRef<'_>], row: InterpolationWeight, line: &mut TensorRow) {
         let Some(plane) = planes.first() else { return };
         blend_float(row_pair(plane, row), row.fraction, &mut self.row);
         let source = [0, 1, 2].map(|c| rgb_index(self.bgr, c));
-        for (taps, channels) in self.columns.chunks(BLOCK).zip(&mut line.channels) {
+        for (interpolation_weights, channels) in self.columns.chunks(BLOCK).zip(&mut line.channels)
+        {
             let mut rgb = [[0.0; BLOCK]; 3];
-            for (i, tap) in taps.iter().enumerate() {
+            for (i, tap) in interpolation_weights.iter().enumerate() {
                 let pair = &self.row[3 * tap.lower..][..6];
                 for c in 0..3 {
                     rgb[c][i] = pair[c] + (pair[c + 3] - pair[c]) * tap.fraction;
