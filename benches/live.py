@@ -77,7 +77,7 @@ def main():
         records = f"{d}/records.jsonl"
         run = subprocess.Popen(
             [a.binary, "pipelines/rtsp_security.yaml", "--set", f"source.rtsp.url=rtsp://127.0.0.1:{rtsp}/cam",
-             "--set", "attention={}", "--set", f'sinks.0={{web: {{bind: "127.0.0.1:{web}", max_watchers: 100}}}}',
+             "--set", "gating={}", "--set", f'sinks.0={{web: {{bind: "127.0.0.1:{web}", max_watchers: 100}}}}',
              "--set", f"sinks.1={{jsonl: {{path: {records}, timings: true}}}}"], cwd=ROOT, stderr=subprocess.PIPE)
         try:
             time.sleep(3)

@@ -11,11 +11,11 @@ use mobilens::postprocess::{
     DeepLabDecoder, DeepLabParams, Detection, Labels, Prediction, SafeGroundFinder, Segmentation,
 };
 use mobilens::records::rles_of;
-use mobilens::sink::Window;
+use mobilens::sink::DisplayWindow;
 use mobilens_image::{
     Image, ImageFromModel, PixelFormat, RectPx, SizePx, TensorLayout, YuvColour, rgb_from_image,
 };
-use mobilens_image::{PreprocessParams, Preprocessor, Resize};
+use mobilens_image::{PreprocessParams, Preprocessor, ResizeMode};
 
 const SIZE: SizePx = SizePx {
     width: 1280,
@@ -106,7 +106,7 @@ fn preprocess(image: &Image, side: u32, layout: TensorLayout) {
         bgr: false,
         mean: [127.5; 3],
         std: [127.5; 3],
-        resize: Resize::Stretch,
+        resize: ResizeMode::Stretch,
         half_pixel: false,
     };
     let mut preprocessor = Preprocessor::new(&spec);
@@ -154,7 +154,7 @@ fn window() {
     rgb_from_image(&picture(PixelFormat::I420), &mut rgb);
     let rgb = Arc::new(rgb);
     for (width, height) in [(1280, 720), (1000, 700), (1920, 1080)] {
-        match Window::open("bench", width, height) {
+        match DisplayWindow::open("bench", width, height) {
             Ok(mut window) => time(
                 &format!("window of {width}x{height} shows 1280x720"),
                 || {

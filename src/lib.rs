@@ -1,9 +1,9 @@
 //! MobiLens: real-time detection for security cameras and drones, with MobileNets on an ordinary
 //! CPU.
 //!
-//! # A frame's way
+//! # The path of a frame
 //!
-//! The modules stand in the order in which a frame meets them.
+//! The modules are listed in the order of processing.
 //!
 //! 1. [`config`] reads the pipeline's YAML and the model's card, and finds every fault in them.
 //! 2. [`pipeline`] builds what they describe and runs it: the one place that knows all others.
@@ -11,22 +11,22 @@
 //!    time (media time, instant of capture) are set once, here, and stay with the frame in its
 //!    [`frame::Packet`].
 //!    A drone's [`telemetry`] is laid beside the frames there, and before any network has seen one,
-//!    [`gating`] decides what of it is looked at.
+//!    [`gating`] decides on which regions of it the network runs.
 //! 4. [`flow`] carries them: bounded edges with a policy and a count of what they drop, work
-//!    shared over threads with results in order, one word that ends it all. It knows no pixels;
-//!    the stages know no threads.
+//!    an ordered worker pool, a stop signal. It is independent of images; the stages are
+//!    independent of threads.
 //! 5. [`preprocess`](mobilens_image::preprocess) goes from the captured planes to the network's tensor in one pass and writes
 //!    down [`ImageFromModel`](mobilens_image::ImageFromModel), the one transform that takes results back.
 //! 6. [`nn`](mobilens_nn) runs the network.
 //! 7. [`postprocess`] decodes its raw heads. Model space ends here: from now on all is in pixels of
 //!    the original frame.
-//! 8. [`track`] gives objects a number that they keep, [`analytics`] makes events of what they do, in
+//! 8. [`track`] assigns track ids, [`analytics`] derives events from tracks, in
 //!    the order of the frames.
-//! 9. [`records`] says what was seen as data, [`overlay`] draws it on the picture (which is made
-//!    only when somebody looks).
-//! 10. [`sink`] writes, shows and keeps.
+//! 9. [`records`] turns results into data, [`overlay`] draws them on the picture (which is made
+//!    only when a sink needs it).
+//! 10. [`sink`] writes, displays, publishes and stores them.
 //!
-//! [`eval`] stands beside that way: it holds results against what is known to be true.
+//! [`eval`] is not part of that path: it compares results with ground truth.
 //!
 //! An inference worker runs 5 to 7 as one chain on its own thread, so that it takes the newest frame
 //! at the moment it is free, and no prepared tensor grows old in a queue.

@@ -1,4 +1,4 @@
-//! The thin binary: what was typed goes in, an exit code comes out.
+//! The `mobilens` program: logging, command line, exit code.
 
 mod cli;
 

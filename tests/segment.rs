@@ -280,11 +280,11 @@ fn evaluation_of_its_own_masks_is_perfect_and_bad_truth_is_one_line() {
     let empty = empty.display().to_string();
     refused(
         &[&eval[..], &[&empty]].concat(),
-        "none of the pictures has a truth",
+        "no picture has ground truth",
     );
     refused(
         &[&eval[..], &["nowhere"]].concat(),
-        "nowhere: is no folder of masks",
+        "nowhere: not a folder of masks",
     );
     let detector = [
         "eval",

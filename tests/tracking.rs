@@ -177,10 +177,7 @@ fn what_cannot_be_analyzed_or_plotted_is_one_line() {
     let headless = save(&dir, "headless.jsonl", frame);
     let heat = dir.path().join("heat.png").display().to_string();
     let cases: [(Vec<&str>, &str); 4] = [
-        (
-            vec!["analyze", &broken, COUNTING],
-            "line 1: it is no record",
-        ),
+        (vec!["analyze", &broken, COUNTING], "line 1: not a record"),
         (
             vec!["analyze", &headless, COUNTING],
             "line 1: there is no run record before it",

@@ -111,7 +111,7 @@ fn what_is_refused_is_dropped_and_said_and_holds_nobody_up() {
     ]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(
-        stderr(&output).contains("it answers 410"),
+        stderr(&output).contains("HTTP status 410"),
         "{}",
         stderr(&output)
     );

@@ -1,19 +1,19 @@
-//! The point of a box that stands for its object.
+//! Anchor point of a box, for zones and lines.
 
 use mobilens_image::RectPx;
 
-/// The point of a box that stands for its object.
+/// The point of a box that is tested against zones and lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AnchorPoint {
-    /// The middle of its lower edge: where it stands.
+    /// Centre of the lower edge: the ground contact point.
     #[default]
     BottomCenter,
-    /// Its middle: where it is, seen from above.
+    /// Centre of the box, for views from above.
     Center,
 }
 
 impl AnchorPoint {
-    /// Where it lies, in the pixels of `rect`.
+    /// The anchor of `rect`, in the same pixels.
     pub fn of(self, rect: &RectPx) -> [f64; 2] {
         let down = match self {
             Self::BottomCenter => rect.height,

@@ -1,4 +1,4 @@
-//! Events when a class covers more, or less, of a zone than it should, for long enough.
+//! Area rules: events when the share of a zone covered by a class crosses a limit.
 
 use std::time::Duration;
 
@@ -6,75 +6,75 @@ use crate::frame::MediaTime;
 use crate::postprocess::ClassMask;
 use mobilens_image::{Polygon, SizePx};
 
-/// Which side of the share is an event.
+/// On which side of the limit an event is active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AreaKind {
-    /// More than the share.
+    /// Above the limit.
     Above,
-    /// Less than it.
+    /// Below the limit.
     Below,
 }
 
-/// One rule.
+/// An area rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AreaRule {
     /// Name in the events.
     pub name: String,
-    /// Which side is an event.
+    /// On which side of the limit an event is active.
     pub kind: AreaKind,
     /// The class, by label id.
     pub class: u8,
-    /// Share of the zone, 0 to 1.
+    /// The limit, as a share of the zone, 0 to 1.
     pub share: f64,
-    /// The zone and its name; the whole frame if there is none.
+    /// The zone and its name; the whole frame if `None`.
     pub zone: Option<(String, Polygon)>,
-    /// How long it must last to begin, and be over to end.
+    /// How long the condition must hold to start an event, and to fail to end it.
     pub hold: Duration,
-    /// An event ends only when the share has gone back past its limit by this part of it.
+    /// An event ends only when the share has crossed the limit back by this fraction of it.
     pub hysteresis: f64,
 }
 
-/// How far an event is.
+/// Phase of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// It has begun.
+pub enum AreaPhase {
+    /// It starts.
     New,
-    /// It is over.
+    /// It ends.
     End,
 }
 
-/// What happened.
+/// Start or end of an event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AreaEvent {
-    /// Number of the rule.
+    /// Index of the rule.
     pub rule: usize,
-    /// Whether it begins or ends.
-    pub phase: Phase,
+    /// Whether it starts or ends.
+    pub phase: AreaPhase,
     /// Share of the zone now.
     pub share: f64,
 }
 
-/// The rules of a stream, and how each stands.
+/// Evaluates the area rules of a stream.
 #[derive(Debug)]
 pub struct AreaRules {
     rules: Vec<AreaRule>,
     states: Vec<State>,
-    /// The zones' pixels in frames of one size.
+    /// The zones' pixels, rasterised for one frame size.
     zones: Option<(SizePx, Vec<Vec<Run>>)>,
 }
 
-/// Row, first column, end.
+/// Row, first column, end column (exclusive).
 type Run = (usize, usize, usize);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     active: bool,
-    /// Since when the state would be another one.
+    /// Since when the condition differs from the state.
     since: Option<MediaTime>,
 }
 
 impl AreaRules {
-    /// Nothing has happened yet.
+    /// No event is active.
     pub fn new(rules: Vec<AreaRule>) -> Self {
         let states = vec![State::default(); rules.len()];
         Self {
@@ -89,7 +89,7 @@ impl AreaRules {
         &self.rules
     }
 
-    /// What happens with this frame; frames come in order.
+    /// Processes a frame's mask; frames come in order.
     pub fn update(&mut self, mask: &ClassMask, at: MediaTime) -> Vec<AreaEvent> {
         let mut events = Vec::new();
         let size = mask.size();
@@ -104,7 +104,7 @@ impl AreaRules {
         let rules = self.rules.iter().zip(&mut self.states).zip(zones);
         for (index, ((rule, state), zone)) in rules.enumerate() {
             let share = share_of(rule.class, zone, mask);
-            // Inside an event the limit is further back.
+            // Hysteresis while an event is active.
             let back = if state.active { rule.hysteresis } else { 0.0 };
             let wanted = match rule.kind {
                 AreaKind::Above => share > rule.share * (1.0 - back),
@@ -124,7 +124,11 @@ impl AreaRules {
             };
             events.push(AreaEvent {
                 rule: index,
-                phase: if wanted { Phase::New } else { Phase::End },
+                phase: if wanted {
+                    AreaPhase::New
+                } else {
+                    AreaPhase::End
+                },
                 share,
             });
         }
@@ -143,7 +147,7 @@ fn runs_of(rule: &AreaRule, size: SizePx) -> Vec<Run> {
     runs
 }
 
-/// The class's share of the zone; nothing of a zone without pixels.
+/// The class's share of the zone; 0 for a zone without pixels.
 fn share_of(class: u8, zone: &[Run], mask: &ClassMask) -> f64 {
     let (mut of_class, mut all) = (0_usize, 0_usize);
     for (y, first, end) in zone {
@@ -187,7 +191,7 @@ mod tests {
         }
     }
 
-    fn phases(rules: &mut AreaRules, steps: &[(u64, usize)]) -> Vec<(u64, Phase)> {
+    fn phases(rules: &mut AreaRules, steps: &[(u64, usize)]) -> Vec<(u64, AreaPhase)> {
         let mut phases = Vec::new();
         for (ms, columns) in steps {
             for event in rules.update(&mask(*columns), at(*ms)) {
@@ -214,7 +218,7 @@ mod tests {
             (620, 1), // end
         ];
         let got = phases(&mut rules, &steps);
-        assert_eq!(got, [(180, Phase::New), (620, Phase::End)]);
+        assert_eq!(got, [(180, AreaPhase::New), (620, AreaPhase::End)]);
     }
 
     #[test]
@@ -222,7 +226,7 @@ mod tests {
         let mut rules = AreaRules::new(vec![rule(AreaKind::Below, 0.4)]);
         let steps = [(0, 3), (100, 3), (200, 5), (300, 5), (400, 7), (500, 7)];
         let got = phases(&mut rules, &steps);
-        assert_eq!(got, [(100, Phase::New), (500, Phase::End)]);
+        assert_eq!(got, [(100, AreaPhase::New), (500, AreaPhase::End)]);
     }
 
     #[test]
@@ -240,6 +244,6 @@ mod tests {
             "a fifth of the zone"
         );
         let events = rules.update(&mask(7), at(1));
-        assert_eq!((events[0].phase, events[0].share), (Phase::New, 0.4));
+        assert_eq!((events[0].phase, events[0].share), (AreaPhase::New, 0.4));
     }
 }

@@ -1,33 +1,33 @@
-//! Lines that objects cross, each crossing counted once.
+//! Line crossing counter with hysteresis.
 //!
-//! An object is firmly on a side once it is farther from the line than the hysteresis. A crossing is
-//! a way from firmly on one side to firmly on the other that went through the line itself and not
-//! round its end: every step between is held against the segment, and only an odd number of passes
-//! brings one over. A box that trembles or stands on the line passes often and is never firm.
+//! An object is on a side once it is farther from the line than the hysteresis margin. A crossing is a
+//! path from one side to the other through the segment, not around its end: every step is tested for
+//! intersection, and only an odd number of intersections counts. A box that jitters or stands on the
+//! line intersects often and stays within the margin.
 
 use std::collections::BTreeMap;
 
-/// Which way a line was crossed, seen along it from its first point to its second.
+/// Direction of a crossing, seen from the line's first point to its second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// From its left to its right.
+    /// From left to right.
     In,
-    /// From its right to its left.
+    /// From right to left.
     Out,
 }
 
-/// An object that crossed a line.
+/// A crossing of a line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Crossing {
-    /// Its track.
+    /// The object's track.
     pub track_id: u64,
-    /// Which way.
+    /// Its direction.
     pub direction: Direction,
-    /// Time since it was last firmly on the other side.
+    /// Time since the object was last on the other side, in milliseconds.
     pub duration_ms: f64,
 }
 
-/// How often a line was crossed.
+/// Number of crossings of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LineCounts {
     /// From left to right.
@@ -36,7 +36,7 @@ pub struct LineCounts {
     pub outward: u64,
 }
 
-/// One line and the objects near it. Coordinates are pixels.
+/// Counts the crossings of one line. Coordinates are pixels.
 #[derive(Clone, Debug)]
 pub struct LineCounter {
     from: [f64; 2],
@@ -48,9 +48,9 @@ pub struct LineCounter {
 #[derive(Clone, Copy, Debug)]
 struct Object {
     at: [f64; 2],
-    /// Where it was last firmly, and when.
-    firm: Option<(Side, f64)>,
-    /// Passes through the line since then, an odd number.
+    /// The side it was last on, and when.
+    side: Option<(Side, f64)>,
+    /// Whether it has intersected the segment an odd number of times since.
     through: bool,
 }
 
@@ -61,7 +61,7 @@ enum Side {
 }
 
 impl LineCounter {
-    /// A line in pixels.
+    /// A counter for the line `from`-`to`.
     pub fn new(from: [f64; 2], to: [f64; 2]) -> Self {
         Self {
             from,
@@ -71,8 +71,7 @@ impl LineCounter {
         }
     }
 
-    /// Takes in where an object was seen; `margin_px` is how far from the line it is firmly on a
-    /// side.
+    /// Processes an object's position; `margin_px` is the hysteresis margin.
     pub fn observe(
         &mut self,
         track_id: u64,
@@ -81,7 +80,7 @@ impl LineCounter {
         margin_px: f64,
     ) -> Option<Crossing> {
         let distance = self.distance(at);
-        let firm = if distance > margin_px {
+        let side = if distance > margin_px {
             Some(Side::Right)
         } else if distance < -margin_px {
             Some(Side::Left)
@@ -90,13 +89,13 @@ impl LineCounter {
         };
         let object = self.objects.entry(track_id).or_insert(Object {
             at,
-            firm: None,
+            side: None,
             through: false,
         });
-        object.through ^= crosses(object.at, at, self.from, self.to);
+        object.through ^= step_crosses_segment(object.at, at, self.from, self.to);
         object.at = at;
-        let side = firm?;
-        let before = object.firm.replace((side, t_ms));
+        let side = side?;
+        let before = object.side.replace((side, t_ms));
         let through = std::mem::take(&mut object.through);
         let (was, since) = before?;
         if was == side || !through {
@@ -117,26 +116,26 @@ impl LineCounter {
         })
     }
 
-    /// Forgets the objects that `is_alive` does not know any more.
+    /// Removes objects whose track is not alive.
     pub fn retain(&mut self, is_alive: impl Fn(u64) -> bool) {
         self.objects.retain(|id, _| is_alive(*id));
     }
 
-    /// How often it was crossed so far.
+    /// The crossings so far.
     pub fn counts(&self) -> LineCounts {
         self.counts
     }
 
-    /// Pixels to the right of the line's direction; rows grow downwards.
+    /// Signed distance in pixels, positive to the right of the line's direction (rows grow downwards).
     fn distance(&self, [x, y]: [f64; 2]) -> f64 {
         let [dx, dy] = [self.to[0] - self.from[0], self.to[1] - self.from[1]];
         (dx * (y - self.from[1]) - dy * (x - self.from[0])) / dx.hypot(dy)
     }
 }
 
-/// Whether the step from `p` to `q` goes through the segment from `a` to `b`. A point on the line
-/// counts as left of it, so that two steps which meet there cross once or not at all.
-pub fn crosses(p: [f64; 2], q: [f64; 2], a: [f64; 2], b: [f64; 2]) -> bool {
+/// Whether the step `p`-`q` intersects the segment `a`-`b`. A point on the line counts as left of it, so
+/// that two steps which meet there intersect once or not at all.
+fn step_crosses_segment(p: [f64; 2], q: [f64; 2], a: [f64; 2], b: [f64; 2]) -> bool {
     let turn = |a: [f64; 2], b: [f64; 2], c: [f64; 2]| {
         (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
     };
@@ -144,7 +143,7 @@ pub fn crosses(p: [f64; 2], q: [f64; 2], a: [f64; 2], b: [f64; 2]) -> bool {
     if (side_p > 0.0) == (side_q > 0.0) {
         return false;
     }
-    // Where on the segment, from 0 to 1: ends belong to it.
+    // The segment includes its ends.
     let (u, v) = (turn(p, q, a), turn(p, q, b));
     u == 0.0 || v == 0.0 || (u > 0.0) != (v > 0.0)
 }
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn trembling_stopping_and_turning_on_the_line_counts_as_where_it_ends() {
+    fn jitter_on_the_line_counts_by_the_side_where_it_ends() {
         let mut way = vec![[80.0, 100.0]];
         way.extend((0..99).map(|i| [100.0 + f64::from(i % 5 - 2) * 2.0, 100.0]));
         assert_eq!(counts(&way), LineCounts::default(), "still on it");
@@ -197,10 +196,10 @@ mod tests {
     }
 
     #[test]
-    fn round_the_end_is_no_crossing() {
+    fn a_path_around_the_end_is_no_crossing() {
         let way = [[80.0, 100.0], [80.0, 250.0], [120.0, 250.0], [120.0, 100.0]];
         assert_eq!(counts(&way), LineCounts::default());
-        // And back through it: from firmly right to firmly left.
+        // And back through it, from right to left.
         let back = [way.as_slice(), &[[80.0, 100.0]]].concat();
         assert_eq!(
             counts(&back),
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leap_over_the_line_counts() {
+    fn a_single_step_across_the_line_counts() {
         assert_eq!(counts(&[[10.0, 50.0], [190.0, 150.0]]).inward, 1);
     }
 
@@ -233,7 +232,7 @@ mod tests {
                 let (numerator, denominator) = if denominator < 0 { (-numerator, -denominator) } else { (numerator, denominator) };
                 numerator >= 0 && numerator <= denominator * (ux * ux + uy * uy)
             };
-            prop_assert_eq!(crosses(float(p), float(q), float(a), float(b)), expected);
+            prop_assert_eq!(step_crosses_segment(float(p), float(q), float(a), float(b)), expected);
         }
     }
 }

@@ -6,6 +6,6 @@ mod line;
 mod zone;
 
 pub use anchor::AnchorPoint;
-pub use area::{AreaEvent, AreaKind, AreaRule, AreaRules, Phase};
-pub use line::{Crossing, Direction, LineCounter, LineCounts, crosses};
-pub use zone::{Presence, ZoneChange, ZoneCounts, ZoneMonitor};
+pub use area::{AreaEvent, AreaKind, AreaPhase, AreaRule, AreaRules};
+pub use line::{Crossing, Direction, LineCounter, LineCounts};
+pub use zone::{ZoneCounts, ZoneEvent, ZoneMonitor, ZoneVisit};

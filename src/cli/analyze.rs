@@ -11,13 +11,13 @@ use mobilens::records::{EventRecord, FrameRecord, Record};
 use mobilens::sink::{JsonlSink, LineWriter, MotSink, RecordSink, SinkError};
 use mobilens_image::SizePx;
 
-use super::{DONE, FAILED, USAGE, data_dir, say};
+use super::{DONE, FAILED, USAGE, data_dir, print_error};
 use crate::cli::arguments::{AnalyzeArgs, AnalyzeFormat};
 
-/// Events that pixels led to, not detections; they are kept as they are.
+/// Events that derive from pixels, not from detections; they are copied unchanged.
 const OF_PIXELS: [&str; 4] = ["area_above", "area_below", "interval", "source"];
 
-/// Why an analysis did not come to its end.
+/// Why an analysis failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("{file}: line {line}: {why}")]
@@ -30,7 +30,7 @@ enum Failure {
     Sink(#[from] SinkError),
 }
 
-/// Analyzes; 2 for what the command or a file is to blame for.
+/// Runs the analysis; exit code 2 for errors of the command line or of a file.
 pub fn analyze(arguments: &AnalyzeArgs) -> u8 {
     let overrides = arguments.overrides.iter().map(|o| Override::parse(o));
     let overrides: Result<Vec<_>, _> = overrides.collect();
@@ -39,7 +39,7 @@ pub fn analyze(arguments: &AnalyzeArgs) -> u8 {
     {
         Ok(config) => config,
         Err(faults) => {
-            say(&faults.to_string());
+            print_error(&faults.to_string());
             return USAGE;
         }
     };
@@ -47,7 +47,7 @@ pub fn analyze(arguments: &AnalyzeArgs) -> u8 {
         Ok(()) | Err(Failure::Sink(SinkError::ReaderGone { .. })) => return DONE,
         Err(failure) => failure,
     };
-    say(&failure.to_string());
+    print_error(&failure.to_string());
     match failure {
         Failure::Records { .. } => USAGE,
         Failure::Sink(_) => FAILED,
@@ -77,8 +77,8 @@ fn run(arguments: &AnalyzeArgs, config: &LoadedPipeline) -> Result<(), Failure> 
     let mut line_of_frame = 0;
     for (i, line) in reader.lines().enumerate() {
         let line = line.map_err(|e| fault(i + 1, e.to_string()))?;
-        let record: Record = serde_json::from_str(&line)
-            .map_err(|e| fault(i + 1, format!("it is no record: {e}")))?;
+        let record: Record =
+            serde_json::from_str(&line).map_err(|e| fault(i + 1, format!("not a record: {e}")))?;
         let unknown_size = |at: usize| {
             let why = "the frame's size is neither in its record nor in the run's";
             fault(at, why.to_owned())

@@ -1,4 +1,4 @@
-//! The command line: what was typed, as it was typed.
+//! Command-line arguments (clap).
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -90,10 +90,10 @@ pub struct RunArgs {
     /// No window; JSON lines to standard output unless a sink says otherwise.
     #[arg(long)]
     pub headless: bool,
-    /// Where the JSON goes, instead of the pipeline's own JSON sinks.
+    /// Write the JSON to FILE instead of to the pipeline's own JSON sinks.
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// What is written: a line for each record, one COCO results array, or the MOTChallenge's lines.
+    /// Output format: JSON lines, a COCO results array, or MOTChallenge lines.
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: Option<Format>,
     /// Compare the run with saved records; the first difference ends it with exit status 1.
@@ -102,7 +102,7 @@ pub struct RunArgs {
     /// Stop after N frames.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub frames: Option<u64>,
-    /// When recorded frames are due: as fast as possible, or at their own time.
+    /// Playback pace of recorded frames: as fast as possible, or in real time.
     #[arg(long, value_enum, value_name = "PACE")]
     pub pace: Option<CliPace>,
     /// Override a key of the pipeline, e.g. `--set detect.score_threshold=0.3`; may be repeated.
@@ -129,10 +129,10 @@ pub enum Command {
     Check(CheckArgs),
     /// Print the JSON Schema of the pipeline's YAML.
     Schema {
-        /// Of the JSON lines instead.
+        /// Print the schema of the JSON records instead.
         #[arg(long, conflicts_with = "card")]
         records: bool,
-        /// Of the model cards instead.
+        /// Print the schema of the model cards instead.
         #[arg(long)]
         card: bool,
         /// As a reference of all keys in Markdown: types, defaults and descriptions.
@@ -143,14 +143,14 @@ pub enum Command {
     Devices,
     /// Measure the latency of a model, or the cost of each stage of a pipeline.
     Bench(BenchArgs),
-    /// Track, count and watch again, from the records of a run, without its video or model.
+    /// Run tracking, zones and counting again on saved records, without video or model.
     Analyze(AnalyzeArgs),
-    /// Draw where tracked objects went.
+    /// Draw a heat map of tracks from saved records.
     Plot(PlotArgs),
-    /// Measure how good results are where the truth is known.
+    /// Evaluate accuracy against ground truth.
     #[command(subcommand)]
     Eval(EvalCommand),
-    /// Show a model's layers: what runs where, and what it costs.
+    /// Show a model's layers: operator, kernel, MACs, parameters.
     Inspect {
         /// An ONNX model.
         #[arg(value_name = "MODEL.onnx")]
@@ -188,7 +188,7 @@ pub struct CheckArgs {
     pub overrides: Vec<String>,
 }
 
-/// What to measure and how.
+/// Arguments of `bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// An ONNX model, or a pipeline's YAML.
@@ -203,7 +203,7 @@ pub struct BenchArgs {
     /// Only these classes of a detector, by the labels of the card beside the model.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub classes: Vec<String>,
-    /// What runs the hot operators of a model.
+    /// Kernel implementation for the model's operators.
     #[arg(long, value_enum, default_value_t)]
     pub kernels: Kernels,
     /// Also print the time of each step of a model.
@@ -214,14 +214,14 @@ pub struct BenchArgs {
     pub json: bool,
 }
 
-/// What kind of results.
+/// Kind of results to evaluate.
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {
-    /// Mean IoU, IoU of each class and pixel accuracy of a pipeline that segments.
+    /// Mean IoU, IoU per class and pixel accuracy of a segmentation pipeline.
     Segmentation(EvalSegmentationArgs),
-    /// COCO's AP and AR of saved results, or of a pipeline that detects on pictures.
+    /// COCO AP and AR of saved results, or of a detection pipeline on pictures.
     Detection(EvalDetectionArgs),
-    /// MOTA, IDF1 and HOTA of tracks in the MOTChallenge's format.
+    /// MOTA, IDF1 and HOTA of tracks in MOTChallenge format.
     Tracking(EvalTrackingArgs),
 }
 
@@ -254,7 +254,7 @@ pub struct EvalTrackingArgs {
     #[arg(long, value_name = "DIR", required = true)]
     pub mot: PathBuf,
     /// The tracks: a file, or a folder with NAME.txt for each sequence; default: test.txt beside
-    /// each truth.
+    /// each gt.txt.
     #[arg(long, value_name = "FILE|DIR")]
     pub results: Option<PathBuf>,
     /// One JSON line a sequence instead of a table.
@@ -273,7 +273,7 @@ pub struct AnalyzeArgs {
     /// Where the records go; default: standard output.
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// What is written: records, or tracks in the MOTChallenge's format.
+    /// Output format: records, or tracks in MOTChallenge format.
     #[arg(long, value_enum, default_value_t)]
     pub format: AnalyzeFormat,
     /// Override a key of the pipeline; may be repeated.
@@ -290,7 +290,7 @@ pub enum AnalyzeFormat {
 
 #[derive(Debug, Args)]
 pub struct PlotArgs {
-    /// The JSON lines of a run that tracked.
+    /// The JSON lines of a run with tracking.
     #[arg(value_name = "RECORDS.jsonl")]
     pub records: PathBuf,
     /// The picture to write (.png or .jpg).

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::cli::arguments::BenchArgs;
 
-use super::{DONE, FAILED, USAGE, data_dir, exit_code_of, print, say};
+use super::{DONE, FAILED, USAGE, data_dir, exit_code_of, print, print_error};
 
 /// Measured runs of a model, where nobody says.
 const ITERATIONS: u32 = 50;
@@ -23,7 +23,7 @@ pub fn bench(arguments: &BenchArgs) -> u8 {
     let target = match data_dir::find(&arguments.target) {
         Ok(target) => target,
         Err(fault) => {
-            say(&fault.to_string());
+            print_error(&fault.to_string());
             return USAGE;
         }
     };
@@ -33,7 +33,9 @@ pub fn bench(arguments: &BenchArgs) -> u8 {
     if is_yaml {
         let only_models = !arguments.classes.is_empty() || arguments.layers;
         if only_models {
-            say("--classes and --layers are for models; a pipeline names its classes itself");
+            print_error(
+                "--classes and --layers are for models; a pipeline names its classes itself",
+            );
             return USAGE;
         }
         let threads = arguments.threads.map(usize::from);
@@ -42,11 +44,11 @@ pub fn bench(arguments: &BenchArgs) -> u8 {
     match bench_model(&target, arguments) {
         Ok(()) => DONE,
         Err(ModelBenchError::Network(error @ NnError::Run { .. })) => {
-            say(&error.to_string());
+            print_error(&error.to_string());
             FAILED
         }
         Err(error) => {
-            say(&error.to_string());
+            print_error(&error.to_string());
             USAGE
         }
     }
@@ -172,7 +174,7 @@ fn bench_pipeline(path: &Path, threads: Option<usize>, frames: Option<u32>, json
     let mut config = match config::load(path, &[]) {
         Ok(config) => config,
         Err(faults) => {
-            say(&faults.to_string());
+            print_error(&faults.to_string());
             return USAGE;
         }
     };
@@ -191,7 +193,7 @@ fn bench_pipeline(path: &Path, threads: Option<usize>, frames: Option<u32>, json
                 print(report.to_string().trim_end());
             }
             for failure in &report.failures {
-                say(&format!("failed: {failure}"));
+                print_error(&format!("failed: {failure}"));
             }
             if report.failures.is_empty() {
                 DONE
@@ -200,7 +202,7 @@ fn bench_pipeline(path: &Path, threads: Option<usize>, frames: Option<u32>, json
             }
         }
         Err(error) => {
-            say(&error.to_string());
+            print_error(&error.to_string());
             exit_code_of(&error)
         }
     }

@@ -11,7 +11,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::arguments::{ENVIRONMENT, EXAMPLES, EXIT_STATUS};
-use super::{Cli, DONE, FAILED, say};
+use super::{Cli, DONE, FAILED, print_error};
 
 /// What the pages and the scripts are for.
 const NAME: &str = "mobilens";
@@ -123,6 +123,6 @@ fn write_stdout(bytes: &[u8]) -> u8 {
 }
 
 fn failed(why: &str) -> u8 {
-    say(why);
+    print_error(why);
     FAILED
 }

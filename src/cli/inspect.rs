@@ -5,21 +5,21 @@ use std::path::Path;
 
 use mobilens_nn::{LoadOptions, Network};
 
-use super::{DONE, USAGE, data_dir, print, say};
+use super::{DONE, USAGE, data_dir, print, print_error};
 
 /// Prints a line for each layer and the sums of each kind.
 pub fn inspect(path: &Path) -> u8 {
     let path = match data_dir::find(path) {
         Ok(path) => path,
         Err(fault) => {
-            say(&fault.to_string());
+            print_error(&fault.to_string());
             return USAGE;
         }
     };
     let network = match Network::load(&path, &LoadOptions::default()) {
         Ok(network) => network,
         Err(error) => {
-            say(&error.to_string());
+            print_error(&error.to_string());
             return USAGE;
         }
     };

@@ -1,4 +1,4 @@
-//! What each command does; errors end here, as one line each and an exit code.
+//! Commands of the program; maps errors to messages and exit codes.
 
 mod analyze;
 mod arguments;
@@ -31,15 +31,15 @@ pub const DONE: u8 = 0;
 pub const FAILED: u8 = 1;
 /// Usage or configuration.
 pub const USAGE: u8 = 2;
-/// A second Ctrl-C, as shells count signals.
+/// Exit code on a second Ctrl-C (128 + SIGINT).
 const INTERRUPTED_TWICE: i32 = 130;
 
-/// Runs the command and says how it went.
+/// Runs the command and returns its exit code.
 pub fn dispatch(cli: Cli) -> ExitCode {
     // Threads report panics of their own as failures; what a hook would print is for developers.
     std::panic::set_hook(Box::new(|info| tracing::debug!("{info}")));
     let code = catch_unwind(AssertUnwindSafe(|| command(cli))).unwrap_or_else(|panic| {
-        say(&format!("internal error: {}", panic_message(&*panic)));
+        print_error(&format!("internal error: {}", panic_message(&*panic)));
         FAILED
     });
     ExitCode::from(code)
@@ -65,19 +65,19 @@ fn command(cli: Cli) -> u8 {
     }
 }
 
-/// One line, or several, on standard error.
-pub fn say(text: &str) {
+/// Prints lines on standard error, each with the program's name.
+pub fn print_error(text: &str) {
     for line in text.lines() {
         let _ = writeln!(std::io::stderr(), "mobilens: {line}");
     }
 }
 
-/// Text on standard output; a reader that went away has had enough.
+/// Prints text on standard output; a broken pipe is ignored.
 pub fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// 2 for what the configuration is to blame for, 1 for what the machine or the files are.
+/// Exit code of an error: 2 for configuration, 1 for the machine or files.
 pub fn exit_code_of(error: &RunError) -> u8 {
     match error {
         RunError::Model(_) | RunError::Network(_) | RunError::Feature(_) => USAGE,
@@ -95,7 +95,7 @@ fn run(args: RunArgs) -> u8 {
     let configs = match configure(args) {
         Ok(configs) => configs,
         Err(error) => {
-            say(&error.to_string());
+            print_error(&error.to_string());
             return USAGE;
         }
     };
@@ -104,7 +104,7 @@ fn run(args: RunArgs) -> u8 {
     let outcomes = match pipeline::run_streams(configs, &options, &stop) {
         Ok(outcomes) => outcomes,
         Err(error) => {
-            say(&error.to_string());
+            print_error(&error.to_string());
             return exit_code_of(&error);
         }
     };
@@ -120,12 +120,12 @@ fn run(args: RunArgs) -> u8 {
             Ok(report) => {
                 let _ = write!(std::io::stderr(), "{report}");
                 for failure in &report.failures {
-                    say(&format!("{prefix}failed: {failure}"));
+                    print_error(&format!("{prefix}failed: {failure}"));
                     code = code.max(FAILED);
                 }
             }
             Err(error) => {
-                say(&format!("{prefix}{error}"));
+                print_error(&format!("{prefix}{error}"));
                 code = code.max(exit_code_of(&error));
             }
         }
@@ -171,13 +171,13 @@ fn stop_on_signals(stop: &StopSignal) {
         stop.stop(StopReason::Interrupted);
     };
     if let Err(error) = ctrlc::set_handler(handler) {
-        tracing::warn!("signals are not caught: {error}");
+        tracing::warn!("cannot install signal handler: {error}");
     }
 }
 
 fn check(arguments: &CheckArgs) -> u8 {
     if arguments.effective && arguments.pipelines.len() > 1 {
-        say("--effective is for one pipeline");
+        print_error("--effective is for one pipeline");
         return USAGE;
     }
     let mut code = DONE;
@@ -186,13 +186,13 @@ fn check(arguments: &CheckArgs) -> u8 {
             Ok(configs) if arguments.effective => match config::effective_yaml(&configs) {
                 Ok(text) => print(text.trim_end()),
                 Err(error) => {
-                    say(&format!("{}: {error}", pipeline.display()));
+                    print_error(&format!("{}: {error}", pipeline.display()));
                     code = FAILED;
                 }
             },
             Ok(_) => print(&format!("{}: ok", pipeline.display())),
             Err(errors) => {
-                say(&errors);
+                print_error(&errors);
                 code = USAGE;
             }
         }
@@ -235,7 +235,7 @@ fn print_schema(records: bool, card: bool, markdown: bool) -> u8 {
             DONE
         }
         Err(error) => {
-            say(&error.to_string());
+            print_error(&error.to_string());
             FAILED
         }
     }
@@ -243,7 +243,7 @@ fn print_schema(records: bool, card: bool, markdown: bool) -> u8 {
 
 #[cfg(not(feature = "camera"))]
 fn devices() -> u8 {
-    say("this build has no cameras: build it with the Cargo feature `camera`");
+    print_error("this build has no cameras: build it with the Cargo feature `camera`");
     USAGE
 }
 
@@ -251,7 +251,7 @@ fn devices() -> u8 {
 fn devices() -> u8 {
     let cameras = list_cameras();
     if cameras.is_empty() {
-        say("there is no camera");
+        print_error("there is no camera");
     }
     for camera in cameras {
         print(&format!("{}  {}", camera.device, camera.name));

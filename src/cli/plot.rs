@@ -1,27 +1,27 @@
-//! `mobilens plot`: a picture of where tracks went.
+//! `mobilens plot`: heat map of tracks.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 
 use image::{Rgb, RgbImage};
-use mobilens::overlay::{HeatMap, colour_of, draw_way_mut};
+use mobilens::overlay::{HeatMap, colour_of, draw_path_mut};
 use mobilens::records::{Record, TrackStateRecord};
 
-use super::{DONE, FAILED, USAGE, say};
+use super::{DONE, FAILED, USAGE, print_error};
 use crate::cli::arguments::PlotArgs;
 
-/// Plots; 2 for what the command or a file is to blame for.
+/// Draws the heat map; exit code 2 for errors of the command line or of a file.
 pub fn plot(arguments: &PlotArgs) -> u8 {
     let picture = match draw(arguments) {
         Ok(picture) => picture,
         Err(why) => {
-            say(&why);
+            print_error(&why);
             return USAGE;
         }
     };
     if let Err(error) = picture.save(&arguments.output) {
-        say(&format!(
+        print_error(&format!(
             "cannot write {}: {error}",
             arguments.output.display()
         ));
@@ -39,7 +39,7 @@ fn draw(arguments: &PlotArgs) -> Result<RgbImage, String> {
         let fault = |why: String| format!("{}: line {}: {why}", file.display(), i + 1);
         let line = line.map_err(|e| fault(e.to_string()))?;
         let record =
-            serde_json::from_str(&line).map_err(|e| fault(format!("it is no record: {e}")))?;
+            serde_json::from_str(&line).map_err(|e| fault(format!("not a record: {e}")))?;
         match record {
             Record::Run(run) => size = run.source.width.zip(run.source.height),
             Record::Frame(frame) => {
@@ -60,7 +60,7 @@ fn draw(arguments: &PlotArgs) -> Result<RgbImage, String> {
     let (width, height) = size.ok_or("the frames' size is not in the run record")?;
     if ways.is_empty() {
         return Err(format!(
-            "{}: nothing is tracked in it (`track: {{}}` in the pipeline)",
+            "{}: it has no tracks (`track: {{}}` in the pipeline enables tracking)",
             file.display()
         ));
     }
@@ -79,7 +79,7 @@ fn draw(arguments: &PlotArgs) -> Result<RgbImage, String> {
     }
     heat.draw_mut(&mut picture);
     for (category_id, way) in ways.values() {
-        draw_way_mut(&mut picture, way, colour_of(*category_id));
+        draw_path_mut(&mut picture, way, colour_of(*category_id));
     }
     Ok(picture)
 }

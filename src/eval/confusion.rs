@@ -1,19 +1,19 @@
-//! Which class was taken for which.
+//! Confusion matrix, IoU and pixel accuracy of segmentation.
 
 use crate::postprocess::ClassMask;
 
-use super::truth::IGNORED;
+use super::ground_truth::IGNORED;
 
-/// Pixels by true and found class.
+/// Pixel counts by ground-truth and predicted class.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Confusion {
+pub struct ConfusionMatrix {
     classes: usize,
-    /// `[true][found]`, with one more column for pixels of no class.
+    /// `[ground truth][predicted]`, with one more column for unknown pixels.
     counts: Vec<u64>,
 }
 
-impl Confusion {
-    /// Nothing counted yet.
+impl ConfusionMatrix {
+    /// An empty matrix.
     pub fn new(classes: usize) -> Self {
         Self {
             classes,
@@ -21,7 +21,7 @@ impl Confusion {
         }
     }
 
-    /// Counts a picture; pixels whose truth is [`IGNORED`] or no class of the model count nowhere.
+    /// Adds a picture; pixels whose ground truth is [`IGNORED`] or no class of the model are skipped.
     /// Returns `false`, and counts nothing, if the sizes differ.
     pub fn add(&mut self, truth: &ClassMask, found: &ClassMask) -> bool {
         if truth.size() != found.size() {
@@ -80,7 +80,7 @@ mod tests {
             };
             ClassMask::new(size, classes.to_vec()).expect("fits")
         };
-        let mut confusion = Confusion::new(4);
+        let mut confusion = ConfusionMatrix::new(4);
         let truth = mask(&[0, 0, 0, 1, 1, 1, 255, 255, 2, 77]);
         let found = mask(&[0, 0, 1, 1, 1, 0, 0, 3, 255, 0]);
         assert!(confusion.add(&truth, &found));
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(confusion.mean_iou(), Some(1.0 / 3.0));
         assert_eq!(confusion.pixel_accuracy(), Some(4.0 / 7.0));
         assert!(!confusion.add(&truth, &mask(&[0])));
-        assert_eq!(Confusion::new(3).mean_iou(), None);
-        assert_eq!(Confusion::new(3).pixel_accuracy(), None);
+        assert_eq!(ConfusionMatrix::new(3).mean_iou(), None);
+        assert_eq!(ConfusionMatrix::new(3).pixel_accuracy(), None);
     }
 }

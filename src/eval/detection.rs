@@ -1,6 +1,6 @@
-//! Average precision and recall of boxes, by COCO's rules (pycocotools' `COCOeval`, Lin et al., ECCV
-//! 2014): ten overlaps from .5 to .95, 101 recalls, at most 100 detections a picture, crowds and
-//! objects outside an area's range neither found nor missed.
+//! COCO detection metrics: average precision and recall (pycocotools' `COCOeval`, Lin et al., ECCV
+//! 2014): IoU thresholds .5 to .95, 101 recall levels, at most 100 detections per image; crowds and
+//! objects outside the area range are ignored.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -9,13 +9,13 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::truth::EvalError;
+use super::ground_truth::EvalError;
 use crate::records::CocoResult;
 
-/// Overlaps that count as found.
-const OVERLAPS: usize = 10;
-/// Most detections of a picture and class.
-const MOST: usize = 100;
+/// Number of IoU thresholds, .5 to .95.
+const IOU_THRESHOLDS: usize = 10;
+/// Most detections per image and class (`maxDets`).
+const MAX_DETECTIONS: usize = 100;
 /// Areas in square pixels: all, small, medium, large.
 const AREAS: [(f64, f64); 4] = [(0.0, 1e10), (0.0, 1024.0), (1024.0, 9216.0), (9216.0, 1e10)];
 
@@ -47,7 +47,7 @@ struct Annotation {
 }
 
 #[derive(Clone, Copy)]
-struct TrueBox {
+struct GroundTruthBox {
     bbox: [f64; 4],
     area: f64,
     is_crowd: bool,
@@ -55,31 +55,31 @@ struct TrueBox {
 
 /// A detection: its score and box.
 type Found = (f64, [f64; 4]);
-/// What is true and what was found in a picture, of one class.
-type Picture<'a> = (&'a [TrueBox], &'a [Found]);
+/// Ground truth and detections of one class in an image.
+type Picture<'a> = (&'a [GroundTruthBox], &'a [Found]);
 
-/// True boxes of many pictures.
+/// Ground-truth boxes of many images.
 #[derive(Default)]
-pub struct CocoBoxes {
+pub struct CocoGroundTruth {
     images: BTreeSet<u64>,
     categories: BTreeSet<u32>,
-    boxes: HashMap<(u64, u32), Vec<TrueBox>>,
+    boxes: HashMap<(u64, u32), Vec<GroundTruthBox>>,
 }
 
-/// The twelve figures; -1 where there is nothing to find.
+/// The twelve COCO metrics; -1 without ground truth.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CocoFigures {
-    /// AP over all overlaps, at .5, at .75; then of small, medium and large objects.
+pub struct CocoMetrics {
+    /// AP over all IoU thresholds, at .5, at .75; then of small, medium and large objects.
     pub precision: [f64; 6],
     /// AR with 1, 10 and 100 detections; then with 100 of small, medium and large objects.
     pub recall: [f64; 6],
 }
 
-impl CocoBoxes {
+impl CocoGroundTruth {
     /// Adds the annotations of a file.
     ///
     /// # Errors
-    /// When it cannot be read or is none.
+    /// When it cannot be read or is invalid.
     pub fn add(&mut self, path: &Path) -> Result<(), EvalError> {
         let file = File::open(path).map_err(|e| EvalError::file(path, e))?;
         let file: AnnotationFile =
@@ -89,7 +89,7 @@ impl CocoBoxes {
             .extend(file.categories.iter().map(|category| category.id));
         for annotation in file.annotations {
             let key = (annotation.image_id, annotation.category_id);
-            self.boxes.entry(key).or_default().push(TrueBox {
+            self.boxes.entry(key).or_default().push(GroundTruthBox {
                 bbox: annotation.bbox,
                 area: annotation.area,
                 is_crowd: annotation.iscrowd != 0,
@@ -98,18 +98,17 @@ impl CocoBoxes {
         Ok(())
     }
 
-    /// Whether a picture has annotations, were it none.
-    pub fn knows(&self, image_id: u64) -> bool {
+    /// Whether an image is in the annotation files, even without objects.
+    pub fn has_image(&self, image_id: u64) -> bool {
         self.images.contains(&image_id)
     }
 
-    /// The twelve figures of `results`; those of pictures and classes without annotations are left
-    /// out.
-    pub fn figures(&self, results: &[CocoResult]) -> CocoFigures {
+    /// The metrics of `detections`; images and classes without annotations are ignored.
+    pub fn figures(&self, detections: &[CocoResult]) -> CocoMetrics {
         let mut found: BTreeMap<(u32, u64), Vec<Found>> = BTreeMap::new();
-        for result in results {
+        for result in detections {
             let known =
-                self.knows(result.image_id) && self.categories.contains(&result.category_id);
+                self.has_image(result.image_id) && self.categories.contains(&result.category_id);
             if let Some(bbox) = result.bbox.filter(|_| known) {
                 let key = (result.category_id, result.image_id);
                 found
@@ -120,11 +119,11 @@ impl CocoBoxes {
         }
         for of_image in found.values_mut() {
             of_image.sort_by(|a, b| b.0.total_cmp(&a.0));
-            of_image.truncate(MOST);
+            of_image.truncate(MAX_DETECTIONS);
         }
         // Mean precision by overlap and recall by overlap, of each class that has objects.
-        let mut precisions: Vec<Vec<[f64; OVERLAPS]>> = vec![Vec::new(); AREAS.len()];
-        let mut recalls: Vec<Vec<[f64; OVERLAPS]>> = vec![Vec::new(); AREAS.len() + 2];
+        let mut precisions: Vec<Vec<[f64; IOU_THRESHOLDS]>> = vec![Vec::new(); AREAS.len()];
+        let mut recalls: Vec<Vec<[f64; IOU_THRESHOLDS]>> = vec![Vec::new(); AREAS.len() + 2];
         for category in &self.categories {
             let of_class: Vec<Picture<'_>> = self
                 .images
@@ -136,23 +135,24 @@ impl CocoBoxes {
                 })
                 .collect();
             for (area, range) in AREAS.iter().enumerate() {
-                if let Some((precision, recall)) = of_one(&of_class, *range, MOST) {
+                if let Some((precision, recall)) = evaluate_class(&of_class, *range, MAX_DETECTIONS)
+                {
                     precisions[area].push(precision);
                     recalls[area].push(recall);
                 }
             }
             for (slot, most) in [(AREAS.len(), 1), (AREAS.len() + 1, 10)] {
-                if let Some((_, recall)) = of_one(&of_class, AREAS[0], most) {
+                if let Some((_, recall)) = evaluate_class(&of_class, AREAS[0], most) {
                     recalls[slot].push(recall);
                 }
             }
         }
-        let mean = |classes: &[[f64; OVERLAPS]]| {
+        let mean = |classes: &[[f64; IOU_THRESHOLDS]]| {
             let sum: f64 = classes.iter().flatten().sum();
             if classes.is_empty() {
                 -1.0
             } else {
-                sum / (classes.len() * OVERLAPS) as f64
+                sum / (classes.len() * IOU_THRESHOLDS) as f64
             }
         };
         let at = |overlap: usize| {
@@ -164,7 +164,7 @@ impl CocoBoxes {
                 of_all.sum::<f64>() / n as f64
             }
         };
-        CocoFigures {
+        CocoMetrics {
             precision: [
                 mean(&precisions[0]),
                 at(0),
@@ -185,39 +185,39 @@ impl CocoBoxes {
     }
 }
 
-/// What became of a detection at each overlap.
+/// Result of matching a detection at one IoU threshold.
 #[derive(Clone, Copy, PartialEq)]
-enum Verdict {
-    Right,
-    Wrong,
+enum MatchResult {
+    TruePositive,
+    FalsePositive,
     Ignored,
 }
 
-/// Mean precision and greatest recall of one class at each overlap; `None` without objects.
-fn of_one(
+/// Mean precision and greatest recall of one class per IoU threshold; `None` without objects.
+fn evaluate_class(
     pictures: &[Picture<'_>],
     range: (f64, f64),
     most: usize,
-) -> Option<([f64; OVERLAPS], [f64; OVERLAPS])> {
-    let mut verdicts: Vec<(f64, [Verdict; OVERLAPS])> = Vec::new();
+) -> Option<([f64; IOU_THRESHOLDS], [f64; IOU_THRESHOLDS])> {
+    let mut results: Vec<(f64, [MatchResult; IOU_THRESHOLDS])> = Vec::new();
     let mut objects = 0;
     for (truth, found) in pictures {
         let found = &found[..found.len().min(most)];
-        objects += judge(truth, found, range, &mut verdicts);
+        objects += match_image(truth, found, range, &mut results);
     }
     if objects == 0 {
         return None;
     }
-    verdicts.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let (mut precision, mut recall) = ([0.0; OVERLAPS], [0.0; OVERLAPS]);
-    for overlap in 0..OVERLAPS {
+    results.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut precision, mut recall) = ([0.0; IOU_THRESHOLDS], [0.0; IOU_THRESHOLDS]);
+    for overlap in 0..IOU_THRESHOLDS {
         let (mut right, mut wrong) = (0_u32, 0_u32);
-        let mut curve: Vec<(f64, f64)> = Vec::with_capacity(verdicts.len());
-        for (_, verdict) in &verdicts {
+        let mut curve: Vec<(f64, f64)> = Vec::with_capacity(results.len());
+        for (_, verdict) in &results {
             match verdict[overlap] {
-                Verdict::Right => right += 1,
-                Verdict::Wrong => wrong += 1,
-                Verdict::Ignored => {}
+                MatchResult::TruePositive => right += 1,
+                MatchResult::FalsePositive => wrong += 1,
+                MatchResult::Ignored => {}
             }
             let (right, wrong) = (f64::from(right), f64::from(wrong));
             curve.push((
@@ -241,24 +241,24 @@ fn of_one(
     Some((precision, recall))
 }
 
-/// Judges one picture's detections, best first; gives the number of objects to find.
-fn judge(
-    truth: &[TrueBox],
+/// Matches one image's detections, best first; returns the number of objects that count.
+fn match_image(
+    truth: &[GroundTruthBox],
     found: &[Found],
     (least, greatest): (f64, f64),
-    verdicts: &mut Vec<(f64, [Verdict; OVERLAPS])>,
+    results: &mut Vec<(f64, [MatchResult; IOU_THRESHOLDS])>,
 ) -> u32 {
     let is_outside = |area: f64| area < least || area > greatest;
-    let is_ignored = |t: &TrueBox| t.is_crowd || is_outside(t.area);
-    // What is to be found comes first.
-    let mut order: Vec<&TrueBox> = truth.iter().filter(|t| !is_ignored(t)).collect();
+    let is_ignored = |t: &GroundTruthBox| t.is_crowd || is_outside(t.area);
+    // Objects that count come before ignored ones.
+    let mut order: Vec<&GroundTruthBox> = truth.iter().filter(|t| !is_ignored(t)).collect();
     let objects = order.len();
     order.extend(truth.iter().filter(|t| is_ignored(t)));
-    let mut taken = vec![[false; OVERLAPS]; order.len()];
+    let mut taken = vec![[false; IOU_THRESHOLDS]; order.len()];
     for (score, bbox) in found {
         let ious: Vec<f64> = order.iter().map(|t| iou(bbox, t)).collect();
-        let mut of_found = [Verdict::Wrong; OVERLAPS];
-        for (overlap, verdict) in of_found.iter_mut().enumerate() {
+        let mut per_threshold = [MatchResult::FalsePositive; IOU_THRESHOLDS];
+        for (overlap, verdict) in per_threshold.iter_mut().enumerate() {
             let mut best = (0.5 + 0.05 * overlap as f64).min(1.0 - 1e-10);
             let mut matched = None;
             for (i, truth) in order.iter().enumerate() {
@@ -277,22 +277,22 @@ fn judge(
                 Some(i) => {
                     taken[i][overlap] = true;
                     if i < objects {
-                        Verdict::Right
+                        MatchResult::TruePositive
                     } else {
-                        Verdict::Ignored
+                        MatchResult::Ignored
                     }
                 }
-                None if is_outside(bbox[2] * bbox[3]) => Verdict::Ignored,
-                None => Verdict::Wrong,
+                None if is_outside(bbox[2] * bbox[3]) => MatchResult::Ignored,
+                None => MatchResult::FalsePositive,
             };
         }
-        verdicts.push((*score, of_found));
+        results.push((*score, per_threshold));
     }
     objects as u32
 }
 
-/// Overlap of a detection with an object; with a crowd, the share of the detection in it.
-fn iou(bbox: &[f64; 4], truth: &TrueBox) -> f64 {
+/// IoU of a detection and an object; with a crowd, the share of the detection in it.
+fn iou(bbox: &[f64; 4], truth: &GroundTruthBox) -> f64 {
     let [x, y, w, h] = *bbox;
     let [tx, ty, tw, th] = truth.bbox;
     let both_x = (x + w).min(tx + tw) - x.max(tx);
@@ -312,7 +312,7 @@ fn iou(bbox: &[f64; 4], truth: &TrueBox) -> f64 {
 /// Reads a COCO results file.
 ///
 /// # Errors
-/// When it cannot be read or is none.
+/// When it cannot be read or is invalid.
 pub fn read_results(path: &Path) -> Result<Vec<CocoResult>, EvalError> {
     let file = File::open(path).map_err(|e| EvalError::file(path, e))?;
     serde_json::from_reader(BufReader::new(file)).map_err(|e| EvalError::file(path, e))
@@ -332,13 +332,13 @@ mod tests {
         }
     }
 
-    fn truth(boxes: &[[f64; 4]]) -> CocoBoxes {
-        let boxes = boxes.iter().map(|b| TrueBox {
+    fn truth(boxes: &[[f64; 4]]) -> CocoGroundTruth {
+        let boxes = boxes.iter().map(|b| GroundTruthBox {
             bbox: *b,
             area: b[2] * b[3],
             is_crowd: false,
         });
-        CocoBoxes {
+        CocoGroundTruth {
             images: BTreeSet::from([1]),
             categories: BTreeSet::from([1, 2]),
             boxes: HashMap::from([((1, 1), boxes.collect())]),
@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn a_crowd_is_neither_found_nor_missed() {
         let mut boxes = truth(&[[0.0, 0.0, 50.0, 50.0]]);
-        let crowd = TrueBox {
+        let crowd = GroundTruthBox {
             bbox: [100.0, 0.0, 400.0, 400.0],
             area: 9e4,
             is_crowd: true,

@@ -1,4 +1,4 @@
-//! The true class of each pixel, from COCO's instance annotations.
+//! Ground truth of segmentation: COCO instance annotations.
 //!
 //! Polygons are filled by the largest object first, so that what lies in front stays whole; a
 //! pixel belongs to a polygon if its centre does. Classes that the model does not know are
@@ -15,7 +15,7 @@ use crate::postprocess::{ClassMask, Labels};
 use crate::records::Rle;
 use mobilens_image::{SizePx, fill_polygon};
 
-use super::truth::{EvalError, IGNORED, Truth};
+use super::ground_truth::{EvalError, GroundTruth, IGNORED};
 
 /// COCO's names of classes that Pascal VOC calls otherwise.
 const VOC_NAMES: [(&str, &str); 6] = [
@@ -68,22 +68,22 @@ enum Shape {
 
 /// Annotations of many pictures, by file name.
 #[derive(Debug)]
-pub struct Instances {
-    pictures: HashMap<String, (SizePx, Vec<Thing>)>,
+pub struct CocoInstances {
+    pictures: HashMap<String, (SizePx, Vec<Instance>)>,
 }
 
 #[derive(Debug)]
-struct Thing {
+struct Instance {
     class: u8,
     area: f64,
     shape: Shape,
 }
 
-impl Instances {
+impl CocoInstances {
     /// Reads annotation files; `labels` are the model's classes, by COCO's or VOC's names.
     ///
     /// # Errors
-    /// When a file cannot be read or is no such file.
+    /// When a file cannot be read or is invalid.
     pub fn open<'a>(
         files: impl IntoIterator<Item = &'a Path>,
         labels: &Labels,
@@ -96,7 +96,7 @@ impl Instances {
             };
             let file = File::open(path).map_err(|e| fault(e.to_string()))?;
             let file: AnnotationFile = serde_json::from_reader(BufReader::new(file))
-                .map_err(|e| fault(format!("is no COCO instances file: {e}")))?;
+                .map_err(|e| fault(format!("not a COCO instances file: {e}")))?;
             let class_of = |name: &str| {
                 let voc = VOC_NAMES.iter().find(|(coco, _)| *coco == name);
                 let id = labels.id(name).or_else(|| labels.id(voc?.1));
@@ -104,31 +104,34 @@ impl Instances {
             };
             let categories = file.categories.iter();
             let classes: HashMap<u64, u8> = categories.map(|c| (c.id, class_of(&c.name))).collect();
-            let mut by_id: HashMap<u64, Vec<Thing>> = HashMap::new();
+            let mut by_id: HashMap<u64, Vec<Instance>> = HashMap::new();
             for annotation in file.annotations {
                 let class = classes.get(&annotation.category_id).copied().unwrap_or(0);
-                by_id.entry(annotation.image_id).or_default().push(Thing {
-                    class: if annotation.iscrowd == 0 {
-                        class
-                    } else {
-                        IGNORED
-                    },
-                    area: annotation.area,
-                    shape: annotation.segmentation,
-                });
+                by_id
+                    .entry(annotation.image_id)
+                    .or_default()
+                    .push(Instance {
+                        class: if annotation.iscrowd == 0 {
+                            class
+                        } else {
+                            IGNORED
+                        },
+                        area: annotation.area,
+                        shape: annotation.segmentation,
+                    });
             }
             for image in file.images {
-                let mut things = by_id.remove(&image.id).unwrap_or_default();
+                let mut instances = by_id.remove(&image.id).unwrap_or_default();
                 // Crowds last: they are ignored whatever lies in them.
-                things.sort_by(|a, b| {
-                    let crowd = |thing: &Thing| thing.class == IGNORED;
+                instances.sort_by(|a, b| {
+                    let crowd = |instance: &Instance| instance.class == IGNORED;
                     crowd(a).cmp(&crowd(b)).then(b.area.total_cmp(&a.area))
                 });
                 let size = SizePx {
                     width: image.width,
                     height: image.height,
                 };
-                pictures.insert(image.file_name, (size, things));
+                pictures.insert(image.file_name, (size, instances));
             }
         }
         Ok(Self { pictures })
@@ -145,9 +148,9 @@ impl Instances {
     }
 }
 
-impl Truth for Instances {
+impl GroundTruth for CocoInstances {
     fn of(&self, name: &str, size: SizePx) -> Result<Option<ClassMask>, EvalError> {
-        let Some((known, things)) = self.pictures.get(name) else {
+        let Some((known, instances)) = self.pictures.get(name) else {
             return Ok(None);
         };
         if *known != size {
@@ -158,19 +161,19 @@ impl Truth for Instances {
             });
         }
         let mut classes = vec![0; size.width as usize * size.height as usize];
-        for thing in things {
-            match &thing.shape {
+        for instance in instances {
+            match &instance.shape {
                 Shape::Polygons(polygons) => {
                     for polygon in polygons {
-                        fill(polygon, thing.class, size, &mut classes);
+                        fill(polygon, instance.class, size, &mut classes);
                     }
                 }
                 Shape::Packed(rle) => {
                     let runs = rle.runs().unwrap_or_default();
-                    fill_runs(&runs, rle.size, thing.class, size, &mut classes);
+                    fill_runs(&runs, rle.size, instance.class, size, &mut classes);
                 }
                 Shape::Runs { size: of, counts } => {
-                    fill_runs(counts, *of, thing.class, size, &mut classes);
+                    fill_runs(counts, *of, instance.class, size, &mut classes);
                 }
             }
         }
@@ -225,7 +228,7 @@ mod tests {
         std::fs::write(&path, text).expect("room");
         let labels = [(7, "car"), (20, "tvmonitor")].map(|(id, name)| (id, name.to_owned()));
         let labels = Labels::new(labels.to_vec());
-        let instances = Instances::open([path.as_path()], &labels).expect("reads");
+        let instances = CocoInstances::open([path.as_path()], &labels).expect("reads");
         let size = SizePx {
             width: 6,
             height: 4,
@@ -255,11 +258,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("x.json");
         std::fs::write(&path, "[]").expect("room");
-        let error = Instances::open([path.as_path()], &Labels::default()).expect_err("refused");
+        let error = CocoInstances::open([path.as_path()], &Labels::default()).expect_err("refused");
         assert!(
             error
                 .to_string()
-                .contains("x.json: is no COCO instances file"),
+                .contains("x.json: not a COCO instances file"),
             "{error}"
         );
     }

@@ -1,14 +1,14 @@
-//! How good results are: boxes by COCO's rules, tracks by the MOTChallenge's, segmentation against
-//! masks or COCO's polygons.
+//! Evaluation against ground truth: COCO detection metrics, MOTChallenge tracking metrics, mean IoU of
+//! segmentation.
 
 mod confusion;
 mod detection;
+mod ground_truth;
 mod instances;
 mod tracking;
-mod truth;
 
-pub use confusion::Confusion;
-pub use detection::{CocoBoxes, CocoFigures, read_results};
-pub use instances::Instances;
-pub use tracking::{MotFrames, TrackingFigures, evaluate_tracking, read_mot};
-pub use truth::{EvalError, IGNORED, MaskFolder, Truth};
+pub use confusion::ConfusionMatrix;
+pub use detection::{CocoGroundTruth, CocoMetrics, read_results};
+pub use ground_truth::{EvalError, GroundTruth, IGNORED, MaskFolder};
+pub use instances::CocoInstances;
+pub use tracking::{MotFrames, TrackingMetrics, evaluate_tracking, read_mot};

@@ -1,4 +1,4 @@
-//! How well objects are followed, in the figures of the MOTChallenge.
+//! Tracking metrics of the MOTChallenge: MOTA, IDF1, HOTA.
 //!
 //! MOTA after Bernardin and Stiefelhagen (2008), with matches kept from frame to frame as long as
 //! they overlap; IDF1 after Ristani et al. (ECCV workshops 2016); HOTA after Luiten et al. (IJCV
@@ -8,47 +8,47 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
-use super::truth::EvalError;
-use crate::track::assign;
+use super::ground_truth::EvalError;
+use crate::track::linear_assignment;
 use mobilens_image::RectPx;
 
-/// Least overlap of a match.
+/// IoU threshold of a match.
 const OVERLAP: f64 = 0.5;
-/// Overlaps over which HOTA is averaged.
+/// Number of IoU thresholds over which HOTA is averaged.
 const ALPHAS: usize = 19;
 
-/// Objects of each frame, with their numbers.
+/// Boxes per frame, with their ids.
 pub type MotFrames = BTreeMap<u64, Vec<(u64, RectPx)>>;
 
-/// What was right and wrong.
+/// Counts and scores of one sequence.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct TrackingFigures {
-    /// True boxes.
+pub struct TrackingMetrics {
+    /// Ground-truth boxes (GT).
     pub objects: u64,
     /// Boxes of the result.
     pub predictions: u64,
-    /// True boxes without a match.
+    /// False negatives: ground-truth boxes without a match.
     pub missed: u64,
-    /// Boxes of the result without a match.
+    /// False positives: result boxes without a match.
     pub false_positives: u64,
-    /// Objects that were matched with another number than before.
-    pub switches: u64,
-    /// Boxes that are right if each object may have one number only.
-    pub id_right: u64,
-    /// HOTA, and its parts for detection and association, averaged over overlaps.
+    /// Identity switches.
+    pub id_switches: u64,
+    /// IDTP: true positives under the best one-to-one assignment of ids.
+    pub id_true_positives: u64,
+    /// HOTA, DetA and AssA, averaged over IoU thresholds.
     pub hota: [f64; 3],
 }
 
-impl TrackingFigures {
+impl TrackingMetrics {
     /// Multiple object tracking accuracy.
     pub fn mota(&self) -> f64 {
-        let wrong = self.missed + self.false_positives + self.switches;
+        let wrong = self.missed + self.false_positives + self.id_switches;
         1.0 - wrong as f64 / self.objects.max(1) as f64
     }
 
-    /// F1 of boxes that have the right number.
+    /// IDF1: F1 of boxes with the correct id.
     pub fn idf1(&self) -> f64 {
-        2.0 * self.id_right as f64 / (self.objects + self.predictions).max(1) as f64
+        2.0 * self.id_true_positives as f64 / (self.objects + self.predictions).max(1) as f64
     }
 }
 
@@ -56,7 +56,7 @@ impl TrackingFigures {
 /// a truth with confidence 0 are not to be evaluated and are left out.
 ///
 /// # Errors
-/// When it cannot be read, or a line is none.
+/// When it cannot be read, or a line is invalid.
 pub fn read_mot(path: &Path, is_truth: bool) -> Result<MotFrames, EvalError> {
     let text = fs::read_to_string(path).map_err(|e| EvalError::file(path, e))?;
     let mut frames = MotFrames::new();
@@ -95,8 +95,8 @@ pub fn read_mot(path: &Path, is_truth: bool) -> Result<MotFrames, EvalError> {
     Ok(frames)
 }
 
-/// Holds a result against the truth.
-pub fn evaluate_tracking(truth: &MotFrames, result: &MotFrames) -> TrackingFigures {
+/// Compares tracking results with ground truth.
+pub fn evaluate_tracking(truth: &MotFrames, result: &MotFrames) -> TrackingMetrics {
     let none = Vec::new();
     let mut numbers: Vec<u64> = truth.keys().chain(result.keys()).copied().collect();
     numbers.sort_unstable();
@@ -110,22 +110,22 @@ pub fn evaluate_tracking(truth: &MotFrames, result: &MotFrames) -> TrackingFigur
             )
         })
         .collect();
-    let mut figures = TrackingFigures {
+    let mut figures = TrackingMetrics {
         objects: frames.iter().map(|f| f.truth.len() as u64).sum(),
         predictions: frames.iter().map(|f| f.result.len() as u64).sum(),
-        ..TrackingFigures::default()
+        ..TrackingMetrics::default()
     };
-    clear(&frames, &mut figures);
-    figures.id_right = id_right(&frames);
+    clear_mot(&frames, &mut figures);
+    figures.id_true_positives = id_true_positives(&frames);
     figures.hota = hota(&frames);
     figures
 }
 
-/// One frame with all overlaps.
+/// One frame with all IoUs.
 struct Frame<'a> {
     truth: &'a [(u64, RectPx)],
     result: &'a [(u64, RectPx)],
-    /// A row for each true box.
+    /// Row-major, one row per ground-truth box.
     ious: Vec<f64>,
 }
 
@@ -157,8 +157,8 @@ fn iou(a: &RectPx, b: &RectPx) -> f64 {
     w * h / (aw * ah + bw * bh - w * h)
 }
 
-/// Misses, false positives and switches.
-fn clear(frames: &[Frame<'_>], figures: &mut TrackingFigures) {
+/// Misses, false positives and id_switches.
+fn clear_mot(frames: &[Frame<'_>], figures: &mut TrackingMetrics) {
     let mut last: HashMap<u64, u64> = HashMap::new();
     for frame in frames {
         let (rows, columns) = (frame.truth.len(), frame.result.len());
@@ -187,13 +187,13 @@ fn clear(frames: &[Frame<'_>], figures: &mut TrackingFigures) {
             })
             .collect();
         // As many pairs as can be, then the nearest.
-        for (i, r) in assign(&costs, open.len(), free.len(), 1e6)
+        for (i, r) in linear_assignment(&costs, open.len(), free.len(), 1e6)
             .into_iter()
             .enumerate()
         {
             if let Some(r) = r {
                 let (id, number) = (frame.truth[open[i]].0, frame.result[free[r]].0);
-                figures.switches +=
+                figures.id_switches +=
                     u64::from(last.get(&id).is_some_and(|before| *before != number));
                 matched[open[i]] = Some(free[r]);
             }
@@ -219,8 +219,8 @@ fn indices<'a>(boxes: impl Iterator<Item = &'a (u64, RectPx)>) -> HashMap<u64, u
     indices
 }
 
-/// Most boxes that can be right if each object has one number.
-fn id_right(frames: &[Frame<'_>]) -> u64 {
+/// IDTP.
+fn id_true_positives(frames: &[Frame<'_>]) -> u64 {
     let objects = indices(frames.iter().flat_map(|f| f.truth));
     let numbers = indices(frames.iter().flat_map(|f| f.result));
     let mut costs = vec![0.0; objects.len() * numbers.len()];
@@ -233,7 +233,7 @@ fn id_right(frames: &[Frame<'_>]) -> u64 {
             }
         }
     }
-    let pairs = assign(&costs, objects.len(), numbers.len(), 0.0);
+    let pairs = linear_assignment(&costs, objects.len(), numbers.len(), 0.0);
     let pairs = pairs.iter().enumerate();
     let right = pairs.filter_map(|(o, n)| Some(-costs[o * numbers.len() + (*n)?]));
     right.sum::<f64>() as u64
@@ -287,7 +287,7 @@ fn hota(frames: &[Frame<'_>]) -> [f64; 3] {
                 -aligned(o, n) * frame.iou(t, r)
             })
             .collect();
-        let pairs = assign(&costs, frame.truth.len(), frame.result.len(), 0.0);
+        let pairs = linear_assignment(&costs, frame.truth.len(), frame.result.len(), 0.0);
         for (t, r) in pairs.into_iter().enumerate() {
             let Some(r) = r else { continue };
             let (o, n) = at(t, r);
@@ -347,7 +347,7 @@ mod tests {
         });
         let figures = evaluate_tracking(&truth, &swapped.collect());
         assert_eq!(
-            (figures.switches, figures.missed, figures.false_positives),
+            (figures.id_switches, figures.missed, figures.false_positives),
             (2, 0, 0)
         );
         assert_eq!(figures.mota(), 0.9);

@@ -1,4 +1,4 @@
-//! Everything that is drawn on a picture, and boxes with labels.
+//! Overlay renderer; boxes and labels.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use imageproc::rect::Rect;
 
 use super::mask::{ClassColours, draw_classes_mut, draw_safe_ground_mut, voc_colour};
 use super::palette::colour_of;
-use super::text::Text;
-use super::tracks::{Trails, draw_board_mut, draw_line_mut};
+use super::text::TextRenderer;
+use super::tracks::{Trails, draw_counters_mut, draw_line_mut};
 use crate::postprocess::{Labels, Prediction, Segmentation};
 use crate::records::{FrameRecord, TrackStateRecord};
 use mobilens_image::{Polygon, RectPx};
@@ -41,7 +41,7 @@ pub struct OverlayStyle {
     pub zones: Vec<Polygon>,
     /// Lines to draw, from where to where.
     pub lines: Vec<([f32; 2], [f32; 2])>,
-    /// How much of an object's way is drawn; two seconds if `None`.
+    /// Length of a trail in milliseconds; 2000 if `None`.
     pub trail_ms: Option<f64>,
     /// Leave boxes and trails out.
     pub hide_boxes: bool,
@@ -57,7 +57,7 @@ pub struct OverlayStyle {
 pub struct Overlay {
     style: OverlayStyle,
     labels: Arc<Labels>,
-    text: Text,
+    text: TextRenderer,
     class_colours: Box<ClassColours>,
 }
 
@@ -74,7 +74,7 @@ impl Overlay {
         Self {
             style,
             labels,
-            text: Text::default(),
+            text: TextRenderer::default(),
             class_colours,
         }
     }
@@ -127,7 +127,7 @@ impl Overlay {
         &mut self,
         picture: &mut RgbImage,
         record: &FrameRecord,
-        board: &[(String, String)],
+        counters: &[(String, String)],
         trails: &Trails,
     ) {
         let (line, letters) = self.widths(picture);
@@ -135,7 +135,7 @@ impl Overlay {
             for (from, to) in &self.style.lines {
                 draw_line_mut(picture, *from, *to, line);
             }
-            draw_board_mut(picture, &mut self.text, board, letters);
+            draw_counters_mut(picture, &mut self.text, counters, letters);
         }
         if self.style.hide_boxes {
             return;

@@ -1,21 +1,21 @@
-//! A picture of where tracks went.
+//! Heat map of tracks.
 
 use image::{Rgb, RgbImage};
 use imageproc::drawing::draw_antialiased_line_segment_mut;
 use imageproc::pixelops::interpolate;
 
-/// Adds up where objects were, and draws it.
+/// Accumulates positions and draws them as a heat map.
 #[derive(Clone, Debug)]
 pub struct HeatMap {
     width: usize,
     height: usize,
-    /// How far around a place its warmth reaches.
+    /// Radius of the kernel in pixels.
     radius: usize,
     heat: Vec<f32>,
 }
 
 impl HeatMap {
-    /// A cold picture.
+    /// An empty map.
     pub fn new(width: u32, height: u32) -> Self {
         let (width, height) = (width as usize, height as usize);
         Self {
@@ -26,7 +26,7 @@ impl HeatMap {
         }
     }
 
-    /// Something was at a place for `weight`.
+    /// Adds a position with a weight.
     pub fn add(&mut self, [x, y]: [f64; 2], weight: f32) {
         let reach = self.radius as isize;
         let (cx, cy) = (x.floor() as isize, y.floor() as isize);
@@ -44,7 +44,7 @@ impl HeatMap {
         }
     }
 
-    /// The heat over `ground`, which has the map's size: from blue over yellow to red, by its
+    /// Draws the heat over `ground`, which has the map's size: from blue over yellow to red, by its
     /// logarithm, so that a parked car does not outshine all that pass.
     pub fn draw_mut(&self, ground: &mut RgbImage) {
         let greatest = self.heat.iter().copied().fold(0.0, f32::max);
@@ -60,8 +60,8 @@ impl HeatMap {
     }
 }
 
-/// A way through a picture.
-pub fn draw_way_mut(picture: &mut RgbImage, way: &[[f64; 2]], colour: [u8; 3]) {
+/// Draws a path.
+pub fn draw_path_mut(picture: &mut RgbImage, way: &[[f64; 2]], colour: [u8; 3]) {
     for pair in way.windows(2) {
         let [from, to] = [pair[0], pair[1]].map(|[x, y]| (x.round() as i32, y.round() as i32));
         draw_antialiased_line_segment_mut(picture, from, to, Rgb(colour), interpolate);

@@ -1,4 +1,4 @@
-//! Segmented areas: colours over the picture, lines around them, a legend, free ground.
+//! Segmentation overlay: class colours, outlines, safe landing area.
 
 use image::{Rgb, RgbImage};
 use imageproc::drawing::{draw_cross_mut, draw_hollow_circle_mut};

@@ -1,4 +1,4 @@
-//! Draws what was seen on the picture.
+//! Overlay: draws boxes, labels, tracks, masks, zones and counters on a picture.
 
 mod boxes;
 mod heat;
@@ -9,9 +9,9 @@ mod text;
 mod tracks;
 
 pub use boxes::{Overlay, OverlayStyle};
-pub use heat::{HeatMap, draw_way_mut};
+pub use heat::{HeatMap, draw_path_mut};
 pub use mask::{ClassColours, voc_colour};
 pub use palette::{colour_of, ink_on};
 pub use pictures::FramePictures;
-pub use text::Text;
+pub use text::TextRenderer;
 pub use tracks::Trails;

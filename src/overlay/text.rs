@@ -1,4 +1,4 @@
-//! Text on a plate.
+//! TextRenderer on a plate.
 
 use std::collections::HashMap;
 
@@ -11,16 +11,16 @@ use super::palette::ink_on;
 
 const FONT: &[u8] = include_bytes!("../../assets/font.ttf");
 
-/// Plates kept; scores make many texts, and each is used for a while.
-const KEPT: usize = 512;
+/// Cached rasters; scores make many texts, and each is used for a while.
+const MAX_CACHED: usize = 512;
 
-/// Draws text; rasters are kept, since a label is drawn again and again.
-pub struct Text {
+/// Draws text; caches rasters, since labels are drawn repeatedly.
+pub struct TextRenderer {
     font: FontRef<'static>,
     rasters: HashMap<(String, u32), GrayImage>,
 }
 
-impl Default for Text {
+impl Default for TextRenderer {
     fn default() -> Self {
         Self {
             font: FontRef::try_from_slice(FONT).expect("the font that is built in is whole"),
@@ -29,7 +29,7 @@ impl Default for Text {
     }
 }
 
-impl Text {
+impl TextRenderer {
     /// Columns and rows of the plate of `text` in letters of `height_px`.
     pub fn plate_size(&mut self, text: &str, height_px: u32) -> (u32, u32) {
         self.raster(text, height_px).dimensions()
@@ -74,7 +74,7 @@ impl Text {
 
     /// Coverage of each pixel of the plate, its outline included; at least 3 on a side.
     fn raster(&mut self, text: &str, height_px: u32) -> &GrayImage {
-        if self.rasters.len() >= KEPT {
+        if self.rasters.len() >= MAX_CACHED {
             self.rasters.clear();
         }
         let font = &self.font;

@@ -1,11 +1,11 @@
-//! Tracked objects with the way they came, zones and lines with what they have counted.
+//! Trails of tracks, counting lines, counters.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use image::{Rgb, RgbImage};
 use imageproc::drawing::draw_line_segment_mut;
 
-use super::text::Text;
+use super::text::TextRenderer;
 use crate::records::FrameRecord;
 use mobilens_image::RectPx;
 
@@ -51,7 +51,7 @@ impl Trails {
         }
     }
 
-    /// Draws the way of a track.
+    /// Draws the trail of a track.
     pub fn draw_mut(&self, picture: &mut RgbImage, track_id: u64, colour: [u8; 3], line: u32) {
         let Some(points) = self.points.get(&track_id) else {
             return;
@@ -98,15 +98,15 @@ pub fn draw_line_mut(picture: &mut RgbImage, from: [f32; 2], to: [f32; 2], line:
     }
 }
 
-/// What has been counted, in the lower left corner.
-pub fn draw_board_mut(
+/// Draws the counters in the lower left corner.
+pub fn draw_counters_mut(
     picture: &mut RgbImage,
-    text: &mut Text,
-    board: &[(String, String)],
+    text: &mut TextRenderer,
+    counters: &[(String, String)],
     letters: u32,
 ) {
     let mut y = picture.height() as i32 - 4;
-    for (_, line) in board.iter().rev() {
+    for (_, line) in counters.iter().rev() {
         let (_, height) = text.plate_size(line, letters);
         y -= height as i32 - 1;
         if y < 0 {

@@ -13,7 +13,7 @@ use crate::flow::{
 use crate::gating::{Feedback, Gating};
 use crate::overlay::{Overlay, Trails};
 use crate::records::{DroppedFrames, EndRecord, FrameCounts, RecordBuilder};
-use crate::sink::{ImagesSink, MasksSink, RecordSink, Window};
+use crate::sink::{DisplayWindow, ImagesSink, MasksSink, RecordSink};
 
 use super::progress::Progress;
 use super::report::RunReport;
@@ -89,7 +89,11 @@ impl Pipeline {
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn run(self, window: Option<Window>, stop: &StopSignal) -> std::io::Result<RunReport> {
+    pub fn run(
+        self,
+        window: Option<DisplayWindow>,
+        stop: &StopSignal,
+    ) -> std::io::Result<RunReport> {
         let started = Instant::now();
         let failures = Failures::new(stop.clone());
         let info = self.source.source.info().clone();

@@ -1,16 +1,16 @@
 //! SSD anchors (Liu et al., "SSD: Single Shot MultiBox Detector", section 2.2), in the order and
-//! with the rules of the TensorFlow Object Detection API's `ssd_anchor_generator`.
+//! by the rules of the TensorFlow Object Detection API's `ssd_anchor_generator`.
 
-/// How the anchors of a model are laid out.
+/// Anchor layout of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnchorParams {
     /// Side of each square feature map, largest first.
     pub feature_maps: Vec<u32>,
     /// Scale of each feature map's anchors as a share of the picture; as many as `feature_maps`.
     pub scales: Vec<f32>,
-    /// Width over height of the anchors at each place.
+    /// Aspect ratios (width over height) of the anchors in each cell.
     pub aspect_ratios: Vec<f32>,
-    /// Aspect ratio of one more anchor at the geometric mean of this and the next scale; 0 for
+    /// Aspect ratio of one additional anchor at the geometric mean of this and the next scale; 0 for
     /// none.
     pub interpolated_scale_aspect_ratio: f32,
     /// The first feature map has three anchors only, the first at scale 0.1.
@@ -30,11 +30,11 @@ pub struct Anchor {
     pub w: f32,
 }
 
-/// All anchors: feature map by feature map, row by row, place by place.
-pub fn anchors(spec: &AnchorParams) -> Vec<Anchor> {
+/// All anchors, ordered by feature map, row, column, shape.
+pub fn anchors(params: &AnchorParams) -> Vec<Anchor> {
     let mut all = Vec::new();
-    for (layer, &side) in spec.feature_maps.iter().enumerate() {
-        let shapes = shapes_of_layer(spec, layer);
+    for (layer, &side) in params.feature_maps.iter().enumerate() {
+        let shapes = shapes_of_layer(params, layer);
         for y in 0..side {
             for x in 0..side {
                 for &(h, w) in &shapes {
@@ -51,17 +51,20 @@ pub fn anchors(spec: &AnchorParams) -> Vec<Anchor> {
     all
 }
 
-/// `(height, width)` of the anchors at each place of a feature map.
-fn shapes_of_layer(spec: &AnchorParams, layer: usize) -> Vec<(f32, f32)> {
-    let scale = spec.scales.get(layer).copied().unwrap_or(1.0);
-    let next = spec.scales.get(layer + 1).copied().unwrap_or(1.0);
+/// `(height, width)` of the anchors in each cell of a feature map.
+fn shapes_of_layer(params: &AnchorParams, layer: usize) -> Vec<(f32, f32)> {
+    let scale = params.scales.get(layer).copied().unwrap_or(1.0);
+    let next = params.scales.get(layer + 1).copied().unwrap_or(1.0);
     let mut scale_and_ratio: Vec<(f32, f32)> = Vec::new();
-    if layer == 0 && spec.reduce_boxes_in_lowest_layer {
+    if layer == 0 && params.reduce_boxes_in_lowest_layer {
         scale_and_ratio.extend([(0.1, 1.0), (scale, 2.0), (scale, 0.5)]);
     } else {
-        scale_and_ratio.extend(spec.aspect_ratios.iter().map(|&ratio| (scale, ratio)));
-        if spec.interpolated_scale_aspect_ratio > 0.0 {
-            scale_and_ratio.push(((scale * next).sqrt(), spec.interpolated_scale_aspect_ratio));
+        scale_and_ratio.extend(params.aspect_ratios.iter().map(|&ratio| (scale, ratio)));
+        if params.interpolated_scale_aspect_ratio > 0.0 {
+            scale_and_ratio.push((
+                (scale * next).sqrt(),
+                params.interpolated_scale_aspect_ratio,
+            ));
         }
     }
     scale_and_ratio
@@ -71,7 +74,7 @@ fn shapes_of_layer(spec: &AnchorParams, layer: usize) -> Vec<(f32, f32)> {
 }
 
 #[cfg(test)]
-pub(super) fn coco_spec() -> AnchorParams {
+pub(super) fn coco_params() -> AnchorParams {
     AnchorParams {
         feature_maps: vec![19, 10, 5, 3, 2, 1],
         scales: vec![0.2, 0.35, 0.5, 0.65, 0.8, 0.95],
@@ -87,7 +90,7 @@ mod tests {
 
     #[test]
     fn ssd_300_has_1917_anchors() {
-        let all = anchors(&coco_spec());
+        let all = anchors(&coco_params());
         assert_eq!(all.len(), 3 * 361 + 6 * (100 + 25 + 9 + 4 + 1));
         let first = all[0];
         assert!((first.cx - 0.5 / 19.0).abs() < 1e-6);

@@ -1,21 +1,20 @@
-//! From DeepLab's logits to a class for every pixel of the original frame.
+//! DeepLab decoder: upsampling and argmax of the logits to a class mask of the frame's size.
 //!
 //! The logits are coarse: a few dozen columns for a thousand pixels. They are interpolated
-//! bilinearly, as the network's authors do (Chen et al., "Rethinking Atrous Convolution for
-//! Semantic Image Segmentation", section 3.1: logits are upsampled, not labels shrunk), and the
-//! greatest wins; both happen at once, so no full-size picture of every class ever exists.
+//! bilinearly, as by the network's authors (Chen et al., "Rethinking Atrous Convolution for
+//! Semantic Image Segmentation", section 3.1: logits are upsampled, not labels shrunk), followed
+//! by argmax; both are fused, so that full-size logits are never stored.
 //!
-//! Between four logits every class is an interpolation of its own four values with the same
-//! weights. A class that is nowhere greater at the four corners is nowhere greater between them,
-//! rounding included, as every step keeps order. So most of a picture is decided cell by cell,
-//! and only cells at borders between classes are looked at pixel by pixel, for the classes in
-//! question.
+//! Within a cell of four logits, every class is interpolated with the same weights. A class that is
+//! not greater at any of the four corners is not greater between them, rounding included, as every
+//! step is monotonic. So most of a picture is decided per cell; only cells at class borders are
+//! evaluated per pixel, for the candidate classes.
 
 use mobilens_image::{ImageFromModel, SizePx};
 
-use super::mask::{ClassMask, UNKNOWN};
+use super::class_mask::{ClassMask, UNKNOWN};
 
-/// What is to be known of a DeepLab head.
+/// Parameters of a DeepLab head.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeepLabParams {
     /// Classes, the logits' channels.
@@ -24,38 +23,38 @@ pub struct DeepLabParams {
     pub grid: (usize, usize),
     /// Columns and rows of the network's input.
     pub input: (u32, u32),
-    /// The first and last logits lie on the first and last pixels of the input; otherwise each
-    /// in the middle of its share.
+    /// `align_corners`: the first and last logits lie on the first and last pixels of the input;
+    /// otherwise half-pixel centres.
     pub align_corners: bool,
-    /// Whether preprocessing put pixel centres at half coordinates.
+    /// Whether preprocessing used half-pixel centres.
     pub half_pixel: bool,
-    /// A pixel whose best class is less probable (softmax) than this is [`UNKNOWN`].
+    /// A pixel whose best class has a lower softmax probability is [`UNKNOWN`].
     pub confidence_floor: Option<f32>,
 }
 
-/// Pixels that are decided at a time.
+/// Pixels per vector loop.
 const LANES: usize = 16;
 
-/// Pixels of one axis that lie between the same two logits.
+/// Pixels along one axis between the same two logits.
 #[derive(Clone, Copy, Debug)]
 struct Span {
-    /// The logits before and behind.
+    /// Indices of the two logits.
     cell: (usize, usize),
     start: usize,
     end: usize,
 }
 
-/// One axis of the frame over the logits.
+/// Mapping of one frame axis to the logits.
 #[derive(Clone, Debug, Default)]
 struct Axis {
     spans: Vec<Span>,
-    /// For each pixel, how much of the logits behind it takes; the rest is from those before.
+    /// Per pixel, the weight of the second logit.
     weights: Vec<f32>,
 }
 
 impl Axis {
-    /// `pixels` of the frame, of which pixel `x` lies at `x * step + start` of the input's
-    /// `input` pixels, over `grid` logits.
+    /// Axis of `pixels` frame pixels, of which pixel `x` lies at `x * step + start` of `input` input
+    /// pixels, over `grid` logits.
     fn new(pixels: u32, (step, start): (f64, f64), input: u32, grid: usize, aligned: bool) -> Self {
         let mut axis = Self::default();
         let last_in = f64::from(input) - 1.0;
@@ -84,7 +83,7 @@ impl Axis {
     }
 }
 
-/// Where a frame's pixels lie over the logits.
+/// Mapping of a frame's pixels to the logits.
 #[derive(Clone, Debug)]
 struct Geometry {
     of: (ImageFromModel, SizePx),
@@ -92,15 +91,15 @@ struct Geometry {
     down: Axis,
 }
 
-/// Turns logits into masks; keeps its scratch memory from frame to frame.
+/// Decodes logits into masks; reuses its scratch memory from frame to frame.
 #[derive(Debug)]
 pub struct DeepLabDecoder {
-    spec: DeepLabParams,
+    params: DeepLabParams,
     geometry: Option<Geometry>,
-    /// The logits, classes innermost.
+    /// The logits in NHWC order.
     logits: Vec<f32>,
     candidates: Vec<usize>,
-    /// The classes in question, ascending, and their values at a row's left and right end.
+    /// Candidate classes, ascending, and their values at a row's left and right end.
     ends: Vec<(u8, [f32; 2])>,
 }
 
@@ -109,11 +108,11 @@ impl DeepLabDecoder {
     ///
     /// # Panics
     /// When there are no classes, more than 255, or no logits.
-    pub fn new(spec: DeepLabParams) -> Self {
-        assert!((1..=255).contains(&spec.classes), "1 to 255 classes");
-        assert!(spec.grid.0 > 0 && spec.grid.1 > 0, "logits");
+    pub fn new(params: DeepLabParams) -> Self {
+        assert!((1..=255).contains(&params.classes), "1 to 255 classes");
+        assert!(params.grid.0 > 0 && params.grid.1 > 0, "logits");
         Self {
-            spec,
+            params,
             geometry: None,
             logits: Vec::new(),
             candidates: Vec::new(),
@@ -131,8 +130,8 @@ impl DeepLabDecoder {
         image_from_model: &ImageFromModel,
         image: SizePx,
     ) -> ClassMask {
-        let (columns, rows) = self.spec.grid;
-        let classes = self.spec.classes;
+        let (columns, rows) = self.params.grid;
+        let classes = self.params.classes;
         assert_eq!(logits.len(), classes * rows * columns, "one logit each");
         self.logits.resize(logits.len(), 0.0);
         for (class, plane) in logits.chunks_exact(rows * columns).enumerate() {
@@ -142,7 +141,7 @@ impl DeepLabDecoder {
         }
         let geometry = match self.geometry.take() {
             Some(geometry) if geometry.of == (*image_from_model, image) => geometry,
-            _ => self.spec.geometry(image_from_model, image),
+            _ => self.params.geometry(image_from_model, image),
         };
         let mut mask = vec![0; image.width as usize * image.height as usize];
         for down in &geometry.down.spans {
@@ -162,7 +161,7 @@ impl DeepLabDecoder {
         mask: &mut [u8],
         width: usize,
     ) {
-        let (columns, classes) = (self.spec.grid.0, self.spec.classes);
+        let (columns, classes) = (self.params.grid.0, self.params.classes);
         let at = |row: usize, column: usize| {
             &self.logits[(row * columns + column) * classes..][..classes]
         };
@@ -173,11 +172,11 @@ impl DeepLabDecoder {
             at(down.cell.1, right.cell.1),
         ];
         self.candidates.clear();
-        if self.spec.confidence_floor.is_some() {
-            // The others' values count too.
+        if self.params.confidence_floor.is_some() {
+            // The softmax needs the values of all classes.
             self.candidates.extend(0..classes);
         } else {
-            contenders(corners, &mut self.candidates);
+            candidate_classes(corners, &mut self.candidates);
             if let [class] = self.candidates[..] {
                 for y in down.start..down.end {
                     mask[y * width..][right.start..right.end].fill(class as u8);
@@ -190,20 +189,20 @@ impl DeepLabDecoder {
             let lower = geometry.down.weights[y];
             let ends = self.candidates.iter().map(|class| {
                 let [a, b, c, d] = corners.map(|corner| corner[*class]);
-                (*class as u8, [between(a, c, lower), between(b, d, lower)])
+                (*class as u8, [lerp(a, c, lower), lerp(b, d, lower)])
             });
             self.ends.clear();
             self.ends.extend(ends);
-            if self.spec.confidence_floor.is_none() {
-                keep_contenders(&mut self.ends);
+            if self.params.confidence_floor.is_none() {
+                retain_candidates(&mut self.ends);
             }
             let row = &mut mask[y * width..][right.start..right.end];
-            if let ([(class, _)], None) = (&self.ends[..], self.spec.confidence_floor) {
+            if let ([(class, _)], None) = (&self.ends[..], self.params.confidence_floor) {
                 row.fill(*class);
                 continue;
             }
             for (pixels, weights) in row.chunks_mut(LANES).zip(weights.chunks(LANES)) {
-                self.spec.decide(&self.ends, weights, pixels);
+                self.params.decide(&self.ends, weights, pixels);
             }
         }
     }
@@ -212,7 +211,7 @@ impl DeepLabDecoder {
 impl DeepLabParams {
     /// The class of up to [`LANES`] pixels between two ends.
     fn decide(&self, ends: &[(u8, [f32; 2])], weights: &[f32], pixels: &mut [u8]) {
-        // Of a fixed length, so that all of it stays in registers.
+        // Fixed length, so that everything stays in registers.
         let mut lanes = [0.0; LANES];
         lanes[..weights.len()].copy_from_slice(weights);
         let mut best = [f32::NEG_INFINITY; LANES];
@@ -220,8 +219,8 @@ impl DeepLabParams {
         for (class, [left, right]) in ends {
             let class = u32::from(*class);
             for ((best, class_here), weight) in best.iter_mut().zip(&mut classes).zip(&lanes) {
-                let value = between(*left, *right, *weight);
-                // Picked by bits: a branch would be as random as the picture.
+                let value = lerp(*left, *right, *weight);
+                // Bitwise select: a branch would be unpredictable.
                 let greater = u32::from(value > *best).wrapping_neg();
                 *best = f32::from_bits(value.to_bits() & greater | best.to_bits() & !greater);
                 *class_here = class & greater | *class_here & !greater;
@@ -236,7 +235,7 @@ impl DeepLabParams {
         for ((pixel, best), weight) in pixels.iter_mut().zip(best).zip(weights) {
             let terms = ends
                 .iter()
-                .map(|(_, [left, right])| (between(*left, *right, *weight) - best).exp());
+                .map(|(_, [left, right])| (lerp(*left, *right, *weight) - best).exp());
             if 1.0 / terms.sum::<f32>() < floor {
                 *pixel = UNKNOWN;
             }
@@ -271,16 +270,16 @@ impl DeepLabParams {
     }
 }
 
-/// The value at `weight` of the way from `a` to `b`. Each step keeps order: a pair that is
-/// nowhere less than another gives a value that is not less.
-fn between(a: f32, b: f32, weight: f32) -> f32 {
+/// Linear interpolation from `a` to `b`. Monotonic in rounding: a pair that is not less than another in
+/// both values gives a value that is not less.
+fn lerp(a: f32, b: f32, weight: f32) -> f32 {
     a * (1.0 - weight) + b * weight
 }
 
-/// The classes that may be greatest somewhere between the corners, ascending.
-fn contenders(corners: [&[f32]; 4], into: &mut Vec<usize>) {
+/// The classes that may be the argmax somewhere between the corners, ascending.
+fn candidate_classes(corners: [&[f32]; 4], into: &mut Vec<usize>) {
     let classes = corners[0].len();
-    // Whoever is greatest in sum beats most of the others.
+    // The class with the greatest sum eliminates most others.
     let sum = |class: usize| corners.map(|corner| corner[class]).iter().sum::<f32>();
     let (mut champion, mut most) = (0, sum(0));
     for class in 1..classes {
@@ -290,7 +289,7 @@ fn contenders(corners: [&[f32]; 4], into: &mut Vec<usize>) {
         }
     }
     for class in 0..classes {
-        // An earlier class wins a tie, so it must be beaten outright.
+        // The lower class wins ties, so it must be exceeded strictly.
         let beaten = class != champion
             && corners.iter().all(|corner| {
                 corner[champion] > corner[class]
@@ -302,8 +301,8 @@ fn contenders(corners: [&[f32]; 4], into: &mut Vec<usize>) {
     }
 }
 
-/// Leaves the classes that may be greatest somewhere between two ends.
-fn keep_contenders(ends: &mut Vec<(u8, [f32; 2])>) {
+/// Retains the classes that may be the argmax somewhere between two ends.
+fn retain_candidates(ends: &mut Vec<(u8, [f32; 2])>) {
     let (mut at, mut greatest) = (0, f32::NEG_INFINITY);
     for (index, (_, [left, right])) in ends.iter().enumerate() {
         let sum = left + right;
@@ -316,7 +315,7 @@ fn keep_contenders(ends: &mut Vec<(u8, [f32; 2])>) {
     };
     ends.retain(|(class, values)| {
         let beaten = most.iter().zip(values).all(|(most, value)| {
-            // An earlier class wins a tie, so it must be beaten outright.
+            // The lower class wins ties, so it must be exceeded strictly.
             most > value || (champion < *class && most == value)
         });
         *class == champion || !beaten
@@ -329,7 +328,7 @@ mod tests {
 
     use super::*;
 
-    /// All classes at full size, and then the greatest.
+    /// Full-size logits of all classes.
     fn reference(
         spec: &DeepLabParams,
         logits: &[f32],
@@ -354,9 +353,9 @@ mod tests {
                 let planes = logits.chunks_exact(columns * rows);
                 let values = planes.map(|plane| {
                     let column = |x: usize| {
-                        between(plane[top * columns + x], plane[bottom * columns + x], lower)
+                        lerp(plane[top * columns + x], plane[bottom * columns + x], lower)
                     };
-                    between(column(left), column(right), weight)
+                    lerp(column(left), column(right), weight)
                 });
                 pixels.push(values.collect());
             }

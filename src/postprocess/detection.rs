@@ -1,41 +1,41 @@
-//! What a network saw.
+//! Predictions: detections, segmentation, labels.
 
 use std::sync::Arc;
 
 use crate::frame::InferencePlan;
 use mobilens_image::RectPx;
 
-use super::mask::ClassMask;
+use super::class_mask::ClassMask;
 use super::safe_ground::SafeGround;
 
-/// One object found in a frame.
+/// A detected object.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Detection {
     /// The model's label id (COCO ids for COCO models).
     pub category_id: u32,
     /// Confidence, 0 to 1.
     pub score: f32,
-    /// Where it is, in pixels of the original frame, inside the frame.
+    /// Its box in pixels of the original frame, clipped to the frame.
     pub rect: RectPx,
 }
 
-/// What the network said of one frame.
+/// The network's prediction for one frame.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prediction {
-    /// What of the frame it looked at.
+    /// The regions that inference ran on.
     pub plan: InferencePlan,
-    /// Objects, best score first.
+    /// Detections, best score first.
     pub detections: Vec<Detection>,
-    /// What each pixel is, from a network that segments.
+    /// The segmentation, from a segmentation network.
     pub segmentation: Option<Segmentation>,
 }
 
-/// What each pixel of a frame is.
+/// Semantic segmentation of a frame.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Segmentation {
-    /// The classes, by label id.
+    /// The label id of each pixel.
     pub mask: Arc<ClassMask>,
-    /// The largest circle of free ground, if it was looked for and there is one.
+    /// The largest free circle, if requested and there is one.
     pub safe_ground: Option<SafeGround>,
 }
 

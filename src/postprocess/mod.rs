@@ -1,22 +1,22 @@
-//! From the network's raw outputs to results in pixels of the original frame.
+//! Decoders of network outputs: SSD boxes, DeepLab masks.
 //!
-//! Model space ends here: [`SsdDecoder`] takes the raw heads and the transform that preprocessing
-//! wrote down, and gives [`Detection`]s in frame pixels; [`DeepLabDecoder`] gives a [`ClassMask`] of
-//! the frame's own size.
+//! Coordinates of the model end here: [`SsdDecoder`] takes the raw heads and the transform from
+//! preprocessing and returns [`Detection`]s in frame pixels; [`DeepLabDecoder`] returns a [`ClassMask`]
+//! of the frame's size.
 
 mod anchors;
+mod class_mask;
 mod deeplab;
 mod detection;
-mod mask;
+mod logit_smoother;
 mod nms;
 mod safe_ground;
-mod smooth;
 mod ssd;
 
 pub use anchors::AnchorParams;
+pub use class_mask::{ClassMask, UNKNOWN};
 pub use deeplab::{DeepLabDecoder, DeepLabParams};
 pub use detection::{Detection, Labels, Prediction, Segmentation};
-pub use mask::{ClassMask, UNKNOWN};
+pub use logit_smoother::LogitSmoother;
 pub use safe_ground::{SafeGround, SafeGroundFinder};
-pub use smooth::Smoother;
-pub use ssd::{Activation, BoxCoding, SsdDecoder, SsdParams, WantedClass};
+pub use ssd::{BoxCoding, ScoreActivation, SsdDecoder, SsdParams, WantedClass};

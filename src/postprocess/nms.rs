@@ -2,20 +2,19 @@
 
 use mobilens_image::RectPx;
 
-/// A box that competes within its class.
+/// A candidate box of one class.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
     /// Confidence, 0 to 1.
     pub score: f32,
-    /// Where it is.
+    /// Its box.
     pub rect: RectPx,
-    /// Its place among the anchors; decides between equal scores.
+    /// Index of its anchor; breaks ties of equal scores.
     pub anchor: u32,
 }
 
-/// Keeps the best candidates, greedily: each one kept suppresses those after it that overlap it by
-/// more than `iou_threshold`. At most `limit` are kept; they end up at the front of `candidates`,
-/// best first, and the rest is cut off.
+/// Greedy NMS in place: each candidate that is kept suppresses later ones with an IoU above
+/// `iou_threshold`. At most `limit` are kept, best first; `candidates` is truncated to them.
 pub fn nms_mut(candidates: &mut Vec<Candidate>, iou_threshold: f32, limit: usize) {
     candidates.sort_unstable_by(|a, b| {
         b.score
@@ -43,7 +42,7 @@ mod tests {
 
     use super::*;
 
-    /// The definition, with no thought of speed: the best of what is left, again and again.
+    /// The definition, without optimisation: repeatedly takes the best of the rest.
     fn reference(mut left: Vec<Candidate>, iou_threshold: f32, limit: usize) -> Vec<Candidate> {
         let mut kept = Vec::new();
         while kept.len() < limit && !left.is_empty() {

@@ -1,35 +1,35 @@
-//! The largest circle of the picture that is free of some classes.
+//! Safe landing area: the largest circle of a mask that is free of given classes.
 
-use super::mask::ClassMask;
+use super::class_mask::ClassMask;
 use mobilens_image::{Polygon, SizePx};
 
-/// A circle of free ground, in pixels of the original frame.
+/// A circle free of the avoided classes, in pixels of the original frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SafeGround {
     /// Column of the centre.
     pub x: f32,
     /// Row of the centre.
     pub y: f32,
-    /// Radius, the margin already taken off.
+    /// Radius, with the margin already subtracted.
     pub radius_px: f32,
 }
 
-/// Looks for free ground; keeps its scratch memory from frame to frame.
+/// Finds the largest free circle; reuses its scratch memory from frame to frame.
 #[derive(Debug)]
 pub struct SafeGroundFinder {
     avoided: [bool; 256],
     margin_px: f64,
     zone: Option<Polygon>,
-    limits: Option<Limits>,
-    distances: Distances,
+    limits: Option<RadiusLimits>,
+    distances: DistanceTransform,
 }
 
-/// How large a circle around each pixel may be before it leaves the picture or the zone.
+/// Largest radius around each pixel within the picture and the zone.
 #[derive(Debug)]
-struct Limits {
+struct RadiusLimits {
     of: SizePx,
     radii: Vec<f64>,
-    /// The largest of each row.
+    /// The largest radius of each row.
     rows: Vec<f64>,
 }
 
@@ -50,15 +50,15 @@ impl SafeGroundFinder {
             margin_px: margin_px.into(),
             zone,
             limits: None,
-            distances: Distances::default(),
+            distances: DistanceTransform::default(),
         }
     }
 
     /// The largest circle around the centre of a pixel that lies in the picture, holds the centre
     /// of no pixel outside the zone, and keeps the margin from those of all avoided pixels; of
-    /// equals the uppermost, then the leftmost. `None` if there is none.
+    /// equal circles the uppermost, then the leftmost. `None` if there is none.
     ///
-    /// Exact but for the last square root: squared distances are whole numbers.
+    /// Exact up to the final square root: squared distances are integers.
     pub fn find(&mut self, mask: &ClassMask) -> Option<SafeGround> {
         let size = mask.size();
         let (width, height) = (size.width as usize, size.height as usize);
@@ -97,7 +97,7 @@ impl SafeGroundFinder {
         })
     }
 
-    fn measure_limits(&mut self, size: SizePx) -> Limits {
+    fn measure_limits(&mut self, size: SizePx) -> RadiusLimits {
         let (width, height) = (size.width as usize, size.height as usize);
         let mut radii: Vec<f64> = (0..height)
             .flat_map(|y| (0..width).map(move |x| (x, y)))
@@ -127,7 +127,7 @@ impl SafeGroundFinder {
             .chunks_exact(width.max(1))
             .map(|row| row.iter().copied().fold(0.0, f64::max))
             .collect();
-        Limits {
+        RadiusLimits {
             of: size,
             radii,
             rows,
@@ -135,26 +135,26 @@ impl SafeGroundFinder {
     }
 }
 
-/// Squared distances to the nearest avoided pixel (Meijster, Roerdink, Hesselink, "A General
+/// Squared Euclidean distances to the nearest avoided pixel (Meijster, Roerdink, Hesselink, "A General
 /// Algorithm for Computing Distance Transforms in Linear Time", 2000).
 #[derive(Debug, Default)]
-struct Distances {
+struct DistanceTransform {
     width: usize,
-    /// For each pixel the rows to the nearest avoided one of its column.
+    /// Per pixel, the distance in rows to the nearest avoided pixel of its column.
     rows_away: Vec<u32>,
     row: Vec<bool>,
     envelope: Vec<Parabola>,
 }
 
-/// A column whose avoided pixel is the nearest from column `from` on.
+/// A column whose avoided pixel is nearest from column `from` on.
 #[derive(Clone, Copy, Debug)]
 struct Parabola {
     column: i64,
     from: i64,
 }
 
-impl Distances {
-    /// Takes the avoided pixels, row by row from `avoided(row, into)`.
+impl DistanceTransform {
+    /// First pass over columns; `avoided(row, into)` gives the avoided pixels row by row.
     fn measure(&mut self, size: SizePx, mut avoided: impl FnMut(usize, &mut [bool])) {
         let (width, height) = (size.width as usize, size.height as usize);
         self.width = width;
@@ -185,8 +185,8 @@ impl Distances {
         }
     }
 
-    /// Calls `pixel(column, squared distance)` for each pixel of a row, from the right; `None` where
-    /// nothing is avoided.
+    /// Second pass: calls `pixel(column, squared distance)` for each pixel of a row, from the right; `None`
+    /// if there is no avoided pixel.
     fn row(&mut self, y: usize, mut pixel: impl FnMut(usize, Option<i64>)) {
         let row = &self.rows_away[y * self.width..][..self.width];
         lower_envelope(row, &mut self.envelope);
@@ -211,7 +211,8 @@ fn distance2(x: i64, column: i64, rows: i64) -> i64 {
     (x - column).pow(2) + rows.pow(2)
 }
 
-/// The columns whose avoided pixels are nearest to some pixel of the row, from left to right.
+/// Lower envelope of the parabolas of a row: the columns whose avoided pixels are nearest to some pixel,
+/// from left to right.
 fn lower_envelope(row: &[u32], envelope: &mut Vec<Parabola>) {
     envelope.clear();
     for (column, rows) in row.iter().enumerate() {

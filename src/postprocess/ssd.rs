@@ -1,4 +1,4 @@
-//! The SSD head: raw box encodings and class logits to detections.
+//! SSD decoder: raw box encodings and class logits to detections.
 //!
 //! | tensor | shape | meaning |
 //! |---|---|---|
@@ -6,21 +6,20 @@
 //! | scores | `[anchors, channels]` | logits; channel 0 may be the background |
 //!
 //! A box is decoded only where a class passes its threshold; thresholds are compared in logit
-//! space, so that the sigmoid is taken of what passes and of nothing else. Each class competes by
-//! itself (class-wise NMS), then the best `max_detections` of all stay, as the TensorFlow Object
-//! Detection API's `multiclass_non_max_suppression` does.
+//! space, so that the sigmoid is computed only for scores that pass. NMS is per class, then the best
+//! `max_detections` of all classes are kept, as the TensorFlow Object Detection API's `multiclass_non_max_suppression` does.
 
 use super::anchors::{Anchor, AnchorParams, anchors};
 use super::detection::Detection;
 use super::nms::{Candidate, nms_mut};
 use mobilens_image::{ImageFromModel, RectPx, SizePx};
 
-/// How class logits become scores.
+/// Activation that turns class logits into scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// Each class by itself.
+pub enum ScoreActivation {
+    /// Sigmoid, independently per class.
     Sigmoid,
-    /// Over all channels of an anchor, the background among them.
+    /// Softmax over all channels of an anchor, including the background.
     Softmax,
 }
 
@@ -37,60 +36,60 @@ pub struct BoxCoding {
     pub w: f32,
 }
 
-/// One channel of the scores that is wanted.
+/// A requested class: one channel of the scores tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WantedClass {
     /// Index in the scores tensor.
     pub channel: usize,
     /// Label id of the detections.
     pub category_id: u32,
-    /// Detections below are dropped.
+    /// Detections with a lower score are dropped.
     pub score_threshold: f32,
 }
 
-/// What an [`SsdDecoder`] must know.
+/// Parameters of an [`SsdDecoder`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct SsdParams {
     /// Layout of the anchors.
     pub anchors: AnchorParams,
     /// Divisors of the encodings.
     pub box_coding: BoxCoding,
-    /// Logits to scores.
-    pub activation: Activation,
+    /// Activation of the class logits.
+    pub activation: ScoreActivation,
     /// Channels of the scores tensor.
     pub channels: usize,
-    /// The classes to look for.
+    /// The requested classes.
     pub classes: Vec<WantedClass>,
-    /// Boxes of one class that overlap more than this are one object.
+    /// IoU threshold of NMS.
     pub nms_iou: f32,
-    /// Most detections of a frame.
+    /// Most detections per frame.
     pub max_detections: usize,
 }
 
-/// Decodes the raw heads of an SSD. Owns its scratch memory: one for each worker.
+/// Decodes the raw heads of an SSD. Owns its scratch memory: use one per worker.
 #[derive(Clone, Debug)]
 pub struct SsdDecoder {
-    spec: SsdParams,
+    params: SsdParams,
     anchors: Vec<Anchor>,
-    /// Logit of each wanted class's threshold; for softmax without meaning.
+    /// Logit of each class's threshold; unused with softmax.
     logit_thresholds: Vec<f32>,
-    /// Candidates of each wanted class.
+    /// Candidates per class.
     candidates: Vec<Vec<Candidate>>,
 }
 
 impl SsdDecoder {
-    /// Lays the anchors out.
-    pub fn new(spec: SsdParams) -> Self {
-        let logit_thresholds = spec
+    /// A decoder for one head; computes the anchors.
+    pub fn new(params: SsdParams) -> Self {
+        let logit_thresholds = params
             .classes
             .iter()
             .map(|class| logit(class.score_threshold))
             .collect();
         Self {
-            anchors: anchors(&spec.anchors),
+            anchors: anchors(&params.anchors),
             logit_thresholds,
-            candidates: vec![Vec::new(); spec.classes.len()],
-            spec,
+            candidates: vec![Vec::new(); params.classes.len()],
+            params,
         }
     }
 
@@ -109,20 +108,20 @@ impl SsdDecoder {
         size: SizePx,
     ) -> Vec<Detection> {
         debug_assert_eq!(boxes.len(), 4 * self.anchors.len());
-        debug_assert_eq!(scores.len(), self.spec.channels * self.anchors.len());
+        debug_assert_eq!(scores.len(), self.params.channels * self.anchors.len());
         for of_class in &mut self.candidates {
             of_class.clear();
         }
         let rows = boxes
             .chunks_exact(4)
-            .zip(scores.chunks_exact(self.spec.channels));
+            .zip(scores.chunks_exact(self.params.channels));
         for (anchor_index, (encoding, logits)) in rows.enumerate() {
             self.collect(anchor_index, encoding, logits, image_from_model);
         }
         self.select(size)
     }
 
-    /// Adds one anchor to the candidates of each class that it passes.
+    /// Adds one anchor to the candidates of each class whose threshold it passes.
     fn collect(
         &mut self,
         anchor_index: usize,
@@ -130,16 +129,16 @@ impl SsdDecoder {
         logits: &[f32],
         image_from_model: &ImageFromModel,
     ) {
-        let softmax = match self.spec.activation {
-            Activation::Sigmoid => None,
-            Activation::Softmax => {
+        let softmax = match self.params.activation {
+            ScoreActivation::Sigmoid => None,
+            ScoreActivation::Softmax => {
                 let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let sum: f32 = logits.iter().map(|l| (l - largest).exp()).sum();
                 Some((largest, sum))
             }
         };
         let mut rect = None;
-        for (i, class) in self.spec.classes.iter().enumerate() {
+        for (i, class) in self.params.classes.iter().enumerate() {
             let logit = logits[class.channel];
             let score = match softmax {
                 None if logit >= self.logit_thresholds[i] => sigmoid(logit),
@@ -164,7 +163,7 @@ impl SsdDecoder {
 
     /// Decodes one box.
     fn rect(&self, anchor: &Anchor, encoding: &[f32], to_image: &ImageFromModel) -> RectPx {
-        let coding = &self.spec.box_coding;
+        let coding = &self.params.box_coding;
         let cy = encoding[0] / coding.y * anchor.h + anchor.cy;
         let cx = encoding[1] / coding.x * anchor.w + anchor.cx;
         let h = (encoding[2] / coding.h).exp() * anchor.h;
@@ -175,8 +174,8 @@ impl SsdDecoder {
     /// Class-wise NMS, then the best of all classes.
     fn select(&mut self, size: SizePx) -> Vec<Detection> {
         let mut detections = Vec::new();
-        for (class, candidates) in self.spec.classes.iter().zip(&mut self.candidates) {
-            nms_mut(candidates, self.spec.nms_iou, self.spec.max_detections);
+        for (class, candidates) in self.params.classes.iter().zip(&mut self.candidates) {
+            nms_mut(candidates, self.params.nms_iou, self.params.max_detections);
             detections.extend(candidates.iter().map(|candidate| Detection {
                 category_id: class.category_id,
                 score: candidate.score,
@@ -186,7 +185,7 @@ impl SsdDecoder {
         detections.retain(|d| d.rect.area() > 0.0);
         // Stable: equal scores stay in the order of the classes, then of the anchors.
         detections.sort_by(|a, b| b.score.total_cmp(&a.score));
-        detections.truncate(self.spec.max_detections);
+        detections.truncate(self.params.max_detections);
         detections
     }
 }
@@ -195,7 +194,7 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// A little under the logit of `p`, so that rounding never hides what the exact test would keep.
+/// Slightly below the logit of `p`, so that rounding never drops what the exact test would keep.
 fn logit(p: f32) -> f32 {
     let p = p.min(0.999_999);
     let exact = (p / (1.0 - p)).ln();
@@ -206,7 +205,7 @@ fn logit(p: f32) -> f32 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::anchors::coco_spec;
+    use super::super::anchors::coco_params;
     use super::*;
 
     const FRAME: SizePx = SizePx {
@@ -214,9 +213,9 @@ mod tests {
         height: 480,
     };
 
-    fn spec(activation: Activation, threshold: f32) -> SsdParams {
+    fn spec(activation: ScoreActivation, threshold: f32) -> SsdParams {
         SsdParams {
-            anchors: coco_spec(),
+            anchors: coco_params(),
             box_coding: BoxCoding {
                 y: 10.0,
                 x: 10.0,
@@ -239,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_zero_encoding_is_its_anchor() {
-        let mut decoder = SsdDecoder::new(spec(Activation::Sigmoid, 0.5));
+        let mut decoder = SsdDecoder::new(spec(ScoreActivation::Sigmoid, 0.5));
         let n = decoder.anchor_count();
         let boxes = vec![0.0; 4 * n];
         let mut scores = vec![-9.0; 4 * n];
@@ -249,14 +248,14 @@ mod tests {
         assert_eq!(got.len(), 1);
         assert_eq!(got[0].category_id, 10);
         assert!((got[0].score - 0.880_797).abs() < 1e-5);
-        let anchor = anchors(&coco_spec())[500];
+        let anchor = anchors(&coco_params())[500];
         assert!((got[0].rect.x - (anchor.cx - anchor.w / 2.0) * 640.0).abs() < 1e-3);
         assert!((got[0].rect.height - anchor.h * 480.0).abs() < 1e-3);
     }
 
     #[test]
     fn classes_do_not_suppress_each_other() {
-        let mut decoder = SsdDecoder::new(spec(Activation::Sigmoid, 0.5));
+        let mut decoder = SsdDecoder::new(spec(ScoreActivation::Sigmoid, 0.5));
         let n = decoder.anchor_count();
         let mut scores = vec![-9.0; 4 * n];
         scores[4 * 700 + 1] = 1.0;
@@ -271,7 +270,7 @@ mod tests {
 
     #[test]
     fn softmax_counts_the_background() {
-        let mut decoder = SsdDecoder::new(spec(Activation::Softmax, 0.3));
+        let mut decoder = SsdDecoder::new(spec(ScoreActivation::Softmax, 0.3));
         let n = decoder.anchor_count();
         let mut scores: Vec<f32> = [9.0, 0.0, 0.0, 0.0].repeat(n);
         scores[4 * 700] = 1.0;
@@ -284,8 +283,8 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_from_the_network_is_no_detection() {
-        let mut decoder = SsdDecoder::new(spec(Activation::Sigmoid, 0.001));
+    fn nan_and_infinity_give_no_detection() {
+        let mut decoder = SsdDecoder::new(spec(ScoreActivation::Sigmoid, 0.001));
         let n = decoder.anchor_count();
         for (encoding, logit) in [(f32::NAN, 5.0), (f32::INFINITY, 5.0), (0.0, f32::NAN)] {
             let boxes = vec![encoding; 4 * n];
@@ -300,7 +299,7 @@ mod tests {
         fn the_threshold_in_logit_space_drops_what_the_score_would(
             threshold in 0.0f32..1.0, logits in prop::collection::vec(-12f32..12.0, 1917)
         ) {
-            let mut decoder = SsdDecoder::new(SsdParams { nms_iou: 1.0, max_detections: 5000, ..spec(Activation::Sigmoid, threshold) });
+            let mut decoder = SsdDecoder::new(SsdParams { nms_iou: 1.0, max_detections: 5000, ..spec(ScoreActivation::Sigmoid, threshold) });
             let boxes = vec![0.0; 4 * logits.len()];
             let scores: Vec<f32> = logits.iter().flat_map(|&l| [0.0, l, 0.0, -99.0]).collect();
             let got = decoder.decode(&boxes, &scores, &ImageFromModel::stretch(FRAME), FRAME);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::analytics::{AreaEvent, AreaKind, AreaRule, Phase};
+use crate::analytics::{AreaEvent, AreaKind, AreaPhase, AreaRule};
 use crate::frame::{FrameMeta, GeoPoint, Region, Telemetry};
 use crate::postprocess::{Detection, Labels, Prediction, Segmentation, UNKNOWN};
 use crate::telemetry::GroundProjection;
@@ -140,8 +140,8 @@ impl RecordBuilder {
             AreaKind::Below => "area_below",
         };
         let phase = match event.phase {
-            Phase::New => "new",
-            Phase::End => "end",
+            AreaPhase::New => "new",
+            AreaPhase::End => "end",
         };
         EventRecord {
             stream: meta.stream.to_string(),

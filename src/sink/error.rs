@@ -1,4 +1,4 @@
-//! What can go wrong at the end of the pipeline.
+//! Sink errors.
 
 use std::io;
 

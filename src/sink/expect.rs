@@ -1,4 +1,4 @@
-//! Holds a run against saved records.
+//! Compares a run with saved records (`--expect`).
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::{RecordSink, SinkError};
 use crate::records::{EndRecord, FrameRecord, Record};
 
-/// Fails at the first record that is not as it was saved. What is run on what (the `run` record) and
-/// latencies are not compared.
+/// Fails at the first record that differs from the saved one. The `run` record and latencies are not
+/// compared.
 pub struct ExpectSink {
     path: PathBuf,
     lines: std::io::Lines<BufReader<File>>,
@@ -51,7 +51,7 @@ impl ExpectSink {
             self.line += 1;
             let line = line.map_err(|e| self.differs(e.to_string()))?;
             let value: Value = serde_json::from_str(&line)
-                .map_err(|e| self.differs(format!("it is no record: {e}")))?;
+                .map_err(|e| self.differs(format!("not a record: {e}")))?;
             if value["type"] != "run" {
                 return Ok(Some(value));
             }

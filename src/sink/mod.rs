@@ -1,6 +1,6 @@
-//! Where results go.
+//! Sinks: outputs for records, pictures, masks and video.
 //!
-//! A [`RecordSink`] takes records and needs no picture; [`ImagesSink`] and [`Window`] take annotated
+//! A [`RecordSink`] takes records and needs no picture; [`ImagesSink`] and [`DisplayWindow`] take annotated
 //! pictures, a [`VideoRecording`] annotated or clean ones, [`MasksSink`] the class of each pixel. Sinks know no threads; each is given one
 //! of its own, behind an edge, by the application.
 
@@ -14,13 +14,13 @@ mod masks;
 mod mot;
 #[cfg(feature = "mqtt")]
 mod mqtt;
-#[cfg(any(feature = "mqtt", feature = "webhook"))]
-mod outbox;
 mod output;
 #[cfg(feature = "recording")]
 mod recording;
 #[cfg(feature = "window")]
 mod scale;
+#[cfg(any(feature = "mqtt", feature = "webhook"))]
+mod send_queue;
 #[cfg(feature = "web")]
 mod web;
 #[cfg(feature = "webhook")]
@@ -39,14 +39,14 @@ pub use jsonl::{JsonlSink, LineWriter};
 pub use masks::MasksSink;
 pub use mot::MotSink;
 #[cfg(feature = "mqtt")]
-pub use mqtt::{MqttClient, MqttFrames, MqttRequest, MqttSink};
+pub use mqtt::{MqttClient, MqttFrames, MqttParams, MqttSink};
 #[cfg(feature = "recording")]
 pub use recording::{ClipRules, Clips, RetentionPolicy, Segments, VideoRecording};
 #[cfg(feature = "web")]
 pub use web::{Metrics, OverlayLayers, StreamViews, WebServer};
 #[cfg(feature = "webhook")]
-pub use webhook::{Webhook, WebhookRequest, WebhookSink};
-pub use window::{Window, WindowError};
+pub use webhook::{WebhookClient, WebhookParams, WebhookSink};
+pub use window::{DisplayWindow, WindowError};
 
 use crate::records::{EndRecord, EventRecord, FrameRecord};
 

@@ -13,9 +13,9 @@ pub enum WindowError {
 }
 
 /// A window. There is none in this build.
-pub enum Window {}
+pub enum DisplayWindow {}
 
-impl Window {
+impl DisplayWindow {
     /// Fails.
     ///
     /// # Errors

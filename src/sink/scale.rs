@@ -14,8 +14,8 @@ pub(super) struct Scaler {
     /// Where the picture lies in the window.
     left: usize,
     top: usize,
-    columns: Vec<Tap>,
-    rows: Vec<Tap>,
+    columns: Vec<BlendWeight>,
+    rows: Vec<BlendWeight>,
     /// A row of the picture, a pixel a word, the last one twice.
     words: Vec<u64>,
     /// Scaled rows of even and of odd number.
@@ -35,7 +35,7 @@ struct ScaledRow {
 
 /// The lower of two neighbours and the share of the upper, of 256; 0 where there is no upper.
 #[derive(Clone, Copy, Debug)]
-struct Tap {
+struct BlendWeight {
     lower: usize,
     share: u8,
 }
@@ -68,7 +68,7 @@ impl Scaler {
         }
         let row_of = |number: usize| &source[number * from.0..][..from.0];
         for y in 0..height {
-            let Tap { lower, share } = self.rows[y];
+            let BlendWeight { lower, share } = self.rows[y];
             let upper = lower + usize::from(share > 0);
             for number in [lower, upper] {
                 if self.scaled[number % 2].number != Some(number) {
@@ -92,8 +92,8 @@ impl Scaler {
         let (width, height) = (side(from.0, to.0), side(from.1, to.1));
         (self.from, self.to) = (from, to);
         (self.left, self.top) = ((to.0 - width) / 2, (to.1 - height) / 2);
-        self.columns = taps(from.0, width);
-        self.rows = taps(from.1, height);
+        self.columns = blend_weights(from.0, width);
+        self.rows = blend_weights(from.1, height);
         self.words.resize(from.0 + 1, 0);
         self.blended.resize(4 * width, 0);
         for row in &mut self.scaled {
@@ -108,9 +108,9 @@ impl Scaler {
         let row = &mut self.scaled[number % 2];
         row.number = Some(number);
         let (bytes, _) = row.bytes.as_chunks_mut::<4>();
-        for (bytes, tap) in bytes.iter_mut().zip(&self.columns) {
-            let pair = &self.words[tap.lower..][..2];
-            let share = u64::from(tap.share);
+        for (bytes, weight) in bytes.iter_mut().zip(&self.columns) {
+            let pair = &self.words[weight.lower..][..2];
+            let share = u64::from(weight.share);
             // Three lanes of 16 bits: 255 * 256 at most, and a half for rounding.
             let sum = pair[0]
                 .wrapping_mul(256 - share)
@@ -139,13 +139,13 @@ fn blend(a: &[u8], b: &[u8], share: u8, out: &mut [u8]) {
     }
 }
 
-fn taps(input: usize, out: usize) -> Vec<Tap> {
+fn blend_weights(input: usize, out: usize) -> Vec<BlendWeight> {
     let scale = input as f64 / out as f64;
     (0..out)
         .map(|i| {
             let at = ((i as f64 + 0.5) * scale - 0.5).clamp(0.0, (input - 1) as f64);
             let lower = at as usize;
-            Tap {
+            BlendWeight {
                 lower,
                 share: ((at - lower as f64) * 256.0) as u8,
             }

@@ -1,4 +1,4 @@
-//! Events for a web server: one POST each, tried again while the server is away.
+//! Webhook sink: one POST per event, with retries.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -7,56 +7,56 @@ use std::time::{Duration, Instant};
 use ureq::Agent;
 use url::Url;
 
-use super::mqtt::broker_name;
-use super::outbox::Outbox;
+use super::mqtt::redacted_url;
+use super::send_queue::SendQueue;
 use super::{RecordSink, SinkError};
 use crate::records::{EndRecord, EventRecord, FrameRecord, Record};
 
-/// How long a server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The first pause before a server is tried again, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// How long the end of a run waits for what is not sent yet.
-const FAREWELL: Duration = Duration::from_secs(3);
+/// Time limit of a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// First and longest delay before a retry.
+const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// How long the end of a run waits for unsent events.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where events go.
+/// Parameters of a webhook.
 #[derive(Clone)]
-pub struct WebhookRequest {
+pub struct WebhookParams {
     /// The address.
     pub url: Url,
     /// Headers beside the content type.
     pub headers: Vec<(String, String)>,
     /// Events that may wait.
     pub buffer: usize,
-    /// How often an event is tried.
+    /// Attempts per event.
     pub attempts: u32,
 }
 
 /// Sends what it is given, on a thread of its own.
-pub struct Webhook {
-    outbox: Arc<Outbox<Vec<u8>>>,
+pub struct WebhookClient {
+    send_queue: Arc<SendQueue<Vec<u8>>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Webhook {
+impl WebhookClient {
     /// Begins to wait for events.
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn start(request: WebhookRequest) -> Result<Self, SinkError> {
-        let name = broker_name(&request.url);
-        let outbox = Arc::new(Outbox::new(request.buffer));
+    pub fn start(request: WebhookParams) -> Result<Self, SinkError> {
+        let name = redacted_url(&request.url);
+        let send_queue = Arc::new(SendQueue::new(request.buffer));
         let sender = Sender {
             agent: Agent::new_with_config(
                 Agent::config_builder()
-                    .timeout_global(Some(PATIENCE))
+                    .timeout_global(Some(REQUEST_TIMEOUT))
                     .http_status_as_error(false)
                     .user_agent(concat!("mobilens/", env!("CARGO_PKG_VERSION")))
                     .build(),
             ),
             request,
             name: name.clone(),
-            outbox: Arc::clone(&outbox),
+            send_queue: Arc::clone(&send_queue),
         };
         let io = |e| SinkError::from_io(&name, e);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -67,49 +67,49 @@ impl Webhook {
             .spawn(move || sender.run(&runtime))
             .map_err(io)?;
         Ok(Self {
-            outbox,
+            send_queue,
             thread: Some(thread),
         })
     }
 }
 
-impl Drop for Webhook {
+impl Drop for WebhookClient {
     fn drop(&mut self) {
-        self.outbox.close();
+        self.send_queue.close();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-/// What became of one try.
-enum Answer {
-    Taken,
-    /// It makes no sense to try that again.
-    Refused(String),
-    Away(String),
+/// Result of one attempt.
+enum Delivery {
+    Accepted,
+    /// Not retried.
+    Rejected(String),
+    Unavailable(String),
 }
 
 struct Sender {
     agent: Agent,
-    request: WebhookRequest,
+    request: WebhookParams,
     name: String,
-    outbox: Arc<Outbox<Vec<u8>>>,
+    send_queue: Arc<SendQueue<Vec<u8>>>,
 }
 
 impl Sender {
     fn run(self, runtime: &tokio::runtime::Runtime) {
         let mut ends_at = None;
         loop {
-            let Some(event) = self.outbox.take() else {
-                if self.outbox.is_closed() {
+            let Some(event) = self.send_queue.take() else {
+                if self.send_queue.is_closed() {
                     return;
                 }
-                runtime.block_on(self.outbox.changed());
+                runtime.block_on(self.send_queue.changed());
                 continue;
             };
             self.deliver(&event, &mut ends_at);
-            let dropped = self.outbox.dropped();
+            let dropped = self.send_queue.dropped();
             if dropped > 0 {
                 tracing::warn!("{}: {dropped} events were dropped", self.name);
             }
@@ -117,18 +117,18 @@ impl Sender {
     }
 
     fn deliver(&self, event: &[u8], ends_at: &mut Option<Instant>) {
-        let mut pause = PAUSES.0;
+        let mut pause = RETRY_DELAYS.0;
         for attempt in 1.. {
             let why = match self.post(event) {
-                Answer::Taken => return,
-                Answer::Refused(why) => {
+                Delivery::Accepted => return,
+                Delivery::Rejected(why) => {
                     tracing::warn!("{}: {why}; the event is dropped", self.name);
                     return;
                 }
-                Answer::Away(why) => why,
+                Delivery::Unavailable(why) => why,
             };
-            if self.outbox.is_closed() {
-                ends_at.get_or_insert_with(|| Instant::now() + FAREWELL);
+            if self.send_queue.is_closed() {
+                ends_at.get_or_insert_with(|| Instant::now() + SHUTDOWN_TIMEOUT);
             }
             let is_over = ends_at.is_some_and(|at| Instant::now() + pause >= at);
             if attempt >= self.request.attempts || is_over {
@@ -138,15 +138,15 @@ impl Sender {
             tracing::debug!("{}: {why}; trying again", self.name);
             let until = Instant::now() + pause;
             // Closing ends a long pause, not the tries.
-            while Instant::now() < until && !(self.outbox.is_closed() && ends_at.is_none()) {
+            while Instant::now() < until && !(self.send_queue.is_closed() && ends_at.is_none()) {
                 let slice = Duration::from_millis(100).min(until - Instant::now());
                 std::thread::sleep(slice);
             }
-            pause = (pause * 2).min(PAUSES.1);
+            pause = (pause * 2).min(RETRY_DELAYS.1);
         }
     }
 
-    fn post(&self, event: &[u8]) -> Answer {
+    fn post(&self, event: &[u8]) -> Delivery {
         let mut request = self
             .agent
             .post(self.request.url.as_str())
@@ -156,26 +156,28 @@ impl Sender {
         }
         match request.send(event) {
             Ok(answer) => match answer.status().as_u16() {
-                200..=299 => Answer::Taken,
-                status @ (408 | 425 | 429 | 500..) => Answer::Away(format!("it answers {status}")),
-                status => Answer::Refused(format!("it answers {status}")),
+                200..=299 => Delivery::Accepted,
+                status @ (408 | 425 | 429 | 500..) => {
+                    Delivery::Unavailable(format!("HTTP status {status}"))
+                }
+                status => Delivery::Rejected(format!("HTTP status {status}")),
             },
-            Err(ureq::Error::BadUri(why)) => Answer::Refused(why),
-            Err(error) => Answer::Away(error.to_string()),
+            Err(ureq::Error::BadUri(why)) => Delivery::Rejected(why),
+            Err(error) => Delivery::Unavailable(error.to_string()),
         }
     }
 }
 
-/// Tells a web server of one stream's events.
+/// Posts the events of one stream.
 pub struct WebhookSink {
-    webhook: Arc<Webhook>,
-    /// The kinds that are told; all if there are none.
+    webhook: Arc<WebhookClient>,
+    /// Event kinds to post; all if empty.
     kinds: Vec<String>,
 }
 
 impl WebhookSink {
-    /// Tells of events of `kinds`, of all if none are named.
-    pub fn new(webhook: Arc<Webhook>, kinds: Vec<String>) -> Self {
+    /// Posts events of `kinds`; all if empty.
+    pub fn new(webhook: Arc<WebhookClient>, kinds: Vec<String>) -> Self {
         Self { webhook, kinds }
     }
 }
@@ -189,7 +191,7 @@ impl RecordSink for WebhookSink {
         if self.kinds.is_empty() || self.kinds.contains(&event.kind) {
             let body = serde_json::to_vec(&Record::Event(event.clone()));
             let body = body.expect("records are plain data with string keys");
-            self.webhook.outbox.push(body);
+            self.webhook.send_queue.push(body);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use image::RgbImage;
 use minifb::{InputCallback, Key, ScaleMode, WindowOptions};
 
 use super::scale::Scaler;
-use crate::overlay::Text;
+use crate::overlay::TextRenderer;
 
 /// Letters of the status line.
 const STATUS_PX: u32 = 16;
@@ -38,11 +38,11 @@ pub enum WindowError {
 ///
 /// It belongs to the thread that opened it. When the X server itself goes away, Xlib ends the whole
 /// process with code 1; a library cannot be told otherwise without unsafe code.
-pub struct Window {
+pub struct DisplayWindow {
     window: minifb::Window,
     /// The last picture, to be shown again at another size.
     picture: Option<Arc<RgbImage>>,
-    status: Status,
+    status: StatusLine,
     scaler: Scaler,
     /// What was last put on the screen, `0RGB`.
     pixels: Vec<u32>,
@@ -52,7 +52,7 @@ pub struct Window {
     left: Rc<Cell<bool>>,
 }
 
-impl Window {
+impl DisplayWindow {
     /// Opens a window of `width` x `height`.
     ///
     /// # Errors
@@ -80,11 +80,11 @@ impl Window {
         // The pipeline gives the pace, not the window.
         window.set_target_fps(0);
         let left = Rc::new(Cell::new(false));
-        window.set_input_callback(Box::new(Leave(Rc::clone(&left))));
+        window.set_input_callback(Box::new(QuitKeys(Rc::clone(&left))));
         Ok(Self {
             window,
             picture: None,
-            status: Status::default(),
+            status: StatusLine::default(),
             scaler: Scaler::default(),
             pixels: Vec::new(),
             shown: None,
@@ -142,9 +142,9 @@ impl Window {
 
 /// Remembers the keys that leave. Asking for keys that are down misses one that was pressed and
 /// released between two looks.
-struct Leave(Rc<Cell<bool>>);
+struct QuitKeys(Rc<Cell<bool>>);
 
-impl InputCallback for Leave {
+impl InputCallback for QuitKeys {
     fn add_char(&mut self, _: u32) {}
 
     fn set_key_state(&mut self, key: Key, down: bool) {
@@ -156,13 +156,13 @@ impl InputCallback for Leave {
 
 /// A line of text, drawn when it changes.
 #[derive(Default)]
-struct Status {
+struct StatusLine {
     words: String,
-    text: Text,
+    text: TextRenderer,
     plate: RgbImage,
 }
 
-impl Status {
+impl StatusLine {
     fn set(&mut self, words: &str) {
         if self.words == words {
             return;

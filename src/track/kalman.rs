@@ -1,22 +1,22 @@
-//! Where a box will be: a Kalman filter with constant velocity over centre, width and height.
+//! Kalman filter of a box: constant velocity over centre, width and height.
 //!
 //! The state is `[cx, cy, w, h]` with their velocities. As neither motion, noise nor measurement
-//! mixes them, the 8x8 filter falls apart into four of 2x2; a test holds it to the dense one. Noise
-//! is in parts of the box's height, as in SORT (Bewley et al., 2016) and its successors; motion
+//! couples them, the 8x8 filter separates into four 2x2 ones; a test compares it with the dense one.
+//! Noise is relative to the box's height, as in SORT (Bewley et al., 2016) and its successors; process
 //! noise is white acceleration over the true time step (Bar-Shalom et al., 2001, section 6.2.2).
 
 use mobilens_image::{RectPx, Similarity};
 
-/// Standard deviation of a detector's edges, in box heights.
-const MEASURED: f64 = 0.05;
-/// Spectral density of a centre's acceleration, in box heights a second^1.5, squared.
+/// Standard deviation of the measurement, in box heights.
+const MEASUREMENT_STD: f64 = 0.05;
+/// Spectral density of the centre's acceleration, in box heights per second^1.5, squared.
 const CENTRE_ACCELERATION: f64 = 0.8 * 0.8;
-/// The same of width and height.
+/// The same for width and height.
 const SIZE_ACCELERATION: f64 = 0.2 * 0.2;
-/// How fast it is forgotten how large a box was, a second.
-const SHRINKS: f64 = 0.25;
-/// Standard deviation of the first velocity, in box heights a second: a runner, a car.
-const FIRST_VELOCITY: f64 = 2.0;
+/// Decay rate of the remembered full size, per second.
+const FULL_SIZE_DECAY: f64 = 0.25;
+/// Standard deviation of the initial velocity, in box heights per second: a runner, a car.
+const INITIAL_VELOCITY_STD: f64 = 2.0;
 
 /// One coordinate with its velocity.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -33,9 +33,9 @@ impl Axis {
         Self {
             x,
             v: 0.0,
-            xx: (MEASURED * height).powi(2),
+            xx: (MEASUREMENT_STD * height).powi(2),
             xv: 0.0,
-            vv: (FIRST_VELOCITY * height).powi(2),
+            vv: (INITIAL_VELOCITY_STD * height).powi(2),
         }
     }
 
@@ -49,40 +49,40 @@ impl Axis {
     fn correct(&mut self, z: f64, variance: f64) {
         let s = self.xx + variance;
         let (gain_x, gain_v) = (self.xx / s, self.xv / s);
-        let surprise = z - self.x;
-        self.x += gain_x * surprise;
-        self.v += gain_v * surprise;
+        let innovation = z - self.x;
+        self.x += gain_x * innovation;
+        self.v += gain_v * innovation;
         self.vv -= gain_v * self.xv;
         self.xv -= gain_x * self.xv;
         self.xx -= gain_x * self.xx;
     }
 
-    /// Turns a velocity away: it stands still.
-    fn rest(&mut self) {
+    /// Sets the velocity to zero.
+    fn zero_velocity(&mut self) {
         self.v = 0.0;
     }
 }
 
-/// Where a box is and how it moves.
+/// Kalman filter of a box's position, size and velocity.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BoxMotion {
+pub struct BoxKalmanFilter {
     /// Centre column and row, width, height.
     axes: [Axis; 4],
-    /// Width and height when it was last seen whole, shrinking slowly.
-    whole: [f64; 2],
+    /// Greatest recent width and height, decaying slowly.
+    full_size: [f64; 2],
 }
 
-impl BoxMotion {
-    /// A box that was seen for the first time.
+impl BoxKalmanFilter {
+    /// A filter initialised with the first measurement.
     pub fn new(rect: &RectPx) -> Self {
-        let z = measured(rect);
+        let z = measurement_of(rect);
         Self {
             axes: z.map(|z| Axis::new(z, f64::from(rect.height).max(1.0))),
-            whole: [z[2], z[3]],
+            full_size: [z[2], z[3]],
         }
     }
 
-    /// Goes `dt_s` seconds on.
+    /// Predicts the state `dt_s` seconds ahead.
     pub fn predict(&mut self, dt_s: f64) {
         let height = self.height();
         let [x, y, w, h] = &mut self.axes;
@@ -94,51 +94,46 @@ impl BoxMotion {
         ] {
             axis.predict(dt_s, density * height * height);
         }
-        let shrinks = (-SHRINKS * dt_s).exp();
-        self.whole = self.whole.map(|side| side * shrinks);
+        let decay = (-FULL_SIZE_DECAY * dt_s).exp();
+        self.full_size = self.full_size.map(|side| side * decay);
     }
 
-    /// Takes in where it was seen.
+    /// Corrects the state with a measured box.
     pub fn correct(&mut self, rect: &RectPx) {
-        let z = measured(rect);
+        let z = measurement_of(rect);
         let noise = self.noise(&z);
         for ((axis, z), variance) in self.axes.iter_mut().zip(z).zip(noise) {
             axis.correct(z, variance);
         }
-        self.whole = [self.whole[0].max(z[2]), self.whole[1].max(z[3])];
+        self.full_size = [self.full_size[0].max(z[2]), self.full_size[1].max(z[3])];
     }
 
-    /// Variances of a measurement. Of a box that is narrower than it was, a part is hidden, and its
-    /// centre may be off by half of that.
+    /// Measurement variances. A box smaller than the full size is taken as partly occluded, so that its
+    /// centre may be off by half of the missing part.
     fn noise(&self, z: &[f64; 4]) -> [f64; 4] {
-        let of_edges = (MEASURED * self.height()).powi(2);
-        let hidden = |i: usize| ((self.whole[i] - z[i + 2]).max(0.0) / 2.0).powi(2);
-        [
-            of_edges + hidden(0),
-            of_edges + hidden(1),
-            of_edges,
-            of_edges,
-        ]
+        let base = (MEASUREMENT_STD * self.height()).powi(2);
+        let occluded = |i: usize| ((self.full_size[i] - z[i + 2]).max(0.0) / 2.0).powi(2);
+        [base + occluded(0), base + occluded(1), base, base]
     }
 
-    /// Keeps its size, which nobody sees now; where it goes is another matter.
-    pub fn keep_size(&mut self) {
-        self.axes[2..].iter_mut().for_each(Axis::rest);
+    /// Sets the velocity of width and height to zero, for a box that is not observed.
+    pub fn freeze_size(&mut self) {
+        self.axes[2..].iter_mut().for_each(Axis::zero_velocity);
     }
 
-    /// Stops where it is.
-    pub fn rest(&mut self) {
-        self.axes.iter_mut().for_each(Axis::rest);
+    /// Sets all velocities to zero.
+    pub fn zero_velocity(&mut self) {
+        self.axes.iter_mut().for_each(Axis::zero_velocity);
     }
 
-    /// Goes along with the camera: `now_from_before` takes places of the last frame to this one.
-    /// Covariances are scaled; that a rotation mixes those of columns and rows is left aside.
-    pub fn follow(&mut self, now_from_before: &Similarity) {
+    /// Compensates for camera motion: `now_from_before` is the transform from the last frame to this one.
+    /// Covariances are scaled; the coupling of columns and rows by a rotation is neglected.
+    pub fn compensate_camera_motion(&mut self, now_from_before: &Similarity) {
         let [x, y, w, h] = &mut self.axes;
         [x.x, y.x] = now_from_before.point([x.x, y.x]);
         [x.v, y.v] = now_from_before.vector([x.v, y.v]);
         let scale = now_from_before.scale();
-        self.whole = self.whole.map(|side| side * scale);
+        self.full_size = self.full_size.map(|side| side * scale);
         for axis in [w, h] {
             axis.x *= scale;
             axis.v *= scale;
@@ -150,16 +145,16 @@ impl BoxMotion {
         }
     }
 
-    /// Squared distance of a box's centre from where it is expected, in standard deviations.
-    pub fn distance_squared(&self, rect: &RectPx) -> f64 {
-        let variance = (MEASURED * self.height()).powi(2);
-        let centre = self.axes[..2].iter().zip(measured(rect));
+    /// Squared Mahalanobis distance of a box's centre from the predicted one.
+    pub fn mahalanobis_squared(&self, rect: &RectPx) -> f64 {
+        let variance = (MEASUREMENT_STD * self.height()).powi(2);
+        let centre = self.axes[..2].iter().zip(measurement_of(rect));
         centre
             .map(|(axis, z)| (z - axis.x).powi(2) / (axis.xx + variance))
             .sum()
     }
 
-    /// The box.
+    /// The estimated box.
     pub fn rect(&self) -> RectPx {
         let [x, y, w, h] = self.axes.map(|axis| axis.x);
         let (w, h) = (w.max(1.0), h.max(1.0));
@@ -176,7 +171,7 @@ impl BoxMotion {
     }
 }
 
-fn measured(rect: &RectPx) -> [f64; 4] {
+fn measurement_of(rect: &RectPx) -> [f64; 4] {
     let [x, y, w, h] = [rect.x, rect.y, rect.width, rect.height].map(f64::from);
     [x + w / 2.0, y + h / 2.0, w, h]
 }
@@ -193,7 +188,7 @@ mod tests {
 
     type Matrix = [[f64; 8]; 8];
 
-    fn product(a: &Matrix, b: &Matrix) -> Matrix {
+    fn matmul(a: &Matrix, b: &Matrix) -> Matrix {
         let cell = |i: usize, j: usize| (0..8).map(|k| a[i][k] * b[k][j]).sum();
         std::array::from_fn(|i| std::array::from_fn(|j| cell(i, j)))
     }
@@ -202,8 +197,8 @@ mod tests {
         std::array::from_fn(|i| std::array::from_fn(|j| a[j][i]))
     }
 
-    /// The filter as textbooks have it, measurements taken in one after another (which is the same
-    /// where their noises are independent).
+    /// The textbook filter with dense matrices and sequential measurement updates (equivalent for
+    /// independent measurement noise).
     struct Dense {
         x: [f64; 8],
         p: Matrix,
@@ -226,7 +221,7 @@ mod tests {
             }
             let x = self.x;
             self.x = std::array::from_fn(|i| (0..8).map(|k| f[i][k] * x[k]).sum());
-            self.p = product(&product(&f, &self.p), &transposed(&f));
+            self.p = matmul(&matmul(&f, &self.p), &transposed(&f));
             for i in 0..8 {
                 for j in 0..8 {
                     self.p[i][j] += q[i][j];
@@ -238,10 +233,10 @@ mod tests {
             for (m, z) in z.into_iter().enumerate() {
                 let s = self.p[m][m] + noise[m];
                 let gain: [f64; 8] = std::array::from_fn(|i| self.p[i][m] / s);
-                let surprise = z - self.x[m];
+                let innovation = z - self.x[m];
                 let p = self.p;
                 for i in 0..8 {
-                    self.x[i] += gain[i] * surprise;
+                    self.x[i] += gain[i] * innovation;
                     for j in 0..8 {
                         self.p[i][j] -= gain[i] * p[m][j];
                     }
@@ -260,10 +255,10 @@ mod tests {
         ) {
             let rect = |x, y, width, height| RectPx { x, y, width, height };
             let first = rect(steps[0].2, steps[0].3, steps[0].4, steps[0].5);
-            let mut fast = BoxMotion::new(&first);
+            let mut fast = BoxKalmanFilter::new(&first);
             let mut dense = Dense { x: [0.0; 8], p: [[0.0; 8]; 8] };
             for i in 0..4 {
-                dense.x[i] = measured(&first)[i];
+                dense.x[i] = measurement_of(&first)[i];
                 dense.p[i][i] = fast.axes[i].xx;
                 dense.p[i + 4][i + 4] = fast.axes[i].vv;
             }
@@ -271,7 +266,7 @@ mod tests {
                 fast.predict(dt);
                 dense.predict(dt);
                 if seen {
-                    let z = measured(&rect(x, y, w, h));
+                    let z = measurement_of(&rect(x, y, w, h));
                     dense.correct(z, fast.noise(&z));
                     fast.correct(&rect(x, y, w, h));
                 }
@@ -287,14 +282,14 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_walk_is_foreseen() {
+    fn constant_velocity_is_predicted() {
         let at = |t: f64| RectPx {
             x: (t * 60.0) as f32,
             y: 10.0,
             width: 20.0,
             height: 50.0,
         };
-        let mut motion = BoxMotion::new(&at(0.0));
+        let mut motion = BoxKalmanFilter::new(&at(0.0));
         for i in 1..30 {
             // Uneven steps, as from a camera that drops frames.
             let (t, before) = (f64::from(i * i) * 0.01, f64::from((i - 1) * (i - 1)) * 0.01);

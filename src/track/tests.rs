@@ -1,9 +1,9 @@
 //! The tracker on scripted scenes.
 
-use super::{Observation, Scene, TrackState, Tracker, TrackerParams};
+use super::{FrameContext, Observation, TrackState, Tracker, TrackerParams};
 use mobilens_image::{RectPx, Similarity};
 
-const SPEC: TrackerParams = TrackerParams {
+const PARAMS: TrackerParams = TrackerParams {
     score_low: 0.1,
     match_iou: 0.2,
     confirm_frames: 2,
@@ -24,19 +24,19 @@ fn person(x: f32, score: f64) -> Observation {
     }
 }
 
-fn scene(frame: u32) -> Scene<'static> {
-    Scene {
+fn scene(frame: u32) -> FrameContext<'static> {
+    FrameContext {
         t_ms: f64::from(frame) * 40.0,
         is_cut: false,
         camera: None,
-        looked: None,
+        inferred: None,
         is_still: false,
     }
 }
 
 #[test]
-fn two_that_cross_keep_their_numbers() {
-    let mut tracker = Tracker::new(SPEC);
+fn crossing_objects_keep_their_ids() {
+    let mut tracker = Tracker::new(PARAMS);
     let mut last = Vec::new();
     for frame in 0..60 {
         let t = frame as f32;
@@ -49,8 +49,8 @@ fn two_that_cross_keep_their_numbers() {
 }
 
 #[test]
-fn a_faint_detection_continues_a_track_but_begins_none() {
-    let mut tracker = Tracker::new(SPEC);
+fn a_low_score_continues_a_track_but_starts_none() {
+    let mut tracker = Tracker::new(PARAMS);
     for frame in 0..10 {
         assert_eq!(tracker.update(&scene(frame), &[person(10.0, 0.3)]), [None]);
     }
@@ -67,9 +67,9 @@ fn a_faint_detection_continues_a_track_but_begins_none() {
 }
 
 #[test]
-fn what_is_hidden_is_remembered_and_then_forgotten() {
+fn an_occluded_track_is_kept_and_then_removed() {
     for (gap, expected) in [(20, Some(1)), (30, None)] {
-        let mut tracker = Tracker::new(SPEC);
+        let mut tracker = Tracker::new(PARAMS);
         for frame in 0..10 {
             tracker.update(&scene(frame), &[person(frame as f32 * 2.0, 0.9)]);
         }
@@ -84,7 +84,7 @@ fn what_is_hidden_is_remembered_and_then_forgotten() {
 
 #[test]
 fn classes_do_not_mix_and_a_cut_ends_all() {
-    let mut tracker = Tracker::new(SPEC);
+    let mut tracker = Tracker::new(PARAMS);
     for frame in 0..5 {
         tracker.update(&scene(frame), &[person(10.0, 0.9)]);
     }
@@ -94,7 +94,7 @@ fn classes_do_not_mix_and_a_cut_ends_all() {
     };
     assert_eq!(tracker.update(&scene(5), &[other]), [None]);
     assert_eq!(tracker.update(&scene(6), &[person(10.0, 0.9)]), [Some(1)]);
-    let cut = Scene {
+    let cut = FrameContext {
         is_cut: true,
         ..scene(7)
     };
@@ -103,15 +103,15 @@ fn classes_do_not_mix_and_a_cut_ends_all() {
 }
 
 #[test]
-fn what_nobody_looks_at_is_held() {
-    let mut tracker = Tracker::new(SPEC);
+fn tracks_without_inference_are_held() {
+    let mut tracker = Tracker::new(PARAMS);
     for frame in 0..10 {
         tracker.update(&scene(frame), &[person(100.0, 0.9)]);
     }
     // Ten minutes of stillness.
     for frame in 10..15_000 {
-        let still = Scene {
-            looked: Some(&[]),
+        let still = FrameContext {
+            inferred: Some(&[]),
             is_still: true,
             ..scene(frame)
         };
@@ -123,15 +123,15 @@ fn what_nobody_looks_at_is_held() {
         tracker.update(&scene(15_000), &[person(100.0, 0.9)]),
         [Some(1)]
     );
-    // Elsewhere was looked at: it is held, too.
+    // Inference elsewhere: it is held, too.
     let elsewhere = [RectPx {
         x: 300.0,
         y: 0.0,
         width: 100.0,
         height: 100.0,
     }];
-    let aside = Scene {
-        looked: Some(&elsewhere),
+    let aside = FrameContext {
+        inferred: Some(&elsewhere),
         ..scene(15_001)
     };
     tracker.update(&aside, &[]);
@@ -142,8 +142,8 @@ fn what_nobody_looks_at_is_held() {
 }
 
 #[test]
-fn a_camera_that_moves_takes_its_tracks_along() {
-    let mut tracker = Tracker::new(SPEC);
+fn camera_motion_is_compensated() {
+    let mut tracker = Tracker::new(PARAMS);
     for frame in 0..5 {
         tracker.update(&scene(frame), &[person(100.0, 0.9)]);
     }
@@ -153,7 +153,7 @@ fn a_camera_that_moves_takes_its_tracks_along() {
         x: 200.0,
         y: 0.0,
     };
-    let moved = Scene {
+    let moved = FrameContext {
         camera: Some(&jump),
         ..scene(5)
     };
@@ -161,10 +161,10 @@ fn a_camera_that_moves_takes_its_tracks_along() {
 }
 
 #[test]
-fn a_single_sight_is_enough_if_so_asked() {
+fn one_match_confirms_with_confirm_frames_1() {
     let mut tracker = Tracker::new(TrackerParams {
         confirm_frames: 1,
-        ..SPEC
+        ..PARAMS
     });
     let two = [person(10.0, 0.9), person(200.0, 0.8)];
     assert_eq!(tracker.update(&scene(0), &two), [Some(1), Some(2)]);

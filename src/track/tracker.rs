@@ -1,34 +1,34 @@
-//! Gives detections the number of the object that they show.
+//! The tracker: association of detections with tracks, and track life cycle.
 
-use super::assign::assign;
-use super::kalman::BoxMotion;
+use super::assignment::linear_assignment;
+use super::kalman::BoxKalmanFilter;
 use mobilens_image::{RectPx, Similarity};
 
-/// How to track.
+/// Tracker parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrackerParams {
-    /// Detections from this score up may continue one.
+    /// Least score of a detection that may continue a track.
     pub score_low: f64,
-    /// Overlap (IoU of enlarged boxes, by the score) that makes a match.
+    /// Least IoU (of enlarged boxes) of a match.
     pub match_iou: f64,
-    /// Frames in which an object must be seen in a row to count.
+    /// Matches until a track is confirmed and gets its id.
     pub confirm_frames: u32,
-    /// How long an object that is not seen is remembered.
+    /// How long a lost track is kept, in milliseconds (`track_buffer` in ByteTrack).
     pub memory_ms: f64,
 }
 
-/// What is known of a frame besides its detections.
+/// A frame's data besides its detections.
 #[derive(Clone, Copy, Debug)]
-pub struct Scene<'a> {
-    /// Media time.
+pub struct FrameContext<'a> {
+    /// Media time in milliseconds.
     pub t_ms: f64,
-    /// A new scene: all that was is over.
+    /// A scene cut: all tracks end.
     pub is_cut: bool,
-    /// Takes places of the last frame to this one, where the camera moves.
+    /// Transform from the last frame to this one, if camera motion is estimated.
     pub camera: Option<&'a Similarity>,
-    /// What was looked at: `None` for all of it, nothing if empty.
-    pub looked: Option<&'a [RectPx]>,
-    /// Nothing moved since the last frame, which is why it was not looked at.
+    /// Regions that inference ran on: `None` for the whole frame, empty for no inference.
+    pub inferred: Option<&'a [RectPx]>,
+    /// Nothing moved since the last inference (the motion gate is closed).
     pub is_still: bool,
 }
 
@@ -39,35 +39,35 @@ pub struct Observation {
     pub category_id: u32,
     /// Confidence, 0 to 1.
     pub score: f64,
-    /// Where it is.
+    /// Its box.
     pub rect: RectPx,
-    /// Too faint to begin a track.
+    /// A low score: may continue a track but not start one.
     pub is_faint: bool,
 }
 
-/// What became of a track in a frame.
+/// State of a track in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrackState {
-    /// It was seen.
+    /// Matched with a detection.
     Seen,
-    /// Nobody looked; it is where it is expected.
+    /// No inference ran there; the box is predicted.
     Held,
-    /// It was looked for and not found; it is remembered for a while.
+    /// Not detected; kept for a while.
     Lost,
 }
 
 /// A confirmed track in a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrackView {
-    /// Its number, from 1, never given twice.
+    /// Its id, from 1, never reused.
     pub id: u64,
     /// Its class.
     pub category_id: u32,
-    /// Where it is, smoothed or foreseen.
+    /// The filtered or predicted box.
     pub rect: RectPx,
-    /// Whether it was seen.
+    /// Its state.
     pub state: TrackState,
-    /// When it was last seen, media time.
+    /// Media time of its last match, in milliseconds.
     pub seen_ms: f64,
 }
 
@@ -76,108 +76,112 @@ struct Track {
     /// 0 until it is confirmed.
     id: u64,
     category_id: u32,
-    motion: BoxMotion,
+    filter: BoxKalmanFilter,
     hits: u32,
     seen_ms: f64,
-    /// Time in which it was looked for in vain, or would have been had somebody looked.
+    /// Time without a match, including time without inference before a failed match.
     missed_ms: f64,
-    /// Time since somebody looked where it is.
-    unlooked_ms: f64,
+    /// Time since inference last ran at its position.
+    uninferred_ms: f64,
     state: TrackState,
 }
 
-/// Gives detections the number of the object that they show.
+/// Multi-object tracker.
 #[derive(Clone, Debug)]
 pub struct Tracker {
-    spec: TrackerParams,
+    params: TrackerParams,
     tracks: Vec<Track>,
     confirmed: u64,
     t_ms: Option<f64>,
 }
 
-/// Each side of a box is moved out by this part of it before overlaps are taken, so that small and
-/// fast objects still meet themselves (after C-BIoU, Yang et al., WACV 2023).
+/// Each box is enlarged by this share on each side before IoU is computed, so that boxes of small and
+/// fast objects still overlap (C-BIoU, Yang et al., WACV 2023).
 const BUFFER: f32 = 0.15;
-/// Least overlap in the second stage, of what scored badly.
-const STRICT_IOU: f64 = 0.4;
-/// Standard deviations from where it is expected within which something that was hidden comes back.
-const EXPECTED: f64 = 3.0;
-/// How long an object that has no number yet may be missed.
+/// Least IoU in the second stage, for low scores.
+const LOW_SCORE_IOU: f64 = 0.4;
+/// Mahalanobis distance within which a lost track is re-identified.
+const REACQUIRE_DISTANCE: f64 = 3.0;
+/// How long an unconfirmed track is kept without a match, in milliseconds.
 const TENTATIVE_MS: f64 = 150.0;
 
-/// What makes a match.
+/// Criterion of a match.
 #[derive(Clone, Copy)]
-enum Match {
-    /// So much overlap at least.
-    Overlap(f64),
-    /// Being where the filter expects it, within what it is unsure of.
-    Expected,
+enum MatchCriterion {
+    /// At least this IoU.
+    Iou(f64),
+    /// Mahalanobis distance from the predicted position.
+    Mahalanobis,
 }
 
-/// The detections of a stage of association, the tracks that take part, and what makes a match.
-type Stage<'a> = (&'a [usize], fn(&Track) -> bool, Match);
+/// An association stage: detections, filter of tracks, and criterion of a match.
+type AssociationStage<'a> = (&'a [usize], fn(&Track) -> bool, MatchCriterion);
 
 impl Tracker {
-    /// Knows of nothing yet.
-    pub fn new(spec: TrackerParams) -> Self {
+    /// A tracker without tracks.
+    pub fn new(params: TrackerParams) -> Self {
         Self {
-            spec,
+            params,
             tracks: Vec::new(),
             confirmed: 0,
             t_ms: None,
         }
     }
 
-    /// Takes in a frame; gives the track of each detection, if it has a confirmed one.
-    pub fn update(&mut self, scene: &Scene<'_>, seen: &[Observation]) -> Vec<Option<u64>> {
+    /// Processes a frame; the id of each detection's track, if that is confirmed.
+    pub fn update(
+        &mut self,
+        frame: &FrameContext<'_>,
+        observations: &[Observation],
+    ) -> Vec<Option<u64>> {
         let dt_ms = self
             .t_ms
-            .map_or(0.0, |before| (scene.t_ms - before).max(0.0));
-        self.t_ms = Some(scene.t_ms);
-        if scene.is_cut {
+            .map_or(0.0, |before| (frame.t_ms - before).max(0.0));
+        self.t_ms = Some(frame.t_ms);
+        if frame.is_cut {
             self.tracks.clear();
         }
-        self.move_on(scene, dt_ms);
-        let mut track_of: Vec<Option<usize>> = vec![None; seen.len()];
-        let (first, second): (Vec<usize>, Vec<usize>) = (0..seen.len())
-            .filter(|i| seen[*i].score >= self.spec.score_low)
-            .partition(|i| !seen[*i].is_faint);
+        self.predict(frame, dt_ms);
+        let mut track_of: Vec<Option<usize>> = vec![None; observations.len()];
+        let (first, second): (Vec<usize>, Vec<usize>) = (0..observations.len())
+            .filter(|i| observations[*i].score >= self.params.score_low)
+            .partition(|i| !observations[*i].is_faint);
         let mut matched = vec![false; self.tracks.len()];
-        let least = self.spec.match_iou;
-        let stages: [Stage<'_>; 4] = [
-            (&first, |t| t.id > 0, Match::Overlap(least)),
-            // What is lost does not come back as a faint shadow.
+        let least = self.params.match_iou;
+        let stages: [AssociationStage<'_>; 4] = [
+            (&first, |t| t.id > 0, MatchCriterion::Iou(least)),
+            // Lost tracks are not continued by low scores.
             (
                 &second,
                 |t| t.id > 0 && t.state != TrackState::Lost,
-                Match::Overlap(STRICT_IOU),
+                MatchCriterion::Iou(LOW_SCORE_IOU),
             ),
-            (&first, |t| t.id == 0, Match::Overlap(least)),
+            (&first, |t| t.id == 0, MatchCriterion::Iou(least)),
             (
                 &first,
                 |t| t.id > 0 && t.state == TrackState::Lost,
-                Match::Expected,
+                MatchCriterion::Mahalanobis,
             ),
         ];
-        for (candidates, takes_part, how) in stages {
+        for (candidates, takes_part, criterion) in stages {
             let tracks: Vec<usize> = (0..self.tracks.len())
                 .filter(|t| !matched[*t] && takes_part(&self.tracks[*t]))
                 .collect();
             let free = candidates.iter().copied();
             let free: Vec<usize> = free.filter(|i| track_of[*i].is_none()).collect();
-            for (t, i) in self.matches(&tracks, &free, seen, how) {
+            for (t, i) in self.matches(&tracks, &free, observations, criterion) {
                 matched[t] = true;
                 track_of[i] = Some(t);
             }
         }
         for (i, track) in track_of.iter().enumerate() {
             if let Some(t) = *track {
-                self.see(t, &seen[i], scene.t_ms);
+                self.update_matched(t, &observations[i], frame.t_ms);
             }
         }
         for i in first {
             if track_of[i].is_none() {
-                track_of[i] = Some(self.begin(&seen[i], scene.t_ms));
+                track_of[i] = Some(self.start_track(&observations[i], frame.t_ms));
             }
         }
         matched.resize(self.tracks.len(), true);
@@ -185,7 +189,7 @@ impl Tracker {
             .iter()
             .map(|t| t.map(|t| self.tracks[t].id).filter(|id| *id > 0))
             .collect();
-        self.miss(scene, &matched, dt_ms);
+        self.update_unmatched(frame, &matched, dt_ms);
         ids
     }
 
@@ -195,24 +199,24 @@ impl Tracker {
         confirmed.map(|track| TrackView {
             id: track.id,
             category_id: track.category_id,
-            rect: track.motion.rect(),
+            rect: track.filter.rect(),
             state: track.state,
             seen_ms: track.seen_ms,
         })
     }
 
-    /// All tracks to where they are expected.
-    fn move_on(&mut self, scene: &Scene<'_>, dt_ms: f64) {
+    /// Predicts all tracks to the frame's time.
+    fn predict(&mut self, frame: &FrameContext<'_>, dt_ms: f64) {
         for track in &mut self.tracks {
-            if let Some(camera) = scene.camera {
-                track.motion.follow(camera);
+            if let Some(camera) = frame.camera {
+                track.filter.compensate_camera_motion(camera);
             }
-            if scene.is_still {
-                track.motion.rest();
+            if frame.is_still {
+                track.filter.zero_velocity();
             } else if track.state != TrackState::Seen {
-                track.motion.keep_size();
+                track.filter.freeze_size();
             }
-            track.motion.predict(dt_ms / 1000.0);
+            track.filter.predict(dt_ms / 1000.0);
         }
     }
 
@@ -220,41 +224,41 @@ impl Tracker {
         &self,
         tracks: &[usize],
         candidates: &[usize],
-        seen: &[Observation],
-        how: Match,
+        observations: &[Observation],
+        criterion: MatchCriterion,
     ) -> Vec<(usize, usize)> {
         if tracks.is_empty() || candidates.is_empty() {
             return Vec::new();
         }
         let mut costs = Vec::with_capacity(tracks.len() * candidates.len());
-        let enlarged: Vec<RectPx> = candidates
+        let boxes: Vec<RectPx> = candidates
             .iter()
-            .map(|i| buffered(&seen[*i].rect))
+            .map(|i| enlarged(&observations[*i].rect))
             .collect();
         for t in tracks {
             let track = &self.tracks[*t];
-            let expected = buffered(&track.motion.rect());
-            costs.extend(candidates.iter().zip(&enlarged).map(|(i, rect)| {
-                let observation = &seen[*i];
+            let expected = enlarged(&track.filter.rect());
+            costs.extend(candidates.iter().zip(&boxes).map(|(i, rect)| {
+                let observation = &observations[*i];
                 if observation.category_id != track.category_id {
                     return f64::INFINITY;
                 }
-                match how {
-                    Match::Overlap(least) => {
+                match criterion {
+                    MatchCriterion::Iou(least) => {
                         let iou = f64::from(expected.iou(rect));
-                        // The surer of two equal overlaps wins; being sure alone is no match.
+                        // Of equal IoUs the higher score wins; the score alone is no match.
                         if iou < least {
                             f64::INFINITY
                         } else {
                             1.0 - iou * observation.score
                         }
                     }
-                    Match::Expected => {
+                    MatchCriterion::Mahalanobis => {
                         let ratio = rect.height / expected.height.max(1.0);
-                        let is_like = (0.5..2.0).contains(&ratio);
-                        let squared = track.motion.distance_squared(&observation.rect);
-                        if is_like {
-                            squared / (EXPECTED * EXPECTED)
+                        let is_similar = (0.5..2.0).contains(&ratio);
+                        let squared = track.filter.mahalanobis_squared(&observation.rect);
+                        if is_similar {
+                            squared / (REACQUIRE_DISTANCE * REACQUIRE_DISTANCE)
                         } else {
                             f64::INFINITY
                         }
@@ -262,47 +266,47 @@ impl Tracker {
                 }
             }));
         }
-        let pairs = assign(&costs, tracks.len(), candidates.len(), 1.0);
+        let pairs = linear_assignment(&costs, tracks.len(), candidates.len(), 1.0);
         let pairs = pairs.into_iter().enumerate();
         pairs
             .filter_map(|(t, i)| Some((tracks[t], candidates[i?])))
             .collect()
     }
 
-    fn see(&mut self, t: usize, observation: &Observation, t_ms: f64) {
+    fn update_matched(&mut self, t: usize, observation: &Observation, t_ms: f64) {
         let track = &mut self.tracks[t];
-        track.motion.correct(&observation.rect);
+        track.filter.correct(&observation.rect);
         track.hits += 1;
         track.seen_ms = t_ms;
         track.missed_ms = 0.0;
-        track.unlooked_ms = 0.0;
+        track.uninferred_ms = 0.0;
         track.state = TrackState::Seen;
-        if track.id == 0 && track.hits >= self.spec.confirm_frames {
+        if track.id == 0 && track.hits >= self.params.confirm_frames {
             self.confirmed += 1;
             track.id = self.confirmed;
         }
     }
 
-    /// What was not seen is held if nobody looked, else it is lost, and forgotten in the end.
-    fn miss(&mut self, scene: &Scene<'_>, matched: &[bool], dt_ms: f64) {
+    /// Unmatched tracks are held where no inference ran, otherwise lost, and removed after `memory_ms`.
+    fn update_unmatched(&mut self, frame: &FrameContext<'_>, matched: &[bool], dt_ms: f64) {
         let mut at = 0;
-        let memory_ms = self.spec.memory_ms;
+        let memory_ms = self.params.memory_ms;
         self.tracks.retain_mut(|track| {
             at += 1;
             if matched[at - 1] {
                 return true;
             }
-            // What is lost stays so until it is seen; looking elsewhere does not bring it back.
-            let was_there = track.state != TrackState::Lost;
-            if was_there && !was_looked_at(&track.motion.rect(), scene.looked) {
+            // A lost track stays lost until it is matched, also when inference runs elsewhere.
+            let was_present = track.state != TrackState::Lost;
+            if was_present && !was_inferred(&track.filter.rect(), frame.inferred) {
                 track.state = TrackState::Held;
-                if !scene.is_still {
-                    track.unlooked_ms += dt_ms;
+                if !frame.is_still {
+                    track.uninferred_ms += dt_ms;
                 }
                 return true;
             }
-            track.missed_ms += dt_ms + track.unlooked_ms;
-            track.unlooked_ms = 0.0;
+            track.missed_ms += dt_ms + track.uninferred_ms;
+            track.uninferred_ms = 0.0;
             track.state = TrackState::Lost;
             let memory_ms = if track.id > 0 {
                 memory_ms
@@ -313,18 +317,18 @@ impl Tracker {
         });
     }
 
-    fn begin(&mut self, observation: &Observation, t_ms: f64) -> usize {
+    fn start_track(&mut self, observation: &Observation, t_ms: f64) -> usize {
         let mut track = Track {
             id: 0,
             category_id: observation.category_id,
-            motion: BoxMotion::new(&observation.rect),
+            filter: BoxKalmanFilter::new(&observation.rect),
             hits: 1,
             seen_ms: t_ms,
             missed_ms: 0.0,
-            unlooked_ms: 0.0,
+            uninferred_ms: 0.0,
             state: TrackState::Seen,
         };
-        if self.spec.confirm_frames <= 1 {
+        if self.params.confirm_frames <= 1 {
             self.confirmed += 1;
             track.id = self.confirmed;
         }
@@ -333,18 +337,20 @@ impl Tracker {
     }
 }
 
-/// Whether most of the box was looked at.
-fn was_looked_at(rect: &RectPx, looked: Option<&[RectPx]>) -> bool {
-    let Some(looked) = looked else { return true };
+/// Whether inference ran at the centre of the box.
+fn was_inferred(rect: &RectPx, inferred: Option<&[RectPx]>) -> bool {
+    let Some(inferred) = inferred else {
+        return true;
+    };
     let (x, y) = (rect.x + rect.width / 2.0, rect.y + rect.height / 2.0);
-    looked.iter().any(|part| {
-        let inside_x = part.x <= x && x < part.x + part.width;
-        let inside_y = part.y <= y && y < part.y + part.height;
+    inferred.iter().any(|region| {
+        let inside_x = region.x <= x && x < region.x + region.width;
+        let inside_y = region.y <= y && y < region.y + region.height;
         inside_x && inside_y
     })
 }
 
-fn buffered(rect: &RectPx) -> RectPx {
+fn enlarged(rect: &RectPx) -> RectPx {
     let (dx, dy) = (rect.width * BUFFER, rect.height * BUFFER);
     RectPx {
         x: rect.x - dx,

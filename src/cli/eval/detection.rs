@@ -1,19 +1,19 @@
-//! `mobilens eval detection`.
+//! `mobilens eval detection`: COCO AP and AR.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use mobilens::config::{self, Override};
-use mobilens::eval::{CocoBoxes, read_results};
+use mobilens::eval::{CocoGroundTruth, read_results};
 use mobilens::pipeline::{InferenceLatency, Model};
 use mobilens::records::{CocoResult, RecordBuilder, image_id_from_name};
 use serde_json::json;
 
-use super::{Failure, look_at_folder};
+use super::{Failure, infer_folder};
 use crate::cli::arguments::EvalDetectionArgs;
 use crate::cli::{data_dir, print};
 
-/// The figures in pycocotools' order.
+/// The metrics in pycocotools' order.
 const NAMES: [&str; 12] = [
     "AP",
     "AP50",
@@ -31,19 +31,22 @@ const NAMES: [&str; 12] = [
 
 /// COCO's twelve figures of saved results, or of a pipeline on pictures.
 pub fn detection(arguments: &EvalDetectionArgs) -> Result<(), Failure> {
-    let mut truth = CocoBoxes::default();
+    let mut truth = CocoGroundTruth::default();
     for file in &arguments.coco {
         truth.add(file)?;
     }
     let results = match (&arguments.results, &arguments.pipeline) {
         (Some(results), _) => read_results(results)?,
-        (None, Some(_)) => look(arguments, &truth)?,
-        (None, None) => unreachable!("the command line wants one of them"),
+        (None, Some(_)) => run_pipeline(arguments, &truth)?,
+        (None, None) => unreachable!("clap requires one of them"),
     };
-    let strangers = results.iter().filter(|r| !truth.knows(r.image_id)).count();
-    if strangers > 0 {
+    let unannotated = results
+        .iter()
+        .filter(|r| !truth.has_image(r.image_id))
+        .count();
+    if unannotated > 0 {
         let all = results.len();
-        let why = format!("{strangers} of {all} results are of pictures without annotations");
+        let why = format!("{unannotated} of {all} results are of pictures without annotations");
         return Err(Failure::Other(why));
     }
     let figures = truth.figures(&results);
@@ -67,8 +70,11 @@ pub fn detection(arguments: &EvalDetectionArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Looks at the pictures that have annotations.
-fn look(arguments: &EvalDetectionArgs, truth: &CocoBoxes) -> Result<Vec<CocoResult>, Failure> {
+/// Runs the pipeline on the pictures that have annotations.
+fn run_pipeline(
+    arguments: &EvalDetectionArgs,
+    truth: &CocoGroundTruth,
+) -> Result<Vec<CocoResult>, Failure> {
     let overrides = arguments.overrides.iter().map(|o| Override::parse(o));
     let overrides = overrides.collect::<Result<Vec<_>, _>>()?;
     let pipeline = arguments.pipeline.as_deref().unwrap_or("".as_ref());
@@ -92,8 +98,8 @@ fn look(arguments: &EvalDetectionArgs, truth: &CocoBoxes) -> Result<Vec<CocoResu
     let mut results = Vec::new();
     for folder in &arguments.images {
         let is_known =
-            |name: &str, _| Ok(image_id_from_name(name).is_some_and(|id| truth.knows(id)));
-        look_at_folder(folder, &mut *worker, is_known, |meta, size, prediction| {
+            |name: &str, _| Ok(image_id_from_name(name).is_some_and(|id| truth.has_image(id)));
+        infer_folder(folder, &mut *worker, is_known, |meta, size, prediction| {
             let record = recorder.frame(meta, size, 0, &prediction);
             let of_frame = CocoResult::from_frame(&record);
             results.extend(of_frame.map_err(|e| Failure::Other(e.to_string()))?);

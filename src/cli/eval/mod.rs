@@ -1,4 +1,4 @@
-//! `mobilens eval`: how good results are, where the truth is known.
+//! `mobilens eval`: accuracy of results against ground truth.
 
 mod detection;
 mod segmentation;
@@ -20,9 +20,9 @@ use mobilens_nn::NnError;
 
 use crate::cli::arguments::EvalCommand;
 
-use super::{DONE, FAILED, USAGE, say};
+use super::{DONE, FAILED, USAGE, print_error};
 
-/// Why an evaluation did not come to its end.
+/// Why an evaluation failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -34,14 +34,14 @@ enum Failure {
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]
-    Truth(#[from] EvalError),
+    GroundTruth(#[from] EvalError),
     #[error("{0}")]
     Other(String),
     #[error("{0}")]
     Run(String),
 }
 
-/// Evaluates; 2 for what the command or a file is to blame for.
+/// Runs the evaluation; exit code 2 for errors of the command line or of a file.
 pub fn eval(command: &EvalCommand) -> u8 {
     let evaluated = match command {
         EvalCommand::Segmentation(arguments) => segmentation::segmentation(arguments),
@@ -51,7 +51,7 @@ pub fn eval(command: &EvalCommand) -> u8 {
     match evaluated {
         Ok(()) => DONE,
         Err(failure) => {
-            say(&failure.to_string());
+            print_error(&failure.to_string());
             match failure {
                 Failure::Run(_) => FAILED,
                 _ => USAGE,
@@ -60,12 +60,12 @@ pub fn eval(command: &EvalCommand) -> u8 {
     }
 }
 
-/// Has `worker` run on the pictures of a folder that `is_wanted` by name; gives each to `seen`.
-fn look_at_folder(
+/// Runs `worker` on the pictures of a folder selected by `is_wanted`; passes each prediction to `on_prediction`.
+fn infer_folder(
     folder: &Path,
     worker: &mut dyn InferenceWorker,
     mut is_wanted: impl FnMut(&str, SizePx) -> Result<bool, Failure>,
-    mut seen: impl FnMut(&FrameMeta, SizePx, Prediction) -> Result<(), Failure>,
+    mut on_prediction: impl FnMut(&FrameMeta, SizePx, Prediction) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut source = ImagesSource::open(folder, 1.0)?;
     let progress = Progress::on_terminal(source.info().frames, true);
@@ -75,7 +75,7 @@ fn look_at_folder(
         let (image, pts, name) = match source.next(&stop)? {
             Captured::Frame { image, pts, name } => (image, pts, name),
             Captured::Undecodable { why, .. } => {
-                say(&why);
+                print_error(&why);
                 continue;
             }
             Captured::Lost { .. } | Captured::Back { .. } => continue,
@@ -101,6 +101,6 @@ fn look_at_folder(
             payload: InferencePlan::default(),
         };
         let packet = worker.run(packet).map_err(Failure::Run)?;
-        seen(&packet.meta, size, packet.payload)?;
+        on_prediction(&packet.meta, size, packet.payload)?;
     }
 }

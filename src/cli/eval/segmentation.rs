@@ -1,4 +1,4 @@
-//! `mobilens eval segmentation`.
+//! `mobilens eval segmentation`: mean IoU and pixel accuracy.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use mobilens::config::{self, Override};
-use mobilens::eval::{Confusion, Instances, MaskFolder, Truth};
+use mobilens::eval::{CocoInstances, ConfusionMatrix, GroundTruth, MaskFolder};
 use mobilens::pipeline::{InferenceLatency, Model};
 use serde_json::json;
 
-use super::{Failure, look_at_folder};
+use super::{Failure, infer_folder};
 use crate::cli::arguments::EvalSegmentationArgs;
 use crate::cli::{data_dir, print};
 
@@ -25,20 +25,20 @@ pub fn segmentation(arguments: &EvalSegmentationArgs) -> Result<(), Failure> {
         let why = format!("{} does not segment", config.card.name);
         return Err(Failure::Other(why));
     }
-    let truth: Box<dyn Truth> = match &arguments.masks {
+    let truth: Box<dyn GroundTruth> = match &arguments.masks {
         Some(dir) => Box::new(MaskFolder::open(dir)?),
         None => {
             let files = arguments.instances.iter().map(PathBuf::as_path);
-            Box::new(Instances::open(files, &labels)?)
+            Box::new(CocoInstances::open(files, &labels)?)
         }
     };
     let threads = available_parallelism().map_or(1, usize::from);
     let mut worker = model.worker(threads, &InferenceLatency::default(), &Arc::default())?;
-    let mut confusion = Confusion::new(config.card.labels.len());
+    let mut confusion = ConfusionMatrix::new(config.card.labels.len());
     let (mut pictures, mut unknown) = (0_u64, 0_u64);
     for folder in &arguments.images {
         let true_mask = RefCell::new(None);
-        look_at_folder(
+        infer_folder(
             folder,
             &mut *worker,
             |name, size| {
@@ -58,7 +58,7 @@ pub fn segmentation(arguments: &EvalSegmentationArgs) -> Result<(), Failure> {
         )?;
     }
     let Some(mean) = confusion.mean_iou() else {
-        let why = "none of the pictures has a truth; masks and annotations go by file name";
+        let why = "no picture has ground truth; masks and annotations are matched by file name";
         return Err(Failure::Other(why.to_owned()));
     };
     let accuracy = confusion.pixel_accuracy().unwrap_or(0.0);

@@ -1,8 +1,8 @@
-//! `mobilens eval tracking`.
+//! `mobilens eval tracking`: HOTA, MOTA and IDF1.
 
 use std::path::{Path, PathBuf};
 
-use mobilens::eval::{TrackingFigures, evaluate_tracking, read_mot};
+use mobilens::eval::{TrackingMetrics, evaluate_tracking, read_mot};
 use serde_json::json;
 
 use super::Failure;
@@ -26,7 +26,7 @@ pub fn tracking(arguments: &EvalTrackingArgs) -> Result<(), Failure> {
     }
     if sequences.is_empty() {
         let why = format!(
-            "{}: no gt.txt, also not in folders below",
+            "{}: no gt.txt found, nor in its subfolders",
             arguments.mot.display()
         );
         return Err(Failure::Other(why));
@@ -48,11 +48,11 @@ pub fn tracking(arguments: &EvalTrackingArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn show(name: &str, figures: &TrackingFigures, as_json: bool) {
+fn show(name: &str, figures: &TrackingMetrics, as_json: bool) {
     let [hota, detection, association] = figures.hota;
     let (mota, idf1) = (figures.mota(), figures.idf1());
-    let TrackingFigures {
-        switches,
+    let TrackingMetrics {
+        id_switches,
         false_positives,
         missed,
         objects,
@@ -61,7 +61,7 @@ fn show(name: &str, figures: &TrackingFigures, as_json: bool) {
     if as_json {
         let line = json!({
             "sequence": name, "hota": hota, "deta": detection, "assa": association, "mota": mota,
-            "idf1": idf1, "switches": switches, "false_positives": false_positives,
+            "idf1": idf1, "switches": id_switches, "false_positives": false_positives,
             "missed": missed, "objects": objects,
         });
         print(&line.to_string());
@@ -69,7 +69,7 @@ fn show(name: &str, figures: &TrackingFigures, as_json: bool) {
     }
     print(&format!(
         "{name:<19} {hota:>6.3} {detection:>6.3} {association:>6.3} {mota:>6.3} {idf1:>6.3} \
-         {switches:>9} {false_positives:>6} {missed:>7} {objects:>8}"
+         {id_switches:>9} {false_positives:>6} {missed:>7} {objects:>8}"
     ));
 }
 

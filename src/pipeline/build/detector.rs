@@ -5,7 +5,9 @@ use crate::config::{
 };
 use crate::pipeline::options::ModelError;
 use crate::pipeline::stages::detect::DetectorModel;
-use crate::postprocess::{Activation, AnchorParams, BoxCoding, SsdDecoder, SsdParams, WantedClass};
+use crate::postprocess::{
+    AnchorParams, BoxCoding, ScoreActivation, SsdDecoder, SsdParams, WantedClass,
+};
 use mobilens_nn::{KeptClasses, Network, PrunedClasses};
 
 use super::preprocess::preprocess_params;
@@ -151,8 +153,8 @@ fn ssd_params(
             w: head.box_coding.w,
         },
         activation: match head.activation {
-            ActivationConfig::Sigmoid => Activation::Sigmoid,
-            ActivationConfig::Softmax => Activation::Softmax,
+            ActivationConfig::Sigmoid => ScoreActivation::Sigmoid,
+            ActivationConfig::Softmax => ScoreActivation::Softmax,
         },
         channels,
         classes,

@@ -18,7 +18,7 @@ use crate::pipeline::threads::Pipeline;
 use crate::records::{
     LabelRecord, MaskEncodings, ModelRecord, RecordBuilder, RunRecord, SCHEMA_VERSION, SourceRecord,
 };
-use crate::sink::{ExpectSink, Window};
+use crate::sink::{DisplayWindow, ExpectSink};
 use crate::telemetry::GroundProjection;
 
 use super::analysis::analyzer;
@@ -40,7 +40,7 @@ pub fn build_stream(
     options: &RunOptions,
     slot: Option<StreamSlot>,
     shared: &mut SharedSinks,
-) -> Result<(Pipeline, Option<Window>), RunError> {
+) -> Result<(Pipeline, Option<DisplayWindow>), RunError> {
     let window = open_window(&mut loaded);
     let has_web = loaded.config.sinks.iter().any(|sink| sink.web.is_some());
     let source = open_source(&loaded.config, window.is_some() || has_web)?;
@@ -94,14 +94,14 @@ pub fn build_stream(
 }
 
 /// Opens the pipeline's window. Without a display the run goes on headless, and says so.
-fn open_window(pipeline: &mut LoadedPipeline) -> Option<Window> {
+fn open_window(pipeline: &mut LoadedPipeline) -> Option<DisplayWindow> {
     let spec: WindowConfig = pipeline
         .config
         .sinks
         .iter()
         .find_map(|s| s.window.clone())?;
     let title = spec.title.as_deref().unwrap_or(&pipeline.stream);
-    match Window::open(title, spec.width_px as usize, spec.height_px as usize) {
+    match DisplayWindow::open(title, spec.width_px as usize, spec.height_px as usize) {
         Ok(window) => Some(window),
         Err(error) => {
             tracing::warn!("{error}: going on headless, JSON lines go to standard output");

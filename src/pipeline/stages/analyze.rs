@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::analytics::{
-    AnchorPoint, Crossing, Direction, LineCounter, LineCounts, ZoneChange, ZoneCounts, ZoneMonitor,
+    AnchorPoint, Crossing, Direction, LineCounter, LineCounts, ZoneCounts, ZoneEvent, ZoneMonitor,
 };
 use crate::postprocess::Labels;
 use crate::records::{
     DetectionRecord, EventRecord, FrameRecord, RecordBox, TrackRecord, TrackStateRecord, rounded,
 };
-use crate::track::{Observation, Scene, TrackState, TrackView, Tracker};
+use crate::track::{FrameContext, Observation, TrackState, TrackView, Tracker};
 use mobilens_image::{Polygon, RectPx, Similarity, SizePx};
 
 /// Adds tracks and events to records.
@@ -194,10 +194,10 @@ impl Analyzer {
             ];
             for change in changes {
                 let (kind, phase, presence) = match change {
-                    ZoneChange::Entered(presence) => ("zone", "new", presence),
-                    ZoneChange::Stays(presence) => ("zone", "update", presence),
-                    ZoneChange::Loiters(presence) => ("loiter", "new", presence),
-                    ZoneChange::Left(presence) => ("zone", "end", presence),
+                    ZoneEvent::Entered(presence) => ("zone", "new", presence),
+                    ZoneEvent::Stays(presence) => ("zone", "update", presence),
+                    ZoneEvent::Loiters(presence) => ("loiter", "new", presence),
+                    ZoneEvent::Left(presence) => ("zone", "end", presence),
                 };
                 let event = EventRecord {
                     zone: Some(zone.name.clone()),
@@ -284,11 +284,11 @@ fn update_tracks(tracker: &mut Tracker, record: &mut FrameRecord) -> Vec<TrackVi
         _ => None,
     };
     let camera = record.camera.map(|[a, b, x, y]| Similarity { a, b, x, y });
-    let scene = Scene {
+    let scene = FrameContext {
         t_ms: record.pts_ms,
         is_cut: record.cut,
         camera: camera.as_ref(),
-        looked: looked.as_deref(),
+        inferred: looked.as_deref(),
         is_still: record.still,
     };
     let clear = record.detections.len();

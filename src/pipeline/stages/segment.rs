@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::flow::Latency;
 use crate::frame::{InferencePlan, Packet, Region};
 use crate::postprocess::{
-    DeepLabDecoder, DeepLabParams, Prediction, SafeGroundFinder, Segmentation, Smoother,
+    DeepLabDecoder, DeepLabParams, LogitSmoother, Prediction, SafeGroundFinder, Segmentation,
 };
 use mobilens_image::{Polygon, PreprocessParams};
 use mobilens_nn::{Network, NnError};
@@ -45,7 +45,7 @@ pub struct Segmenter {
     model: Arc<SegmenterModel>,
     inference: Inference,
     decoder: DeepLabDecoder,
-    smoother: Option<Smoother>,
+    smoother: Option<LogitSmoother>,
     finder: Option<SafeGroundFinder>,
     postprocess: Latency,
 }
@@ -66,7 +66,7 @@ impl Segmenter {
             decoder: DeepLabDecoder::new(model.deeplab.clone()),
             smoother: model
                 .smoothing
-                .map(|(past, levels)| Smoother::new(past, levels)),
+                .map(|(past, levels)| LogitSmoother::new(past, levels)),
             finder: safe_ground
                 .map(|ground| SafeGroundFinder::new(ground.avoided, ground.margin_px, ground.zone)),
             model: Arc::clone(model),

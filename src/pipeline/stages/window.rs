@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::render::RenderedFrame;
 use crate::flow::{Received, Receiver, StopReason, StopSignal};
-use crate::sink::{Window, WindowError};
+use crate::sink::{DisplayWindow, WindowError};
 
 /// How long the window waits for a picture before it polls its keys again.
 const WINDOW_POLL: Duration = Duration::from_millis(15);
@@ -15,7 +15,7 @@ const WINDOW_POLL: Duration = Duration::from_millis(15);
 /// # Errors
 /// When the display is lost.
 pub fn watch_window(
-    window: &mut Window,
+    window: &mut DisplayWindow,
     pictures: Receiver<RenderedFrame>,
     hold: bool,
     stop: &StopSignal,

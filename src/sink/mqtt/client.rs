@@ -1,8 +1,8 @@
-//! A connection to a broker that comes and goes.
+//! MQTT client with reconnection.
 //!
-//! Messages wait in a bounded box, and leave it one by one; what the broker has not acknowledged when
-//! the connection breaks goes back to the front of it. On each connection the greeting is said first:
-//! what the broker should keep, and may have lost.
+//! Messages wait in a bounded queue; unacknowledged ones return to its front when the connection
+//! breaks. Retained messages are published again on each new connection, as the broker may have lost
+//! them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,85 +15,85 @@ use rumqttc::{
 use url::Url;
 
 use crate::sink::SinkError;
-use crate::sink::outbox::Outbox;
+use crate::sink::send_queue::SendQueue;
 
-/// Messages on their way that are not acknowledged.
-const WINDOW: usize = 16;
-/// How long a connection may be silent.
+/// Most unacknowledged messages in flight.
+const MAX_IN_FLIGHT: usize = 16;
+/// MQTT keep-alive interval.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// The first pause before a broker is tried again, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
-/// How long the end of a run waits for what is not sent yet.
-const FAREWELL: Duration = Duration::from_secs(3);
+/// First and longest delay before a reconnection.
+const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// How long the end of a run waits for unsent messages.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Which broker, and what it keeps of us.
+/// Connection parameters.
 #[derive(Clone)]
-pub struct MqttRequest {
+pub struct MqttParams {
     /// `mqtt://USER:PASSWORD@HOST:PORT`, or `mqtts://` for TLS.
     pub url: Url,
     /// Certificates (PEM) to trust instead of the system's.
     pub ca: Option<Vec<u8>>,
-    /// Begins every topic.
+    /// Prefix of every topic.
     pub topic: String,
-    /// Messages that may wait.
+    /// Capacity of the send queue.
     pub buffer: usize,
 }
 
-/// One message.
+/// An MQTT message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Where it belongs.
+pub struct MqttMessage {
+    /// Topic.
     pub topic: String,
-    /// What it says.
+    /// Payload.
     pub payload: Vec<u8>,
-    /// Whether the broker keeps it for those who come later.
+    /// Retain flag: the broker delivers it to later subscribers.
     pub retain: bool,
 }
 
-/// A connection to a broker, kept up by a thread.
+/// An MQTT client that runs on its own thread.
 pub struct MqttClient {
-    shared: Arc<Shared>,
+    state: Arc<ClientState>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
+struct ClientState {
     name: String,
     topic: String,
-    outbox: Outbox<Message>,
-    /// Said first on each connection.
-    greeting: Mutex<Vec<Message>>,
+    send_queue: SendQueue<MqttMessage>,
+    /// Published first on each connection.
+    retained: Mutex<Vec<MqttMessage>>,
 }
 
-impl Shared {
-    fn availability(&self, word: &str) -> Message {
-        Message {
+impl ClientState {
+    fn availability(&self, word: &str) -> MqttMessage {
+        MqttMessage {
             topic: format!("{}/availability", self.topic),
             payload: word.into(),
             retain: true,
         }
     }
 
-    fn greeting(&self) -> MutexGuard<'_, Vec<Message>> {
-        self.greeting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn retained(&self) -> MutexGuard<'_, Vec<MqttMessage>> {
+        self.retained.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl MqttClient {
-    /// Begins to look for the broker, which need not be there yet.
+    /// Starts to connect to the broker, which need not be reachable yet.
     ///
     /// # Errors
-    /// When the certificates are none, or the system has no thread to give.
-    pub fn start(request: &MqttRequest) -> Result<Self, SinkError> {
-        let name = broker_name(&request.url);
+    /// When the certificates are invalid, or a thread cannot be created.
+    pub fn start(request: &MqttParams) -> Result<Self, SinkError> {
+        let name = redacted_url(&request.url);
         let fault = |why: String| SinkError::Unrepresentable {
             target: name.clone(),
             why,
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ClientState {
             name: name.clone(),
             topic: request.topic.clone(),
-            outbox: Outbox::new(request.buffer),
-            greeting: Mutex::default(),
+            send_queue: SendQueue::new(request.buffer),
+            retained: Mutex::default(),
         });
         let options = options(request, &shared).map_err(fault)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -105,65 +105,65 @@ impl MqttClient {
             std::thread::Builder::new()
                 .name("4-mqtt-client".to_owned())
                 .spawn(move || {
-                    runtime.block_on(drive(options, &shared));
+                    runtime.block_on(run_client(options, &shared));
                     runtime.shutdown_background();
                 })
                 .map_err(|e| fault(e.to_string()))?
         };
         Ok(Self {
-            shared,
+            state: shared,
             thread: Some(thread),
         })
     }
 
-    /// Begins every topic.
+    /// Prefix of every topic.
     pub fn topic(&self) -> &str {
-        &self.shared.topic
+        &self.state.topic
     }
 
-    /// Has a message sent.
-    pub fn publish(&self, message: Message) {
-        self.shared.outbox.push(message);
+    /// Queues a message.
+    pub fn publish(&self, message: MqttMessage) {
+        self.state.send_queue.push(message);
     }
 
-    /// Has a message sent now, and first on each new connection.
-    pub fn greet(&self, message: Message) {
-        let mut greeting = self.shared.greeting();
-        greeting.retain(|known| known.topic != message.topic);
-        greeting.push(message.clone());
-        drop(greeting);
+    /// Publishes a retained message now and again on each new connection.
+    pub fn publish_retained(&self, message: MqttMessage) {
+        let mut retained = self.state.retained();
+        retained.retain(|known| known.topic != message.topic);
+        retained.push(message.clone());
+        drop(retained);
         self.publish(message);
     }
 }
 
 impl Drop for MqttClient {
     fn drop(&mut self) {
-        self.shared.outbox.close();
+        self.state.send_queue.close();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-/// A broker's name without secrets.
-pub fn broker_name(url: &Url) -> String {
+/// A URL without credentials, path and query.
+pub fn redacted_url(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}"));
     let host = url.host_str().unwrap_or_default();
     format!("{}://{host}{}", url.scheme(), port.unwrap_or_default())
 }
 
-fn options(request: &MqttRequest, shared: &Shared) -> Result<MqttOptions, String> {
+fn options(request: &MqttParams, shared: &ClientState) -> Result<MqttOptions, String> {
     let is_tls = request.url.scheme() == "mqtts";
     let host = request.url.host_str().unwrap_or_default();
     let port = request
         .url
         .port()
         .unwrap_or(if is_tls { 8883 } else { 1883 });
-    // Two of one name push each other out.
+    // The broker disconnects an older client of the same id.
     let id = format!("{}-{}", request.topic.replace('/', "-"), std::process::id());
     let mut options = MqttOptions::new(id, host.trim_matches(['[', ']']), port);
     options.set_keep_alive(KEEP_ALIVE);
-    options.set_inflight(WINDOW as u16);
+    options.set_inflight(MAX_IN_FLIGHT as u16);
     options.set_max_packet_size(1 << 20, 16 << 20);
     let will = shared.availability("offline");
     options.set_last_will(LastWill::new(
@@ -189,31 +189,31 @@ fn options(request: &MqttRequest, shared: &Shared) -> Result<MqttOptions, String
     Ok(options)
 }
 
-/// What is on its way, with the packet ids that it got.
-type OnTheWay = VecDeque<(Option<u16>, Message)>;
+/// Unacknowledged messages with their packet ids.
+type InFlight = VecDeque<(Option<u16>, MqttMessage)>;
 
-/// Keeps the connection up until all is said.
-async fn drive(options: MqttOptions, shared: &Shared) {
-    let mut pause = PAUSES.0;
+/// Runs the client: reconnects until everything is sent.
+async fn run_client(options: MqttOptions, shared: &ClientState) {
+    let mut pause = RETRY_DELAYS.0;
     let mut is_lost = false;
     let mut ends_at = None;
     loop {
-        let (client, mut events) = AsyncClient::new(options.clone(), WINDOW + 1);
-        let on_the_way = Mutex::default();
+        let (client, mut events) = AsyncClient::new(options.clone(), MAX_IN_FLIGHT + 1);
+        let in_flight = Mutex::default();
         let why = tokio::select! {
-            why = connection(&client, &mut events, shared, &on_the_way, &mut is_lost, &mut pause) => why,
-            () = farewell(shared, &mut ends_at) => Err("the broker is not there".to_owned()),
+            why = connection(&client, &mut events, shared, &in_flight, &mut is_lost, &mut pause) => why,
+            () = shutdown_timeout(shared, &mut ends_at) => Err("the broker is unreachable".to_owned()),
         };
-        let unsent: OnTheWay = on_the_way
+        let unsent: InFlight = in_flight
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         shared
-            .outbox
+            .send_queue
             .put_back(unsent.into_iter().map(|(_, message)| message));
         let Err(why) = why else { return };
-        if shared.outbox.is_closed() && ends_at.is_some_and(|at| Instant::now() >= at) {
+        if shared.send_queue.is_closed() && ends_at.is_some_and(|at| Instant::now() >= at) {
             let mut left = 0;
-            while shared.outbox.take().is_some() {
+            while shared.send_queue.take().is_some() {
                 left += 1;
             }
             if left > 0 {
@@ -227,25 +227,25 @@ async fn drive(options: MqttOptions, shared: &Shared) {
         }
         let jitter = 0.5 + f64::from(Instant::now().elapsed().subsec_nanos() % 1000) / 2000.0;
         tokio::time::sleep(pause.mul_f64(jitter)).await;
-        pause = (pause * 2).min(PAUSES.1);
+        pause = (pause * 2).min(RETRY_DELAYS.1);
     }
 }
 
-/// Passes some time after the outbox was closed.
-async fn farewell(shared: &Shared, ends_at: &mut Option<Instant>) {
-    while !shared.outbox.is_closed() {
+/// Completes some time after the queue was closed.
+async fn shutdown_timeout(shared: &ClientState, ends_at: &mut Option<Instant>) {
+    while !shared.send_queue.is_closed() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let at = *ends_at.get_or_insert_with(|| Instant::now() + FAREWELL);
+    let at = *ends_at.get_or_insert_with(|| Instant::now() + SHUTDOWN_TIMEOUT);
     tokio::time::sleep(at.saturating_duration_since(Instant::now())).await;
 }
 
-/// One connection. Ends well when all was said and nothing more comes.
+/// One connection. Returns `Ok` when the queue is closed and everything is acknowledged.
 async fn connection(
     client: &AsyncClient,
     events: &mut EventLoop,
-    shared: &Shared,
-    on_the_way: &Mutex<OnTheWay>,
+    shared: &ClientState,
+    in_flight: &Mutex<InFlight>,
     is_lost: &mut bool,
     pause: &mut Duration,
 ) -> Result<(), String> {
@@ -255,13 +255,13 @@ async fn connection(
             .collect::<Vec<_>>()
             .join(" ")
     };
-    // The answer to the connection comes first.
+    // The CONNACK comes first.
     events.poll().await.map_err(error)?;
     tracing::info!("{}: connected", shared.name);
-    (*is_lost, *pause) = (false, PAUSES.0);
-    let lock = || on_the_way.lock().unwrap_or_else(PoisonError::into_inner);
+    (*is_lost, *pause) = (false, RETRY_DELAYS.0);
+    let lock = || in_flight.lock().unwrap_or_else(PoisonError::into_inner);
     let acknowledged = tokio::sync::Notify::new();
-    let listening = async {
+    let receiving = async {
         loop {
             match events.poll().await.map_err(error)? {
                 Event::Outgoing(Outgoing::Publish(id)) => {
@@ -278,35 +278,35 @@ async fn connection(
             }
         }
     };
-    let speaking = async {
-        let publish = |message: Message| {
-            let Message {
+    let sending = async {
+        let publish = |message: MqttMessage| {
+            let MqttMessage {
                 topic,
                 payload,
                 retain,
             } = message.clone();
-            // There is room for a whole window.
+            // The request channel holds all in-flight messages.
             let _ = client.try_publish(topic, QoS::AtLeastOnce, retain, payload);
             lock().push_back((None, message));
         };
-        let mut greeting: VecDeque<Message> = shared.greeting().iter().cloned().collect();
-        greeting.push_front(shared.availability("online"));
+        let mut retained: VecDeque<MqttMessage> = shared.retained().iter().cloned().collect();
+        retained.push_front(shared.availability("online"));
         loop {
-            let dropped = shared.outbox.dropped();
+            let dropped = shared.send_queue.dropped();
             if dropped > 0 {
                 tracing::warn!("{}: {dropped} messages were dropped", shared.name);
             }
-            while lock().len() < WINDOW {
-                match greeting.pop_front().or_else(|| shared.outbox.take()) {
+            while lock().len() < MAX_IN_FLIGHT {
+                match retained.pop_front().or_else(|| shared.send_queue.take()) {
                     Some(message) => publish(message),
                     None => break,
                 }
             }
-            if shared.outbox.is_closed() && shared.outbox.is_empty() && lock().is_empty() {
+            if shared.send_queue.is_closed() && shared.send_queue.is_empty() && lock().is_empty() {
                 break;
             }
             tokio::select! {
-                () = shared.outbox.changed() => {}
+                () = shared.send_queue.changed() => {}
                 () = acknowledged.notified() => {}
             }
         }
@@ -315,11 +315,11 @@ async fn connection(
             acknowledged.notified().await;
         }
         let _ = client.try_disconnect();
-        // The listener sees it go.
+        // The receiving side sees the disconnect.
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        ended = listening => ended,
-        () = speaking => Ok(()),
+        ended = receiving => ended,
+        () = sending => Ok(()),
     }
 }

@@ -1,20 +1,20 @@
-//! Records and states for other programs, through an MQTT broker.
+//! MQTT sink: records, stream states, Home Assistant discovery.
 //!
 //! | topic, below the pipeline's own | what |
 //! |---|---|
-//! | `availability` | `online` or `offline` (also as the last will), kept |
-//! | `STREAM/source` | `online` or `lost`, kept |
-//! | `STREAM/state` | `{"person":1,"vehicle":2,"motion":"ON"}` when it changes, kept |
+//! | `availability` | `online` or `offline` (also as the last will), retained |
+//! | `STREAM/source` | `online` or `lost`, retained |
+//! | `STREAM/state` | `{"person":1,"vehicle":2,"motion":"ON"}` when it changes, retained |
 //! | `STREAM/frame` | frame records: when what is seen changes, or all |
 //! | `STREAM/event` | event records |
 //!
-//! Home Assistant finds the streams by itself (MQTT discovery): counts of persons and vehicles, and
-//! motion where the pipeline compares pictures.
+//! Home Assistant MQTT discovery announces sensors for counts of persons and vehicles, and for motion
+//! where the pipeline detects it.
 
 mod client;
 mod state;
 
-pub use client::{Message, MqttClient, MqttRequest, broker_name};
+pub use client::{MqttClient, MqttMessage, MqttParams, redacted_url};
 
 use std::sync::Arc;
 
@@ -22,12 +22,12 @@ use serde_json::{Value, json};
 
 use super::{RecordSink, SinkError};
 use crate::records::{EndRecord, EventRecord, FrameRecord, Record};
-use state::{Seen, State};
+use state::{StreamState, VisibleObjects};
 
-/// Which frames are told.
+/// Which frame records are published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MqttFrames {
-    /// Those in which something else is seen than before.
+    /// Those whose visible objects differ from the last.
     Changes,
     /// All.
     All,
@@ -35,18 +35,18 @@ pub enum MqttFrames {
     None,
 }
 
-/// Tells a broker of one stream.
+/// Publishes the records of one stream.
 pub struct MqttSink {
     client: Arc<MqttClient>,
     stream: String,
     frames: MqttFrames,
-    state: State,
-    seen: Option<Seen>,
+    state: StreamState,
+    seen: Option<VisibleObjects>,
 }
 
 impl MqttSink {
-    /// For `stream`. With a `discovery` prefix Home Assistant is told of it; `has_motion` says whether
-    /// pictures are compared.
+    /// A sink for `stream`. With a `discovery` prefix it is announced to Home Assistant; `has_motion`:
+    /// whether motion is detected.
     pub fn new(
         client: Arc<MqttClient>,
         stream: &str,
@@ -56,17 +56,17 @@ impl MqttSink {
     ) -> Self {
         if let Some(prefix) = discovery {
             for message in discovery_messages(prefix, client.topic(), stream, has_motion) {
-                client.greet(message);
+                client.publish_retained(message);
             }
         }
         let sink = Self {
             client,
             stream: stream.to_owned(),
             frames,
-            state: State::new(has_motion),
+            state: StreamState::new(has_motion),
             seen: None,
         };
-        sink.keep("source", b"online".to_vec());
+        sink.publish_retained("source", b"online".to_vec());
         sink
     }
 
@@ -74,17 +74,17 @@ impl MqttSink {
         format!("{}/{}/{leaf}", self.client.topic(), self.stream)
     }
 
-    fn say(&self, leaf: &str, record: &Record) {
+    fn publish_record(&self, leaf: &str, record: &Record) {
         let payload = serde_json::to_vec(record).expect("records are plain data with string keys");
-        self.client.publish(Message {
+        self.client.publish(MqttMessage {
             topic: self.topic(leaf),
             payload,
             retain: false,
         });
     }
 
-    fn keep(&self, leaf: &str, payload: Vec<u8>) {
-        self.client.greet(Message {
+    fn publish_retained(&self, leaf: &str, payload: Vec<u8>) {
+        self.client.publish_retained(MqttMessage {
             topic: self.topic(leaf),
             payload,
             retain: true,
@@ -95,19 +95,19 @@ impl MqttSink {
 impl RecordSink for MqttSink {
     fn frame(&mut self, record: &FrameRecord) -> Result<(), SinkError> {
         if self.state.update(record) {
-            self.keep("state", self.state.to_json().to_string().into_bytes());
+            self.publish_retained("state", self.state.to_json().to_string().into_bytes());
         }
-        let seen = Seen::of(record);
-        let is_told = match self.frames {
+        let seen = VisibleObjects::of(record);
+        let is_published = match self.frames {
             MqttFrames::None => false,
             MqttFrames::All => true,
-            // What nobody looked at did not change.
+            // A frame without inference did not change.
             MqttFrames::Changes => seen.is_some() && seen != self.seen,
         };
-        if is_told {
+        if is_published {
             let mut frame = record.clone();
             frame.events.clear();
-            self.say("frame", &Record::Frame(frame));
+            self.publish_record("frame", &Record::Frame(frame));
         }
         if seen.is_some() {
             self.seen = seen;
@@ -120,25 +120,30 @@ impl RecordSink for MqttSink {
 
     fn event(&mut self, event: &EventRecord) -> Result<(), SinkError> {
         if event.kind == "source" {
-            let word = if event.name == "lost" {
+            let payload = if event.name == "lost" {
                 "lost"
             } else {
                 "online"
             };
-            self.keep("source", word.into());
+            self.publish_retained("source", payload.into());
         }
-        self.say("event", &Record::Event(event.clone()));
+        self.publish_record("event", &Record::Event(event.clone()));
         Ok(())
     }
 
     fn finish(&mut self, _: &EndRecord) -> Result<(), SinkError> {
-        self.keep("source", b"ended".to_vec());
+        self.publish_retained("source", b"ended".to_vec());
         Ok(())
     }
 }
 
-/// What makes Home Assistant show a stream (its MQTT integration, "MQTT discovery").
-fn discovery_messages(prefix: &str, topic: &str, stream: &str, has_motion: bool) -> Vec<Message> {
+/// Home Assistant MQTT discovery messages of a stream.
+fn discovery_messages(
+    prefix: &str,
+    topic: &str,
+    stream: &str,
+    has_motion: bool,
+) -> Vec<MqttMessage> {
     let id = |what: &str| {
         let name = format!("{topic}_{stream}_{what}");
         name.replace(
@@ -171,7 +176,7 @@ fn discovery_messages(prefix: &str, topic: &str, stream: &str, has_motion: bool)
         if let (Some(config), Value::Object(more)) = (config.as_object_mut(), more) {
             config.extend(more);
         }
-        Message {
+        MqttMessage {
             topic: format!("{prefix}/{component}/{}/config", id(what)),
             payload: config.to_string().into_bytes(),
             retain: true,
@@ -197,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn home_assistant_is_told_where_to_look() {
+    fn discovery_topics_and_payloads() {
         let messages = discovery_messages("homeassistant", "mobilens", "gate", true);
         let topics: Vec<&str> = messages.iter().map(|m| m.topic.as_str()).collect();
         assert_eq!(

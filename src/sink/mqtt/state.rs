@@ -1,4 +1,4 @@
-//! What a stream shows, in a few words that others can act on.
+//! Stream state: counts of persons and vehicles, and motion.
 
 use serde_json::{Value, json};
 
@@ -23,15 +23,15 @@ const VEHICLES: [&str; 16] = [
     "vehicle",
     "watercraft",
 ];
-/// Motion is over when nothing moved for so long.
+/// Time without motion after which motion is off.
 const REST_MS: f64 = 2000.0;
 
-/// What is seen: labels, with the numbers of their objects.
+/// Labels of the visible objects, with their track ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen(Vec<(String, Option<u64>)>);
+pub struct VisibleObjects(Vec<(String, Option<u64>)>);
 
-impl Seen {
-    /// What a frame shows; `None` where nobody looked.
+impl VisibleObjects {
+    /// Visible objects of a frame; `None` without inference.
     pub fn of(record: &FrameRecord) -> Option<Self> {
         if let Some(tracks) = &record.tracks {
             let there = tracks.iter().filter(|t| t.state != TrackStateRecord::Lost);
@@ -56,20 +56,20 @@ impl Seen {
     }
 }
 
-/// Counts and motion, as they are now.
+/// Current counts and motion.
 #[derive(Clone, Debug, Default)]
-pub struct State {
+pub struct StreamState {
     has_motion: bool,
     persons: usize,
     vehicles: usize,
-    /// When something last moved.
+    /// Media time of the last motion.
     moved_ms: Option<f64>,
     moves: bool,
     is_known: bool,
 }
 
-impl State {
-    /// Nothing known yet; `has_motion` says whether pictures are compared.
+impl StreamState {
+    /// An unknown state; `has_motion`: whether motion is detected.
     pub fn new(has_motion: bool) -> Self {
         Self {
             has_motion,
@@ -77,10 +77,10 @@ impl State {
         }
     }
 
-    /// Takes in a frame; whether anything is different now.
+    /// Processes a frame; true if the state changed.
     pub fn update(&mut self, record: &FrameRecord) -> bool {
         let before = (self.persons, self.vehicles, self.moves, self.is_known);
-        if let Some(seen) = Seen::of(record) {
+        if let Some(seen) = VisibleObjects::of(record) {
             self.persons = seen.count(|label| label == "person");
             self.vehicles = seen.count(|label| VEHICLES.contains(&label));
         }
@@ -93,7 +93,7 @@ impl State {
         before != (self.persons, self.vehicles, self.moves, true)
     }
 
-    /// As it is told.
+    /// The published JSON.
     pub fn to_json(&self) -> Value {
         let mut state = json!({ "person": self.persons, "vehicle": self.vehicles });
         if self.has_motion {
@@ -123,15 +123,15 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changes_is_told_and_what_nobody_looked_at_stays() {
-        let mut state = State::new(true);
+    fn only_changes_are_published_and_frames_without_inference_keep_the_state() {
+        let mut state = StreamState::new(true);
         assert!(state.update(&frame(0.0, &["car", "person", "truck"], false)));
         assert_eq!(
             state.to_json(),
             json!({"person": 1, "vehicle": 2, "motion": "ON"})
         );
         assert!(!state.update(&frame(100.0, &["person", "truck", "car"], false)));
-        // Nobody looks while nothing moves: they are still there.
+        // No inference while nothing moves: counts stay.
         assert!(!state.update(&frame(1000.0, &[], true)));
         assert!(state.update(&frame(2200.0, &[], true)));
         assert_eq!(

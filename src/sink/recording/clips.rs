@@ -1,4 +1,4 @@
-//! A clip of each event, with what came before it.
+//! Event clips with pre-roll and post-roll.
 
 use std::collections::VecDeque;
 
@@ -33,7 +33,7 @@ impl ClipRules {
 
 /// Writes a file for each event.
 pub struct Clips {
-    keep: RetentionPolicy,
+    retention: RetentionPolicy,
     rules: ClipRules,
     /// The last seconds; begins with a keyframe.
     past: VecDeque<(StreamParameters, EncodedFrame)>,
@@ -54,10 +54,10 @@ impl Clips {
     ///
     /// # Errors
     /// When the folder cannot be made.
-    pub fn open(keep: RetentionPolicy, rules: ClipRules) -> Result<Self, SinkError> {
-        keep.open()?;
+    pub fn open(retention: RetentionPolicy, rules: ClipRules) -> Result<Self, SinkError> {
+        retention.open()?;
         Ok(Self {
-            keep,
+            retention,
             rules,
             past: VecDeque::new(),
             open: Vec::new(),
@@ -129,9 +129,9 @@ impl Clips {
             .map(|id| format!("-{id}"))
             .unwrap_or_default();
         let path = self
-            .keep
+            .retention
             .dir
-            .join(file_name(&self.keep.stream, &(what + &track_id)));
+            .join(file_name(&self.retention.stream, &(what + &track_id)));
         let mut open = OpenFile::create(path, track)?;
         for (of, past) in &self.past {
             if of == track {
@@ -145,7 +145,7 @@ impl Clips {
             ends_us,
         });
         let paths: Vec<_> = self.open.iter().map(|clip| &clip.open.path).collect();
-        self.keep.sweep(&paths);
+        self.retention.remove_expired(&paths);
         Ok(())
     }
 

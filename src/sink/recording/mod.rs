@@ -1,4 +1,4 @@
-//! Recordings: all of a stream in pieces, or a clip of each event, as MP4 with H.264.
+//! Video recording: continuous segments and event clips, as fragmented MP4 with H.264.
 //!
 //! Pictures are encoded once, whatever is made of them. Files are fragmented, so that they can be
 //! played while they grow, and after a crash. The encoder is the pure-Rust one: on one core of an AMD

@@ -1,4 +1,4 @@
-//! How much of a folder recordings may take.
+//! Retention of recordings by size and age.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::is_of_stream;
 use crate::sink::SinkError;
 
-/// A folder for the recordings of one stream, and how much of them is kept.
+/// Folder and limits of one stream's recordings.
 #[derive(Clone, Debug)]
 pub struct RetentionPolicy {
     /// The folder.
@@ -32,7 +32,7 @@ impl RetentionPolicy {
 
     /// Removes what is too old or too much; never files of other streams or other names, nor the
     /// `open` ones.
-    pub fn sweep(&self, open: &[&PathBuf]) {
+    pub fn remove_expired(&self, open: &[&PathBuf]) {
         let Ok(entries) = fs::read_dir(&self.dir) else {
             return;
         };
@@ -55,7 +55,7 @@ impl RetentionPolicy {
                 match fs::remove_file(&path) {
                     Ok(()) => {
                         total -= bytes;
-                        tracing::debug!("{} is removed", path.display());
+                        tracing::debug!("removed {}", path.display());
                     }
                     Err(error) => tracing::warn!("cannot remove {}: {error}", path.display()),
                 }
@@ -93,19 +93,19 @@ mod tests {
         write("holiday.mp4", 1000, 10_000);
         let other = file_name("yard", "");
         write(&other, 1000, 10_000);
-        let keep = RetentionPolicy {
+        let retention = RetentionPolicy {
             dir: dir.path().to_owned(),
             stream: "gate".to_owned(),
             max_bytes: 130,
             max_age: Duration::from_secs(500),
         };
         let open = place(&names[1]);
-        keep.sweep(&[&open]);
+        retention.remove_expired(&[&open]);
         let is_there = |name: &String| place(name).exists();
         // 0 is too old, 1 too much but open.
         let left: Vec<bool> = names.iter().map(is_there).collect();
         assert_eq!(left, [false, true, true, true, true]);
-        keep.sweep(&[]);
+        retention.remove_expired(&[]);
         let left: Vec<bool> = names.iter().map(is_there).collect();
         assert_eq!(left, [false, false, true, true, true]);
         assert!(place("holiday.mp4").exists() && place(&other).exists());

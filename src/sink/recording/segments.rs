@@ -1,4 +1,4 @@
-//! Everything, in pieces of some minutes.
+//! Continuous recording in segments.
 
 use super::retention::RetentionPolicy;
 use super::{OpenFile, file_name};
@@ -7,7 +7,7 @@ use mobilens_video::h264::{EncodedFrame, StreamParameters};
 
 /// Writes all pictures into one file after another.
 pub struct Segments {
-    keep: RetentionPolicy,
+    retention: RetentionPolicy,
     split_us: i64,
     open: Option<(i64, OpenFile)>,
 }
@@ -17,10 +17,10 @@ impl Segments {
     ///
     /// # Errors
     /// When the folder cannot be made.
-    pub fn open(keep: RetentionPolicy, split_us: i64) -> Result<Self, SinkError> {
-        keep.open()?;
+    pub fn open(retention: RetentionPolicy, split_us: i64) -> Result<Self, SinkError> {
+        retention.open()?;
         Ok(Self {
-            keep,
+            retention,
             split_us,
             open: None,
         })
@@ -42,9 +42,12 @@ impl Segments {
         let open = match &mut self.open {
             Some((_, open)) => open,
             none => {
-                let path = self.keep.dir.join(file_name(&self.keep.stream, ""));
+                let path = self
+                    .retention
+                    .dir
+                    .join(file_name(&self.retention.stream, ""));
                 let open = OpenFile::create(path, track)?;
-                self.keep.sweep(&[&open.path]);
+                self.retention.remove_expired(&[&open.path]);
                 &mut none.insert((sample.at_us, open)).1
             }
         };

@@ -10,19 +10,19 @@ use crate::records::{EventRecord, FrameCounts, FrameRecord};
 /// Upper bounds of the histograms in milliseconds.
 const BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
 
-/// Tells what became of the frames so far, and how often the source was lost.
-type Counts = Box<dyn Fn() -> (FrameCounts, u64) + Send>;
+/// Returns the frame counts and the number of source losses so far.
+type FrameCountsFn = Box<dyn Fn() -> (FrameCounts, u64) + Send>;
 
 /// What is counted and measured of a stream.
 #[derive(Default)]
 pub struct Metrics {
     latencies: Mutex<Vec<Latency>>,
-    counts: Mutex<Option<Counts>>,
-    seen: Mutex<Seen>,
+    counts: Mutex<Option<FrameCountsFn>>,
+    counters: Mutex<RecordCounters>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct RecordCounters {
     detections: BTreeMap<String, u64>,
     events: BTreeMap<String, u64>,
 }
@@ -40,11 +40,14 @@ impl Metrics {
 
     /// Takes in a frame's record.
     pub(super) fn count(&self, record: &FrameRecord) {
-        let mut seen = lock(&self.seen);
+        let mut counters = lock(&self.counters);
         for detection in &record.detections {
-            *seen.detections.entry(detection.label.clone()).or_default() += 1;
+            *counters
+                .detections
+                .entry(detection.label.clone())
+                .or_default() += 1;
         }
-        drop(seen);
+        drop(counters);
         for event in &record.events {
             self.count_event(event);
         }
@@ -52,7 +55,7 @@ impl Metrics {
 
     /// Takes in an event.
     pub(super) fn count_event(&self, event: &EventRecord) {
-        *lock(&self.seen)
+        *lock(&self.counters)
             .events
             .entry(event.kind.clone())
             .or_default() += 1;
@@ -125,7 +128,7 @@ pub(super) fn render<'a>(streams: impl Iterator<Item = (&'a str, &'a Metrics)> +
     family(
         "frames_total",
         "counter",
-        "Frames by what became of them.",
+        "Frames by outcome.",
         &|text, stream, metrics| metrics.frames(text, stream),
     );
     family(
@@ -139,7 +142,7 @@ pub(super) fn render<'a>(streams: impl Iterator<Item = (&'a str, &'a Metrics)> +
         "counter",
         "Detections by class.",
         &|text, stream, metrics| {
-            for (class, n) in &lock(&metrics.seen).detections {
+            for (class, n) in &lock(&metrics.counters).detections {
                 let labels = format!("stream=\"{stream}\",class=\"{}\"", escaped(class));
                 let _ = writeln!(text, "mobilens_detections_total{{{labels}}} {n}");
             }
@@ -150,7 +153,7 @@ pub(super) fn render<'a>(streams: impl Iterator<Item = (&'a str, &'a Metrics)> +
         "counter",
         "Events by kind.",
         &|text, stream, metrics| {
-            for (kind, n) in &lock(&metrics.seen).events {
+            for (kind, n) in &lock(&metrics.counters).events {
                 let labels = format!("stream=\"{stream}\",kind=\"{}\"", escaped(kind));
                 let _ = writeln!(text, "mobilens_events_total{{{labels}}} {n}");
             }

@@ -1,4 +1,4 @@
-//! A page to watch in a browser, and what other programs read from it.
+//! Web server: live view, snapshots, events, metrics.
 //!
 //! | path | what |
 //! |---|---|
@@ -9,8 +9,8 @@
 //! | `/metrics` | counters and latency histograms, for Prometheus |
 //! | `/healthz` | `ok` |
 //!
-//! Each kind of picture has one slot with the newest; a watcher that reads slowly misses pictures and
-//! holds nobody up. What nobody watches is neither drawn nor encoded. The server has one thread.
+//! Each set of layers has one slot with the newest picture; slow clients miss pictures and block nobody.
+//! Pictures without clients are neither drawn nor encoded. The server has one thread.
 
 mod metrics;
 mod routes;
@@ -32,7 +32,7 @@ use crate::records::{EndRecord, EventRecord, FrameRecord, Record};
 
 /// A server that listens.
 pub struct WebServer {
-    site: Arc<ServerState>,
+    state: Arc<ServerState>,
     address: SocketAddr,
     begin: Mutex<Option<oneshot::Sender<()>>>,
     stop: Option<oneshot::Sender<()>>,
@@ -60,8 +60,8 @@ impl WebServer {
             .enable_all()
             .build()
             .map_err(io)?;
-        let site = Arc::new(ServerState::new(token, most_watchers));
-        let app = routes::router(Arc::clone(&site));
+        let state = Arc::new(ServerState::new(token, most_watchers));
+        let app = routes::router(Arc::clone(&state));
         let (begin, begun) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
@@ -86,7 +86,7 @@ impl WebServer {
             .spawn(serve)
             .map_err(io)?;
         Ok(Self {
-            site,
+            state,
             address,
             begin: Mutex::new(Some(begin)),
             stop: Some(stop),
@@ -94,17 +94,17 @@ impl WebServer {
         })
     }
 
-    /// A place for one more stream: where its pictures go, and a sink for its records.
+    /// Adds a stream; returns its views, and a sink for its records.
     pub fn add(&self, stream: &str) -> (Arc<StreamViews>, Box<dyn RecordSink>) {
-        let hub = self.site.add(stream);
-        let records = WebRecords {
-            site: Arc::clone(&self.site),
-            hub: Arc::clone(&hub),
+        let views = self.state.add(stream);
+        let records = WebRecordSink {
+            state: Arc::clone(&self.state),
+            views: Arc::clone(&views),
         };
-        (hub, Box::new(records))
+        (views, Box::new(records))
     }
 
-    /// Lets them in: all streams are there.
+    /// Starts to accept requests, once all streams are added.
     pub fn begin(&self) {
         let mut begin = self.begin.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(begin) = begin.take() {
@@ -124,32 +124,32 @@ impl Drop for WebServer {
     }
 }
 
-/// Gives records to whoever listens.
-struct WebRecords {
-    site: Arc<ServerState>,
-    hub: Arc<StreamViews>,
+/// Sends records to the server's listeners.
+struct WebRecordSink {
+    state: Arc<ServerState>,
+    views: Arc<StreamViews>,
 }
 
-impl RecordSink for WebRecords {
+impl RecordSink for WebRecordSink {
     fn frame(&mut self, record: &FrameRecord) -> Result<(), SinkError> {
-        self.hub.metrics().count(record);
+        self.views.metrics().count(record);
         let mut frame = record.clone();
         let events = std::mem::take(&mut frame.events);
-        self.site.say(&Record::Frame(frame));
+        self.state.broadcast(&Record::Frame(frame));
         for event in events {
-            self.site.say(&Record::Event(event));
+            self.state.broadcast(&Record::Event(event));
         }
         Ok(())
     }
 
     fn event(&mut self, event: &EventRecord) -> Result<(), SinkError> {
-        self.hub.metrics().count_event(event);
-        self.site.say(&Record::Event(event.clone()));
+        self.views.metrics().count_event(event);
+        self.state.broadcast(&Record::Event(event.clone()));
         Ok(())
     }
 
     fn finish(&mut self, record: &EndRecord) -> Result<(), SinkError> {
-        self.site.say(&Record::End(record.clone()));
+        self.state.broadcast(&Record::End(record.clone()));
         Ok(())
     }
 }

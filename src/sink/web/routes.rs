@@ -1,4 +1,4 @@
-//! Who asks for what, and may they.
+//! HTTP routes and authentication.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,26 +23,26 @@ const LOGIN: &str = include_str!("login.html");
 /// Name of the cookie that holds the token.
 const COOKIE: &str = "mobilens";
 /// How long a snapshot waits for a picture.
-const SNAPSHOT: Duration = Duration::from_secs(5);
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub fn router(site: Arc<ServerState>) -> Router {
+pub fn router(state: Arc<ServerState>) -> Router {
     let guarded = Router::new()
         .route("/", get(page))
         .route("/live.mjpeg", get(live))
         .route("/snapshot.jpg", get(snapshot))
         .route("/events", get(events))
         .route("/metrics", get(counts))
-        .route_layer(from_fn_with_state(Arc::clone(&site), guard));
+        .route_layer(from_fn_with_state(Arc::clone(&state), require_token));
     Router::new()
         .merge(guarded)
-        .route("/login", get(login).post(enter))
+        .route("/login", get(login).post(submit_login))
         .route("/healthz", get(|| async { "ok\n" }))
-        .layer(middleware::map_response(harden))
-        .with_state(site)
+        .layer(middleware::map_response(security_headers))
+        .with_state(state)
 }
 
-/// Nothing of this server belongs into another's page.
-async fn harden(mut response: Response) -> Response {
+/// Sets security headers on every response.
+async fn security_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(
@@ -59,10 +59,14 @@ async fn harden(mut response: Response) -> Response {
     response
 }
 
-/// Lets those pass who have the token; a browser is shown where to give it.
-async fn guard(State(site): State<Arc<ServerState>>, request: Request, next: Next) -> Response {
-    let admitted =
-        !site.is_locked() || token_of(request.headers()).is_some_and(|t| site.admits(&t));
+/// Middleware: requires the token; browsers are redirected to the login page.
+async fn require_token(
+    State(state): State<Arc<ServerState>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let admitted = !state.requires_token()
+        || token_of(request.headers()).is_some_and(|t| state.accepts_token(&t));
     if admitted {
         return next.run(request).await;
     }
@@ -77,7 +81,7 @@ async fn guard(State(site): State<Arc<ServerState>>, request: Request, next: Nex
     (
         StatusCode::UNAUTHORIZED,
         challenge,
-        "a token is wanted: Authorization: Bearer TOKEN\n",
+        "token required: Authorization: Bearer TOKEN\n",
     )
         .into_response()
 }
@@ -101,7 +105,7 @@ fn token_of(headers: &HeaderMap) -> Option<String> {
         .or(cookie.flatten())
 }
 
-/// A token may hold what a cookie may not.
+/// Encodes a token, which may contain characters that a cookie may not.
 fn hex(text: &str) -> String {
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -112,11 +116,11 @@ fn unhex(text: &str) -> Option<String> {
     String::from_utf8(bytes?).ok()
 }
 
-async fn page(State(site): State<Arc<ServerState>>) -> Html<String> {
-    let streams: Vec<_> = site
-        .hubs()
+async fn page(State(state): State<Arc<ServerState>>) -> Html<String> {
+    let streams: Vec<_> = state
+        .all_views()
         .iter()
-        .map(|hub| hub.stream().to_owned())
+        .map(|views| views.stream().to_owned())
         .collect();
     // Inside a script, where no tag may begin.
     let streams = serde_json::Value::from(streams)
@@ -130,17 +134,20 @@ async fn login() -> Html<&'static str> {
 }
 
 #[derive(Deserialize)]
-struct Given {
+struct LoginForm {
     token: String,
 }
 
-async fn enter(State(site): State<Arc<ServerState>>, Form(given): Form<Given>) -> Response {
-    if !site.admits(&given.token) {
-        // A guess a second is no use to anybody.
+async fn submit_login(
+    State(state): State<Arc<ServerState>>,
+    Form(given): Form<LoginForm>,
+) -> Response {
+    if !state.accepts_token(&given.token) {
+        // Limits the rate of guesses.
         tokio::time::sleep(Duration::from_secs(1)).await;
         return (
             StatusCode::UNAUTHORIZED,
-            Html(LOGIN.replace("<!--wrong-->", "<p>That is not it.</p>")),
+            Html(LOGIN.replace("<!--wrong-->", "<p>Invalid token.</p>")),
         )
             .into_response();
     }
@@ -152,27 +159,30 @@ async fn enter(State(site): State<Arc<ServerState>>, Form(given): Form<Given>) -
 }
 
 #[derive(Deserialize)]
-struct Wanted {
+struct PictureQuery {
     stream: Option<String>,
     show: Option<String>,
 }
 
-/// The picture, one JPEG after another, as fast as the watcher takes them.
-async fn live(State(site): State<Arc<ServerState>>, Query(wanted): Query<Wanted>) -> Response {
-    let Some(place) = site.place() else {
+/// MJPEG stream, as fast as the client reads it.
+async fn live(
+    State(state): State<Arc<ServerState>>,
+    Query(wanted): Query<PictureQuery>,
+) -> Response {
+    let Some(slot) = state.acquire_slot() else {
         return full();
     };
-    let Some(hub) = site.hub(wanted.stream.as_deref()) else {
+    let Some(views) = state.views(wanted.stream.as_deref()) else {
         return unknown();
     };
-    let watcher = hub.watch(OverlayLayers::parse(wanted.show.as_deref()));
-    let pictures = stream::unfold((watcher, place), |(mut watcher, place)| async move {
+    let watcher = views.watch(OverlayLayers::parse(wanted.show.as_deref()));
+    let pictures = stream::unfold((watcher, slot), |(mut watcher, slot)| async move {
         loop {
             watcher.changed().await.ok()?;
             let newest = watcher.borrow_and_update().clone();
             if let Some(picture) = newest {
                 let part = Ok::<_, std::convert::Infallible>(picture.part());
-                return Some((part, (watcher, place)));
+                return Some((part, (watcher, slot)));
             }
         }
     });
@@ -183,19 +193,22 @@ async fn live(State(site): State<Arc<ServerState>>, Query(wanted): Query<Wanted>
     (kind, Body::from_stream(pictures)).into_response()
 }
 
-async fn snapshot(State(site): State<Arc<ServerState>>, Query(wanted): Query<Wanted>) -> Response {
-    let Some(_place) = site.place() else {
+async fn snapshot(
+    State(state): State<Arc<ServerState>>,
+    Query(wanted): Query<PictureQuery>,
+) -> Response {
+    let Some(_place) = state.acquire_slot() else {
         return full();
     };
-    let Some(hub) = site.hub(wanted.stream.as_deref()) else {
+    let Some(views) = state.views(wanted.stream.as_deref()) else {
         return unknown();
     };
-    let mut watcher = hub.watch(OverlayLayers::parse(wanted.show.as_deref()));
-    let next = tokio::time::timeout(SNAPSHOT, watcher.changed()).await;
+    let mut watcher = views.watch(OverlayLayers::parse(wanted.show.as_deref()));
+    let next = tokio::time::timeout(SNAPSHOT_TIMEOUT, watcher.changed()).await;
     let newest = watcher.borrow_and_update().clone();
     match (next, newest) {
         (Ok(Ok(())), Some(picture)) => {
-            let name = format!("inline; filename=\"{}.jpg\"", hub.stream());
+            let name = format!("inline; filename=\"{}.jpg\"", views.stream());
             let kind = [
                 (header::CONTENT_TYPE, "image/jpeg".to_owned()),
                 (header::CONTENT_DISPOSITION, name),
@@ -206,22 +219,22 @@ async fn snapshot(State(site): State<Arc<ServerState>>, Query(wanted): Query<Wan
     }
 }
 
-/// The last events, then all records as they are made; one that reads slowly misses some.
-async fn events(State(site): State<Arc<ServerState>>) -> Response {
-    let Some(place) = site.place() else {
+/// Server-sent events: recent events, then all records; slow clients miss some.
+async fn events(State(state): State<Arc<ServerState>>) -> Response {
+    let Some(slot) = state.acquire_slot() else {
         return full();
     };
-    let (past, lines) = site.listen();
+    let (past, lines) = state.listen();
     let past = stream::iter(
         past.into_iter()
             .map(|line| Ok(Event::default().data(&*line))),
     );
-    let coming = stream::unfold((lines, place), |(mut lines, place)| async move {
+    let coming = stream::unfold((lines, slot), |(mut lines, slot)| async move {
         loop {
             match lines.recv().await {
                 Ok(line) => {
                     let event = Event::default().data(&*line);
-                    return Some((Ok::<_, std::convert::Infallible>(event), (lines, place)));
+                    return Some((Ok::<_, std::convert::Infallible>(event), (lines, slot)));
                 }
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return None,
@@ -233,12 +246,16 @@ async fn events(State(site): State<Arc<ServerState>>) -> Response {
         .into_response()
 }
 
-async fn counts(State(site): State<Arc<ServerState>>) -> impl IntoResponse {
+async fn counts(State(state): State<Arc<ServerState>>) -> impl IntoResponse {
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-    let hubs = site.hubs();
+    let all_views = state.all_views();
     (
         kind,
-        metrics::render(hubs.iter().map(|hub| (hub.stream(), hub.metrics()))),
+        metrics::render(
+            all_views
+                .iter()
+                .map(|views| (views.stream(), views.metrics())),
+        ),
     )
 }
 

@@ -1,4 +1,4 @@
-//! What the pipeline's threads and the server share.
+//! State shared by the pipeline's threads and the web server.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,14 +10,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use super::metrics::Metrics;
 use crate::records::Record;
 
-/// Records that a listener may be behind.
-const BEHIND: usize = 512;
-/// Events that a new page is shown.
-const EVENTS: usize = 50;
-/// What stands between the pictures of a stream.
+/// Records that a slow listener may lag behind.
+const BROADCAST_CAPACITY: usize = 512;
+/// Recent events sent to a new listener.
+const RECENT_EVENTS: usize = 50;
+/// Multipart boundary.
 pub const BOUNDARY: &str = "picture";
 
-/// What is drawn on a picture.
+/// Overlay layers of a picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OverlayLayers {
     /// Boxes and trails.
@@ -31,9 +31,9 @@ pub struct OverlayLayers {
 }
 
 impl OverlayLayers {
-    /// From words with commas between them; all of it if there are none.
-    pub fn parse(words: Option<&str>) -> Self {
-        let has = |word| words.is_none_or(|words| words.split(',').any(|w| w.trim() == word));
+    /// Parses a comma-separated list; all layers if `None`.
+    pub fn parse(list: Option<&str>) -> Self {
+        let has = |word| list.is_none_or(|list| list.split(',').any(|w| w.trim() == word));
         Self {
             boxes: has("boxes"),
             labels: has("labels"),
@@ -77,17 +77,17 @@ impl Picture {
     }
 }
 
-/// What the server knows of all streams.
+/// State of the web server.
 pub struct ServerState {
     /// Fingerprint of the token.
     token: Option<[u8; 32]>,
-    hubs: Mutex<Vec<Arc<StreamViews>>>,
+    all_views: Mutex<Vec<Arc<StreamViews>>>,
     lines: broadcast::Sender<Arc<str>>,
     events: Mutex<VecDeque<Arc<str>>>,
-    places: Arc<Semaphore>,
+    client_slots: Arc<Semaphore>,
 }
 
-/// What a stream's threads and the server share.
+/// The pictures and metrics of one stream.
 pub struct StreamViews {
     stream: String,
     views: Mutex<HashMap<OverlayLayers, watch::Sender<Newest>>>,
@@ -95,48 +95,48 @@ pub struct StreamViews {
 }
 
 impl ServerState {
-    pub(super) fn new(token: Option<String>, places: usize) -> Self {
+    pub(super) fn new(token: Option<String>, client_slots: usize) -> Self {
         Self {
             token: token.map(|token| fingerprint(&token)),
-            hubs: Mutex::default(),
-            lines: broadcast::channel(BEHIND).0,
+            all_views: Mutex::default(),
+            lines: broadcast::channel(BROADCAST_CAPACITY).0,
             events: Mutex::default(),
-            places: Arc::new(Semaphore::new(places)),
+            client_slots: Arc::new(Semaphore::new(client_slots)),
         }
     }
 
-    /// A place for one more stream.
+    /// Adds a stream.
     pub(super) fn add(&self, stream: &str) -> Arc<StreamViews> {
-        let hub = Arc::new(StreamViews {
+        let views = Arc::new(StreamViews {
             stream: stream.to_owned(),
             views: Mutex::default(),
             metrics: Metrics::default(),
         });
-        lock(&self.hubs).push(Arc::clone(&hub));
-        hub
+        lock(&self.all_views).push(Arc::clone(&views));
+        views
     }
 
     /// All streams.
-    pub(super) fn hubs(&self) -> Vec<Arc<StreamViews>> {
-        lock(&self.hubs).clone()
+    pub(super) fn all_views(&self) -> Vec<Arc<StreamViews>> {
+        lock(&self.all_views).clone()
     }
 
     /// The stream of that name; the first without one.
-    pub(super) fn hub(&self, stream: Option<&str>) -> Option<Arc<StreamViews>> {
-        let hubs = lock(&self.hubs);
-        let mut wanted = hubs
+    pub(super) fn views(&self, stream: Option<&str>) -> Option<Arc<StreamViews>> {
+        let all_views = lock(&self.all_views);
+        let mut wanted = all_views
             .iter()
-            .filter(|hub| stream.is_none_or(|name| hub.stream == name));
+            .filter(|views| stream.is_none_or(|name| views.stream == name));
         wanted.next().cloned()
     }
 
-    /// Tells a record to whoever listens.
-    pub(super) fn say(&self, record: &Record) {
+    /// Sends a record to all listeners.
+    pub(super) fn broadcast(&self, record: &Record) {
         let line = serde_json::to_string(record).expect("records are plain data with string keys");
         let line: Arc<str> = line.into();
         if matches!(record, Record::Event(_)) {
             let mut events = lock(&self.events);
-            if events.len() == EVENTS {
+            if events.len() == RECENT_EVENTS {
                 events.pop_front();
             }
             events.push_back(Arc::clone(&line));
@@ -151,32 +151,32 @@ impl ServerState {
         (events.iter().cloned().collect(), self.lines.subscribe())
     }
 
-    /// A place for one more watcher, if there is one.
-    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).try_acquire_owned().ok()
+    /// Acquires a client slot, if one is free.
+    pub(super) fn acquire_slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.client_slots).try_acquire_owned().ok()
     }
 
     /// Whether a token must be shown.
-    pub(super) fn is_locked(&self) -> bool {
+    pub(super) fn requires_token(&self) -> bool {
         self.token.is_some()
     }
 
     /// Whether `token` is the right one. Fingerprints are compared, so that the time it takes says
     /// nothing of the token.
-    pub(super) fn admits(&self, token: &str) -> bool {
+    pub(super) fn accepts_token(&self, token: &str) -> bool {
         self.token.is_none_or(|right| fingerprint(token) == right)
     }
 }
 
 impl StreamViews {
-    /// The kinds of pictures that somebody watches now.
+    /// The layer sets that clients are watching.
     pub fn wanted(&self) -> Vec<OverlayLayers> {
         let mut views = lock(&self.views);
         views.retain(|_, view| view.receiver_count() > 0);
         views.keys().copied().collect()
     }
 
-    /// Shows a JPEG to whoever watches this kind.
+    /// Publishes a JPEG to the clients that watch these layers.
     pub fn publish(&self, show: OverlayLayers, jpeg: &[u8]) {
         if let Some(view) = lock(&self.views).get(&show) {
             view.send_replace(Some(Picture::new(jpeg)));
@@ -214,49 +214,49 @@ mod tests {
 
     #[test]
     fn only_what_is_watched_is_wanted_and_only_the_newest_is_kept() {
-        let hub = ServerState::new(None, 4).add("gate");
-        assert_eq!(hub.wanted(), []);
+        let views = ServerState::new(None, 4).add("gate");
+        assert_eq!(views.wanted(), []);
         let boxes = OverlayLayers::parse(Some("boxes"));
-        let watcher = hub.watch(boxes);
-        assert_eq!(hub.wanted(), [boxes]);
-        hub.publish(boxes, &[1]);
-        hub.publish(boxes, &[2, 3]);
+        let watcher = views.watch(boxes);
+        assert_eq!(views.wanted(), [boxes]);
+        views.publish(boxes, &[1]);
+        views.publish(boxes, &[2, 3]);
         let newest = watcher.borrow().clone().expect("a picture");
         assert_eq!(newest.jpeg().as_ref(), [2, 3]);
         let part =
             b"--picture\r\nContent-Type: image/jpeg\r\nContent-Length: 2\r\n\r\n\x02\x03\r\n";
         assert_eq!(newest.part().as_ref(), part);
         drop(watcher);
-        assert_eq!(hub.wanted(), []);
+        assert_eq!(views.wanted(), []);
     }
 
     #[test]
     fn streams_are_found_by_their_names() {
-        let site = ServerState::new(None, 4);
-        assert!(site.hub(None).is_none());
-        let (gate, yard) = (site.add("gate"), site.add("yard"));
-        let is = |found: Option<Arc<StreamViews>>, hub: &Arc<StreamViews>| {
-            found.is_some_and(|h| Arc::ptr_eq(&h, hub))
+        let state = ServerState::new(None, 4);
+        assert!(state.views(None).is_none());
+        let (gate, yard) = (state.add("gate"), state.add("yard"));
+        let is = |found: Option<Arc<StreamViews>>, views: &Arc<StreamViews>| {
+            found.is_some_and(|h| Arc::ptr_eq(&h, views))
         };
-        assert!(is(site.hub(None), &gate) && is(site.hub(Some("yard")), &yard));
-        assert!(site.hub(Some("attic")).is_none());
+        assert!(is(state.views(None), &gate) && is(state.views(Some("yard")), &yard));
+        assert!(state.views(Some("attic")).is_none());
     }
 
     #[test]
     fn places_are_counted_and_given_back() {
-        let site = ServerState::new(None, 2);
-        let (one, two) = (site.place(), site.place());
-        assert!(one.is_some() && two.is_some() && site.place().is_none());
+        let state = ServerState::new(None, 2);
+        let (one, two) = (state.acquire_slot(), state.acquire_slot());
+        assert!(one.is_some() && two.is_some() && state.acquire_slot().is_none());
         drop(one);
-        assert!(site.place().is_some());
+        assert!(state.acquire_slot().is_some());
     }
 
     #[test]
     fn the_token_opens_and_nothing_else_does() {
-        let site = ServerState::new(Some("secret".to_owned()), 2);
-        assert!(site.is_locked() && site.admits("secret"));
-        assert!(!site.admits("Secret") && !site.admits(""));
-        assert!(ServerState::new(None, 1).admits("anything"));
+        let state = ServerState::new(Some("secret".to_owned()), 2);
+        assert!(state.requires_token() && state.accepts_token("secret"));
+        assert!(!state.accepts_token("Secret") && !state.accepts_token(""));
+        assert!(ServerState::new(None, 1).accepts_token("anything"));
     }
 
     #[test]

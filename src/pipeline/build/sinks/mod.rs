@@ -24,7 +24,7 @@ use crate::sink::{
     CocoSink, ImagesSink, JsonlSink, LineWriter, MasksSink, MotSink, PictureEncoding, SinkError,
 };
 #[cfg(feature = "webhook")]
-use crate::sink::{Webhook, WebhookSink};
+use crate::sink::{WebhookClient, WebhookSink};
 
 /// Sinks that several streams write to.
 #[derive(Default)]
@@ -38,7 +38,7 @@ enum SharedSink {
     #[cfg(feature = "mqtt")]
     Mqtt(Arc<MqttClient>),
     #[cfg(feature = "webhook")]
-    Webhook(Arc<Webhook>),
+    Webhook(Arc<WebhookClient>),
 }
 
 impl SharedSinks {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::unrepresentable;
 use crate::config::{LoadedPipeline, MqttConfig, MqttFramesConfig, server_url};
 use crate::pipeline::build::gating::compares_pictures;
-use crate::sink::{MqttClient, MqttFrames, MqttRequest, MqttSink, SinkError};
+use crate::sink::{MqttClient, MqttFrames, MqttParams, MqttSink, SinkError};
 
 /// Starts the client that all streams share.
 pub fn connect(spec: &MqttConfig) -> Result<MqttClient, SinkError> {
@@ -15,7 +15,7 @@ pub fn connect(spec: &MqttConfig) -> Result<MqttClient, SinkError> {
         let io = |e| SinkError::from_io(&file.display().to_string(), e);
         std::fs::read(file).map_err(io)
     });
-    MqttClient::start(&MqttRequest {
+    MqttClient::start(&MqttParams {
         url,
         ca: ca.transpose()?,
         topic: spec.topic.clone(),

@@ -2,16 +2,16 @@
 
 use super::{secret, unrepresentable};
 use crate::config::{WebhookConfig, server_url};
-use crate::sink::{SinkError, Webhook, WebhookRequest};
+use crate::sink::{SinkError, WebhookClient, WebhookParams};
 
 /// Starts the sender that all streams share.
-pub fn start(spec: &WebhookConfig) -> Result<Webhook, SinkError> {
+pub fn start(spec: &WebhookConfig) -> Result<WebhookClient, SinkError> {
     let url = server_url(&spec.url, &["http", "https"]);
     let headers = spec.headers.iter().map(|(name, value)| {
         let value = secret(Some(value), "webhook")?.unwrap_or_default();
         Ok((name.clone(), value))
     });
-    Webhook::start(WebhookRequest {
+    WebhookClient::start(WebhookParams {
         url: url.map_err(|why| unrepresentable("webhook", why))?,
         headers: headers.collect::<Result<_, SinkError>>()?,
         buffer: spec.buffer as usize,

@@ -1,16 +1,21 @@
-//! The assignment of rows to columns that costs least.
+//! Linear assignment (Hungarian method).
 
-/// Pairs rows with columns so that the sum of `cost - limit` over all pairs is least; pairs that
-/// cost `limit` or more are never made. `costs` is row by row. Gives the column of each row.
+/// Assigns rows to columns so that the sum of `cost - limit` over all pairs is minimal; pairs that
+/// cost `limit` or more are never made. `costs` is row-major. Returns the column of each row.
 ///
 /// The Hungarian method by shortest augmenting paths with potentials (Jonker and Volgenant, 1987),
 /// O(n^3) with n the greater side.
 ///
 /// # Panics
 /// When `costs` has not `rows * columns` entries.
-pub fn assign(costs: &[f64], rows: usize, columns: usize, limit: f64) -> Vec<Option<usize>> {
+pub fn linear_assignment(
+    costs: &[f64],
+    rows: usize,
+    columns: usize,
+    limit: f64,
+) -> Vec<Option<usize>> {
     assert_eq!(costs.len(), rows * columns, "a cost for each pair");
-    // A square problem in which being alone costs nothing and a pair what it saves.
+    // A square problem: unassigned costs 0, a pair `cost - limit`.
     let n = rows.max(columns);
     let saved = |row: usize, column: usize| {
         if row < rows && column < columns {
@@ -19,7 +24,7 @@ pub fn assign(costs: &[f64], rows: usize, columns: usize, limit: f64) -> Vec<Opt
             0.0
         }
     };
-    // Indices from 1; 0 is where each path begins.
+    // Indices from 1; column 0 is the start of each path.
     let (mut row_potential, mut column_potential) = (vec![0.0; n + 1], vec![0.0; n + 1]);
     let mut row_of = vec![0_usize; n + 1];
     let mut from = vec![0_usize; n + 1];
@@ -83,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    /// The least sum of `cost - limit`, by trying everything.
+    /// The minimal sum of `cost - limit`, by exhaustive search.
     fn least(costs: &[f64], columns: usize, limit: f64, taken: &mut Vec<bool>, row: usize) -> f64 {
         if (row + 1) * columns > costs.len() {
             return 0.0;
@@ -109,7 +114,7 @@ mod tests {
         ) {
             let costs: Vec<f64> = numbers[..rows * columns].iter().map(|n| f64::from(*n)).collect();
             let limit = f64::from(limit);
-            let pairs = assign(&costs, rows, columns, limit);
+            let pairs = linear_assignment(&costs, rows, columns, limit);
             let mut taken = vec![false; columns];
             let mut sum = 0.0;
             for (row, column) in pairs.iter().enumerate() {
@@ -127,7 +132,7 @@ mod tests {
 
     #[test]
     fn nothing_is_assigned_to_nothing() {
-        assert_eq!(assign(&[], 0, 0, 1.0), []);
-        assert_eq!(assign(&[], 2, 0, 1.0), [None, None]);
+        assert_eq!(linear_assignment(&[], 0, 0, 1.0), []);
+        assert_eq!(linear_assignment(&[], 2, 0, 1.0), [None, None]);
     }
 }

@@ -1,25 +1,25 @@
-//! Logits averaged over frames, until the scene changes.
+//! Temporal smoothing of logits, reset at scene cuts.
 
-/// Grey levels (of 255) by which the samples of two frames differ, in the mean, at a cut.
+/// Mean absolute difference of two frames at a scene cut, in grey levels (of 255).
 const CUT_LEVELS: f32 = 24.0;
-/// Values of the input that are compared.
+/// Number of input values that are compared.
 const SAMPLES: usize = 4096;
 
-/// An exponential average over the frames of a scene; frames come in order.
+/// Exponential moving average of the logits of a scene; frames come in order.
 #[derive(Debug)]
-pub struct Smoother {
-    /// Weight of what came before.
+pub struct LogitSmoother {
+    /// Weight of the previous average.
     past: f32,
-    /// Grey levels in one unit of the input.
+    /// Grey levels per unit of the input.
     levels: f32,
     average: Vec<f32>,
     samples: Vec<f32>,
     before: Vec<f32>,
 }
 
-impl Smoother {
-    /// Gives the past the weight `past` (0 to 1) against the frame's own; one unit of the network's
-    /// input is `levels` grey levels.
+impl LogitSmoother {
+    /// `past` is the weight (0 to 1) of the previous average; one unit of the network's input is `levels`
+    /// grey levels.
     pub fn new(past: f32, levels: f32) -> Self {
         Self {
             past,
@@ -30,11 +30,11 @@ impl Smoother {
         }
     }
 
-    /// Looks at the network's input for a frame and forgets the past if it shows another scene.
-    /// Says whether it did.
+    /// Compares the network's input with that of the previous frame; on a scene cut resets the average
+    /// and returns true.
     pub fn observe(&mut self, input: &[f32]) -> bool {
         let step = (input.len() / SAMPLES).max(1);
-        // An odd step passes through all channels, whichever way they lie.
+        // An odd step samples all channels in either tensor layout.
         let samples = input.iter().step_by(step | 1);
         std::mem::swap(&mut self.samples, &mut self.before);
         self.samples.clear();
@@ -52,7 +52,7 @@ impl Smoother {
         is_cut
     }
 
-    /// The average with this frame's logits.
+    /// Updates the average with this frame's logits.
     pub fn average(&mut self, logits: &[f32]) -> &[f32] {
         if self.average.len() == logits.len() {
             for (average, logit) in self.average.iter_mut().zip(logits) {
@@ -71,8 +71,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_past_fades_and_a_cut_forgets_it() {
-        let mut smoother = Smoother::new(0.75, 127.5);
+    fn the_average_decays_and_a_cut_resets_it() {
+        let mut smoother = LogitSmoother::new(0.75, 127.5);
         let scene = |level: f32| vec![level; 9000];
         assert!(!smoother.observe(&scene(0.0)), "nothing to compare with");
         assert_eq!(smoother.average(&[4.0, 0.0]), [4.0, 0.0]);

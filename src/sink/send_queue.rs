@@ -1,13 +1,13 @@
-//! What waits to be sent to somebody who may be away: bounded, and the oldest gives way.
+//! Bounded send queue of a network sink; drops the oldest when full.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// A queue between the pipeline's threads, which never wait, and one that sends.
+/// A queue between pipeline threads, which never block, and a sender.
 #[derive(Debug)]
-pub struct Outbox<T> {
+pub struct SendQueue<T> {
     state: Mutex<State<T>>,
     changed: Notify,
     limit: usize,
@@ -20,8 +20,8 @@ struct State<T> {
     is_closed: bool,
 }
 
-impl<T> Outbox<T> {
-    /// Room for `limit` (at least one).
+impl<T> SendQueue<T> {
+    /// A queue of capacity `limit` (at least one).
     pub fn new(limit: usize) -> Self {
         Self {
             state: Mutex::new(State {
@@ -38,7 +38,7 @@ impl<T> Outbox<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves something to be sent; where there is no room, the oldest is dropped and counted.
+    /// Appends an item; when full, the oldest is dropped and counted.
     pub fn push(&self, item: T) {
         let mut state = self.lock();
         if state.waiting.len() >= self.limit {
@@ -49,11 +49,11 @@ impl<T> Outbox<T> {
         self.changed.notify_one();
     }
 
-    /// Puts what could not be sent back to the front, oldest first.
+    /// Returns unsent items to the front, oldest first.
     pub fn put_back(&self, items: impl DoubleEndedIterator<Item = T>) {
         let mut state = self.lock();
         for item in items.rev() {
-            // What is newer than they are is worth more.
+            // Newer items take precedence.
             if state.waiting.len() >= self.limit {
                 state.dropped += 1;
             } else {
@@ -63,33 +63,33 @@ impl<T> Outbox<T> {
         self.changed.notify_one();
     }
 
-    /// The oldest.
+    /// Removes the oldest item.
     pub fn take(&self) -> Option<T> {
         self.lock().waiting.pop_front()
     }
 
-    /// Whether nothing waits.
+    /// Whether the queue is empty.
     pub fn is_empty(&self) -> bool {
         self.lock().waiting.is_empty()
     }
 
-    /// What was dropped since this was last asked.
+    /// Number of dropped items since the last call.
     pub fn dropped(&self) -> u64 {
         std::mem::take(&mut self.lock().dropped)
     }
 
-    /// Nothing more comes.
+    /// Closes the queue.
     pub fn close(&self) {
         self.lock().is_closed = true;
         self.changed.notify_one();
     }
 
-    /// Whether nothing more comes.
+    /// Whether the queue was closed.
     pub fn is_closed(&self) -> bool {
         self.lock().is_closed
     }
 
-    /// Waits until something was left or closed; it may have been before.
+    /// Waits for a push or close; may return spuriously.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -100,17 +100,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_gives_way_and_is_counted() {
-        let outbox = Outbox::new(3);
+    fn the_oldest_is_dropped_and_counted() {
+        let send_queue = SendQueue::new(3);
         for i in 0..5 {
-            outbox.push(i);
+            send_queue.push(i);
         }
-        assert_eq!((outbox.dropped(), outbox.dropped()), (2, 0));
-        let taken = [outbox.take(), outbox.take()].map(|item| item.expect("is there"));
+        assert_eq!((send_queue.dropped(), send_queue.dropped()), (2, 0));
+        let taken = [send_queue.take(), send_queue.take()].map(|item| item.expect("is there"));
         assert_eq!(taken, [2, 3]);
-        outbox.push(5);
-        outbox.put_back(taken.into_iter());
-        let all: Vec<i32> = std::iter::from_fn(|| outbox.take()).collect();
-        assert_eq!((all, outbox.dropped()), (vec![3, 4, 5], 1));
+        send_queue.push(5);
+        send_queue.put_back(taken.into_iter());
+        let all: Vec<i32> = std::iter::from_fn(|| send_queue.take()).collect();
+        assert_eq!((all, send_queue.dropped()), (vec![3, 4, 5], 1));
     }
 }

@@ -1,4 +1,4 @@
-//! The true class of each pixel, from masks that were drawn.
+//! Ground truth of segmentation: mask files.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -10,10 +10,10 @@ use crate::overlay::voc_colour;
 use crate::postprocess::ClassMask;
 use mobilens_image::SizePx;
 
-/// Pixels whose truth is nobody's business: borders, crowds.
+/// Class of pixels without ground truth (void): borders, crowds.
 pub const IGNORED: u8 = 255;
 
-/// Why the truth is not to be had.
+/// Why ground truth or results cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     /// A file cannot be read or is not what it should be.
@@ -24,7 +24,7 @@ pub enum EvalError {
         /// What is wrong.
         why: String,
     },
-    /// A truth of another size than its picture.
+    /// A mask of another size than its picture.
     #[error(
         "{name}: the mask has {}x{} pixels, the picture {}x{}",
         .mask.width, .mask.height, .picture.width, .picture.height
@@ -40,7 +40,7 @@ pub enum EvalError {
 }
 
 impl EvalError {
-    /// A fault of a file.
+    /// An error in a file.
     pub fn file(path: &Path, why: impl ToString) -> Self {
         Self::File {
             path: path.to_owned(),
@@ -49,12 +49,12 @@ impl EvalError {
     }
 }
 
-/// Knows the true classes of pictures.
-pub trait Truth {
-    /// The truth of the picture `name` of `size`; `None` if nothing is known of it.
+/// Ground truth of a set of pictures.
+pub trait GroundTruth {
+    /// The mask of the picture `name` of `size`; `None` if there is none.
     ///
     /// # Errors
-    /// When what is known is damaged or of another size.
+    /// When the mask is damaged or of another size.
     fn of(&self, name: &str, size: SizePx) -> Result<Option<ClassMask>, EvalError>;
 }
 
@@ -71,7 +71,7 @@ impl MaskFolder {
     /// Takes masks from `dir`.
     ///
     /// # Errors
-    /// When it is no folder.
+    /// When it is not a folder.
     pub fn open(dir: &Path) -> Result<Self, EvalError> {
         if dir.is_dir() {
             return Ok(Self {
@@ -80,12 +80,12 @@ impl MaskFolder {
         }
         Err(EvalError::File {
             path: dir.to_owned(),
-            why: "is no folder of masks".to_owned(),
+            why: "not a folder of masks".to_owned(),
         })
     }
 }
 
-impl Truth for MaskFolder {
+impl GroundTruth for MaskFolder {
     fn of(&self, name: &str, size: SizePx) -> Result<Option<ClassMask>, EvalError> {
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
         if stem.ends_with("_mask") && self.dir.join(name).is_file() {
@@ -123,10 +123,10 @@ fn read_mask(path: &Path) -> Result<ClassMask, String> {
                 width: info.width,
                 height: info.height,
             };
-            let bytes = reader.output_buffer_size().ok_or("it is too large")?;
+            let bytes = reader.output_buffer_size().ok_or("image too large")?;
             let mut classes = vec![0; bytes];
             reader.next_frame(&mut classes).map_err(|e| e.to_string())?;
-            return ClassMask::new(size, classes).ok_or("it lacks pixels".to_owned());
+            return ClassMask::new(size, classes).ok_or("too few pixels".to_owned());
         }
     }
     let file = open().map_err(|e| e.to_string())?;
@@ -157,5 +157,5 @@ fn read_mask(path: &Path) -> Result<ClassMask, String> {
                 .collect()
         }
     };
-    ClassMask::new(size, classes).ok_or("it lacks pixels".to_owned())
+    ClassMask::new(size, classes).ok_or("too few pixels".to_owned())
 }

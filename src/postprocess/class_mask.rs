@@ -1,8 +1,8 @@
-//! A class for every pixel of a frame.
+//! Class mask: one class per pixel of a frame.
 
 use mobilens_image::SizePx;
 
-/// Where the network was not sure enough.
+/// Class of pixels below the confidence floor.
 pub const UNKNOWN: u8 = 255;
 
 /// The class of each pixel of the original frame, row by row.
@@ -13,7 +13,7 @@ pub struct ClassMask {
 }
 
 impl ClassMask {
-    /// A mask from one class a pixel, row by row; `None` if there are not as many as pixels.
+    /// A mask from one class per pixel, row-major; `None` if the length does not match.
     pub fn new(size: SizePx, classes: Vec<u8>) -> Option<Self> {
         let pixels = size.width as usize * size.height as usize;
         (classes.len() == pixels).then_some(Self { size, classes })
@@ -37,11 +37,11 @@ impl ClassMask {
 
     /// Rows from the top.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        // A picture without columns has no rows to speak of.
+        // `chunks_exact` panics on 0.
         self.classes.chunks_exact((self.size.width as usize).max(1))
     }
 
-    /// The classes that the mask holds, ascending, and their shares of it; [`UNKNOWN`] last.
+    /// The classes in the mask, ascending, and their shares of its area; [`UNKNOWN`] last.
     pub fn shares(&self) -> Vec<(u8, f64)> {
         let counts = self.counts();
         let all = counts.iter().sum::<u64>().max(1) as f64;
@@ -50,10 +50,10 @@ impl ClassMask {
             .collect()
     }
 
-    /// Pixels of each class; [`UNKNOWN`] ones last.
+    /// Number of pixels per class; [`UNKNOWN`] last.
     pub fn counts(&self) -> [u64; 256] {
         let mut counts = [0; 256];
-        // Four tables, as neighbours are mostly of one class and would wait for each other.
+        // Four tables, as neighbouring pixels mostly have one class and would serialise on one counter.
         let mut parts = [[0_u32; 256]; 4];
         let (fours, rest) = self.classes.as_chunks::<4>();
         for four in fours {
