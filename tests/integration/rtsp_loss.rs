@@ -1,13 +1,10 @@
 //! Network cameras over a bad line: a proxy loses and damages packets.
-#![allow(clippy::print_stderr, reason = "tests say what they measure")]
-
-mod support;
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 
-use support::camera::Server;
-use support::{end, file, of_type, records, run, stderr};
+use crate::support::camera::Server;
+use crate::support::{end, file, of_type, records, run, stderr};
 
 const TINY: &str = "tests/data/tiny/replay.yaml";
 

@@ -1,14 +1,11 @@
 //! Webhooks, against a server that has its moods.
 
-mod support;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
+use crate::support::{self, PATIENCE, complaints, mobilens, run, stderr};
 use serde_json::Value;
-use support::{complaints, mobilens, run, stderr};
 
 /// Answers each request with what `answers` gives; says what was asked: headers and body.
 fn server(
@@ -88,13 +85,13 @@ fn events_are_posted_and_tried_again() {
         .filter(|record| record["kind"] == "zone")
         .collect();
     assert!(said.len() > 2, "{}", said.len());
-    let (head, again) = asked
-        .recv_timeout(Duration::from_secs(5))
-        .expect("the refused one");
+    let next = || asked.recv_timeout(PATIENCE).expect("another event");
+    let (head, again) = next();
     assert!(head.contains("Bearer open sesame"), "{head}");
-    let got: Vec<Value> = asked.try_iter().map(|(_, event)| event).collect();
-    assert_eq!(again, said[0]);
+    assert_eq!(again, said[0], "the refused one");
+    let got: Vec<Value> = said.iter().map(|_| next().1).collect();
     assert_eq!(got, said, "all of them, in their order");
+    assert!(asked.try_recv().is_err(), "one was sent twice");
 }
 
 #[test]

@@ -1,10 +1,7 @@
-//! Tracks, events and attention on real input, through the binary.
-#![allow(clippy::print_stderr, reason = "tests say what they measure and skip")]
+//! Tracks, events and gating on real input, through the binary.
 
-mod support;
-
+use crate::support::{complaints, file, mobilens, of_type, records, run, shared, stderr};
 use serde_json::Value;
-use support::{complaints, file, mobilens, of_type, records, run, stderr};
 
 const COUNTING: &str = "pipelines/ssd_counting.yaml";
 
@@ -217,11 +214,9 @@ fn where_tracks_went_is_drawn() {
 /// Photographs of a crossing from above, if they are at hand: tiles find what the whole does not.
 #[test]
 fn tiles_find_small_vehicles() {
-    let dir = file("../shared/data/aerial");
-    if !dir.is_dir() {
-        eprintln!("SKIPPED: {} is not there", dir.display());
+    let Some(dir) = shared("aerial") else {
         return;
-    }
+    };
     let pictures = tempfile::tempdir().expect("a folder");
     let names = ["DJI_0005-0018", "DJI_0005-0041"];
     for name in names {

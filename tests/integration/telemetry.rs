@@ -1,13 +1,10 @@
 //! A drone's subtitles beside a clip.
-#![allow(clippy::print_stderr, reason = "tests say what they measure and skip")]
-
-mod support;
 
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use support::{complaints, file, of_type, records, run, stderr};
+use crate::support::{complaints, file, of_type, records, run, shared, stderr};
 
 const TINY: &str = "tests/data/tiny/replay.yaml";
 
@@ -115,11 +112,9 @@ fn other_subtitles_are_one_line_and_the_run_goes_on() {
 /// Recordings of eight kinds of drones, if they are at hand.
 #[test]
 fn real_recordings_are_read() {
-    let dir = file("../shared/data/dji_srt");
-    if !dir.is_dir() {
-        eprintln!("SKIPPED: {} is not there", dir.display());
+    let Some(dir) = shared("dji_srt") else {
         return;
-    }
+    };
     use mobilens::telemetry::TelemetryLog;
     let read = |name: &str| TelemetryLog::read(&dir.join(name));
     let entries = [

@@ -1,18 +1,13 @@
 //! Figures against the reference evaluators'.
-#![allow(clippy::print_stderr, reason = "tests say what they measure and skip")]
 
-mod support;
-
-use support::{complaints, file, run, stderr};
+use crate::support::{complaints, run, shared, stderr};
 
 /// The COCO API's own parity set, if it is at hand.
 #[test]
 fn boxes_have_cocos_twelve_figures() {
-    let dir = file("../shared/data/coco_eval");
-    if !dir.is_dir() {
-        eprintln!("SKIPPED: {} is not there", dir.display());
+    let Some(dir) = shared("coco_eval") else {
         return;
-    }
+    };
     let path = |name: &str| dir.join(name).display().to_string();
     let output = run(&[
         "eval",

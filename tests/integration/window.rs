@@ -3,19 +3,15 @@
 //! Needs Xvfb, xdotool and ImageMagick's import (Debian: xvfb, xdotool, imagemagick); without them
 //! the test is skipped, and says so.
 #![cfg(target_os = "linux")]
-#![allow(clippy::print_stderr, reason = "tests say what they measure and skip")]
 
-mod support;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
+use crate::support::{self, Process, mobilens, skip, stderr, until};
 use image::RgbImage;
-use support::{mobilens, stderr};
 
 struct Screen {
-    xvfb: Child,
+    _xvfb: Process,
     display: String,
 }
 
@@ -28,32 +24,30 @@ impl Screen {
                 .output()
                 .is_ok_and(|o| o.status.success());
             if !there {
-                let line = format!("SKIPPED the window's test: {tool} is not installed");
-                assert!(std::env::var_os("MOBILENS_CI").is_none(), "{line}");
-                eprintln!("{line}");
+                skip(&format!("{tool} is not installed"));
                 return None;
             }
         }
-        let mut xvfb = Command::new("Xvfb")
-            .args([
-                "-displayfd",
-                "1",
-                "-screen",
-                "0",
-                "1600x1200x24",
-                "-nolisten",
-                "tcp",
-            ])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("Xvfb starts");
+        let mut xvfb = Process::start(
+            Command::new("Xvfb")
+                .args([
+                    "-displayfd",
+                    "1",
+                    "-screen",
+                    "0",
+                    "1600x1200x24",
+                    "-nolisten",
+                    "tcp",
+                ])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null()),
+        );
         let mut number = String::new();
         BufReader::new(xvfb.stdout.take().expect("piped"))
             .read_line(&mut number)
             .expect("Xvfb says its number");
         Some(Self {
-            xvfb,
+            _xvfb: xvfb,
             display: format!(":{}", number.trim()),
         })
     }
@@ -79,44 +73,28 @@ impl Screen {
     }
 }
 
-impl Drop for Screen {
-    fn drop(&mut self) {
-        let _ = self.xvfb.kill();
-        let _ = self.xvfb.wait();
-    }
-}
-
-/// Tries until `done` or half a minute has passed.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}: not within 30 s");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
 #[test]
 fn the_window_shows_boxes_and_esc_ends_the_run_with_0() {
     let Some(screen) = Screen::open() else { return };
-    let mut child = mobilens()
-        .env("DISPLAY", &screen.display)
-        // A still picture stays until the user has seen enough: chelsea the cat.
-        .args([
-            "pipelines/ssd_replay.yaml",
-            "--set",
-            "detect.classes={}",
-            "--input",
-            "tests/data/pictures/chelsea.png",
-        ])
-        .args([
-            "--set",
-            "sinks=[{window: {title: test, width_px: 640, height_px: 480}}]",
-        ])
-        .args(["--set", "overlay={line_px: 6, colours: {cat: '#ff00ff'}}"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("starts");
+    let mut child = Process::start(
+        mobilens()
+            .env("DISPLAY", &screen.display)
+            // A still picture stays until the user has seen enough: chelsea the cat.
+            .args([
+                "pipelines/ssd_replay.yaml",
+                "--set",
+                "detect.classes={}",
+                "--input",
+                "tests/data/pictures/chelsea.png",
+            ])
+            .args([
+                "--set",
+                "sinks=[{window: {title: test, width_px: 640, height_px: 480}}]",
+            ])
+            .args(["--set", "overlay={line_px: 6, colours: {cat: '#ff00ff'}}"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped()),
+    );
     let magenta = |screen: &Screen| {
         let shot = screen.shot();
         shot.pixels()
@@ -143,29 +121,22 @@ fn the_window_shows_boxes_and_esc_ends_the_run_with_0() {
         magenta(&screen) > before + before / 4
     });
     // Without a window manager the keyboard belongs to the window under the pointer. A key that is
-    // pressed and let go between two looks at the keyboard is missed: it is held for a moment.
-    let press = [
-        "mousemove",
-        "800",
-        "600",
-        "keydown",
-        "Escape",
-        "sleep",
-        "0.2",
-        "keyup",
-        "Escape",
-    ];
+    // pressed and let go between two looks at the keyboard is missed: it is held for a moment, and
+    // for longer each time.
+    let mut held_s = 0.2;
     until("the end after Esc", || {
-        assert!(screen.tool("xdotool", &press));
+        let sleep = format!("{held_s}");
+        let press = ["mousemove", "800", "600", "keydown", "Escape"];
+        let release = ["sleep", &sleep, "keyup", "Escape"];
+        assert!(screen.tool("xdotool", &[&press[..], &release].concat()));
+        held_s *= 1.5;
         child.try_wait().expect("a child").is_some()
     });
-    let output = child.wait_with_output().expect("ends");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(
-        stderr(&output).contains("ended: window_closed"),
-        "{}",
-        stderr(&output)
-    );
+    let mut said = String::new();
+    let mut child_stderr = child.stderr.take().expect("piped");
+    child_stderr.read_to_string(&mut said).expect("text");
+    assert_eq!(child.ended().code(), Some(0), "{said}");
+    assert!(said.contains("ended: window_closed"), "{said}");
 }
 
 #[test]

@@ -1,17 +1,15 @@
 //! Every message of an invalid configuration, with its line and column.
 //!
-//! `UPDATE_GOLDENS=1 cargo test --test config` writes the expected texts anew.
-
-mod support;
+//! `UPDATE_GOLDENS=1 cargo test --test integration config::` writes the expected texts anew.
 
 use std::fs;
 use std::path::Path;
 #[cfg(unix)]
 use std::path::PathBuf;
 
+use crate::support::{self, file, mobilens};
 use mobilens::config::{self, LoadedPipeline, Override, RunArguments};
 use proptest::prelude::*;
-use support::{file, mobilens};
 
 #[test]
 fn each_error_is_reported_with_its_location() {

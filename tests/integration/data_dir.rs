@@ -1,10 +1,8 @@
 //! Pipelines and models are found where each way of installing puts them.
 
-mod support;
-
 use std::fs;
 
-use support::{file, mobilens, stderr};
+use crate::support::{file, mobilens, stderr};
 
 /// A data folder with one pipeline that none of the others has.
 fn data_folder() -> tempfile::TempDir {

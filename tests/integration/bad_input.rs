@@ -1,13 +1,10 @@
 //! Bad input of every kind: one clear line, exit 1 or 2, never a panic, never a hang.
-#![allow(clippy::print_stderr, reason = "tests say what they measure and skip")]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
 
+use crate::support::{self, complaints, file, mobilens, run, stderr};
 use image::RgbImage;
-use support::{complaints, file, mobilens, run, stderr};
 
 /// Runs the tiny pipeline on `input`, on a machine without ffmpeg; it must fail with `code` and one
 /// line that holds `words`.

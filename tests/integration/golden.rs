@@ -1,14 +1,11 @@
 //! Raw outputs against the original runtimes' (models/import/golden.py), from the picture on.
-#![allow(clippy::print_stderr, reason = "tests say what they measure and skip")]
-
-mod support;
 
 use std::fs;
 
+use crate::support::file;
 use mobilens_image::{Image, PixelFormat, SizePx, TensorLayout, YuvColour};
 use mobilens_image::{LetterboxAnchor, PreprocessParams, Preprocessor, ResizeMode};
 use mobilens_nn::{InputLayout, LoadOptions, Network};
-use support::file;
 
 /// Largest difference as a share of the largest value.
 const TOLERANCE: f32 = 1e-3;

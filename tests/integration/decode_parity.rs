@@ -1,13 +1,7 @@
 //! Holds the decoder to ffmpeg: count, order, times and every pixel of real clips.
 //!
 //! Needs `ffmpeg` and `ffprobe`, and a folder of clips: `MOBILENS_PARITY_CLIPS`, or
-//! `../shared/data/video` beside the repository. Says so and passes where either is missing.
-
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a test says what it skips"
-)]
+//! `../shared/data/video` beside the repository.
 
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -16,22 +10,24 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use mobilens::capture::{Captured, Source, VideoSource};
 use mobilens::flow::StopSignal;
 
+use crate::support::{shared, skip};
+
 /// Largest difference of presentation times, in milliseconds.
 const PTS_TOLERANCE_MS: f64 = 1.0;
 
+/// The clips; none, said aloud, where there is no folder of them.
 fn clips() -> Vec<PathBuf> {
-    let folder = std::env::var_os("MOBILENS_PARITY_CLIPS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/video"),
-        PathBuf::from,
-    );
-    let Ok(entries) = std::fs::read_dir(&folder) else {
+    let folder = std::env::var_os("MOBILENS_PARITY_CLIPS").map(PathBuf::from);
+    let Some(folder) = folder.or_else(|| shared("video")) else {
         return Vec::new();
     };
-    let mut clips: Vec<_> = entries
+    let mut clips: Vec<_> = std::fs::read_dir(&folder)
+        .expect("a folder of clips")
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|e| e == "mp4" || e == "mov"))
         .collect();
     clips.sort();
+    assert!(!clips.is_empty(), "{}: no clips", folder.display());
     clips
 }
 
@@ -99,12 +95,11 @@ fn reference_times_ms(clip: &Path) -> Vec<f64> {
 
 #[test]
 fn real_clips_equal_ffmpeg_frame_for_frame() {
-    let clips = clips();
-    if clips.is_empty() || !has("ffmpeg") || !has("ffprobe") {
-        eprintln!("SKIPPED: needs ffmpeg, ffprobe and a folder of clips");
+    if !has("ffmpeg") || !has("ffprobe") {
+        skip("ffmpeg is not installed");
         return;
     }
-    for clip in clips {
+    for clip in clips() {
         let name = clip.display();
         let times_ms = reference_times_ms(&clip);
         let mut reference = Reference::of(&clip);
@@ -144,7 +139,7 @@ fn real_clips_equal_ffmpeg_frame_for_frame() {
         if let Some(announced) = source.info().frames {
             assert_eq!(announced, frames as u64, "{name}");
         }
-        println!(
+        eprintln!(
             "{name}: {frames} frames equal, {:?} frames/s",
             source.info().fps
         );

@@ -1,5 +1,5 @@
-//! Boxes and labels look as they did: `UPDATE_GOLDENS=1 cargo test --test overlay` makes the pictures
-//! anew, to be looked at before they are committed.
+//! Boxes and labels look as they did: `UPDATE_GOLDENS=1 cargo test --test integration overlay::`
+//! makes the pictures anew, to be looked at before they are committed.
 
 use std::fs;
 use std::path::Path;

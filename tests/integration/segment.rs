@@ -1,12 +1,10 @@
 //! Segmentation on real pictures, from the command line.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 
+use crate::support::{file, of_type, records, run, stderr};
 use serde_json::Value;
-use support::{file, of_type, records, run, stderr};
 
 const PIPELINE: &str = "pipelines/deeplab_replay.yaml";
 

@@ -1,11 +1,9 @@
 //! The binary on real input: the bundled clip, pictures, pipes, signals.
 
-mod support;
-
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
-use support::{complaints, end, file, mobilens, of_type, records, run, stderr};
+use crate::support::{complaints, end, file, mobilens, of_type, records, run, stderr};
 
 const TINY: &str = "tests/data/tiny/replay.yaml";
 

@@ -1,0 +1,35 @@
+//! The program as a whole: the binary on real input, and the library where a test needs its types.
+//!
+//! One module per subject, run by `cargo test --test integration SUBJECT::`. The tests run side by
+//! side in one process: they share no file, port or environment variable, and no result depends on
+//! how fast the machine is. What takes minutes is `#[ignore]`d (`-- --include-ignored` runs it, and
+//! CI does). A test whose tools or data are missing says `SKIPPED`, or fails where the environment
+//! variable `MOBILENS_CI` is set. Speed is measured in `benches/`.
+#![allow(clippy::print_stderr, reason = "tests say what they measure and skip")]
+
+mod support;
+
+mod bad_input;
+mod codecs;
+mod config;
+mod counting;
+mod data_dir;
+mod decode_parity;
+mod eval;
+mod golden;
+mod images;
+mod mqtt;
+mod overlay;
+mod preprocess_tensorflow;
+mod recording;
+mod rtsp;
+mod rtsp_loss;
+mod run;
+mod segment;
+mod streams;
+mod telemetry;
+mod tracking;
+mod video;
+mod web;
+mod webhook;
+mod window;
