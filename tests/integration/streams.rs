@@ -6,13 +6,14 @@ use std::process::Output;
 use crate::support::{complaints, file, of_type, records, run, stderr};
 use serde_json::Value;
 
-/// Writes a pipeline with these `streams` (YAML, at two spaces) and runs it.
-fn run_streams(dir: &Path, beside: &str, streams: &str) -> Output {
+/// Writes a pipeline with these `streams` (YAML, at two spaces) and runs it with `arguments`.
+fn run_streams(dir: &Path, beside: &str, streams: &str, arguments: &[&str]) -> Output {
     let path = dir.join("streams.yaml");
     let model = file("models/ssdlite_mobilenet_v2_coco.yaml");
     let text = format!("model: {}\n{beside}\nstreams:\n{streams}", model.display());
     std::fs::write(&path, text).expect("room");
-    run(&[path.to_str().expect("UTF-8"), "--headless"])
+    let path = path.to_str().expect("UTF-8");
+    run(&[&[path, "--headless"], arguments].concat())
 }
 
 fn clip() -> String {
@@ -35,6 +36,7 @@ fn each_stream_gives_what_it_gives_alone() {
              detect: {{ score_threshold: 0.3 }}\n  \
              - stream: people\n    source: {{ video: {{ path: {clip} }} }}\n    track: {{}}\n"
         ),
+        &["--frames", "120"],
     );
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let got = records(&output.stdout);
@@ -57,7 +59,7 @@ fn each_stream_gives_what_it_gives_alone() {
             ],
         ),
     ] {
-        let mut arguments = vec!["pipelines/ssd_replay.yaml", "--headless"];
+        let mut arguments = vec!["pipelines/ssd_replay.yaml", "--headless", "--frames", "120"];
         for setting in settings {
             arguments.extend(["--set", setting]);
         }
@@ -93,6 +95,7 @@ fn one_that_fails_leaves_the_others_running() {
              sinks: [ jsonl: {{ path: /dev/full }} ]\n",
             cut.display()
         ),
+        &[],
     );
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let got = records(&output.stdout);
@@ -125,6 +128,7 @@ fn a_flood_does_not_starve_a_camera() {
         &format!(
             "{flood}  - stream: camera\n    source: {{ video: {{ path: {clip}, pace: live }} }}\n"
         ),
+        &["--frames", "120"],
     );
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let got = records(&output.stdout);

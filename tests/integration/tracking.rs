@@ -24,12 +24,10 @@ fn save(dir: &tempfile::TempDir, name: &str, bytes: &[u8]) -> String {
 #[test]
 fn any_number_of_workers_and_an_analysis_of_the_records_lead_to_the_same_bytes() {
     let live = counting(&set(&["inference.workers=1"]));
-    for workers in ["inference.workers=2", "inference.workers=4"] {
-        assert!(
-            counting(&set(&[workers])) == live,
-            "{workers}: other records"
-        );
-    }
+    assert!(
+        counting(&set(&["inference.workers=4"])) == live,
+        "other records"
+    );
     let got = records(&live);
     let kinds = |kind: &str| {
         of_type(&got, "event")

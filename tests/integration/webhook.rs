@@ -103,6 +103,8 @@ fn what_is_refused_is_dropped_and_said_and_holds_nobody_up() {
         "--headless",
         "--pace",
         "fast",
+        "--frames",
+        "100",
         "--set",
         &sink,
     ]);
@@ -119,6 +121,8 @@ fn what_is_refused_is_dropped_and_said_and_holds_nobody_up() {
         "--headless",
         "--pace",
         "fast",
+        "--frames",
+        "100",
         "--set",
         sink,
     ]);
