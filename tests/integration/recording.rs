@@ -199,8 +199,9 @@ fn a_crash_costs_no_more_than_the_last_second() {
     assert_eq!(complaints_of_ffmpeg(&file), "");
     let kept = pictures(&file).len();
     eprintln!("{frames} seen, {kept} kept");
-    // A fragment of a second, and what was on its way to the encoder.
-    assert!(kept + 25 + 6 >= frames && kept >= 50, "{kept} of {frames}");
+    // A fragment of a second, and what was on its way to the encoder: two frames before the renderer
+    // and four after it may wait, and each thread has one in its hands.
+    assert!(kept + 25 + 10 >= frames && kept >= 50, "{kept} of {frames}");
 }
 
 #[test]

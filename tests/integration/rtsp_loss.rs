@@ -136,7 +136,7 @@ fn lost_packets_lose_frames_and_leave_no_smeared_picture() {
         .as_u64()
         .expect("a count");
     eprintln!("{frames} frames seen, {lost} lost");
-    assert!(frames > 10 && lost > 0);
+    assert!(frames > 0 && lost > 0);
     let whole = pictures("whole");
     let off = |a: &image::RgbImage, b: &image::RgbImage| -> f64 {
         let sum: u64 = a

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
-use crate::support::{complaints, end, file, mobilens, of_type, records, run, stderr};
+use crate::support::{Process, complaints, end, file, mobilens, of_type, records, run, stderr};
 
 const TINY: &str = "tests/data/tiny/replay.yaml";
 
@@ -36,20 +36,22 @@ fn the_bundled_clip_is_seen_whole_and_the_same_by_any_number_of_workers() {
 
 #[test]
 fn a_reader_that_has_had_enough_ends_the_run_with_0() {
-    let mut child = mobilens()
-        .args([TINY, "--set", "source.video.loop=true"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("starts");
+    let mut child = Process::start(
+        mobilens()
+            .args([TINY, "--set", "source.video.loop=true"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    );
     let mut line = String::new();
     let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
     stdout.read_line(&mut line).expect("a line");
     assert!(line.starts_with(r#"{"type":"run""#));
     drop(stdout);
-    let output = child.wait_with_output().expect("ends");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stderr(&output).contains("ended: reader_gone"));
+    let mut said = String::new();
+    let mut child_stderr = child.stderr.take().expect("piped");
+    child_stderr.read_to_string(&mut said).expect("text");
+    assert_eq!(child.ended().code(), Some(0), "{said}");
+    assert!(said.contains("ended: reader_gone"), "{said}");
 }
 
 #[test]
@@ -65,23 +67,20 @@ fn a_full_disk_is_one_line_and_exit_1() {
 #[test]
 #[cfg(unix)]
 fn ctrl_c_in_the_middle_leaves_whole_lines_and_an_end() {
-    let mut child = mobilens()
-        .args([TINY, "--set", "source.video.loop=true"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("starts");
+    let mut child = Process::start(
+        mobilens()
+            .args([TINY, "--set", "source.video.loop=true"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    );
     let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
     let mut text = String::new();
     for _ in 0..50 {
         stdout.read_line(&mut text).expect("a line");
     }
-    let killed = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(killed.expect("kill starts").success());
+    child.interrupt();
     stdout.read_to_string(&mut text).expect("the rest");
-    assert_eq!(child.wait().expect("ends").code(), Some(0));
+    assert_eq!(child.ended().code(), Some(0));
     let got = records(text.as_bytes());
     assert_eq!(end(&got)["reason"], "interrupted");
     assert_eq!(
