@@ -17,6 +17,8 @@ mod mqtt;
 mod output;
 #[cfg(feature = "recording")]
 mod recording;
+#[cfg(any(feature = "mqtt", feature = "webhook"))]
+mod redacted_url;
 #[cfg(feature = "window")]
 mod scale;
 #[cfg(any(feature = "mqtt", feature = "webhook"))]

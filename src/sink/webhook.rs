@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ureq::Agent;
 use url::Url;
 
-use super::mqtt::redacted_url;
+use super::redacted_url::redacted_url;
 use super::send_queue::SendQueue;
 use super::{RecordSink, SinkError};
 use crate::records::{EndRecord, EventRecord, FrameRecord, Record};

@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use rumqttc::{
     AsyncClient, Event, EventLoop, LastWill, MqttOptions, Outgoing, Packet, QoS, Transport,
 };
-use url::Url;
 
 use crate::sink::SinkError;
+use url::Url;
+
+use crate::sink::redacted_url::redacted_url;
 use crate::sink::send_queue::SendQueue;
 
 /// Most unacknowledged messages in flight.
@@ -143,13 +145,6 @@ impl Drop for MqttClient {
             let _ = thread.join();
         }
     }
-}
-
-/// A URL without credentials, path and query.
-pub fn redacted_url(url: &Url) -> String {
-    let port = url.port().map(|port| format!(":{port}"));
-    let host = url.host_str().unwrap_or_default();
-    format!("{}://{host}{}", url.scheme(), port.unwrap_or_default())
 }
 
 fn options(request: &MqttParams, shared: &ClientState) -> Result<MqttOptions, String> {

@@ -14,7 +14,7 @@
 mod client;
 mod state;
 
-pub use client::{MqttClient, MqttMessage, MqttParams, redacted_url};
+pub use client::{MqttClient, MqttMessage, MqttParams};
 
 use std::sync::Arc;
 
