@@ -13,7 +13,7 @@ use crate::cli::arguments::BenchArgs;
 
 use super::{DONE, FAILED, USAGE, data_dir, exit_code_of, print, print_error};
 
-/// Measured runs of a model, where nobody says.
+/// Default number of measured runs of a model.
 const ITERATIONS: u32 = 50;
 /// Runs before them, until caches and clocks have settled.
 const WARM_UP: u32 = 5;

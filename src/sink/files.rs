@@ -48,7 +48,7 @@ pub fn write_whole(
     write(part)
         .and_then(|()| fs::rename(part, path))
         .map_err(|e| {
-            // What is half written helps nobody.
+            // Remove the incomplete file.
             let _ = fs::remove_file(part);
             SinkError::from_io(&path.display().to_string(), e)
         })

@@ -40,9 +40,9 @@ pub struct WebServer {
 }
 
 impl WebServer {
-    /// Takes `bind`, an address with a port (0: any that is free). With a `token`, whoever comes
-    /// must have it. At most `most_watchers` pictures and record streams are open at once. Whoever comes
-    /// before [`begin`](Self::begin) waits.
+    /// Takes `bind`, an address with a port (0: any that is free). With a `token`, clients
+    /// must send it. At most `most_watchers` pictures and record streams are open at once. Requests
+    /// before [`begin`](Self::begin) wait.
     ///
     /// # Errors
     /// When the address cannot be listened on.

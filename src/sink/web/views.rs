@@ -46,7 +46,7 @@ impl OverlayLayers {
 /// A picture; `None` before the first.
 pub type Newest = Option<Picture>;
 
-/// A JPEG as it is sent, once for all who watch: nobody gets a copy of their own.
+/// A JPEG as it is sent; one reference-counted buffer for all clients.
 #[derive(Clone, Debug)]
 pub struct Picture {
     part: Bytes,
@@ -141,7 +141,7 @@ impl ServerState {
             }
             events.push_back(Arc::clone(&line));
         }
-        // Nobody listening is no failure.
+        // An error here means that there are no listeners.
         let _ = self.lines.send(line);
     }
 
