@@ -97,7 +97,7 @@ fn other_subtitles_are_one_line_and_the_run_goes_on() {
         let output = fly(dir.path(), &["--frames", "3"]);
         assert_eq!(output.status.code(), Some(0));
         let said = stderr(&output);
-        let warned = said.lines().filter(|l| l.contains("no telemetry"));
+        let warned = said.lines().filter(|l| l.contains("no drone telemetry"));
         assert_eq!(warned.count(), 1, "{said}");
         // Asked for by name, it is a fault of the pipeline.
         let named = format!("telemetry.srt={}", dir.path().join("flight.SRT").display());
@@ -105,7 +105,7 @@ fn other_subtitles_are_one_line_and_the_run_goes_on() {
         assert_eq!(output.status.code(), Some(2));
         let said = complaints(&output);
         assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].contains("no telemetry"), "{said:?}");
+        assert!(said[0].contains("no drone telemetry"), "{said:?}");
     }
 }
 
