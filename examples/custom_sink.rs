@@ -1,6 +1,8 @@
 //! A sink of one's own: counts detections by label, and prints the sums when the stream ends.
 //! `cargo run --example custom_sink`
 
+#![allow(clippy::print_stdout, reason = "it is what an example is for")]
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;

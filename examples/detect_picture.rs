@@ -3,6 +3,8 @@
 //! Takes the model from a pipeline's YAML, and does without its stages: one worker runs
 //! preprocessing, the network and postprocessing on the calling thread.
 
+#![allow(clippy::print_stdout, reason = "it is what an example is for")]
+
 use std::error::Error;
 use std::path::Path;
 

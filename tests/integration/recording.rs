@@ -224,7 +224,7 @@ fn what_cannot_be_written_ends_the_run_with_one_line() {
     ]);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert!(
-        stderr(&output).contains("is written by another sink"),
+        stderr(&output).contains("another sink already writes to"),
         "{}",
         stderr(&output)
     );

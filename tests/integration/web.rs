@@ -80,15 +80,16 @@ impl Running {
         until("more frames", || self.metric(EMITTED) >= before + frames);
     }
 
-    /// The value of a metric.
+    /// The value of a metric, which is there once the stream runs.
     fn metric(&self, line: &str) -> f64 {
-        let text = self.answer("/metrics", "");
-        let value = text.lines().find_map(|l| l.strip_prefix(line));
-        value
-            .unwrap_or_else(|| panic!("no {line} in {text}"))
-            .trim()
-            .parse()
-            .expect("a number")
+        let mut value = None;
+        until(line, || {
+            let text = self.answer("/metrics", "");
+            let found = text.lines().find_map(|l| l.strip_prefix(line));
+            value = found.map(|text| text.trim().parse().expect("a number"));
+            value.is_some()
+        });
+        value.expect("found")
     }
 }
 
