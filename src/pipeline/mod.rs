@@ -22,6 +22,27 @@
 //!
 //! Only the source gets the stop signal; the other stages drain because their input closes. The last
 //! record is made when all stages before the sinks have ended, so its counts are final.
+//!
+//! # Example
+//!
+//! ```
+//! use mobilens::flow::StopSignal;
+//! use mobilens::{config, pipeline};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+//! let mut loaded = config::load(&root.join("pipelines/ssd_replay.yaml"), &[])?;
+//! loaded.clear_sinks();
+//! let options = pipeline::RunOptions {
+//!     frames: Some(3),
+//!     ..pipeline::RunOptions::default()
+//! };
+//! let report = pipeline::run(loaded, &options, &StopSignal::new())?;
+//! assert_eq!(report.end.frames.emitted, 3);
+//! assert!(report.failures.is_empty());
+//! # Ok(())
+//! # }
+//! ```
 
 mod build;
 mod options;

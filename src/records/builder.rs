@@ -15,6 +15,7 @@ use super::record::{
 };
 use super::record_box::RecordBox;
 use super::rle::rles_of;
+use super::rounding::rounded;
 
 /// From this gimbal pitch down the camera looks from above, and the centre of a box is taken as its
 /// object's position; else the middle of its lower edge is.
@@ -180,11 +181,6 @@ impl FrameLocator<'_> {
         let y = rect.y + rect.height * down;
         self.of_pixel([x.into(), y.into()])
     }
-}
-
-/// `value` to the nearest 1 / `parts`.
-pub(crate) fn rounded(value: f64, parts: f64) -> f64 {
-    (value * parts).round() / parts
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use mobilens_image::RectPx;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use super::builder::rounded;
+use super::rounding::rounded;
 
 /// An axis-aligned box in pixels of the original frame, to two decimals; in JSON the array
 /// `[x, y, width, height]`, as COCO has it.
