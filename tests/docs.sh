@@ -5,6 +5,7 @@
 #
 # - Links and anchors of all Markdown files resolve; README.md has fewer than 200 lines and links every
 #   chapter; every subcommand is in the README.
+# - The references of all keys are what `mobilens schema --markdown` prints; UPDATE_GOLDENS=1 writes them.
 # - Blocks that begin with "```sh test" run with bash, in a copy of the checkout's pipelines, models and
 #   assets, with `mobilens` on the path. The blocks of one page share a folder.
 # - Blocks that begin with "```yaml" are checked by `mobilens check`: whole pipelines as they are, other
@@ -39,6 +40,8 @@ SEGMENTER = {
     "source": {"video": {"path": "../assets/street.mp4"}},
     "model": "../models/deeplabv3_mobilenet_v2_voc_os16.yaml",
 }
+# Pages that end with a generated reference, and the arguments that print it.
+REFERENCES = {"docs/configuration.md": [], "docs/model-cards.md": ["--card"]}
 faults = []
 
 
@@ -145,6 +148,20 @@ def check_readme(pages):
             fault("README.md", f"the command {command} is not named")
 
 
+def check_references():
+    for page, arguments in REFERENCES.items():
+        path = ROOT / page
+        text = path.read_text()
+        head = text.partition("| Key |")[0]
+        printed = subprocess.run([BINARY, "schema", "--markdown", *arguments], capture_output=True, text=True, check=True)
+        if text == head + printed.stdout:
+            continue
+        if os.environ.get("UPDATE_GOLDENS"):
+            path.write_text(head + printed.stdout)
+        else:
+            fault(page, f"not what `mobilens schema --markdown {' '.join(arguments)}` prints; UPDATE_GOLDENS=1 writes it")
+
+
 def checkout_copy(folder):
     for name in ["pipelines", "assets"]:
         shutil.copytree(ROOT / name, folder / name)
@@ -242,6 +259,7 @@ def check_json(path, blocks, validator):
 
 
 began = time.monotonic()
+check_references()
 pages = {path: split((ROOT / path).read_text()) for path in markdown_files()}
 for path, (_, blocks) in pages.items():
     for line, info, _ in blocks:
