@@ -8,8 +8,8 @@ _default:
 # Before each commit: format, lints, unit and quick tests, pipelines, links; under two minutes after a build
 check:
     cargo fmt --check
-    cargo clippy --workspace --all-targets -- -D warnings
-    cargo test --workspace --lib --quiet
+    cargo clippy --all-targets -- -D warnings
+    cargo test --lib --quiet
     cargo test --test integration --quiet -- config:: run:: images:: overlay::
     cargo build
     target/debug/mobilens check pipelines/*.yaml
@@ -19,13 +19,18 @@ check:
 ci:
     .ci/run
 
-# The tests, without the long ones
+# The tests of all crates, without the long ones
 test *arguments:
-    cargo test --workspace {{arguments}}
+    cargo test {{arguments}}
 
 # The tests, with the long ones
 test-all:
-    cargo test --workspace -- --include-ignored
+    cargo test
+    cargo test --lib --bins --tests -- --ignored
+
+# A build with each Cargo feature left out, and with none
+features:
+    tests/features.sh
 
 # The documentation's commands, pipelines and links
 docs:
