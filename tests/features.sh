@@ -11,4 +11,10 @@ for left_out in $features; do
     cargo check --quiet --lib --bins --no-default-features --features "${rest%,}"
 done
 echo "without any"
-cargo check --quiet --lib --bins --no-default-features
+cargo build --quiet --no-default-features
+status=0
+message=$(target/debug/mobilens check pipelines/web_security.yaml 2>&1 >/dev/null) || status=$?
+# The program with all features again.
+cargo build --quiet
+echo "$message"
+[ "$status" = 2 ] && [ "$(wc -l <<<"$message")" = 1 ] && grep -q 'Cargo feature `web`' <<<"$message"

@@ -25,7 +25,7 @@ pub const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "mobilens check gate.yaml",
-        "every fault of a pipeline of your own, with line and column",
+        "every error in a pipeline of your own, with line and column",
     ),
 ];
 

@@ -23,7 +23,7 @@ struct DataDirs(Vec<PathBuf>);
 /// Absolute paths, and those that begin with `.` or `..`, name one place and are returned as they are.
 ///
 /// # Errors
-/// A relative path that is in none of the folders; the fault names them.
+/// A relative path that is in none of the folders; the error names them.
 pub fn find(path: &Path) -> Result<PathBuf, ConfigError> {
     let names_one_place = || !path.components().all(|c| matches!(c, Component::Normal(_)));
     // What cannot be looked at is left to whoever opens it, who says why.

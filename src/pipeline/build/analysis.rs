@@ -10,7 +10,7 @@ use crate::track::{Tracker, TrackerParams};
 use super::zones::polygon;
 use crate::pipeline::stages::analyze::{Analyzer, ClassFilter, CountedLine, MonitoredZone};
 
-/// For a pipeline that has no fault.
+/// For a pipeline that was validated.
 pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
     let spec = &pipeline.config;
     let (mut zones, mut ignored) = (Vec::new(), Vec::new());

@@ -8,7 +8,7 @@ use crate::postprocess::Labels;
 
 use super::zones::polygon;
 
-/// The rules of a pipeline that has no fault.
+/// The rules of a pipeline that was validated.
 pub fn area_rules(pipeline: &LoadedPipeline, labels: &Labels) -> Vec<AreaRule> {
     let rules = pipeline.config.segment.rules.iter();
     rules

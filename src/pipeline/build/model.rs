@@ -32,7 +32,7 @@ impl Model {
         Ok(models.remove(0))
     }
 
-    /// Loads the one network of several streams; gives what each of them makes of it.
+    /// Loads the one network of several streams; returns a model for each of them.
     ///
     /// # Errors
     /// When it cannot be loaded or does not do what the card says.
@@ -64,8 +64,8 @@ impl Model {
         }
     }
 
-    /// A worker's chain that uses `threads` threads inside one inference and tells `feedback` how
-    /// long a look takes.
+    /// An inference worker that uses `threads` threads inside one inference and reports the duration of
+    /// each inference to `feedback`.
     ///
     /// # Errors
     /// When the network cannot be made ready to run.
