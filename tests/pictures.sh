@@ -15,6 +15,7 @@ cd "$(dirname "$0")/.."
 mobilens=$(realpath -m "${MOBILENS:-target/debug/mobilens}")
 result_frame=39
 counting_frame=157
+counting_scene='137 186' # its first and last frame
 segmentation_frame=30
 page_frames='162 164' # the first and the last that will do: live sources may drop one
 
@@ -193,10 +194,19 @@ result() {
 
 counting() {
     annotated "$counting_frame" "$dir/counting" ssd_counting
-    # The heat map is of the whole clip, on a frame without boxes.
+    # The heat map is of that frame's scene, on the frame without boxes.
     annotated "$counting_frame" "$dir/plain" ssd_replay --set detect.score_threshold=1
-    "$mobilens" pipelines/ssd_counting.yaml --headless --pace fast --output "$dir/records.jsonl" 2>"$dir/said" ||
+    "$mobilens" pipelines/ssd_counting.yaml --headless --pace fast --output "$dir/all.jsonl" 2>"$dir/said" ||
         fail "ssd_counting: $(tail -n 1 "$dir/said")"
+    python3 - "$dir/all.jsonl" $counting_scene >"$dir/records.jsonl" <<'PYTHON'
+import json, sys
+
+path, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+for line in open(path):
+    record = json.loads(line)
+    if record["type"] == "run" or record["type"] == "frame" and first <= record["frame"] <= last:
+        print(line, end="")
+PYTHON
     "$mobilens" plot "$dir/records.jsonl" -o "$dir/heat.png" \
         --background "$(frame "$dir/plain" ssd_replay "$counting_frame")"
     browse stacked "$(frame "$dir/counting" ssd_counting "$counting_frame")" "$dir/heat.png" 640 272 "$dir/counting.jpg"
