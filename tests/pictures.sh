@@ -15,9 +15,9 @@ cd "$(dirname "$0")/.."
 mobilens=$(realpath -m "${MOBILENS:-target/debug/mobilens}")
 result_frame=39
 counting_frame=157
-counting_scene='137 186' # its first and last frame
+counting_scene=(137 186) # its first and last frame
 segmentation_frame=30
-page_frames='162 164' # the first and the last that will do: live sources may drop one
+page_frames=(162 164) # the first and the last that will do: live sources may drop one
 
 fail() {
     echo "tests/pictures.sh: $*" >&2
@@ -34,10 +34,14 @@ done
 [ -x "$mobilens" ] || fail "$mobilens is not there: cargo build, or MOBILENS=PROGRAM"
 
 dir=$(mktemp -d)
-server= browser=
+server='' browser='' script=''
 cleanup() {
-    for pid in $server $browser; do
-        kill -CONT "$pid" 2>/dev/null && kill "$pid" 2>/dev/null && wait "$pid" || true
+    for pid in $script $server $browser; do
+        if kill "$pid" 2>/dev/null; then
+            # The server may be paused.
+            kill -CONT "$pid" 2>/dev/null || true
+            wait "$pid" || true
+        fi
     done
     rm -rf "$dir"
 }
@@ -64,7 +68,7 @@ browse() {
         --disable-component-update --disable-sync --hide-scrollbars --user-data-dir="$dir/profile" \
         --remote-debugging-pipe about:blank 3<"$dir/commands" 4>"$dir/answers" >/dev/null 2>"$dir/chromium" &
     browser=$!
-    python3 - "$dir/commands" "$dir/answers" "$@" <<'PYTHON'
+    python3 - "$dir/commands" "$dir/answers" "$@" <<'PYTHON' &
 import base64, json, os, re, signal, sys, time, urllib.request
 
 commands, answers = open(sys.argv[1], "wb", 0), open(sys.argv[2], "rb")
@@ -164,8 +168,10 @@ def stacked(above, below, width, height, path):
 session.clear()
 call("Browser.close")
 PYTHON
+    script=$!
+    wait "$script"
     wait "$browser" || true
-    browser=
+    script='' browser=''
     rm -rf "$dir/commands" "$dir/answers" "$dir/profile"
 }
 
@@ -174,17 +180,17 @@ page() {
     "$mobilens" pipelines/web_security.yaml --set 'source.camera={device: /dev/nowhere}' \
         --set 'sinks.0={web: {bind: "127.0.0.1:0", quality: 95}}' --output /dev/null 2>"$dir/said" &
     server=$!
-    local url=
+    local url=''
     while [ -z "$url" ]; do
         kill -0 "$server" 2>/dev/null || fail "web_security: $(tail -n 1 "$dir/said")"
         sleep 0.1
         url=$(sed -n 's/.*watch at \(.*\)/\1/p' "$dir/said")
     done
-    browse page "$url" "$server" $page_frames "$dir/page.jpg"
+    browse page "$url" "$server" "${page_frames[@]}" "$dir/page.jpg"
     kill -CONT "$server"
     kill "$server"
     wait "$server" || true
-    server=
+    server=''
 }
 
 result() {
@@ -198,7 +204,7 @@ counting() {
     annotated "$counting_frame" "$dir/plain" ssd_replay --set detect.score_threshold=1
     "$mobilens" pipelines/ssd_counting.yaml --headless --pace fast --output "$dir/all.jsonl" 2>"$dir/said" ||
         fail "ssd_counting: $(tail -n 1 "$dir/said")"
-    python3 - "$dir/all.jsonl" $counting_scene >"$dir/records.jsonl" <<'PYTHON'
+    python3 - "$dir/all.jsonl" "${counting_scene[@]}" >"$dir/records.jsonl" <<'PYTHON'
 import json, sys
 
 path, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
