@@ -4,6 +4,8 @@
 //! The YAML says what to run; this program only replaces the source's pace, limits the number of
 //! frames, and reads the report.
 
+#![allow(clippy::print_stderr, reason = "it is what an example is for")]
+
 use std::error::Error;
 use std::path::PathBuf;
 
