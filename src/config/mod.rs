@@ -1,8 +1,8 @@
 //! Pipelines and model cards in YAML: loading, validation, JSON Schema and reference.
 //!
-//! [`schema`] holds the blocks of the YAML as types, with each key's default and description. A file
-//! is parsed once into a [`document`] tree in which every key and value has its line and column;
-//! `--set` and `streams:` change and divide that tree. [`validate`] checks it against the JSON
+//! `schema` holds the blocks of the YAML as types, with each key's default and description. A file
+//! is parsed once into a `document` tree in which every key and value has its line and column;
+//! `--set` and `streams:` change and divide that tree. `validate` checks it against the JSON
 //! Schema that `mobilens schema` prints, then what a schema cannot express, and collects all errors.
 //! [`load()`] puts these together.
 
