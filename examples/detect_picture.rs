@@ -14,10 +14,10 @@ use mobilens_image::{Image, PixelFormat, SizePx, YuvColour};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let default = root.join("tests/data/pictures/coffee.png");
+    let default = root.join("tests/data/pictures/astronaut.png");
     let picture = std::env::args_os().nth(1).unwrap_or_else(|| default.into());
 
-    let pipeline = root.join("pipelines/ssd_openimages.yaml");
+    let pipeline = root.join("pipelines/ssd_replay.yaml");
     let loaded = config::load_all(&pipeline, &[], &RunArguments::default())?.remove(0);
     let labels = loaded.card.labels();
     // Two threads inside the inference.
