@@ -50,6 +50,7 @@ impl<T> SendQueue<T> {
     }
 
     /// Returns unsent items to the front, oldest first.
+    #[cfg(feature = "mqtt")]
     pub fn put_back(&self, items: impl DoubleEndedIterator<Item = T>) {
         let mut state = self.lock();
         for item in items.rev() {
@@ -69,6 +70,7 @@ impl<T> SendQueue<T> {
     }
 
     /// Whether the queue is empty.
+    #[cfg(feature = "mqtt")]
     pub fn is_empty(&self) -> bool {
         self.lock().waiting.is_empty()
     }
@@ -95,7 +97,7 @@ impl<T> SendQueue<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "mqtt"))]
 mod tests {
     use super::*;
 

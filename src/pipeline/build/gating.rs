@@ -11,6 +11,7 @@ pub fn is_gated(pipeline: &LoadedPipeline) -> bool {
 }
 
 /// Whether pictures are compared, so that it is known when something moves.
+#[cfg(feature = "mqtt")]
 pub fn compares_pictures(pipeline: &LoadedPipeline) -> bool {
     let gating = &pipeline.config.gating;
     let regions = gating.regions.as_ref();
