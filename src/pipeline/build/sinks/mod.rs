@@ -74,6 +74,14 @@ impl SharedSinks {
 ///
 /// # Errors
 /// When one cannot be opened.
+#[cfg_attr(
+    not(any(feature = "mqtt", feature = "web", feature = "webhook")),
+    allow(irrefutable_let_patterns, reason = "one kind of shared sink is left")
+)]
+#[cfg_attr(
+    not(any(feature = "recording", feature = "web")),
+    allow(unused_variables, reason = "nobody draws")
+)]
 pub fn open_sinks(
     pipeline: &LoadedPipeline,
     run: &RunRecord,
