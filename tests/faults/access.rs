@@ -1,0 +1,1 @@
+//! Who may see the page: tokens, hosts, guessing, sessions, and connections that only cost.

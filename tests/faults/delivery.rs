@@ -1,0 +1,1 @@
+//! Webhook receivers and MQTT brokers that redirect, hang or refuse.

@@ -1,0 +1,1 @@
+//! Sources that are silent, absent or late when the program starts.

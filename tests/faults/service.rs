@@ -1,0 +1,1 @@
+//! The program under a service manager: readiness, watchdog, health.
