@@ -84,7 +84,11 @@ fn segmentation(name: &str, logit: impl Fn(usize, usize, usize) -> f32) {
     });
     let labels = (0..CLASSES as u32).map(|id| (id, format!("class {id}")));
     let labels = Labels::new(labels.collect());
-    let mut overlay = Overlay::new(OverlayStyle::default(), Arc::new(labels));
+    let style = OverlayStyle {
+        alpha: 0.5,
+        ..OverlayStyle::default()
+    };
+    let mut overlay = Overlay::new(style, Arc::new(labels));
     let mut picture = RgbImage::new(SIZE.width, SIZE.height);
     let prediction = Prediction {
         plan: mobilens::frame::InferencePlan::default(),

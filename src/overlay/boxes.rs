@@ -18,7 +18,7 @@ use mobilens_image::{Polygon, RectPx};
 /// The label of what is no class of its own, and is left as it is.
 const BACKGROUND: &str = "background";
 
-/// How results are drawn.
+/// How results are drawn. By default without trails, and with outlines alone of segmented areas.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OverlayStyle {
     /// Width of the lines; from the picture's size if `None`.
@@ -31,8 +31,8 @@ pub struct OverlayStyle {
     pub hide_scores: bool,
     /// Colours by category id, before the palette's.
     pub colours: HashMap<u32, [u8; 3]>,
-    /// How much of a segmented class's colour covers the picture, 0 to 1; half if `None`.
-    pub alpha: Option<f32>,
+    /// How much of a segmented class's colour covers the picture, 0 to 1.
+    pub alpha: f32,
     /// Draw no lines around segmented areas.
     pub hide_edges: bool,
     /// Leave the legend of segmented areas out.
@@ -41,8 +41,8 @@ pub struct OverlayStyle {
     pub zones: Vec<Polygon>,
     /// Lines to draw, from where to where.
     pub lines: Vec<([f32; 2], [f32; 2])>,
-    /// Length of a trail in milliseconds; 2000 if `None`.
-    pub trail_ms: Option<f64>,
+    /// Length of a trail in milliseconds; 0: no trail.
+    pub trail_ms: f64,
     /// Leave boxes and trails out.
     pub hide_boxes: bool,
     /// Leave zones, lines and counts out.
@@ -175,7 +175,7 @@ impl Overlay {
         letters: u32,
     ) {
         let mask = &*segmentation.mask;
-        let alpha = self.style.alpha.unwrap_or(0.5);
+        let alpha = self.style.alpha;
         let edges = !self.style.hide_edges;
         draw_classes_mut(picture, mask, &self.class_colours, alpha, edges);
         if let Some(ground) = &segmentation.safe_ground {

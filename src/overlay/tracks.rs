@@ -11,8 +11,6 @@ use mobilens_image::RectPx;
 
 /// Points of a trail that are kept at most.
 const MOST_POINTS: usize = 512;
-/// Media time that a trail covers, where the style does not say.
-const LENGTH_MS: f64 = 2000.0;
 
 /// Where tracked objects were in the last frames, by track: updated once for each frame of a stream,
 /// however many pictures are made of it.
@@ -23,10 +21,10 @@ pub struct Trails {
 }
 
 impl Trails {
-    /// Empty, for trails of `length_ms`; two seconds if `None`.
-    pub fn new(length_ms: Option<f64>) -> Self {
+    /// Empty, for trails of `length_ms` of media time.
+    pub fn new(length_ms: f64) -> Self {
         Self {
-            length_ms: length_ms.unwrap_or(LENGTH_MS),
+            length_ms,
             points: BTreeMap::new(),
         }
     }

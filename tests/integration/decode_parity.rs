@@ -94,6 +94,7 @@ fn reference_times_ms(clip: &Path) -> Vec<f64> {
 }
 
 #[test]
+#[ignore = "takes long, on clips outside the repository; CI runs it"]
 fn real_clips_equal_ffmpeg_frame_for_frame() {
     if !has("ffmpeg") || !has("ffprobe") {
         skip("ffmpeg is not installed");

@@ -53,6 +53,7 @@ fn complaints_of_ffmpeg(path: &Path) -> String {
 }
 
 #[test]
+#[ignore = "takes half a minute; CI runs it"]
 fn everything_is_recorded_in_pieces_and_each_event_in_a_clip() {
     let dir = tempfile::tempdir().expect("a folder");
     let place = |name: &str| dir.path().join(name);

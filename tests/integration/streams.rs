@@ -115,6 +115,7 @@ fn one_that_fails_leaves_the_others_running() {
 }
 
 #[test]
+#[ignore = "takes long; CI runs it"]
 fn a_flood_does_not_starve_a_camera() {
     let dir = tempfile::tempdir().expect("a folder");
     let clip = clip();

@@ -200,7 +200,7 @@ mod tests {
         let request = CameraRequest {
             width_px,
             height_px,
-            ..CameraRequest::default()
+            ..CameraRequest::any()
         };
         ranked_modes(advertised, &request)
             .first()

@@ -17,8 +17,10 @@ pub struct CameraRequest {
     pub stall: Duration,
 }
 
-impl Default for CameraRequest {
-    fn default() -> Self {
+#[cfg(test)]
+impl CameraRequest {
+    /// A request for tests.
+    pub fn any() -> Self {
         Self {
             device: "/dev/video0".to_owned(),
             width_px: 640,

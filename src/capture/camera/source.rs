@@ -271,7 +271,7 @@ mod tests {
         let (tx, acts) = channel();
         let request = CameraRequest {
             stall: Duration::from_millis(stall_ms),
-            ..CameraRequest::default()
+            ..CameraRequest::any()
         };
         let mode = NegotiatedMode {
             width: 2,
@@ -388,7 +388,7 @@ mod tests {
             error_of(&mut source),
             "camera /dev/video0: its driver panicked: not of this world"
         );
-        let request = CameraRequest::default();
+        let request = CameraRequest::any();
         let result = CameraSource::open_with(&request, OPEN_TIMEOUT, || panic!("at once"));
         let error = result.err().expect("not opened").to_string();
         assert_eq!(error, "camera /dev/video0: its driver panicked: at once");
@@ -402,7 +402,7 @@ mod tests {
 
     #[test]
     fn opening_times_out() {
-        let request = CameraRequest::default();
+        let request = CameraRequest::any();
         let (_tx, rx) = channel::<()>();
         let result = CameraSource::open_with(&request, Duration::from_millis(10), move || {
             let _ = rx.recv();

@@ -14,7 +14,7 @@ pub fn overlay_style(pipeline: &LoadedPipeline, labels: &Labels) -> OverlayStyle
         text_px: overlay.text_px,
         hide_labels: !overlay.labels,
         hide_scores: !overlay.scores,
-        alpha: Some(overlay.alpha),
+        alpha: overlay.alpha,
         hide_edges: !overlay.edges,
         hide_legend: !overlay.legend,
         zones: pipeline
@@ -29,7 +29,7 @@ pub fn overlay_style(pipeline: &LoadedPipeline, labels: &Labels) -> OverlayStyle
             .values()
             .map(|line| (line.from, line.to))
             .collect(),
-        trail_ms: Some(overlay.trail_ms as f64),
+        trail_ms: overlay.trail_ms as f64,
         tracks: pipeline.config.track.is_some(),
         hide_boxes: false,
         hide_zones: false,

@@ -95,7 +95,7 @@ mod tests {
         };
         let data = vec![128; 64 * 64 * 3 / 2];
         let image = Image::new(size, PixelFormat::I420, YuvColour::DEFAULT, data);
-        let mut trails = Trails::new(None);
+        let mut trails = Trails::new(2000.0);
         let mut record = FrameRecord::default();
         for i in 0..10 {
             record.pts_ms = f64::from(i) * 40.0;
