@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use mobilens_video::avi::AviReader;
+use mobilens_video::avi::{AviRead, AviReader};
 
 use super::source::{CaptureError, Captured, Source, SourceInfo, file_name, malformed, unreadable};
 use crate::flow::StopSignal;
@@ -49,13 +49,15 @@ impl Source for AviSource {
 
     fn next(&mut self, stop: &StopSignal) -> Result<Captured, CaptureError> {
         while !stop.is_stopped() {
-            let frame = self.reader.next_frame();
-            let Some(frame) = frame.map_err(|why| malformed(&self.path, why))? else {
-                break;
+            let read = self.reader.read();
+            let frame = match read.map_err(|why| malformed(&self.path, why))? {
+                AviRead::Frame(frame) => frame,
+                AviRead::Pending => continue,
+                AviRead::End => break,
             };
             let (rate, scale) = self.reader.rate();
             let pts = MediaTime {
-                ticks: frame.index * i64::from(scale),
+                ticks: frame.index.saturating_mul(i64::from(scale)),
                 rate_hz: rate,
             };
             return Ok(match frame.picture {

@@ -71,7 +71,7 @@ impl Source for Y4mSource {
             .map_err(|why| malformed(&self.path, why))?;
         let (numerator, denominator) = self.reader.header().rate;
         let pts = MediaTime {
-            ticks: self.next_index * i64::from(denominator),
+            ticks: self.next_index.saturating_mul(i64::from(denominator)),
             rate_hz: numerator,
         };
         self.next_index += 1;

@@ -5,11 +5,14 @@ use image::{DynamicImage, ImageDecoder};
 
 use mobilens_image::{Image, PixelFormat, SizePx, YuvColour};
 
+/// Largest picture in pixels, 8192x4320 as for H.264: a progressive one of it takes 0.4 GB to decode.
+pub(crate) const MAX_PIXELS: u64 = 8192 * 4320;
+
 /// Decodes the JPEG at the start of `buffer`, which must have `size`; bytes after its end (EOI marker)
 /// are ignored. The image is [`PixelFormat::Rgb8`].
 ///
 /// # Errors
-/// In one line, when it is truncated, damaged or of another size.
+/// In one line, when it is truncated, damaged, of another size or larger than 8192x4320 pixels.
 pub fn decode_jpeg(buffer: &[u8], size: SizePx) -> Result<Image, String> {
     let jpeg = complete_jpeg(buffer).ok_or("the JPEG is truncated")?;
     let decoder = JpegDecoder::new(std::io::Cursor::new(jpeg)).map_err(|e| e.to_string())?;
@@ -18,6 +21,11 @@ pub fn decode_jpeg(buffer: &[u8], size: SizePx) -> Result<Image, String> {
         return Err(format!(
             "the JPEG is {width}x{height}, expected {}x{}",
             size.width, size.height
+        ));
+    }
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(format!(
+            "the JPEG is {width}x{height}, above the limit of 8192x4320 pixels"
         ));
     }
     let rgb = DynamicImage::from_decoder(decoder)
@@ -65,5 +73,32 @@ fn complete_jpeg(buffer: &[u8]) -> Option<&[u8]> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A baseline JPEG of that size whose data ends at once.
+    fn empty_jpeg(width: u16, height: u16) -> Vec<u8> {
+        let mut bytes = vec![0xff, 0xd8, 0xff, 0xc0, 0, 11, 8];
+        bytes.extend(height.to_be_bytes());
+        bytes.extend(width.to_be_bytes());
+        bytes.extend([1, 1, 0x11, 0]);
+        bytes.extend([0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0, 0xff, 0xd9]);
+        bytes
+    }
+
+    #[test]
+    fn a_picture_above_the_limit_is_refused_before_memory_is_allocated() {
+        let size = SizePx {
+            width: 65_000,
+            height: 65_000,
+        };
+        let why = decode_jpeg(&empty_jpeg(65_000, 65_000), size).expect_err("too large");
+        assert!(why.contains("above the limit"), "{why}");
+        let why = decode_jpeg(&empty_jpeg(16, 8), size).expect_err("another size");
+        assert!(why.contains("expected 65000x65000"), "{why}");
     }
 }

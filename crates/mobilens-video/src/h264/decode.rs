@@ -21,6 +21,10 @@ const NO_KEYFRAME: &str = "waiting for a keyframe (IDR)";
 /// Header byte of a filler data NAL unit (type 12), which decoders ignore.
 const FILLER_DATA: u8 = 12;
 
+/// Largest parameter set in bytes; real ones have a hundred. All are kept, and given to the decoder
+/// again whenever one changes.
+const MAX_PARAMETER_SET_BYTES: usize = 8192;
+
 /// Most frames skipped while waiting for a keyframe: a stream without further keyframes (gradual
 /// intra refresh) has recovered by then.
 const MAX_SKIPPED: u32 = 1500;
@@ -67,6 +71,8 @@ struct FrameHeader {
     intra: bool,
     /// Whether later frames may refer to it (`nal_ref_idc` is not 0).
     reference: bool,
+    /// Whether it brings a new or changed SPS.
+    new_sps: bool,
 }
 
 impl AvcDecoder {
@@ -242,11 +248,24 @@ impl AvcDecoder {
         if self.length_bytes < 3 {
             self.widen_length_prefixes(sample)?;
         }
-        let length_bytes = self.length_bytes.max(3);
         let mut header = FrameHeader {
             intra: true,
             ..FrameHeader::default()
         };
+        let parsed = self.parse_each_nal_unit(sample, &mut header);
+        // Once a frame, whatever number of them it brings.
+        if header.new_sps {
+            self.feed_parameter_sets();
+        }
+        parsed.map(|()| header)
+    }
+
+    fn parse_each_nal_unit(
+        &mut self,
+        sample: &mut [u8],
+        header: &mut FrameHeader,
+    ) -> Result<(), String> {
+        let length_bytes = self.length_bytes.max(3);
         let mut at = 0;
         while at < sample.len() {
             let (prefix, rest) = sample[at..]
@@ -261,9 +280,9 @@ impl AvcDecoder {
                 *last = 1;
             }
             at += length_bytes + length;
-            self.parse_nal_unit(nal, &mut header)?;
+            self.parse_nal_unit(nal, header)?;
         }
-        Ok(header)
+        Ok(())
     }
 
     fn parse_nal_unit(&mut self, nal: &mut [u8], header: &mut FrameHeader) -> Result<(), String> {
@@ -280,10 +299,8 @@ impl AvcDecoder {
                 header.slice.get_or_insert(slice);
             }
             7 => {
-                if self.store_parameter_set(nal).map_err(|e| e.to_string())? {
-                    self.feed_parameter_sets();
-                }
-                // The decoder was given the uncropped version: this one becomes filler data.
+                header.new_sps |= self.store_parameter_set(nal).map_err(|e| e.to_string())?;
+                // The decoder is given the uncropped version: this one becomes filler data.
                 if let Some(first) = nal.first_mut() {
                     *first = FILLER_DATA;
                 }
@@ -299,6 +316,9 @@ impl AvcDecoder {
     /// Stores a parameter set; returns whether it is new or changed.
     fn store_parameter_set(&mut self, nal: &[u8]) -> Result<bool, ParameterSetError> {
         let kind = nal.first().map_or(0, |b| b & 0x1f);
+        if nal.len() > MAX_PARAMETER_SET_BYTES {
+            return Err(ParameterSetError::Damaged);
+        }
         let (id, for_decoder) = match kind {
             7 => {
                 let sps = Sps::parse(nal)?;
@@ -349,5 +369,35 @@ fn decode_guarded(decoder: &mut Decoder, annex_b: &[u8]) -> Result<Option<YuvFra
             *decoder = Decoder::new();
             Err("the decoder panicked".to_owned())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// x264, High, 640x360; its PPS follows.
+    const SPS: &[u8] = &[
+        0x67, 0x64, 0x00, 0x1e, 0xac, 0xd9, 0x40, 0xa0, 0x2f, 0xf9, 0x70, 0x11, 0x00, 0x00, 0x03,
+        0x00, 0x01, 0x00, 0x00, 0x03, 0x00, 0x32, 0x0f, 0x16, 0x2d, 0x96,
+    ];
+    const PPS: &[u8] = &[0x68, 0xeb, 0xe3, 0xcb, 0x22, 0xc0];
+
+    fn frame(nals: &[&[u8]]) -> Vec<u8> {
+        let length = |nal: &&[u8]| u32::try_from(nal.len()).expect("short").to_be_bytes();
+        let prefixed = nals.iter().map(|nal| [&length(nal)[..], nal].concat());
+        prefixed.collect::<Vec<_>>().concat()
+    }
+
+    #[test]
+    fn a_parameter_set_of_megabytes_is_not_kept() {
+        let mut decoder = AvcDecoder::new(Rotation::None);
+        let padded = [PPS, &vec![0xff; MAX_PARAMETER_SET_BYTES]].concat();
+        let got = decoder.decode(&mut frame(&[SPS, &padded]), false);
+        assert!(matches!(got, Decoded::Failed(_)), "{got:?}");
+        assert_eq!(decoder.parameter_sets_by_id.len(), 1);
+        let got = decoder.decode(&mut frame(&[PPS]), false);
+        assert!(matches!(got, Decoded::NoPicture), "{got:?}");
+        assert_eq!(decoder.parameter_sets_by_id.len(), 2);
     }
 }

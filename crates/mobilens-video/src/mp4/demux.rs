@@ -9,7 +9,7 @@ use std::io::{Read, Seek, SeekFrom};
 use super::boxes::{FileBox, printable_fourcc};
 use super::fragment::FragmentReader;
 use super::movie::{Edit, VideoTrack};
-use super::samples::{Sample, SampleCursor};
+use super::samples::{Sample, SampleCursor, Step};
 use crate::error::VideoError;
 
 /// Largest `moov` box in bytes.
@@ -84,6 +84,7 @@ impl<F: Read + Seek> Demuxer<F> {
         let content = moov.content(&mut file, file_bytes, MAX_MOOV_BYTES)?;
         let track = VideoTrack::parse(&content)?;
         drop(content);
+        track.tables.check_count(file_bytes)?;
         let (segments, stats) = segments_from_edits(&track);
         let mut demuxer = Self {
             file,
@@ -127,12 +128,16 @@ impl<F: Read + Seek> Demuxer<F> {
         }
     }
 
-    /// Reads the next coded frame into `bytes`; none at the end.
-    pub(super) fn next(&mut self, bytes: &mut Vec<u8>) -> Result<Option<CodedFrame>, VideoError> {
+    /// Reads the next coded frame into `bytes`, or goes a part of the way to it.
+    pub(super) fn next(&mut self, bytes: &mut Vec<u8>) -> Result<Step<CodedFrame>, VideoError> {
         while let Some(&segment) = self.segments.get(self.segment) {
-            let Some(sample) = self.next_sample()? else {
-                self.start_segment(self.segment + 1);
-                continue;
+            let sample = match self.next_sample()? {
+                Step::Item(sample) => sample,
+                Step::Pending => return Ok(Step::Pending),
+                Step::End => {
+                    self.start_segment(self.segment + 1);
+                    continue;
+                }
             };
             let min_offset = match &self.fragments {
                 Some(fragments) => fragments
@@ -147,7 +152,7 @@ impl<F: Read + Seek> Demuxer<F> {
             self.frames_read += 1;
             self.read_sample(&sample, bytes)?;
             let next_dts = sample.dts.saturating_add(i64::from(sample.duration));
-            return Ok(Some(CodedFrame {
+            return Ok(Step::Item(CodedFrame {
                 pts: sample.pts.saturating_add(segment.shift),
                 is_shown: (segment.from..segment.to).contains(&sample.pts),
                 sync: sample.sync,
@@ -158,23 +163,23 @@ impl<F: Read + Seek> Demuxer<F> {
                     .saturating_add(segment.shift),
             }));
         }
-        Ok(None)
+        Ok(Step::End)
     }
 
     fn min_composition_offset(&self) -> i64 {
         self.track.tables.min_composition_offset()
     }
 
-    fn next_sample(&mut self) -> Result<Option<Sample>, VideoError> {
+    fn next_sample(&mut self) -> Result<Step<Sample>, VideoError> {
         if let Some(sample) = self.cursor.next(&self.track.tables) {
-            return Ok(Some(sample));
+            return Ok(Step::Item(sample));
         }
         let (frames, described) = (self.track.tables.count(), self.cursor.index());
         if described < frames {
             return Err(VideoError::IncompleteSampleTables { frames, described });
         }
         let Some(defaults) = self.track.fragment_defaults else {
-            return Ok(None);
+            return Ok(Step::End);
         };
         let (id, first_box) = (self.track.id, self.after_moov);
         let dts = self.cursor.dts();

@@ -7,13 +7,15 @@ use std::io::{Read, Seek};
 
 use super::boxes::{BoxReader, FileBox, children, invalid_box};
 use super::movie::FragmentDefaults;
-use super::samples::Sample;
+use super::samples::{Sample, Step};
 use crate::error::VideoError;
 
 /// Largest `moof` box in bytes.
 const MAX_MOOF_BYTES: u64 = 16 << 20;
 /// Most samples of one fragment; more is taken for damage.
 const MAX_SAMPLES: usize = 1_000_000;
+/// Most boxes that one step of reading skips.
+const MAX_SKIPPED_BOXES: u32 = 1000;
 
 /// Iterates over the samples of one track, fragment by fragment.
 #[derive(Debug)]
@@ -47,23 +49,27 @@ impl FragmentReader {
         self.min_composition_offset
     }
 
-    /// The next sample; none at the end of the file.
+    /// The next sample, or a part of the way to it.
     pub(super) fn next<F: Read + Seek>(
         &mut self,
         file: &mut F,
         file_bytes: u64,
-    ) -> Result<Option<Sample>, VideoError> {
-        while self.samples.is_empty() {
+    ) -> Result<Step<Sample>, VideoError> {
+        if let Some(sample) = self.samples.pop_front() {
+            return Ok(Step::Item(sample));
+        }
+        for _ in 0..MAX_SKIPPED_BOXES {
             let Some(found) = FileBox::read(file, self.next_box, file_bytes)? else {
-                return Ok(None);
+                return Ok(Step::End);
             };
             self.next_box = found.end;
             if found.kind == *b"moof" {
                 let moof = found.content(file, file_bytes, MAX_MOOF_BYTES)?;
                 self.read_fragment(&moof, found.start)?;
+                return Ok(self.samples.pop_front().map_or(Step::Pending, Step::Item));
             }
         }
-        Ok(self.samples.pop_front())
+        Ok(Step::Pending)
     }
 
     fn read_fragment(&mut self, moof: &[u8], moof_start: u64) -> Result<(), VideoError> {
@@ -226,7 +232,10 @@ mod tests {
         let file_bytes = moof.len() as u64;
         let mut file = std::io::Cursor::new(moof);
         let mut reader = FragmentReader::new(7, FragmentDefaults::default(), 0, 0);
-        let mut next = || reader.next(&mut file, file_bytes).expect("valid");
+        let mut next = || match reader.next(&mut file, file_bytes).expect("valid") {
+            Step::Item(sample) => Some(sample),
+            Step::Pending | Step::End => None,
+        };
         let first = next().expect("first");
         assert_eq!((first.offset, first.bytes, first.sync), (80, 10, true));
         assert_eq!((first.dts, first.pts), (5000, 5200));
@@ -235,6 +244,19 @@ mod tests {
         assert_eq!((second.dts, second.pts), (5100, 5050));
         assert_eq!(next(), None);
         assert_eq!(reader.min_composition_offset(), -50);
+    }
+
+    #[test]
+    fn boxes_without_samples_are_skipped_in_steps() {
+        let boxes = [mp4_box(b"free", &[]).repeat(2500), mp4_box(b"moof", &[])].concat();
+        let file_bytes = boxes.len() as u64;
+        let mut file = std::io::Cursor::new(boxes);
+        let mut reader = FragmentReader::new(7, FragmentDefaults::default(), 0, 0);
+        let mut next = || reader.next(&mut file, file_bytes).expect("valid");
+        for _ in 0..3 {
+            assert_eq!(next(), Step::Pending, "a stop is seen between steps");
+        }
+        assert_eq!(next(), Step::End);
     }
 
     #[test]

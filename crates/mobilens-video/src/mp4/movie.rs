@@ -14,6 +14,8 @@ use crate::h264::{CodecConfig, Rotation, matrix_from_code};
 
 /// Largest number of edits; more is taken for damage.
 const MAX_EDITS: u64 = 64;
+/// Largest number of sample descriptions; more is taken for damage.
+const MAX_DESCRIPTIONS: usize = 256;
 
 /// The video track of a file.
 #[derive(Debug)]
@@ -256,6 +258,13 @@ fn parse_descriptions(trak: &[u8]) -> Result<Vec<CodecConfig>, VideoError> {
     let mut descriptions = Vec::new();
     for entry in children(stsd.remaining()) {
         let (kind, body) = entry?;
+        if descriptions.len() == MAX_DESCRIPTIONS {
+            return Err(VideoError::TooLarge {
+                what: "the number of sample descriptions",
+                got: MAX_DESCRIPTIONS as u64 + 1,
+                limit: MAX_DESCRIPTIONS as u64,
+            });
+        }
         descriptions.push(match &kind {
             b"avc1" | b"avc3" => parse_avc_sample_entry(kind, body)?,
             _ => CodecConfig::Other(codec_name(kind)),

@@ -5,6 +5,7 @@ use std::io::{Read, Seek};
 use mobilens_image::{Image, SizePx};
 
 use super::demux::{CodedFrame, Demuxer};
+use super::samples::Step;
 use crate::error::{ParameterSetError, VideoError};
 use crate::h264::{AvcDecoder, Decoded, PresentationQueue, Rotation};
 
@@ -21,7 +22,8 @@ pub enum ReadFrame {
         /// The picture, or why it cannot be decoded.
         image: Result<Image, String>,
     },
-    /// A coded frame was decoded, but no picture can be output yet: call again.
+    /// A coded frame was decoded or a part of the file skipped, but no picture can be output yet:
+    /// call again.
     Pending,
     /// No more frames.
     End,
@@ -128,11 +130,12 @@ impl<F: Read + Seek> Mp4Reader<F> {
     /// Reads and decodes one coded frame.
     fn decode_next(&mut self) {
         match self.demuxer.next(&mut self.sample) {
-            Ok(Some(frame)) => {
+            Ok(Step::Item(frame)) => {
                 self.decode(&frame);
                 self.queue.raise_min_pts(frame.min_next_pts);
             }
-            Ok(None) => self.end(Ok(())),
+            Ok(Step::Pending) => {}
+            Ok(Step::End) => self.end(Ok(())),
             Err(error) => self.end(Err(error)),
         }
     }

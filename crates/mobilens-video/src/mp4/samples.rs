@@ -8,6 +8,20 @@ use crate::error::VideoError;
 
 /// Largest sample count (eleven days at 16 frames/s); more is taken for damage.
 const MAX_SAMPLES: u64 = 16_000_000;
+/// Largest sample count that is taken as it is where all samples have the same size: a table of no
+/// entries declares any number.
+const MAX_UNCHECKED_SAMPLES: u64 = 100_000;
+
+/// One step of reading samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step<T> {
+    /// The next one.
+    Item(T),
+    /// A part of the file without samples was skipped: call again.
+    Pending,
+    /// No more.
+    End,
+}
 
 /// Location and timestamps of one coded frame. Times are in ticks of the track's timescale, before
 /// the edit list is applied.
@@ -60,6 +74,8 @@ pub(super) struct SampleTables {
     /// Runs of (sample count, composition offset: presentation minus decoding time): `ctts`; empty
     /// where all offsets are 0.
     offsets: Vec<(u32, i32)>,
+    /// The smallest of them; 0 if there are none.
+    min_offset: i32,
     chunk_runs: Vec<ChunkRun>,
     /// File offsets of the chunks: `stco` or `co64`.
     chunks: Vec<u64>,
@@ -83,6 +99,7 @@ impl SampleTables {
             Some(fields) => run_lengths(fields, BoxReader::i32)?,
             None => Vec::new(),
         };
+        let min_offset = offsets.iter().map(|&(_, offset)| offset).min().unwrap_or(0);
         let sync_samples = match child(stbl, *b"stss")? {
             Some(mut fields) => {
                 fields.version_flags()?;
@@ -109,6 +126,7 @@ impl SampleTables {
             sizes,
             durations,
             offsets,
+            min_offset,
             chunk_runs,
             chunks: parse_chunks(stbl)?,
             sync_samples,
@@ -122,8 +140,24 @@ impl SampleTables {
 
     /// The smallest composition offset (presentation minus decoding time); may be negative.
     pub(super) fn min_composition_offset(&self) -> i64 {
-        let least = self.offsets.iter().map(|&(_, offset)| offset).min();
-        i64::from(least.unwrap_or(0))
+        i64::from(self.min_offset)
+    }
+
+    /// Checks a great number of samples of one size, which takes no room in the tables, against the
+    /// size of the file that must hold them.
+    pub(super) fn check_count(&self, file_bytes: u64) -> Result<(), VideoError> {
+        let SampleSizes::Constant(bytes) = self.sizes else {
+            return Ok(());
+        };
+        let limit = MAX_UNCHECKED_SAMPLES.max(file_bytes / u64::from(bytes.max(1)));
+        if self.count() <= limit {
+            return Ok(());
+        }
+        Err(VideoError::TooLarge {
+            what: "the number of frames",
+            got: self.count(),
+            limit,
+        })
     }
 }
 
@@ -293,6 +327,7 @@ mod tests {
             sizes: SampleSizes::Each(vec![10, 20, 30, 40, 50]),
             durations: vec![(2, 100), (1, 50)],
             offsets: vec![(1, 200), (4, -10)],
+            min_offset: -10,
             chunk_runs: vec![
                 ChunkRun {
                     first_chunk: 1,
@@ -329,6 +364,19 @@ mod tests {
         assert_eq!(sync_samples, [true, false, false, true, false]);
         assert_eq!(all[4].description, 1);
         assert_eq!(tables.min_composition_offset(), -10);
+    }
+
+    #[test]
+    fn a_count_that_takes_no_room_is_held_to_the_size_of_the_file() {
+        let mut tables = tables();
+        assert!(tables.check_count(0).is_ok(), "each has its entry");
+        tables.sizes = SampleSizes::Constant(10);
+        tables.count = 16_000_000;
+        assert!(tables.check_count(160_000_000).is_ok());
+        let refused = tables.check_count(1_000_000_000 / 8);
+        assert!(matches!(refused, Err(VideoError::TooLarge { .. })));
+        tables.count = 100_000;
+        assert!(tables.check_count(0).is_ok(), "a truncated file is read");
     }
 
     #[test]
