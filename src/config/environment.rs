@@ -33,15 +33,12 @@ pub(super) enum TextPart<'a> {
 
 /// Splits `text` at its `${NAME}` references.
 pub(super) fn parts_of(text: &str) -> Vec<TextPart<'_>> {
-    let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let (mut parts, mut literal, mut at) = (Vec::new(), 0, 0);
     while let Some(start) = text[at..].find("${").map(|i| at + i) {
         at = start + 2;
-        let Some(end) = text[at..].find('}').map(|i| at + i) else {
-            break;
-        };
-        let name = &text[at..end];
-        if is_name(name) {
+        let name = name_at(&text[at..]);
+        let end = at + name.len();
+        if text[end..].starts_with('}') {
             if literal < start {
                 parts.push(TextPart::Literal(&text[literal..start]));
             }
@@ -54,6 +51,12 @@ pub(super) fn parts_of(text: &str) -> Vec<TextPart<'_>> {
         parts.push(TextPart::Literal(&text[literal..]));
     }
     parts
+}
+
+/// The name at the start of `text`; empty if there is none.
+fn name_at(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    &text[..end.unwrap_or(text.len())]
 }
 
 /// Whether a path is a URL instead.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::arguments::RunArguments;
 use super::diagnostic::ConfigError;
-use super::document::{Document, Override, key_path};
+use super::document::{Document, MAX_VIOLATIONS, Override, key_path};
 use super::environment::is_url;
 use super::load_card::{load_card, load_card_only, with_options};
 use super::loaded::LoadedPipeline;
@@ -83,6 +83,9 @@ fn load_streams(
     let documents = document.split()?;
     let (mut pipelines, mut errors) = (Vec::new(), Vec::new());
     for document in &documents {
+        if errors.len() >= MAX_VIOLATIONS {
+            break;
+        }
         match load_stream(file, document, arguments, purpose) {
             Ok(pipeline) => pipelines.push(pipeline),
             Err(ConfigError(of_stream)) => {

@@ -61,7 +61,8 @@ impl TelemetryLog {
         File::open(path)
             .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
             .map_err(|e| unreadable(e.to_string()))?;
-        Self::parse(&String::from_utf8_lossy(&bytes)).ok_or_else(|| TelemetryError::NoTelemetry {
+        let text = String::from_utf8(bytes).unwrap_or_else(|error| ascii_lossy(error.as_bytes()));
+        Self::parse(&text).ok_or_else(|| TelemetryError::NoTelemetry {
             path: path.to_owned(),
         })
     }
@@ -119,6 +120,18 @@ impl TelemetryLog {
             _ => (t - before.start_ms <= MAX_GAP_MS).then_some(before.telemetry),
         }
     }
+}
+
+/// `bytes` as text, with a question mark for each part that is not UTF-8: never longer than they are.
+fn ascii_lossy(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            text.push('?');
+        }
+    }
+    text
 }
 
 /// Interpolates linearly from `a` (`share` 0) to `b` (1); a value that `b` lacks is taken from `a`.

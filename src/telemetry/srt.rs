@@ -13,6 +13,11 @@
 
 use crate::frame::Telemetry;
 
+/// Most entries that are read: four hours at 60 frames/s.
+const MAX_ENTRIES: usize = 1_000_000;
+/// Longest text in parentheses, such as `(longitude, latitude, satellites)`, in bytes.
+const MAX_TUPLE_BYTES: usize = 200;
+
 /// One subtitle entry.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SrtEntry {
@@ -25,19 +30,23 @@ pub struct SrtEntry {
 /// All complete entries, and the number and line of a truncated last one.
 pub fn parse_srt(text: &str) -> (Vec<SrtEntry>, Option<(u64, usize)>) {
     let text = text.trim_start_matches('\u{feff}');
-    let blocks = blocks_of(text);
+    let mut blocks = blocks_of(text).peekable();
     let mut entries: Vec<SrtEntry> = Vec::new();
     let mut fields_before = 0;
     let mut first_clock_ms = None;
     let mut truncated = None;
-    for (i, block) in blocks.iter().enumerate() {
+    let mut is_first = true;
+    while let Some(block) = blocks.next()
+        && entries.len() < MAX_ENTRIES
+    {
         let telemetry = telemetry_of(block.text);
         let fields = field_count(&telemetry);
-        if i + 1 == blocks.len() && i > 0 && (fields < fields_before || is_truncated(block.text)) {
+        let is_last = !is_first && blocks.peek().is_none();
+        if is_last && (fields < fields_before || is_truncated(block.text)) {
             truncated = Some((block.number, block.line));
             break;
         }
-        fields_before = fields;
+        (fields_before, is_first) = (fields, false);
         let clock = clock_ms(block.text);
         let start = timecode_ms(block.text).or_else(|| {
             let clock = clock?;
@@ -60,27 +69,31 @@ struct Block<'a> {
 }
 
 /// The text between one entry number on a line of its own and the next.
-fn blocks_of(text: &str) -> Vec<Block<'_>> {
-    let mut blocks: Vec<Block<'_>> = Vec::new();
+fn blocks_of(text: &str) -> impl Iterator<Item = Block<'_>> {
+    let mut lines = text.split_inclusive('\n').zip(1..);
     let (mut at, mut after_blank) = (0, true);
+    // Number and line of the block that has begun, and where its text does.
     let mut begun: Option<(u64, usize, usize)> = None;
-    let mut close = |begun: Option<(u64, usize, usize)>, end: usize| {
-        if let Some((number, line, start)) = begun {
-            let text = &text[start..end];
-            blocks.push(Block { number, line, text });
-        }
+    let close = move |begun: Option<(u64, usize, usize)>, end: usize| {
+        let (number, line, start) = begun?;
+        let text = &text[start..end];
+        Some(Block { number, line, text })
     };
-    for (i, line) in text.split_inclusive('\n').enumerate() {
-        let trimmed = line.trim();
-        if let Some(number) = trimmed.parse().ok().filter(|_| after_blank) {
-            close(begun, at);
-            begun = Some((number, i + 1, at + line.len()));
+    std::iter::from_fn(move || {
+        for (line, line_number) in lines.by_ref() {
+            let (start, trimmed) = (at, line.trim());
+            at += line.len();
+            let number = trimmed.parse().ok().filter(|_| after_blank);
+            after_blank = trimmed.is_empty();
+            if let Some(number) = number {
+                let before = begun.replace((number, line_number, at));
+                if let Some(block) = close(before, start) {
+                    return Some(block);
+                }
+            }
         }
-        after_blank = trimmed.is_empty();
-        at += line.len();
-    }
-    close(begun, text.len());
-    blocks
+        close(begun.take(), text.len())
+    })
 }
 
 /// Whether the text ends where no dialect ends an entry.
@@ -169,8 +182,10 @@ fn value(text: &str, key: &str) -> Option<f64> {
 /// The comma-separated values in the parentheses after `key`.
 fn tuple<'a>(text: &'a str, key: &'a str) -> Option<Vec<&'a str>> {
     after(text, key).find_map(|rest| {
-        let (inside, _) = rest.trim_start().strip_prefix('(')?.split_once(')')?;
-        Some(inside.split(',').map(str::trim).collect())
+        let inside = rest.trim_start().strip_prefix('(')?;
+        // Not beyond a tuple's length: a text of `GPS(` alone would be searched again from each.
+        let end = inside.bytes().take(MAX_TUPLE_BYTES).position(|b| b == b')')?;
+        Some(inside[..end].split(',').map(str::trim).collect())
     })
 }
 
@@ -296,6 +311,28 @@ mod tests {
             );
         }
         assert_eq!(parse_srt(whole).1, None);
+    }
+
+    #[test]
+    fn time_and_memory_grow_with_the_text_only() {
+        // Each of these took the square of its length.
+        for open in ["GPS(", "G.PRY (", "GPS(G.PRY (H "] {
+            let text = format!("1\n00:00:00,000 --> 00:00:01,000\n{}", open.repeat(1 << 19));
+            assert_eq!(only(&text).telemetry, Telemetry::default());
+        }
+        let (entries, truncated) = parse_srt(&"1\n\n".repeat(1 << 19));
+        assert_eq!((entries.len(), truncated), (0, None));
+    }
+
+    #[test]
+    fn a_tuple_ends_soon_or_is_none() {
+        let entry = |blanks: usize| {
+            let blanks = " ".repeat(blanks);
+            format!("1\n00:00:00,000 --> 00:00:01,000\nGPS(2.5,{blanks}1.5,9) H 3.0m\n\n")
+        };
+        assert_eq!(only(&entry(100)).telemetry.latitude, Some(1.5));
+        let far = only(&entry(300)).telemetry;
+        assert_eq!((far.latitude, far.height_m), (None, Some(3.0)));
     }
 
     proptest! {

@@ -2,6 +2,9 @@
 
 use crate::SizePx;
 
+/// Most corners of a polygon.
+const MAX_CORNERS: usize = 1000;
+
 /// A polygon in normalised coordinates: 0 to 1 from the frame's left to its right edge and from
 /// its upper to its lower one.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +18,9 @@ pub enum PolygonError {
     /// Fewer than three.
     #[error("{0} corners; expected at least 3")]
     TooFew(usize),
+    /// More than a thousand: each side is compared with each other.
+    #[error("{0} corners; expected at most {MAX_CORNERS}")]
+    TooMany(usize),
     /// A corner that is not in the picture.
     #[error("corner {index} is at ({x}, {y}), outside the picture; coordinates go from 0 to 1")]
     Outside {
@@ -37,11 +43,14 @@ impl Polygon {
     /// A polygon from its corners, in either direction.
     ///
     /// # Errors
-    /// When they are too few, outside the picture, or on a line, or if sides cross.
+    /// When they are too few or too many, outside the picture, or on a line, or if sides cross.
     pub fn new(corners: Vec<[f32; 2]>) -> Result<Self, PolygonError> {
         let n = corners.len();
         if n < 3 {
             return Err(PolygonError::TooFew(n));
+        }
+        if n > MAX_CORNERS {
+            return Err(PolygonError::TooMany(n));
         }
         for (i, [x, y]) in corners.iter().enumerate() {
             if !(0.0..=1.0).contains(x) || !(0.0..=1.0).contains(y) {

@@ -8,11 +8,12 @@ mod parse;
 mod path;
 mod renamed;
 mod scalar;
+mod size;
 mod streams;
 mod view;
 
 pub use file::Document;
 pub use overrides::Override;
 pub(super) use path::key_path;
-pub use path::{PathSegment, Violation};
+pub use path::{MAX_VIOLATIONS, PathSegment, Violation};
 pub use streams::SHARED_KEYS;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::path::{PathSegment, Violation};
+use super::path::{MAX_VIOLATIONS, PathSegment, Violation};
 use crate::config::diagnostic::Location;
 
 /// A value and where it was given.
@@ -64,7 +64,7 @@ impl Node {
         }
     }
 
-    /// What is invalid in this node and below.
+    /// What is invalid in this node and below, at most [`MAX_VIOLATIONS`].
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Vec::new();
         self.collect_violations(&mut Vec::new(), &mut found);
@@ -77,6 +77,9 @@ impl Node {
             at_key,
             message: message.to_owned(),
         };
+        if found.len() >= MAX_VIOLATIONS {
+            return;
+        }
         match &self.content {
             Content::Invalid(message) => found.push(violation(path, false, message)),
             Content::Sequence(items) => {
@@ -97,15 +100,6 @@ impl Node {
                 }
             }
             Content::Null | Content::Bool(_) | Content::Number(_) | Content::String(_) => {}
-        }
-    }
-
-    /// How many nodes this one consists of.
-    pub fn count(&self) -> usize {
-        1 + match &self.content {
-            Content::Sequence(items) => items.iter().map(Self::count).sum(),
-            Content::Mapping(entries) => entries.iter().map(|entry| entry.value.count()).sum(),
-            _ => 0,
         }
     }
 

@@ -9,14 +9,15 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use super::node::{Content, Entry, Node};
-use super::path::PathSegment;
+use super::path::{MAX_VIOLATIONS, PathSegment};
 use super::scalar::resolve_plain;
+use super::size::DocumentSize;
 use crate::config::diagnostic::Location;
 
 /// Deepest nesting of mappings and lists.
 const MAX_DEPTH: usize = 64;
-/// Most values of a document, with its aliases expanded.
-const MAX_NODES: usize = 100_000;
+/// Longest key in bytes; it is repeated in the path of each value below.
+const MAX_KEY_BYTES: usize = 256;
 
 /// A parsed text.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ pub struct SyntaxError {
 /// Parses `text`.
 ///
 /// # Errors
-/// When it is not YAML, has several documents, or is nested too deep.
+/// When it is not YAML, has several documents, is nested too deep or holds too much.
 pub fn parse_yaml(text: &str) -> Result<ParsedYaml, SyntaxError> {
     let mut builder = TreeBuilder::default();
     let mut parser = Parser::new_from_str(text);
@@ -86,7 +87,9 @@ struct TreeBuilder {
     /// Finished nodes with an anchor, by its id.
     anchors: HashMap<usize, Node>,
     duplicates: Vec<DuplicateKey>,
-    nodes: usize,
+    size: DocumentSize,
+    /// Of what `anchors` keeps.
+    anchored: DocumentSize,
     documents: usize,
 }
 
@@ -102,6 +105,8 @@ enum OpenChildren {
     Items(Vec<Node>),
     Entries {
         entries: Vec<Entry>,
+        /// Index of each key in `entries`.
+        index: HashMap<String, usize>,
         /// The key that waits for its value.
         key: Option<(String, Location, Option<String>)>,
     },
@@ -126,7 +131,11 @@ impl TreeBuilder {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let content = scalar(&text, style, tag.as_deref());
+                self.size.text_bytes += text.len();
                 if self.waits_for_key() {
+                    if text.len() > MAX_KEY_BYTES {
+                        return refuse(format!("a key is longer than {MAX_KEY_BYTES} bytes"));
+                    }
                     self.key(&text, &content, location);
                     return Ok(());
                 }
@@ -139,9 +148,14 @@ impl TreeBuilder {
                 let Some(node) = self.anchors.get(&anchor) else {
                     return refuse("an alias cannot refer to a value that holds it".to_owned());
                 };
+                // Before it is copied.
+                self.size += DocumentSize::of(node);
+                self.size.values -= 1;
+                if let Some(excess) = self.size.excess() {
+                    return refuse(format!("{excess}, with aliases expanded"));
+                }
                 let mut node = node.clone();
                 node.relocate(&location);
-                self.nodes += node.count() - 1;
                 self.finish(node, 0);
             }
             Event::MappingStart(anchor, tag) | Event::SequenceStart(anchor, tag)
@@ -153,6 +167,7 @@ impl TreeBuilder {
             Event::MappingStart(anchor, tag) => {
                 let children = OpenChildren::Entries {
                     entries: Vec::new(),
+                    index: HashMap::new(),
                     key: None,
                 };
                 self.begin(
@@ -177,12 +192,10 @@ impl TreeBuilder {
         if self.open.len() > MAX_DEPTH {
             return refuse(format!("nested deeper than {MAX_DEPTH} levels"));
         }
-        if self.nodes > MAX_NODES {
-            return refuse(format!(
-                "more than {MAX_NODES} values, with aliases expanded"
-            ));
+        match self.size.excess().or_else(|| self.anchored.excess()) {
+            Some(excess) => refuse(format!("{excess}, with aliases expanded")),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn waits_for_key(&self) -> bool {
@@ -236,15 +249,21 @@ impl TreeBuilder {
 
     /// Puts a finished node into what is around it.
     fn finish(&mut self, node: Node, anchor: usize) {
-        self.nodes += 1;
+        self.size.values += 1;
         if anchor > 0 {
+            self.anchored += DocumentSize::of(&node);
             self.anchors.insert(anchor, node.clone());
         }
-        let path = self.path();
+        let path = (self.is_duplicate() && self.duplicates.len() < MAX_VIOLATIONS)
+            .then(|| self.path());
         match self.open.last_mut().map(|open| &mut open.children) {
             None => self.root = Some(node),
             Some(OpenChildren::Items(items)) => items.push(node),
-            Some(OpenChildren::Entries { entries, key }) => {
+            Some(OpenChildren::Entries {
+                entries,
+                index,
+                key,
+            }) => {
                 let Some((key, location, error)) = key.take() else {
                     return;
                 };
@@ -254,19 +273,27 @@ impl TreeBuilder {
                     error,
                     value: node,
                 };
-                match entries.iter_mut().find(|known| known.key == entry.key) {
-                    None => entries.push(entry),
-                    Some(known) => {
-                        self.duplicates.push(DuplicateKey {
-                            path,
-                            location: entry.location.clone(),
-                            first: known.location.clone(),
-                        });
-                        *known = entry;
-                    }
-                }
+                let known = index.get(&entry.key).and_then(|at| entries.get_mut(*at));
+                let Some(known) = known else {
+                    index.insert(entry.key.clone(), entries.len());
+                    entries.push(entry);
+                    return;
+                };
+                self.duplicates.extend(path.map(|path| DuplicateKey {
+                    path,
+                    location: entry.location.clone(),
+                    first: known.location.clone(),
+                }));
+                *known = entry;
             }
         }
+    }
+
+    /// Whether the key that waits for its value was given before in its mapping.
+    fn is_duplicate(&self) -> bool {
+        let last = self.open.last().map(|open| &open.children);
+        matches!(last, Some(OpenChildren::Entries { index, key: Some((key, ..)), .. })
+            if index.contains_key(key))
     }
 
     /// The path of the node that is being finished.
@@ -316,7 +343,8 @@ fn unsupported_tag(tag: &Tag) -> Content {
 }
 
 fn tag_error(tag: &Tag) -> String {
-    format!("the tag \"{}\" is not supported", tag.suffix.escape_debug())
+    let suffix: String = tag.suffix.chars().take(40).collect();
+    format!("the tag \"{}\" is not supported", suffix.escape_debug())
 }
 
 /// Why the tag of a mapping or a list is refused, if it is.
@@ -396,6 +424,36 @@ mod tests {
         };
         assert_eq!(parsed.duplicates, vec![duplicate]);
         assert_eq!(parsed.root.to_json(), json!({"a": {"b": 2}}));
+    }
+
+    #[test]
+    fn a_small_text_cannot_become_a_large_document() {
+        let refused = |text: &str| parse_yaml(text).expect_err("too large").message;
+        let long = "x".repeat(500_000);
+        // An alias of a long text: 20 GB in 700 kB.
+        let texts = format!("a: &x {long}\nb:\n{}", "- *x\n".repeat(40_000));
+        assert_eq!(
+            refused(&texts),
+            "more than 4194304 bytes of text, with aliases expanded"
+        );
+        // Anchors within anchors, each of which is kept.
+        let nested = format!("{}{}{}", "&a [".repeat(60), "x,".repeat(5000), "]".repeat(60));
+        assert_eq!(refused(&nested), "more than 100000 values, with aliases expanded");
+        // A key that stands in the path of each duplicate below: 50 GB in 700 kB.
+        let path = format!("? {long}\n:\n{}", " a: 1\n".repeat(30_000));
+        assert_eq!(refused(&path), "a key is longer than 256 bytes");
+    }
+
+    #[test]
+    fn of_many_duplicates_the_first_hundred_are_kept() {
+        let parsed = parse_yaml(&format!("a:\n{}", " b: 1\n".repeat(5000))).expect("YAML");
+        assert_eq!(parsed.duplicates.len(), MAX_VIOLATIONS);
+        assert_eq!(parsed.root.to_json(), json!({"a": {"b": 1}}));
+        let keys: String = (0..50_000).map(|i| format!("k{i}: 1\n")).collect();
+        assert_eq!(parse_yaml(&keys).expect("YAML").root.entries().map(<[_]>::len), Some(50_000));
+        let many: String = (0..500).map(|i| format!("{i}: x\n")).collect();
+        let violations = parse_yaml(&many).expect("YAML").root.violations();
+        assert_eq!(violations.len(), MAX_VIOLATIONS);
     }
 
     #[test]

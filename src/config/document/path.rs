@@ -50,6 +50,9 @@ pub fn dotted(path: &[PathSegment]) -> String {
         .join(".")
 }
 
+/// Most violations, and most duplicate keys, that are collected.
+pub const MAX_VIOLATIONS: usize = 100;
+
 /// What is wrong at a path.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Violation {

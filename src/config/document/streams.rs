@@ -9,8 +9,12 @@ use std::collections::BTreeSet;
 use super::file::Document;
 use super::node::{Content, Entry, Node};
 use super::path::key_path;
+use super::size::DocumentSize;
 use super::view::StreamView;
 use crate::config::diagnostic::ConfigError;
+
+/// Most streams of a file.
+const MAX_STREAMS: usize = 256;
 
 /// Keys that are allowed beside `streams` only.
 pub const SHARED_KEYS: [&str; 2] = ["model", "inference"];
@@ -29,6 +33,10 @@ impl Document<'_> {
             let error = self.error_at_value(&key_path!["streams"], message);
             return Err(ConfigError(vec![error]));
         };
+        if let Some(message) = self.excess_of_streams(blocks.len()) {
+            let error = self.error_at_value(&key_path!["streams"], message);
+            return Err(ConfigError(vec![error]));
+        }
         let mut errors = self.duplicate_keys();
         let mut documents = Vec::new();
         let mut names = BTreeSet::new();
@@ -61,6 +69,21 @@ impl Document<'_> {
         } else {
             Err(ConfigError::sorted(errors))
         }
+    }
+
+    /// Why a file cannot have `count` streams: each gets a copy of what stands beside `streams`.
+    fn excess_of_streams(&self, count: usize) -> Option<String> {
+        if count > MAX_STREAMS {
+            return Some(format!("expected at most {MAX_STREAMS} streams; got {count}"));
+        }
+        let mut shared = DocumentSize::default();
+        for entry in self.root.entries().unwrap_or_default() {
+            if entry.key != "streams" {
+                shared += DocumentSize::of(&entry.value);
+            }
+        }
+        let excess = shared.times(count).excess()?;
+        Some(format!("{excess} when each of {count} streams gets the keys beside `streams`"))
     }
 
     /// What the file says of stream `i`, whose block is `block` with the entries `own`.

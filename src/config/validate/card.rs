@@ -1,5 +1,7 @@
 //! Model cards: what their schema cannot express.
 
+use std::collections::HashSet;
+
 use crate::config::diagnostic::Diagnostic;
 use crate::config::document::{Document, PathSegment, key_path};
 use crate::config::schema::{CardConfig, ResizeConfig};
@@ -39,13 +41,13 @@ pub fn validate_card(card: &CardConfig, document: &Document<'_>) -> Vec<Diagnost
         }
     }
     let has_background = card.head.ssd.as_ref().is_some_and(|ssd| ssd.background);
+    let (mut ids, mut names) = (HashSet::new(), HashSet::new());
     for (i, label) in card.labels.iter().enumerate() {
-        let before = &card.labels[..i];
-        if before.iter().any(|other| other.id == label.id) {
+        if !ids.insert(label.id) {
             let message = format!("duplicate label id {}", label.id);
             error(&key_path!["labels", i, "id"], message);
         }
-        if before.iter().any(|other| other.name == label.name) {
+        if !names.insert(label.name.as_str()) {
             let message = format!("duplicate label name {:?}", label.name);
             error(&key_path!["labels", i, "name"], message);
         }

@@ -4,18 +4,24 @@
 //! `const` alternatives, types, ranges, lengths, patterns (with `x-expected` as their description),
 //! closed objects, and "exactly one key" as `minProperties` = `maxProperties` = 1.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 
+use regex_lite::Regex;
 use serde_json::{Map, Value};
 
-use crate::config::document::{PathSegment, Violation};
+use crate::config::document::{MAX_VIOLATIONS, PathSegment, Violation};
 
-/// All violations of `schema` in `value`.
+/// Longest word for which similar ones are looked for, in bytes.
+const MAX_HINT_BYTES: usize = 64;
+
+/// The violations of `schema` in `value`, at most [`MAX_VIOLATIONS`].
 pub fn violations(schema: &Value, value: &Value) -> Vec<Violation> {
     let mut validator = SchemaValidator {
         root: schema,
         path: Vec::new(),
         violations: Vec::new(),
+        patterns: HashMap::new(),
     };
     validator.value(schema, value);
     validator.violations
@@ -25,6 +31,8 @@ struct SchemaValidator<'a> {
     root: &'a Value,
     path: Vec<PathSegment>,
     violations: Vec<Violation>,
+    /// The compiled patterns of the schema; none for one that is invalid.
+    patterns: HashMap<&'a str, Option<Regex>>,
 }
 
 impl<'a> SchemaValidator<'a> {
@@ -40,8 +48,12 @@ impl<'a> SchemaValidator<'a> {
         self.violation(false, message);
     }
 
+    fn is_full(&self) -> bool {
+        self.violations.len() >= MAX_VIOLATIONS
+    }
+
     fn value(&mut self, schema: &'a Value, value: &Value) {
-        if value.is_null() && is_nullable(schema) {
+        if self.is_full() || value.is_null() && is_nullable(schema) {
             return;
         }
         let schema = resolve_ref(self.root, schema);
@@ -106,6 +118,9 @@ impl<'a> SchemaValidator<'a> {
         let one_of = schema.get("maxProperties") == Some(&1.into());
         let mut unknown = false;
         for (key, value) in map {
+            if self.is_full() {
+                return;
+            }
             self.path.push(PathSegment::Key(key.clone()));
             // The borrow of `properties` may be of `empty`, which has nothing to give.
             let property = schema.get("properties").and_then(|p| p.get(key));
@@ -200,7 +215,7 @@ impl<'a> SchemaValidator<'a> {
         }
     }
 
-    fn text(&mut self, schema: &Value, text: &str) {
+    fn text(&mut self, schema: &'a Value, text: &str) {
         let is_short = schema
             .get("minLength")
             .and_then(Value::as_u64)
@@ -208,7 +223,7 @@ impl<'a> SchemaValidator<'a> {
         let is_other = schema
             .get("pattern")
             .and_then(Value::as_str)
-            .is_some_and(|p| !regex_lite::Regex::new(p).is_ok_and(|re| re.is_match(text)));
+            .is_some_and(|pattern| !self.matches(pattern, text));
         if is_short || is_other {
             let expected = expected(schema);
             self.value_violation(format!(
@@ -216,6 +231,12 @@ impl<'a> SchemaValidator<'a> {
                 display_value(&text.into())
             ));
         }
+    }
+
+    fn matches(&mut self, pattern: &'a str, text: &str) -> bool {
+        let compiled = self.patterns.entry(pattern);
+        let compiled = compiled.or_insert_with(|| Regex::new(pattern).ok());
+        compiled.as_ref().is_some_and(|regex| regex.is_match(text))
     }
 }
 
@@ -384,6 +405,9 @@ fn display_value(value: &Value) -> String {
 /// `; did you mean "x"?` if a known word is similar enough, else an empty string.
 pub fn did_you_mean(got: &str, known: &[&str]) -> String {
     let mut hint = String::new();
+    if got.len() > MAX_HINT_BYTES {
+        return hint;
+    }
     let nearest = known
         .iter()
         .map(|word| (strsim::damerau_levenshtein(got, word), word))

@@ -1,5 +1,7 @@
 //! The pipeline against its model: the head's kind and the labels.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::json_schema::did_you_mean;
@@ -51,10 +53,12 @@ impl Validator<'_> {
     pub fn validate_labels(&mut self, card: &CardConfig) {
         let config = self.config;
         let known: Vec<&str> = card.labels.iter().map(|l| l.name.as_str()).collect();
+        let names: HashSet<&str> = known.iter().copied().collect();
         let unknown = |label: &String| {
-            let hint = did_you_mean(label, &known);
-            let is_unknown = !known.contains(&label.as_str());
-            is_unknown.then(|| format!("the model {} has no label {label:?}{hint}", card.name))
+            (!names.contains(label.as_str())).then(|| {
+                let hint = did_you_mean(label, &known);
+                format!("the model {} has no label {label:?}{hint}", card.name)
+            })
         };
         let mut values: Vec<(Vec<PathSegment>, &String)> = Vec::new();
         let avoided = config.segment.safe_ground.iter().flat_map(|s| &s.avoid);
@@ -80,6 +84,9 @@ impl Validator<'_> {
             }
         }
         for (path, label) in values {
+            if self.is_full() {
+                return;
+            }
             if let Some(message) = unknown(label) {
                 self.error_at_value(&path, message);
             }
@@ -89,6 +96,9 @@ impl Validator<'_> {
         let colours = config.overlay.colours.keys();
         let colours = colours.map(|label| ("overlay", "colours", label));
         for (block, key, label) in classes.chain(colours) {
+            if self.is_full() {
+                return;
+            }
             if let Some(message) = unknown(label) {
                 self.error_at_key(&key_path![block, key, label], message);
             }

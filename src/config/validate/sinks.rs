@@ -1,5 +1,6 @@
 //! Sinks that write files.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::paths::{canonical, path_of_sink, path_of_source};
@@ -13,8 +14,11 @@ impl Validator<'_> {
     pub fn validate_sinks(&mut self) {
         let mut windows = 0;
         let mut on_stdout = 0;
-        let mut written: Vec<PathBuf> = Vec::new();
+        let mut written: HashSet<PathBuf> = HashSet::new();
         for (i, sink) in self.config.sinks.iter().enumerate() {
+            if self.is_full() {
+                return;
+            }
             if sink.window.is_some() {
                 windows += 1;
                 if windows == 2 {
@@ -55,12 +59,11 @@ impl Validator<'_> {
             } else if !is_dir && path.is_dir() {
                 let message = format!("{shown} is a directory; expected a file");
                 self.error_at_sink(i, &at, message);
-            } else if let Some(file) = canonical(path) {
-                if written.contains(&file) {
-                    let message = format!("another sink already writes to {shown}");
-                    self.error_at_sink(i, &at, message);
-                }
-                written.push(file);
+            } else if let Some(file) = canonical(path)
+                && !written.insert(file)
+            {
+                let message = format!("another sink already writes to {shown}");
+                self.error_at_sink(i, &at, message);
             }
         }
     }

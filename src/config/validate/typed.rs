@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use super::json_schema::{normalize, violations};
 use crate::config::diagnostic::{ConfigError, Diagnostic};
-use crate::config::document::Document;
+use crate::config::document::{Document, MAX_VIOLATIONS};
 use crate::config::schema::schema_of;
 
 /// Validates the document against `T`'s JSON Schema. Gives the `T`, and the values that it was made
 /// of: those that are given, without defaults.
 ///
 /// # Errors
-/// All violations at once.
+/// The violations, all at once up to [`MAX_VIOLATIONS`].
 pub fn typed<T: JsonSchema + DeserializeOwned>(
     document: &Document<'_>,
 ) -> Result<(T, Value), ConfigError> {
@@ -28,6 +28,11 @@ pub fn typed<T: JsonSchema + DeserializeOwned>(
             found.push(further);
         }
     }
+    if found.len() >= MAX_VIOLATIONS {
+        let message = format!("many errors; the first {MAX_VIOLATIONS} follow");
+        errors.extend(ConfigError::in_file(document.file, message).0);
+    }
+    found.truncate(MAX_VIOLATIONS);
     for violation in found {
         errors.push(if violation.at_key {
             document.error_at_key(&violation.path, violation.message)

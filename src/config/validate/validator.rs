@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::config::diagnostic::{ConfigError, Diagnostic};
-use crate::config::document::{Document, PathSegment};
+use crate::config::document::{Document, MAX_VIOLATIONS, PathSegment};
 use crate::config::schema::PipelineConfig;
 
 /// Where the sinks of a pipeline come from, after the command line changed them: their index in the
@@ -38,6 +38,11 @@ impl<'a> Validator<'a> {
             origins,
             errors: Vec::new(),
         }
+    }
+
+    /// Whether so much was found that nothing more needs to be looked for.
+    pub(super) fn is_full(&self) -> bool {
+        self.errors.len() >= MAX_VIOLATIONS
     }
 
     pub(super) fn error_at_value(&mut self, path: &[PathSegment], message: impl Into<String>) {

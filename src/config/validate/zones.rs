@@ -18,7 +18,8 @@ impl Validator<'_> {
         }
         let known: Vec<&str> = config.zones.keys().map(String::as_str).collect();
         let mut check = |path: &[PathSegment], zone: Option<&String>| {
-            if let Some(zone) = zone.filter(|zone| !config.zones.contains_key(*zone)) {
+            let zone = zone.filter(|zone| !config.zones.contains_key(*zone));
+            if let Some(zone) = zone.filter(|_| !self.is_full()) {
                 let hint = did_you_mean(zone, &known);
                 self.error_at_value(path, format!("no zone has the name {zone:?}{hint}"));
             }
