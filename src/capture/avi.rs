@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use mobilens_video::avi::{AviRead, AviReader};
+use mobilens_video::avi::{AviError, AviRead, AviReader};
 
 use super::source::{CaptureError, Captured, Source, SourceInfo, file_name, malformed, unreadable};
 use crate::flow::StopSignal;
@@ -24,8 +24,8 @@ impl AviSource {
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
         let file = File::open(path).map_err(|e| unreadable(path, &e))?;
         let reader = AviReader::new(file)
-            .and_then(|reader| reader.ok_or_else(|| "no Motion JPEG stream".to_owned()))
-            .map_err(|why| malformed(path, why))?;
+            .map_err(|error| malformed(path, error.to_string()))?
+            .ok_or_else(|| malformed(path, "no Motion JPEG stream".to_owned()))?;
         let (rate, scale) = reader.rate();
         Ok(Self {
             path: path.to_owned(),
@@ -79,10 +79,13 @@ impl Source for AviSource {
     }
 }
 
-/// Whether a file is an AVI with a Motion JPEG stream.
+/// Whether a file is an AVI with a Motion JPEG stream; also one that is too large to be decoded.
 pub fn is_mjpeg_avi(path: &Path) -> bool {
     // A pipe cannot be read twice.
     let is_file = std::fs::metadata(path).is_ok_and(|meta| meta.is_file());
     let opened = File::open(path).ok().filter(|_| is_file);
-    opened.is_some_and(|file| matches!(AviReader::new(file), Ok(Some(_))))
+    opened.is_some_and(|file| {
+        let reader = AviReader::new(file);
+        matches!(reader, Ok(Some(_)) | Err(AviError::TooLarge { .. }))
+    })
 }

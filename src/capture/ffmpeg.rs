@@ -2,7 +2,8 @@
 //!
 //! Frames come as Y4M on its standard output, which has no timestamps; their presentation times come
 //! on its standard error, where the filter `showinfo` logs a line before each frame is output. When
-//! this process ends, in any way, the pipe closes and ffmpeg exits.
+//! this process ends, in any way, ffmpeg is killed (`spawn`). Secrets are kept off its command line
+//! (`ffmpeg_command`).
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use url::Url;
 
+use super::ffmpeg_command::{FfmpegCommand, Redaction};
 #[cfg(feature = "rtsp")]
 use super::rtsp::RtspRequest;
 use super::source::{CaptureError, Captured, Source, SourceInfo, file_name, redacted_url};
@@ -97,8 +99,6 @@ impl FfmpegInput {
     }
 
     fn error(&self, why: String) -> CaptureError {
-        // ffmpeg's messages repeat the input, which may contain credentials.
-        let why = why.replace(&*self.input.to_string_lossy(), &self.name);
         match self.stall {
             Some(_) => CaptureError::Device {
                 device: self.name.clone(),
@@ -243,42 +243,7 @@ enum ShowInfo {
 
 impl FfmpegProcess {
     fn start(input: &FfmpegInput) -> Result<(Self, Y4mHeader), String> {
-        let mut child = Command::new("ffmpeg")
-            .args([
-                "-nostdin",
-                "-hide_banner",
-                "-loglevel",
-                "level+info",
-                "-nostats",
-            ])
-            .args(&input.arguments)
-            .arg("-i")
-            .arg(&input.input)
-            .args([
-                "-map",
-                "0:v:0",
-                "-vf",
-                "format=yuv420p|yuvj420p,showinfo=checksum=0",
-            ])
-            .args([
-                "-fps_mode",
-                "passthrough",
-                "-strict",
-                "-1",
-                "-f",
-                "yuv4mpegpipe",
-                "pipe:1",
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|e| match e.kind() {
-                std::io::ErrorKind::NotFound => {
-                    "it needs ffmpeg, which is not installed".to_owned()
-                }
-                _ => format!("cannot start ffmpeg: {e}"),
-            })?;
+        let mut child = FfmpegCommand::new(input)?.spawn()?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err("cannot open ffmpeg's output".to_owned());
         };
@@ -286,7 +251,10 @@ impl FfmpegProcess {
         let (showinfo_tx, showinfo) = channel();
         let stderr_reader = {
             let first_error = Arc::clone(&first_error);
-            std::thread::spawn(move || read_stderr(stderr, &showinfo_tx, &first_error))
+            let redaction = Redaction::new(input);
+            std::thread::spawn(move || {
+                read_stderr(stderr, &showinfo_tx, &first_error, &redaction);
+            })
         };
         let mut process = Self {
             child,
@@ -400,6 +368,7 @@ fn read_stderr(
     stderr: ChildStderr,
     showinfo: &Sender<ShowInfo>,
     first_error: &Mutex<Option<String>>,
+    redaction: &Redaction,
 ) {
     for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);
@@ -411,7 +380,7 @@ fn read_stderr(
             .iter()
             .find_map(|level| Some(line.find(level)? + level.len()))
         {
-            let what = line[at..].trim();
+            let what = redaction.apply(line[at..].trim());
             tracing::debug!("ffmpeg: {what}");
             let mut first = first_error.lock().unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert_with(|| format!("ffmpeg: {what}"));

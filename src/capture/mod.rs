@@ -8,11 +8,13 @@ mod avi;
 #[cfg(feature = "camera")]
 mod camera;
 mod ffmpeg;
+mod ffmpeg_command;
 mod images;
 mod reconnect;
 #[cfg(feature = "rtsp")]
 mod rtsp;
 mod source;
+mod spawn;
 mod video;
 mod y4m;
 

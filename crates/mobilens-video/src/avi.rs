@@ -19,6 +19,28 @@ const MAX_HEADER_CHUNKS: u32 = 10_000;
 /// Most chunks that one step of reading skips.
 const MAX_SKIPPED_CHUNKS: u32 = 1000;
 
+/// Why an AVI file cannot be opened.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AviError {
+    /// Its Motion JPEG stream has too many pixels.
+    #[error("the video is {width}x{height}, above the limit of 8192x4320 pixels")]
+    TooLarge {
+        /// Columns.
+        width: u32,
+        /// Rows.
+        height: u32,
+    },
+    /// Not AVI, truncated or damaged.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl From<String> for AviError {
+    fn from(why: String) -> Self {
+        Self::Invalid(why)
+    }
+}
+
 /// Reads the frames of the first Motion JPEG stream of an AVI file.
 pub struct AviReader<R> {
     reader: BufReader<R>,
@@ -64,8 +86,8 @@ impl<R: Read + Seek> AviReader<R> {
     /// Reads the headers; `None` if the file has no Motion JPEG stream.
     ///
     /// # Errors
-    /// In one line: not AVI, truncated or damaged.
-    pub fn new(reader: R) -> Result<Option<Self>, String> {
+    /// In one line: not AVI, truncated, damaged or too large.
+    pub fn new(reader: R) -> Result<Option<Self>, AviError> {
         let mut reader = BufReader::with_capacity(1 << 17, reader);
         let video = read_header(&mut reader)?;
         Ok(video.map(|video| Self {
@@ -144,11 +166,11 @@ impl<R: Read + Seek> AviReader<R> {
 /// Reads up to the first list of frames (`movi`); `None` if no stream is Motion JPEG.
 fn read_header<R: Read + Seek>(
     reader: &mut BufReader<R>,
-) -> Result<Option<VideoStream>, String> {
+) -> Result<Option<VideoStream>, AviError> {
     let mut head = [0; 12];
     reader.read_exact(&mut head).map_err(truncated)?;
     if &head[..4] != b"RIFF" || &head[8..] != b"AVI " {
-        return Err("not an AVI file".to_owned());
+        return Err("not an AVI file".to_owned().into());
     }
     let (mut streams, mut found) = (0, None);
     let mut header: Option<[u32; 3]> = None;
@@ -193,12 +215,10 @@ fn read_header<R: Read + Seek>(
                     // A negative height means top-down rows, which does not apply to JPEG.
                     let height = height.cast_signed().unsigned_abs();
                     if scale == 0 || rate == 0 || width == 0 || height == 0 {
-                        return Err("damaged stream header".to_owned());
+                        return Err("damaged stream header".to_owned().into());
                     }
                     if u64::from(width) * u64::from(height) > MAX_PIXELS {
-                        return Err(format!(
-                            "the video is {width}x{height}, above the limit of 8192x4320 pixels"
-                        ));
+                        return Err(AviError::TooLarge { width, height });
                     }
                     found = Some(VideoStream {
                         index: u8::try_from(streams - 1).unwrap_or(u8::MAX),
@@ -211,9 +231,8 @@ fn read_header<R: Read + Seek>(
             _ => skip(reader, padded(length))?,
         }
     }
-    Err(format!(
-        "damaged: no list of frames within the first {MAX_HEADER_CHUNKS} chunks"
-    ))
+    let why = format!("damaged: no list of frames within the first {MAX_HEADER_CHUNKS} chunks");
+    Err(why.into())
 }
 
 /// Length of a chunk in the file: chunks begin at even offsets.
@@ -298,7 +317,7 @@ mod tests {
     fn a_picture_above_the_limit_is_refused_before_it_is_decoded() {
         let huge = AviReader::new(Cursor::new(avi(65_000, 65_000, b"")));
         assert_eq!(
-            huge.err().as_deref(),
+            huge.err().map(|error| error.to_string()).as_deref(),
             Some("the video is 65000x65000, above the limit of 8192x4320 pixels")
         );
         assert_eq!(open(avi(8192, 4320, b"")).size().height, 4320);
@@ -352,7 +371,7 @@ mod tests {
         assert_eq!(read.get(), bytes);
         let header = [b"RIFF\0\0\0\0AVI ".to_vec(), chunk(b"JUNK", b"").repeat(100_000)].concat();
         let endless = AviReader::new(Cursor::new(header)).err();
-        assert!(endless.is_some_and(|why| why.contains("no list of frames")));
+        assert!(endless.is_some_and(|error| error.to_string().contains("no list of frames")));
     }
 
     proptest! {
