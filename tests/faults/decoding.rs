@@ -201,7 +201,7 @@ fn camera_with_password(dir: &Path) -> Option<(Process, BufReader<TcpStream>)> {
     let card = file("tests/data/tiny/tiny.yaml");
     let text = format!(
         "source:\n  rtsp:\n    url: \"rtsp://viewer:${{TEST_PASSWORD}}@127.0.0.1:{port}/1\"\n    \
-         decoder: ffmpeg\n    stall_ms: 600000\nmodel: \"{}\"\nsinks: [{{ jsonl: {{ path: \"-\" }} }}]\n",
+         decoder: ffmpeg\n    stall_ms: 600000\n    reconnect: never\nmodel: \"{}\"\nsinks: [{{ jsonl: {{ path: \"-\" }} }}]\n",
         card.display()
     );
     fs::write(&pipeline, text).expect("room");
