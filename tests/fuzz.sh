@@ -29,6 +29,10 @@ flags+=" -Cllvm-args=-sanitizer-coverage-trace-compares"
 RUSTFLAGS="$flags" cargo build --quiet --release --target "$host" --manifest-path fuzz/Cargo.toml
 
 python3 fuzz/seeds.py
+# For the files that targets read; in memory where it can be.
+MOBILENS_FUZZ_DIR=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d)
+export MOBILENS_FUZZ_DIR
+trap 'rm -rf "$MOBILENS_FUZZ_DIR"' EXIT
 limits=(-timeout=5 -rss_limit_mb=1024 -max_len=65536)
 total=0
 failed=()
@@ -42,7 +46,6 @@ for target in "${targets[@]}"; do
     status=0
     "$binary" "${limits[@]}" "${dictionary[@]}" -max_total_time="$seconds" -print_final_stats=1 \
         -artifact_prefix="fuzz/artifacts/$target/" "$corpus" >"$log" 2>&1 || status=$?
-    rm -rf /dev/shm/mobilens-fuzz-* # what targets that read files left
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     total=$((total + ${runs:-0}))
     covered=$(grep -o 'cov: [0-9]*' "$log" | tail -1)

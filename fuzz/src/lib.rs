@@ -39,18 +39,14 @@ pub fn parts(input: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// A folder of this process, in memory where there is such a file system.
+/// The folder that the environment variable `MOBILENS_FUZZ_DIR` names, or one of this process.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let memory = Path::new("/dev/shm");
-        let base = if memory.is_dir() {
-            memory.to_owned()
-        } else {
-            std::env::temp_dir()
-        };
-        // One name for each worker of a fuzzer, used again by the next: nothing is removed at an abort.
-        let folder = base.join(format!("mobilens-fuzz-{}", std::process::id()));
+        let folder = std::env::var_os("MOBILENS_FUZZ_DIR").map_or_else(
+            || std::env::temp_dir().join(format!("mobilens-fuzz-{}", std::process::id())),
+            PathBuf::from,
+        );
         std::fs::create_dir_all(&folder).expect("a folder can be made");
         folder
     })

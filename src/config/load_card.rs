@@ -17,7 +17,7 @@ pub fn load_card(file: &Path) -> Result<(CardConfig, String), ConfigError> {
     let document = Document::read(file)?;
     let (card, mut errors) = parse_card(file, &document)?;
     let shown = card.file.display();
-    let sha256 = match fs::read(&card.file) {
+    let sha256 = match read_regular(&card.file) {
         Err(e) => {
             let message = format!("cannot read {shown}: {}", io_reason(&e));
             errors.push(document.error_at_value(&key_path!["file"], message));
@@ -38,6 +38,15 @@ pub fn load_card(file: &Path) -> Result<(CardConfig, String), ConfigError> {
     } else {
         Err(ConfigError::sorted(errors))
     }
+}
+
+/// The content of a file. A device could be endless, and a named pipe block.
+fn read_regular(path: &Path) -> std::io::Result<Vec<u8>> {
+    let meta = fs::metadata(path)?;
+    if !meta.is_file() && !meta.is_dir() {
+        return Err(std::io::Error::other("not a regular file"));
+    }
+    fs::read(path)
 }
 
 /// Loads a model card without its ONNX file.

@@ -17,6 +17,22 @@ pub struct AnchorParams {
     pub reduce_boxes_in_lowest_layer: bool,
 }
 
+impl AnchorParams {
+    /// Number of anchors, without making them.
+    pub fn count(&self) -> usize {
+        let layers = self.feature_maps.iter().enumerate();
+        let of_layers = layers.map(|(layer, &side)| {
+            let shapes = if layer == 0 && self.reduce_boxes_in_lowest_layer {
+                3
+            } else {
+                self.aspect_ratios.len() + usize::from(self.interpolated_scale_aspect_ratio > 0.0)
+            };
+            (side as usize).saturating_pow(2).saturating_mul(shapes)
+        });
+        of_layers.fold(0, usize::saturating_add)
+    }
+}
+
 /// An anchor by centre and size, as shares of the picture's sides.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Anchor {
@@ -89,9 +105,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn billions_of_anchors_are_counted_and_not_made() {
+        let params = AnchorParams {
+            feature_maps: vec![512; 1000],
+            aspect_ratios: vec![1.0; 1000],
+            reduce_boxes_in_lowest_layer: false,
+            ..coco_params()
+        };
+        assert_eq!(params.count(), 512 * 512 * 1000 * 1001);
+    }
+
+    #[test]
     fn ssd_300_has_1917_anchors() {
         let all = anchors(&coco_params());
         assert_eq!(all.len(), 3 * 361 + 6 * (100 + 25 + 9 + 4 + 1));
+        assert_eq!(coco_params().count(), all.len());
         let first = all[0];
         assert!((first.cx - 0.5 / 19.0).abs() < 1e-6);
         assert!((first.h - 0.1).abs() < 1e-6);

@@ -6,7 +6,7 @@ use crate::config::{
 use crate::pipeline::options::ModelError;
 use crate::pipeline::stages::detect::DetectorModel;
 use crate::postprocess::{
-    AnchorParams, BoxCoding, ScoreActivation, SsdDecoder, SsdParams, WantedClass,
+    AnchorParams, BoxCoding, ScoreActivation, SsdParams, WantedClass,
 };
 use mobilens_nn::{KeptClasses, Network, PrunedClasses};
 
@@ -57,7 +57,7 @@ pub fn detector_model(
     let pruned = network.pruned_classes();
     let floor = score_floor(&pipeline.config);
     let ssd = ssd_params(card, head, &pipeline.config.detect, floor, channels, pruned);
-    let anchors = SsdDecoder::new(ssd.clone()).anchor_count();
+    let anchors = ssd.anchors.count();
     if anchors != rows {
         return Err(fault(format!(
             "the card's anchors are {anchors}, the network scores {rows}"
