@@ -7,6 +7,10 @@ use mobilens::postprocess::Labels;
 use mobilens_image::SizePx;
 
 fuzz_target!(init: mobilens_fuzz::abort_on_panics_of_our_own(), |input: &[u8]| {
+    // Everything is compared with everything: longer inputs take long, and reach nothing more.
+    if input.len() > 8192 {
+        return;
+    }
     let mut parts = mobilens_fuzz::parts(input);
     let annotations = mobilens_fuzz::write("annotations.json", parts.next().unwrap_or_default());
     let results = mobilens_fuzz::write("results.json", parts.next().unwrap_or_default());

@@ -4,7 +4,7 @@
 //! they overlap; IDF1 after Ristani et al. (ECCV workshops 2016); HOTA after Luiten et al. (IJCV
 //! 2021), as TrackEval computes it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
@@ -16,6 +16,9 @@ use mobilens_image::RectPx;
 const OVERLAP: f64 = 0.5;
 /// Number of IoU thresholds over which HOTA is averaged.
 const ALPHAS: usize = 19;
+/// Most boxes of a frame, and most ids of a file: each is compared with each of the other file.
+const MAX_BOXES: usize = 1000;
+const MAX_IDS: usize = 5000;
 
 /// Boxes per frame, with their ids.
 pub type MotFrames = BTreeMap<u64, Vec<(u64, RectPx)>>;
@@ -56,10 +59,11 @@ impl TrackingMetrics {
 /// a truth with confidence 0 are not to be evaluated and are left out.
 ///
 /// # Errors
-/// When it cannot be read, or a line is invalid.
+/// When it cannot be read, a line is invalid, or it has more than 1000 boxes a frame or 5000 ids.
 pub fn read_mot(path: &Path, is_truth: bool) -> Result<MotFrames, EvalError> {
     let text = fs::read_to_string(path).map_err(|e| EvalError::file(path, e))?;
     let mut frames = MotFrames::new();
+    let mut ids = HashSet::new();
     for (i, line) in text
         .lines()
         .enumerate()
@@ -87,10 +91,17 @@ pub fn read_mot(path: &Path, is_truth: bool) -> Result<MotFrames, EvalError> {
             width: n[4] as f32,
             height: n[5] as f32,
         };
-        frames
-            .entry(n[0] as u64)
-            .or_default()
-            .push((n[1] as u64, rect));
+        let (number, id) = (n[0] as u64, n[1] as u64);
+        let boxes = frames.entry(number).or_default();
+        boxes.push((id, rect));
+        ids.insert(id);
+        if boxes.len() > MAX_BOXES || ids.len() > MAX_IDS {
+            let why = format!(
+                "line {}: expected at most {MAX_BOXES} boxes a frame and {MAX_IDS} ids",
+                i + 1
+            );
+            return Err(EvalError::file(path, why));
+        }
     }
     Ok(frames)
 }
@@ -274,7 +285,8 @@ fn hota(frames: &[Frame<'_>]) -> [f64; 3] {
         both / (of_object[o] + of_number[n] - both)
     };
     let mut right = [0.0_f64; ALPHAS];
-    let mut matches = vec![vec![0.0_f64; together.len()]; ALPHAS];
+    // By object and number, of which few are ever matched.
+    let mut matches: BTreeMap<usize, [f64; ALPHAS]> = BTreeMap::new();
     let (mut all_objects, mut all_numbers) = (0.0, 0.0);
     for frame in frames {
         all_objects += frame.truth.len() as f64;
@@ -291,21 +303,22 @@ fn hota(frames: &[Frame<'_>]) -> [f64; 3] {
         for (t, r) in pairs.into_iter().enumerate() {
             let Some(r) = r else { continue };
             let (o, n) = at(t, r);
+            let of_pair = matches.entry(o * width + n).or_default();
             for alpha in 0..ALPHAS {
                 if frame.iou(t, r) >= 0.05 * (alpha + 1) as f64 - f64::EPSILON {
                     right[alpha] += 1.0;
-                    matches[alpha][o * width + n] += 1.0;
+                    of_pair[alpha] += 1.0;
                 }
             }
         }
     }
     let mut sums = [0.0; 3];
-    for (right, matches) in right.iter().zip(&matches) {
+    for (alpha, right) in right.iter().enumerate() {
         let detection = right / (all_objects + all_numbers - right).max(1.0);
         let association: f64 = matches
             .iter()
-            .enumerate()
-            .filter(|(_, count)| **count > 0.0)
+            .map(|(i, counts)| (i, counts[alpha]))
+            .filter(|(_, count)| *count > 0.0)
             .map(|(i, count)| {
                 let all = of_object[i / width] + of_number[i % width] - count;
                 count * count / all.max(1.0)
@@ -355,6 +368,22 @@ mod tests {
         // Each object shares half of its life with each number: 5 / (10 + 10 - 5).
         assert!((figures.hota[2] - 1.0 / 3.0).abs() < 1e-12);
         assert!((figures.hota[1] - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_crowd_beyond_memory_is_refused() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("gt.txt");
+        let read = |text: String| {
+            std::fs::write(&path, text).expect("room");
+            read_mot(&path, true).map_err(|error| error.to_string())
+        };
+        let boxes = (0..1001).map(|_| "1,1,0,0,9,9,1\n").collect();
+        assert!(read(boxes).is_err_and(|why| why.contains("line 1001: expected at most 1000")));
+        let ids = (0..5001).map(|i| format!("{i},{i},0,0,9,9,1\n")).collect();
+        assert!(read(ids).is_err_and(|why| why.contains("5000 ids")));
+        let all = (0..5000).map(|i| format!("{i},{i},0,0,9,9,1\n")).collect();
+        assert_eq!(read(all).map(|frames| frames.len()), Ok(5000));
     }
 
     #[test]

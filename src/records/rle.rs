@@ -74,7 +74,8 @@ impl Rle {
                 byte = bytes.next().ok_or(RleError::Damaged)?;
             }
             if runs.len() > 2 {
-                value += runs[runs.len() - 2] as i64;
+                let before = i64::try_from(runs[runs.len() - 2]).map_err(|_| RleError::Damaged)?;
+                value = value.checked_add(before).ok_or(RleError::Damaged)?;
             }
             runs.push(u64::try_from(value).map_err(|_| RleError::Damaged)?);
         }
@@ -194,6 +195,16 @@ mod tests {
         assert_eq!((*class, rle.size), (1, [4, 5]));
         assert_eq!(rle.counts, "04:MK");
         assert_eq!(rle.runs(), Ok(vec![0, 4, 10, 1, 5]));
+    }
+
+    #[test]
+    fn lengths_that_overflow_are_refused() {
+        // Each is half an exbi more than the last but one.
+        let rle = Rle {
+            size: [4, 5],
+            counts: format!("{}?", "o".repeat(11)).repeat(64),
+        };
+        assert_eq!(rle.runs(), Err(RleError::Damaged));
     }
 
     #[test]
