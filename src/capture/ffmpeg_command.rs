@@ -287,12 +287,19 @@ mod tests {
         let with_header = command("https://example.org/a.mp4", &headers);
         assert!(!arguments(&with_header).contains("xyz"));
         let script = with_header.script.expect("a script");
-        assert!(script.ends_with("option headers 'Authorization: Bearer xyz'\n"), "{script}");
+        assert!(
+            script.ends_with("option headers 'Authorization: Bearer xyz'\n"),
+            "{script}"
+        );
     }
 
     #[test]
     fn what_has_no_secret_is_an_argument() {
-        for plain in ["https://example.org/a.mp4", "clip.mkv", "rtsp://10.0.0.7:554/1"] {
+        for plain in [
+            "https://example.org/a.mp4",
+            "clip.mkv",
+            "rtsp://10.0.0.7:554/1",
+        ] {
             let command = command(plain, &["-re"]);
             assert!(command.script.is_none(), "{plain}");
             assert!(arguments(&command).contains(&format!("-re -i {plain} -map")));
@@ -309,7 +316,9 @@ mod tests {
         let arguments = ["-headers".to_owned(), "X-Key: 1234567".to_owned()];
         let input = FfmpegInput::file(Path::new(url), &arguments).expect("valid");
         let redaction = Redaction::new(&input);
-        let said = format!("cannot open {url}: for us%40er:p%3Ass%20word@ or p:ss word with X-Key: 1234567");
+        let said = format!(
+            "cannot open {url}: for us%40er:p%3Ass%20word@ or p:ss word with X-Key: 1234567"
+        );
         assert_eq!(
             redaction.apply(&said),
             "cannot open http://cam/v: for  or *** with ***"

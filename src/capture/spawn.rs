@@ -27,11 +27,7 @@ pub(super) fn find_program(name: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 /// When it cannot be started.
-pub(super) fn spawn(
-    program: &Path,
-    arguments: Vec<OsString>,
-    stdin: Stdio,
-) -> io::Result<Child> {
+pub(super) fn spawn(program: &Path, arguments: Vec<OsString>, stdin: Stdio) -> io::Result<Child> {
     let mut command = match setpriv() {
         Some(setpriv) => {
             let mut command = Command::new(setpriv);

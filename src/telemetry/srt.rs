@@ -184,7 +184,10 @@ fn tuple<'a>(text: &'a str, key: &'a str) -> Option<Vec<&'a str>> {
     after(text, key).find_map(|rest| {
         let inside = rest.trim_start().strip_prefix('(')?;
         // Not beyond a tuple's length: a text of `GPS(` alone would be searched again from each.
-        let end = inside.bytes().take(MAX_TUPLE_BYTES).position(|b| b == b')')?;
+        let end = inside
+            .bytes()
+            .take(MAX_TUPLE_BYTES)
+            .position(|b| b == b')')?;
         Some(inside[..end].split(',').map(str::trim).collect())
     })
 }

@@ -69,7 +69,9 @@ fn a_motion_jpeg_of_65000_by_65000_is_refused_in_one_line() {
     let huge = dir.path().join("huge.avi");
     // A baseline JPEG of that size whose data ends at once.
     let mut picture = vec![0xff, 0xd8, 0xff, 0xc0, 0, 11, 8, 0xfd, 0xe8, 0xfd, 0xe8];
-    picture.extend([1, 1, 0x11, 0, 0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0, 0xff, 0xd9]);
+    picture.extend([
+        1, 1, 0x11, 0, 0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0, 0xff, 0xd9,
+    ]);
     fs::write(&huge, avi(65_000, 65_000, &chunk(b"00dc", &picture))).expect("room");
     let huge_name = huge.display().to_string();
     let output = run(&[TINY, "--headless", "--input", &huge_name]);
@@ -79,7 +81,11 @@ fn a_motion_jpeg_of_65000_by_65000_is_refused_in_one_line() {
     assert!(said[0].contains("65000x65000"), "{said:?}");
     // Nor does it end another stream.
     let good = dir.path().join("good.avi");
-    fs::write(&good, avi(32, 32, &chunk(b"00dc", &jpeg(32, 32)).repeat(20))).expect("room");
+    fs::write(
+        &good,
+        avi(32, 32, &chunk(b"00dc", &jpeg(32, 32)).repeat(20)),
+    )
+    .expect("room");
     let pipeline = two_streams(dir.path(), &huge, &good);
     let output = run(&[&pipeline.display().to_string(), "--headless"]);
     let got = records(&output.stdout);
@@ -141,11 +147,18 @@ fn subtitles_of_open_parentheses_take_no_time() {
     let dir = tempfile::tempdir().expect("a folder");
     let clip = dir.path().join("clip.mp4");
     fs::copy(file("tests/data/video/baseline.mp4"), &clip).expect("room");
-    let text = format!("1\n00:00:00,000 --> 00:00:01,000\n{}", "GPS(".repeat(1 << 19));
+    let text = format!(
+        "1\n00:00:00,000 --> 00:00:01,000\n{}",
+        "GPS(".repeat(1 << 19)
+    );
     fs::write(dir.path().join("clip.srt"), text).expect("room");
     let output = run(&[TINY, "--headless", "--input", &clip.display().to_string()]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stderr(&output).contains("no drone telemetry"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("no drone telemetry"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -156,9 +169,18 @@ fn a_small_configuration_takes_little_memory() {
     let streams: String = (0..20_000).map(|i| format!("- stream: s{i}\n")).collect();
     let values: String = "- 1\n".repeat(50_000);
     for (what, text) in [
-        ("aliases of a long text", format!("a: &x {long}\nb:\n{}", "- *x\n".repeat(40_000))),
-        ("duplicates under a long key", format!("? {long}\n:\n{}", " a: 1\n".repeat(40_000))),
-        ("streams that share much", format!("zones:\n{values}streams:\n{streams}")),
+        (
+            "aliases of a long text",
+            format!("a: &x {long}\nb:\n{}", "- *x\n".repeat(40_000)),
+        ),
+        (
+            "duplicates under a long key",
+            format!("? {long}\n:\n{}", " a: 1\n".repeat(40_000)),
+        ),
+        (
+            "streams that share much",
+            format!("zones:\n{values}streams:\n{streams}"),
+        ),
     ] {
         assert!(text.len() < 700_000, "{what}");
         fs::write(&path, text).expect("room");
@@ -223,7 +245,10 @@ fn camera_with_password(dir: &Path) -> Option<(Process, BufReader<TcpStream>)> {
 
 /// The next request of an RTSP client: its lines.
 fn request(connection: &mut BufReader<TcpStream>) -> Vec<String> {
-    let lines = connection.by_ref().lines().map(|line| line.expect("a line"));
+    let lines = connection
+        .by_ref()
+        .lines()
+        .map(|line| line.expect("a line"));
     lines.take_while(|line| !line.is_empty()).collect()
 }
 
@@ -231,7 +256,10 @@ fn answer(connection: &mut BufReader<TcpStream>, request: &[String], status: &st
     let number = request.iter().find(|line| line.starts_with("CSeq:"));
     let number = number.expect("a number");
     let text = format!("RTSP/1.0 {status}\r\n{number}\r\n{headers}\r\n");
-    connection.get_mut().write_all(text.as_bytes()).expect("connected");
+    connection
+        .get_mut()
+        .write_all(text.as_bytes())
+        .expect("connected");
 }
 
 #[test]
@@ -286,7 +314,9 @@ fn ffmpeg_dies_with_the_program() {
     // A process that nobody waits for is left as a zombie by some first processes.
     until("the end of ffmpeg", || {
         let status = fs::read_to_string(format!("/proc/{ffmpeg}/stat")).unwrap_or_default();
-        let state = status.rsplit_once(") ").map(|(_, after)| after.starts_with('Z'));
+        let state = status
+            .rsplit_once(") ")
+            .map(|(_, after)| after.starts_with('Z'));
         state.unwrap_or(true)
     });
 }

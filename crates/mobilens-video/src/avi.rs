@@ -164,9 +164,7 @@ impl<R: Read + Seek> AviReader<R> {
 }
 
 /// Reads up to the first list of frames (`movi`); `None` if no stream is Motion JPEG.
-fn read_header<R: Read + Seek>(
-    reader: &mut BufReader<R>,
-) -> Result<Option<VideoStream>, AviError> {
+fn read_header<R: Read + Seek>(reader: &mut BufReader<R>) -> Result<Option<VideoStream>, AviError> {
     let mut head = [0; 12];
     reader.read_exact(&mut head).map_err(truncated)?;
     if &head[..4] != b"RIFF" || &head[8..] != b"AVI " {
@@ -301,10 +299,20 @@ mod tests {
         strf.extend([1, 0, 24, 0]);
         strf.extend(b"MJPG");
         strf.extend([0; 20]);
-        let strl = [b"strl".to_vec(), chunk(b"strh", &strh), chunk(b"strf", &strf)].concat();
+        let strl = [
+            b"strl".to_vec(),
+            chunk(b"strh", &strh),
+            chunk(b"strf", &strf),
+        ]
+        .concat();
         let hdrl = [b"hdrl".to_vec(), chunk(b"LIST", &strl)].concat();
         let movi = [b"movi", frames].concat();
-        let body = [b"AVI ".to_vec(), chunk(b"LIST", &hdrl), chunk(b"LIST", &movi)].concat();
+        let body = [
+            b"AVI ".to_vec(),
+            chunk(b"LIST", &hdrl),
+            chunk(b"LIST", &movi),
+        ]
+        .concat();
         chunk(b"RIFF", &body)
     }
 
@@ -369,7 +377,11 @@ mod tests {
         }
         assert_eq!(steps, 100, "a stop is seen between steps");
         assert_eq!(read.get(), bytes);
-        let header = [b"RIFF\0\0\0\0AVI ".to_vec(), chunk(b"JUNK", b"").repeat(100_000)].concat();
+        let header = [
+            b"RIFF\0\0\0\0AVI ".to_vec(),
+            chunk(b"JUNK", b"").repeat(100_000),
+        ]
+        .concat();
         let endless = AviReader::new(Cursor::new(header)).err();
         assert!(endless.is_some_and(|error| error.to_string().contains("no list of frames")));
     }

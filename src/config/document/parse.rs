@@ -254,8 +254,8 @@ impl TreeBuilder {
             self.anchored += DocumentSize::of(&node);
             self.anchors.insert(anchor, node.clone());
         }
-        let path = (self.is_duplicate() && self.duplicates.len() < MAX_VIOLATIONS)
-            .then(|| self.path());
+        let path =
+            (self.is_duplicate() && self.duplicates.len() < MAX_VIOLATIONS).then(|| self.path());
         match self.open.last_mut().map(|open| &mut open.children) {
             None => self.root = Some(node),
             Some(OpenChildren::Items(items)) => items.push(node),
@@ -437,8 +437,16 @@ mod tests {
             "more than 4194304 bytes of text, with aliases expanded"
         );
         // Anchors within anchors, each of which is kept.
-        let nested = format!("{}{}{}", "&a [".repeat(60), "x,".repeat(5000), "]".repeat(60));
-        assert_eq!(refused(&nested), "more than 100000 values, with aliases expanded");
+        let nested = format!(
+            "{}{}{}",
+            "&a [".repeat(60),
+            "x,".repeat(5000),
+            "]".repeat(60)
+        );
+        assert_eq!(
+            refused(&nested),
+            "more than 100000 values, with aliases expanded"
+        );
         // A key that stands in the path of each duplicate below: 50 GB in 700 kB.
         let path = format!("? {long}\n:\n{}", " a: 1\n".repeat(30_000));
         assert_eq!(refused(&path), "a key is longer than 256 bytes");
@@ -450,7 +458,8 @@ mod tests {
         assert_eq!(parsed.duplicates.len(), MAX_VIOLATIONS);
         assert_eq!(parsed.root.to_json(), json!({"a": {"b": 1}}));
         let keys: String = (0..50_000).map(|i| format!("k{i}: 1\n")).collect();
-        assert_eq!(parse_yaml(&keys).expect("YAML").root.entries().map(<[_]>::len), Some(50_000));
+        let root = parse_yaml(&keys).expect("YAML").root;
+        assert_eq!(root.entries().map(<[_]>::len), Some(50_000));
         let many: String = (0..500).map(|i| format!("{i}: x\n")).collect();
         let violations = parse_yaml(&many).expect("YAML").root.violations();
         assert_eq!(violations.len(), MAX_VIOLATIONS);

@@ -74,7 +74,9 @@ impl Document<'_> {
     /// Why a file cannot have `count` streams: each gets a copy of what stands beside `streams`.
     fn excess_of_streams(&self, count: usize) -> Option<String> {
         if count > MAX_STREAMS {
-            return Some(format!("expected at most {MAX_STREAMS} streams; got {count}"));
+            return Some(format!(
+                "expected at most {MAX_STREAMS} streams; got {count}"
+            ));
         }
         let mut shared = DocumentSize::default();
         for entry in self.root.entries().unwrap_or_default() {
@@ -83,7 +85,9 @@ impl Document<'_> {
             }
         }
         let excess = shared.times(count).excess()?;
-        Some(format!("{excess} when each of {count} streams gets the keys beside `streams`"))
+        Some(format!(
+            "{excess} when each of {count} streams gets the keys beside `streams`"
+        ))
     }
 
     /// What the file says of stream `i`, whose block is `block` with the entries `own`.

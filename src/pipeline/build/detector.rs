@@ -5,9 +5,7 @@ use crate::config::{
 };
 use crate::pipeline::options::ModelError;
 use crate::pipeline::stages::detect::DetectorModel;
-use crate::postprocess::{
-    AnchorParams, BoxCoding, ScoreActivation, SsdParams, WantedClass,
-};
+use crate::postprocess::{AnchorParams, BoxCoding, ScoreActivation, SsdParams, WantedClass};
 use mobilens_nn::{KeptClasses, Network, PrunedClasses};
 
 use super::preprocess::preprocess_params;
