@@ -375,7 +375,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("gt.txt");
         let read = |text: String| {
-            std::fs::write(&path, text).expect("room");
+            fs::write(&path, text).expect("room");
             read_mot(&path, true).map_err(|error| error.to_string())
         };
         let boxes = (0..1001).map(|_| "1,1,0,0,9,9,1\n").collect();
