@@ -91,6 +91,9 @@ impl Node {
             }
             Content::Mapping(entries) => {
                 for entry in entries {
+                    if found.len() >= MAX_VIOLATIONS {
+                        return;
+                    }
                     path.push(PathSegment::Key(entry.key.clone()));
                     if let Some(message) = &entry.error {
                         found.push(violation(path, true, message));
