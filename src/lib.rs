@@ -33,6 +33,8 @@
 //!     and drawn once for each style, and only if a sink needs it ([`overlay::FramePictures`]).
 //! 11. [`sink`] writes, displays, publishes and stores them.
 //!
+//! On Linux, [`sandbox`] restricts the program to what a run needs.
+//!
 //! [`eval`] is not part of that path: it compares results with ground truth.
 //!
 //! An [`InferenceWorker`](pipeline::InferenceWorker) runs 6 to 8 on its own thread, so that it takes
@@ -66,5 +68,7 @@ pub mod overlay;
 pub mod records;
 
 pub mod sink;
+
+pub mod sandbox;
 
 pub mod eval;

@@ -168,19 +168,21 @@ run interrupted 0 --with /usr/bin/v4l2-ctl \
 check "interrupted while no frame comes: the records end whole" ended interrupted
 check "interrupted: it says so" grep -q '"reason":"interrupted"' "$work/interrupted.jsonl"
 
-run busy 1 --with /usr/bin/v4l2-ctl --pre 'v4l2-ctl --stream-mmap --stream-count=100000 >/dev/null 2>&1 & sleep 2' --
+# Headless it would be waited for.
+once=(--set source.camera.reconnect=lost)
+run busy 1 --with /usr/bin/v4l2-ctl --pre 'v4l2-ctl --stream-mmap --stream-count=100000 >/dev/null 2>&1 & sleep 2' -- "${once[@]}"
 says busy "camera /dev/video0: another program is using it"
 
 # In the very mode that would be asked for, which nokhwa opens without a word.
 run busy_same 1 --with /usr/bin/v4l2-ctl --pre 'v4l2-ctl --set-fmt-video=width=640,height=480,pixelformat=YUYV
-v4l2-ctl --set-parm=25; v4l2-ctl --stream-mmap --stream-count=100000 >/dev/null 2>&1 & sleep 2' --
+v4l2-ctl --set-parm=25; v4l2-ctl --stream-mmap --stream-count=100000 >/dev/null 2>&1 & sleep 2' -- "${once[@]}"
 says busy_same "camera /dev/video0: another program is using it"
 
 head -c 307200 /dev/zero >"$work/grey.raw"
-run unreadable 1 --feed "GREY 640 480 30 $work/grey.raw" --
+run unreadable 1 --feed "GREY 640 480 30 $work/grey.raw" -- "${once[@]}"
 says unreadable "camera /dev/video0: it gives GREY, but only"
 
-run missing 1 --no-camera --
+run missing 1 --no-camera -- "${once[@]}"
 says missing "camera /dev/video0: there is no such device"
 
 # Left behind by another program in modes that nokhwa cannot read: set right, and read.

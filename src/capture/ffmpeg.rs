@@ -29,6 +29,8 @@ use mobilens_video::y4m::{Y4mHeader, Y4mReader};
 const POLL: Duration = Duration::from_millis(100);
 /// How long to wait for the timestamp of a frame that has arrived.
 const SHOWINFO_TIMEOUT: Duration = Duration::from_secs(2);
+/// Timeout for opening a URL: until ffmpeg has found a video stream in it and its first frame.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 /// I/O timeout for HTTP servers, in microseconds.
 const HTTP_TIMEOUT_US: &str = "15000000";
 /// Frames that are decoded ahead (queue capacity).
@@ -98,6 +100,11 @@ impl FfmpegInput {
         }
     }
 
+    /// How long opening may take; no limit for a file.
+    fn open_timeout(&self) -> Option<Duration> {
+        self.name.contains("://").then_some(OPEN_TIMEOUT)
+    }
+
     fn error(&self, why: String) -> CaptureError {
         match self.stall {
             Some(_) => CaptureError::Device {
@@ -129,15 +136,19 @@ pub struct FfmpegSource {
     last_frame: Instant,
     /// Timestamp of the first frame: start of a live stream.
     first_ticks: Option<i64>,
+    /// Ends a wait for the stream header.
+    stop: StopSignal,
 }
 
 impl FfmpegSource {
     /// Starts ffmpeg on `input`, and waits for the stream header.
     ///
     /// # Errors
-    /// When ffmpeg is not installed, or ffmpeg's first error when it cannot read the input.
-    pub fn open(input: FfmpegInput) -> Result<Self, CaptureError> {
-        let (process, header) = FfmpegProcess::start(&input).map_err(|why| input.error(why))?;
+    /// When ffmpeg is not installed, ffmpeg's first error when it cannot read the input, or when a URL
+    /// gives nothing within a deadline or before `stop` is given.
+    pub fn open(input: FfmpegInput, stop: &StopSignal) -> Result<Self, CaptureError> {
+        let started = FfmpegProcess::start(&input, stop);
+        let (process, header) = started.map_err(|why| input.error(why))?;
         let info = SourceInfo {
             kind: input.kind,
             uri: input.name.clone(),
@@ -152,6 +163,7 @@ impl FfmpegSource {
             process,
             last_frame: Instant::now(),
             first_ticks: None,
+            stop: stop.clone(),
         })
     }
 
@@ -213,9 +225,13 @@ impl Source for FfmpegSource {
     }
 
     fn rewind(&mut self) -> Result<(), CaptureError> {
-        let started = FfmpegProcess::start(&self.input);
+        let started = FfmpegProcess::start(&self.input, &self.stop);
         self.process = started.map_err(|why| self.input.error(why))?.0;
         Ok(())
+    }
+
+    fn starts_processes(&self) -> bool {
+        true
     }
 }
 
@@ -242,7 +258,7 @@ enum ShowInfo {
 }
 
 impl FfmpegProcess {
-    fn start(input: &FfmpegInput) -> Result<(Self, Y4mHeader), String> {
+    fn start(input: &FfmpegInput, stop: &StopSignal) -> Result<(Self, Y4mHeader), String> {
         let mut child = FfmpegCommand::new(input)?.spawn()?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err("cannot open ffmpeg's output".to_owned());
@@ -266,18 +282,49 @@ impl FfmpegProcess {
             numerator: 1,
             colour: None,
         };
-        // Waits for the header: errors of opening the input come before it.
-        let reader = match Y4mReader::new(stdout) {
-            Ok(reader) => reader,
-            Err(why) => return Err(process.exit_result().err().unwrap_or(why)),
-        };
-        let header = *reader.header();
+        let (header_tx, header_rx) = sync_channel(1);
         let (frames_tx, frames) = sync_channel(FRAME_QUEUE_CAPACITY);
         process.frames = frames;
-        process
-            .reader_threads
-            .push(std::thread::spawn(move || read_frames(reader, &frames_tx)));
+        let read = move || match Y4mReader::new(stdout) {
+            Ok(reader) => {
+                let _ = header_tx.send(Ok(*reader.header()));
+                read_frames(reader, &frames_tx);
+            }
+            Err(why) => {
+                let _ = header_tx.send(Err(why));
+            }
+        };
+        process.reader_threads.push(std::thread::spawn(read));
+        let header = process.wait_for_header(&header_rx, input.open_timeout(), stop)?;
         Ok((process, header))
+    }
+
+    /// Errors of opening the input come before the header. A process that is waited for no longer is
+    /// killed when it is dropped.
+    fn wait_for_header(
+        &mut self,
+        header: &Receiver<Result<Y4mHeader, String>>,
+        timeout: Option<Duration>,
+        stop: &StopSignal,
+    ) -> Result<Y4mHeader, String> {
+        let started = Instant::now();
+        loop {
+            match header.recv_timeout(POLL) {
+                Ok(Ok(header)) => return Ok(header),
+                Ok(Err(why)) => return Err(self.exit_result().err().unwrap_or(why)),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err("the thread that reads ffmpeg's output ended".to_owned());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if stop.is_stopped() {
+                return Err("interrupted".to_owned());
+            }
+            if let Some(timeout) = timeout.filter(|timeout| started.elapsed() > *timeout) {
+                let why = format!("no video received for {:.0} s", timeout.as_secs_f64());
+                return Err(self.first_error().unwrap_or(why));
+            }
+        }
     }
 
     /// A frame with its presentation time, and its colour matrix and range.

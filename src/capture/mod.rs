@@ -10,6 +10,7 @@ mod camera;
 mod ffmpeg;
 mod ffmpeg_command;
 mod images;
+mod open_thread;
 mod reconnect;
 #[cfg(feature = "rtsp")]
 mod rtsp;
@@ -25,7 +26,8 @@ pub use camera::{
 };
 pub use ffmpeg::{FfmpegInput, FfmpegSource};
 pub use images::ImagesSource;
-pub use reconnect::{Opener, Reconnecting};
+pub use open_thread::{Attempt, OpenThread, Opener};
+pub use reconnect::{ReconnectPolicy, Reconnecting};
 #[cfg(feature = "rtsp")]
 pub use rtsp::{RtspRequest, RtspSource};
 pub use source::{CaptureError, Captured, Source, SourceInfo, credentials_of};

@@ -1,9 +1,9 @@
 //! Reconnects to a live source (camera, RTSP) with exponential backoff and jitter.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::open_thread::{Attempt, OpenThread, Opener};
 use super::source::{CaptureError, Captured, Source, SourceInfo};
 use crate::flow::StopSignal;
 use crate::frame::MediaTime;
@@ -15,14 +15,27 @@ const MIN_BACKOFF: Duration = Duration::from_millis(250);
 /// Longest backoff.
 const MAX_BACKOFF: Duration = Duration::from_secs(4);
 
-/// Opens a source; called for each attempt to connect.
-pub type Opener = Arc<dyn Fn() -> Result<Box<dyn Source>, CaptureError> + Send + Sync>;
+/// What happens when a live source is absent at the start, or is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReconnectPolicy {
+    /// It must be there at the start, and losing it is an error.
+    Never,
+    /// It must be there at the start, and is reconnected when it is lost.
+    Lost,
+    /// It is tried once; one that is absent is waited for.
+    Absent,
+}
 
 /// A live source that reconnects for ever. When the inner source fails or ends, [`Captured::Lost`] is
 /// returned once, and it is opened again with exponential backoff and jitter. Presentation times
 /// continue across the outage.
 pub struct Reconnecting {
     open: Opener,
+    thread: OpenThread,
+    /// Whether it is opened again; otherwise a failure is an error.
+    reconnects: bool,
+    /// Why it could not be opened at the start, until that is returned.
+    absent: Option<String>,
     info: SourceInfo,
     state: State,
     started: Instant,
@@ -40,7 +53,7 @@ pub struct Reconnecting {
 enum State {
     Reading(Box<dyn Source>),
     BackingOff { until: Instant },
-    Opening(Receiver<Result<Box<dyn Source>, CaptureError>>),
+    Opening(Attempt<Box<dyn Source>>),
 }
 
 /// Maps the timestamps of a connection to continuous presentation times.
@@ -52,30 +65,65 @@ struct Connection {
 }
 
 impl Reconnecting {
-    /// Starts with `source`, which was opened with `open`.
-    pub fn new(source: Box<dyn Source>, open: Opener) -> Self {
-        Self::with(source.info().clone(), State::Reading(source), open)
+    /// Opens the source `uri` with `open` on `thread`, within a deadline; `idle` is called again and
+    /// again meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be opened, and is not waited for.
+    pub fn connect(
+        (kind, uri): (&'static str, &str),
+        open: Opener,
+        policy: ReconnectPolicy,
+        thread: &OpenThread,
+        idle: &mut dyn FnMut(),
+    ) -> Result<Self, CaptureError> {
+        let mut source = Self::waiting((kind, uri), open, thread);
+        source.reconnects = policy != ReconnectPolicy::Never;
+        let mut attempt = source.start_opening();
+        let error = loop {
+            idle();
+            match attempt.poll() {
+                Some(Ok(opened)) => {
+                    source.info = opened.info().clone();
+                    source.state = State::Reading(opened);
+                    source.started = Instant::now();
+                    return Ok(source);
+                }
+                Some(Err(error)) => break error,
+                None if attempt.is_stopped() => return Err(CaptureError::Interrupted),
+                None if attempt.is_overdue() => {
+                    let (device, why) = (uri.to_owned(), "no response (timeout)".to_owned());
+                    source.state = State::Opening(attempt);
+                    break CaptureError::Device { device, why };
+                }
+                None => {}
+            }
+        };
+        if policy != ReconnectPolicy::Absent || !matches!(error, CaptureError::Device { .. }) {
+            return Err(error);
+        }
+        source.absent = Some(error.to_string());
+        Ok(source)
     }
 
     /// Starts without a source: the first attempt to connect is made by [`next`](Source::next).
-    pub fn waiting(kind: &'static str, uri: &str, open: Opener) -> Self {
-        let info = SourceInfo {
-            kind,
-            uri: uri.to_owned(),
-            size: None,
-            fps: None,
-            frames: None,
-            live: true,
-        };
-        let until = Instant::now();
-        Self::with(info, State::BackingOff { until }, open)
-    }
-
-    fn with(info: SourceInfo, state: State, open: Opener) -> Self {
+    pub fn waiting((kind, uri): (&'static str, &str), open: Opener, thread: &OpenThread) -> Self {
         Self {
             open,
-            info,
-            state,
+            thread: thread.clone(),
+            reconnects: true,
+            absent: None,
+            info: SourceInfo {
+                kind,
+                uri: uri.to_owned(),
+                size: None,
+                fps: None,
+                frames: None,
+                live: true,
+            },
+            state: State::BackingOff {
+                until: Instant::now(),
+            },
             started: Instant::now(),
             connection: None,
             last_pts: MediaTime::ZERO,
@@ -87,16 +135,20 @@ impl Reconnecting {
 
     /// Starts the backoff after a failure; returns [`Captured::Lost`] at the start of an outage.
     fn on_failure(&mut self, why: &str) -> Option<Captured> {
-        let now = Instant::now();
         let jitter = 0.5 + f64::from(self.started.elapsed().subsec_nanos() % 1000) / 2000.0;
-        let until = now + self.backoff.mul_f64(jitter);
+        let until = Instant::now() + self.backoff.mul_f64(jitter);
         self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
         self.state = State::BackingOff { until };
+        self.begin_outage(why)
+    }
+
+    /// Returns [`Captured::Lost`], unless the outage is known.
+    fn begin_outage(&mut self, why: &str) -> Option<Captured> {
         if self.outage_began.is_some() {
             tracing::debug!("{}: {why}", self.info.uri);
             return None;
         }
-        self.outage_began = Some(now);
+        self.outage_began = Some(Instant::now());
         tracing::warn!("{why}; reconnecting");
         Some(Captured::Lost {
             why: why.to_owned(),
@@ -123,17 +175,9 @@ impl Reconnecting {
         continuous
     }
 
-    fn start_opening(&self) -> State {
-        let (sender, opened) = sync_channel(1);
+    fn start_opening(&self) -> Attempt<Box<dyn Source>> {
         let open = Arc::clone(&self.open);
-        let spawned = std::thread::Builder::new()
-            .name("0-reopen".to_owned())
-            .spawn(move || {
-                let _ = sender.send(open());
-            });
-        // Without a thread the channel is disconnected, which counts as a failure.
-        drop(spawned);
-        State::Opening(opened)
+        self.thread.open(move |stop| open(stop))
     }
 }
 
@@ -145,6 +189,14 @@ impl Source for Reconnecting {
     fn next(&mut self, stop: &StopSignal) -> Result<Captured, CaptureError> {
         if let Some(pending_frame) = self.pending_frame.take() {
             return Ok(pending_frame);
+        }
+        if let Some(why) = self.absent.take()
+            && let Some(lost) = self.begin_outage(&why)
+        {
+            return Ok(lost);
+        }
+        if let (State::Reading(source), false) = (&mut self.state, self.reconnects) {
+            return source.next(stop);
         }
         while !stop.is_stopped() {
             let why = match &mut self.state {
@@ -174,14 +226,14 @@ impl Source for Reconnecting {
                 State::BackingOff { until } => {
                     let left = until.saturating_duration_since(Instant::now());
                     if left.is_zero() {
-                        self.state = self.start_opening();
+                        self.state = State::Opening(self.start_opening());
                     } else {
                         stop.sleep_until(Instant::now() + left.min(POLL));
                     }
                     continue;
                 }
-                State::Opening(opened) => match opened.recv_timeout(POLL) {
-                    Ok(Ok(source)) => {
+                State::Opening(attempt) => match attempt.poll() {
+                    Some(Ok(source)) => {
                         self.state = State::Reading(source);
                         self.connection = Some(Connection {
                             first_pts: None,
@@ -189,9 +241,16 @@ impl Source for Reconnecting {
                         });
                         continue;
                     }
-                    Ok(Err(error)) => error.to_string(),
-                    Err(RecvTimeoutError::Timeout) => continue,
-                    Err(RecvTimeoutError::Disconnected) => "it could not be opened".to_owned(),
+                    Some(Err(error)) => error.to_string(),
+                    // It is not begun again before it has ended, but said.
+                    None if attempt.is_overdue() && self.outage_began.is_none() => {
+                        let why = format!("{}: no response (timeout)", self.info.uri);
+                        if let Some(lost) = self.begin_outage(&why) {
+                            return Ok(lost);
+                        }
+                        continue;
+                    }
+                    None => continue,
                 },
             };
             if let Some(lost) = self.on_failure(&why) {
@@ -235,10 +294,25 @@ mod tests {
         at: i64,
     }
 
+    fn thread() -> OpenThread {
+        OpenThread::start(&StopSignal::new()).expect("a thread")
+    }
+
     fn info() -> SourceInfo {
-        Reconnecting::waiting("camera", "gate", Arc::new(|| unreachable!()))
-            .info
-            .clone()
+        waiting(Vec::new()).info
+    }
+
+    /// A source that is opened as these, one after another.
+    fn waiting(sources: Vec<Option<Box<dyn Source>>>) -> Reconnecting {
+        Reconnecting::waiting(("camera", "gate"), opener(sources), &thread())
+    }
+
+    fn connect(
+        policy: ReconnectPolicy,
+        sources: Vec<Option<Box<dyn Source>>>,
+    ) -> Result<Reconnecting, CaptureError> {
+        let open = opener(sources);
+        Reconnecting::connect(("camera", "gate"), open, policy, &thread(), &mut || {})
     }
 
     fn failing(frames: i64) -> Box<dyn Source> {
@@ -304,7 +378,7 @@ mod tests {
 
     fn opener(sources: Vec<Option<Box<dyn Source>>>) -> Opener {
         let sources = Mutex::new(VecDeque::from(sources));
-        Arc::new(move || {
+        Arc::new(move |_| {
             let next = sources.lock().expect("no panic").pop_front();
             next.flatten().ok_or_else(refused)
         })
@@ -312,8 +386,8 @@ mod tests {
 
     #[test]
     fn an_outage_is_reported_once_and_time_continues() {
-        let open = opener(vec![None, Some(failing(2)), Some(failing(9))]);
-        let mut source = Reconnecting::new(failing(2), open);
+        let sources = vec![Some(failing(2)), None, Some(failing(2)), Some(failing(9))];
+        let mut source = connect(ReconnectPolicy::Lost, sources).expect("it is there");
         let (letters, at) = results(&mut source, 9);
         assert_eq!(letters, "fflbfflbf");
         assert_eq!(
@@ -327,17 +401,34 @@ mod tests {
 
     #[test]
     fn a_missing_source_is_waited_for() {
-        let open = opener(vec![Some(failing(1))]);
-        let mut source = Reconnecting::waiting("camera", "gate", open);
+        let mut source = waiting(vec![Some(failing(1))]);
         assert_eq!(results(&mut source, 2).0, "fl");
-        let open = opener(vec![None, Some(failing(1))]);
-        let mut source = Reconnecting::waiting("camera", "gate", open);
+        let mut source = waiting(vec![None, Some(failing(1))]);
         assert_eq!(results(&mut source, 3).0, "lbf");
     }
 
     #[test]
+    fn an_absent_source_is_an_error_or_waited_for() {
+        for policy in [ReconnectPolicy::Never, ReconnectPolicy::Lost] {
+            assert!(connect(policy, vec![None, Some(failing(1))]).is_err());
+        }
+        let absent = vec![None, None, Some(failing(1))];
+        let mut source = connect(ReconnectPolicy::Absent, absent).expect("it is waited for");
+        assert_eq!(results(&mut source, 3).0, "lbf");
+    }
+
+    #[test]
+    fn a_source_that_is_not_reconnected_fails() {
+        let mut source = connect(ReconnectPolicy::Never, vec![Some(failing(1))]).expect("opens");
+        let stop = StopSignal::new();
+        assert!(matches!(source.next(&stop), Ok(Captured::Frame { .. })));
+        assert!(source.next(&stop).is_err());
+    }
+
+    #[test]
     fn the_stop_signal_ends_the_backoff() {
-        let mut source = Reconnecting::new(failing(0), opener(Vec::new()));
+        let sources = vec![Some(failing(0))];
+        let mut source = connect(ReconnectPolicy::Lost, sources).expect("it is there");
         let stop = StopSignal::new();
         assert!(matches!(source.next(&stop), Ok(Captured::Lost { .. })));
         let other = stop.clone();

@@ -81,6 +81,11 @@ pub trait Source: Send {
     /// When the source is not seekable.
     fn rewind(&mut self) -> Result<(), CaptureError>;
 
+    /// Whether reading it starts processes. What does not can be read on a thread that may not.
+    fn starts_processes(&self) -> bool {
+        false
+    }
+
     /// Time of arrival of the frame that [`next`](Self::next) returned last, if it was decoded or
     /// queued in between.
     fn arrived(&self) -> Option<Instant> {
@@ -162,6 +167,15 @@ pub enum CaptureError {
         /// What is wrong, and what to do.
         why: String,
     },
+    /// The camera refuses this user and password, or what reads it is not installed: what waiting does
+    /// not mend.
+    #[error("camera {device}: {why}")]
+    Rejected {
+        /// The device's name.
+        device: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// The camera sends an unsupported codec.
     #[error("camera {device}: it sends {codec}; set it to H.264, or install ffmpeg")]
     Unsupported {
@@ -169,6 +183,15 @@ pub enum CaptureError {
         device: String,
         /// The codec.
         codec: String,
+    },
+    /// The stop signal was given before the source was open.
+    #[error("interrupted before the source was open")]
+    Interrupted,
+    /// A defect of this program.
+    #[error("internal error while the source was opened: {why}")]
+    Panicked {
+        /// The message of the panic.
+        why: String,
     },
     /// The drone's telemetry file cannot be read.
     #[error(transparent)]

@@ -21,6 +21,7 @@ use mobilens::config::{self, CardConfig, ConfigError, LoadedPipeline, Override, 
 use mobilens::flow::{StopReason, StopSignal, panic_message};
 use mobilens::pipeline::{self, Model, Outcome, RunError, RunOptions};
 use mobilens::records::Record;
+use mobilens::sandbox::{Folders, restrict_process};
 
 pub use arguments::Cli;
 use arguments::{CheckArgs, CliPace, Command, Format, RunArgs};
@@ -81,7 +82,9 @@ pub fn print(text: &str) {
 pub fn exit_code_of(error: &RunError) -> u8 {
     match error {
         RunError::Model(_) | RunError::Network(_) | RunError::Feature(_) => USAGE,
-        RunError::Capture(_) | RunError::Sink(_) | RunError::Thread(_) => FAILED,
+        RunError::Capture(_) | RunError::Sink(_) | RunError::Thread(_) | RunError::Panicked(_) => {
+            FAILED
+        }
     }
 }
 
@@ -99,6 +102,12 @@ fn run(args: RunArgs) -> u8 {
             return USAGE;
         }
     };
+    // Before any other thread is started: each has the restrictions of the one that starts it.
+    if configs.iter().all(|loaded| loaded.config.sandbox) {
+        let mut folders = Folders::of(&configs);
+        folders.add_read(options.expect.as_deref());
+        restrict_process(&folders);
+    }
     let stop = StopSignal::new();
     stop_on_signals(&stop);
     let outcomes = match pipeline::run_streams(configs, &options, &stop) {

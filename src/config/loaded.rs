@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::schema::{CardConfig, PipelineConfig};
+use super::schema::{CardConfig, PipelineConfig, ReconnectConfig};
 
 /// A pipeline and its model card, both valid. Paths are joined to the directories of their files.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +47,18 @@ impl LoadedPipeline {
         if let Some(rtsp) = &mut source.rtsp {
             // Not even the hash of a password is published.
             rtsp.url = rtsp.url.rsplit('@').next().unwrap_or_default().to_owned();
+        }
+        for reconnect in [
+            source.camera.as_mut().map(|camera| &mut camera.reconnect),
+            source.rtsp.as_mut().map(|rtsp| &mut rtsp.reconnect),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            // The default when this hash was defined.
+            if *reconnect == ReconnectConfig::Auto {
+                *reconnect = ReconnectConfig::Lost;
+            }
         }
         let mut telemetry = self.config.telemetry.clone();
         if let Some(telemetry) = &mut telemetry {

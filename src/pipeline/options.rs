@@ -40,6 +40,9 @@ pub enum RunError {
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
+    /// A defect of this program.
+    #[error("internal error: {0}")]
+    Panicked(String),
 }
 
 /// A pipeline asks for what was left out of this build.

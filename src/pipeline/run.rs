@@ -1,9 +1,19 @@
 //! Runs one stream, or several side by side.
 
-use crate::config::LoadedPipeline;
-use crate::flow::{FairScheduler, StopReason, StopSignal, panic_message};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::build::{Model, SharedSinks, build_stream, ensure_built, max_concurrent_frames};
+use crate::capture::{CaptureError, OpenThread};
+use crate::config::LoadedPipeline;
+use crate::flow::{FairScheduler, StopReason, StopSignal, StreamSlot, panic_message};
+use crate::records::{EndRecord, FrameCounts};
+use crate::sink::DisplayWindow;
+
+use super::build::{
+    Model, OpenOptions, SharedSinks, build_stream, ensure_built, max_concurrent_frames,
+    open_source, open_window,
+};
 use super::options::{RunError, RunOptions};
 use super::report::RunReport;
 use super::threads::NamedSink;
@@ -45,7 +55,8 @@ pub struct Outcome {
 }
 
 /// Runs streams side by side until their sources end or `stop` is given. They share the network, with a
-/// fair scheduler; one that fails leaves the others running.
+/// fair scheduler; one that fails or panics leaves the others running. Each opens its source on a thread of
+/// its own, after the web servers are started, so that none waits for another.
 ///
 /// # Errors
 /// When the network that they share cannot be loaded or does not fit.
@@ -55,6 +66,19 @@ pub fn run_streams(
     stop: &StopSignal,
 ) -> Result<Vec<Outcome>, RunError> {
     run_all(configs, Vec::new(), options, stop)
+}
+
+/// A stream before its source is open.
+struct Stream<'a> {
+    /// Its place in the pipeline file.
+    place: usize,
+    loaded: LoadedPipeline,
+    model: &'a Model,
+    slot: Option<StreamSlot>,
+    /// Sinks beside those of the configuration.
+    sinks: Vec<NamedSink>,
+    /// Whether it waits for a live source that is absent.
+    waits: bool,
 }
 
 /// `sinks` are for the first stream.
@@ -71,46 +95,58 @@ fn run_all(
         ensure_built(&loaded.config)?;
     }
     let models = Model::load_shared(&configs)?;
-    let scheduler =
-        (configs.len() > 1).then(|| FairScheduler::new(max_concurrent_frames(&configs[0])));
-    let mut shared = SharedSinks::default();
+    let several = configs.len() > 1;
+    let scheduler = several.then(|| FairScheduler::new(max_concurrent_frames(&configs[0])));
+    let shared = Mutex::new(SharedSinks::default());
     let mut outcomes = Vec::new();
-    let mut ready = Vec::new();
-    for (place, (loaded, model)) in configs.into_iter().zip(&models).enumerate() {
-        let name = loaded.stream.clone();
-        let slot = scheduler.as_ref().map(|scheduler| scheduler.slot());
-        match build_stream(loaded, model, options, slot, &mut shared) {
-            Ok((mut stream, window)) => {
-                stream.sinks.records.append(&mut sinks);
-                ready.push((place, name, stream, window));
-            }
-            Err(error) => outcomes.push((place, name, Err(error))),
+    let mut streams = Vec::new();
+    let mut on_main = None;
+    for (place, (mut loaded, model)) in configs.into_iter().zip(&models).enumerate() {
+        let window = open_window(&mut loaded);
+        let waits = (several || window.is_none()) && !options.discard;
+        if let Err(error) = register(&shared, &loaded) {
+            outcomes.push((place, loaded.stream, Err(error)));
+            continue;
+        }
+        let stream = Stream {
+            place,
+            loaded,
+            model,
+            slot: scheduler.as_ref().map(|scheduler| scheduler.slot()),
+            sinks: std::mem::take(&mut sinks),
+            waits,
+        };
+        // The window's stream runs on the main thread, as some systems require.
+        match window {
+            Some(window) if on_main.is_none() => on_main = Some((stream, Some(window))),
+            _ => streams.push(stream),
         }
     }
-    shared.begin();
-    // The window's stream runs on the main thread, as some systems require.
-    let with_window = ready.iter().position(|(.., window)| window.is_some());
-    let on_main = (!ready.is_empty()).then(|| ready.swap_remove(with_window.unwrap_or(0)));
+    if on_main.is_none() && !streams.is_empty() {
+        on_main = Some((streams.remove(0), None));
+    }
+    lock(&shared).begin();
     std::thread::scope(|scope| {
         let mut running = Vec::new();
-        for (place, name, stream, _) in ready {
-            let stop = stop.child();
-            let thread = scope.spawn(move || stream.run(None, &stop).map_err(RunError::from));
+        for stream in streams {
+            let (place, name) = (stream.place, stream.loaded.stream.clone());
+            let (shared, stop) = (&shared, stop.child());
+            let thread = scope.spawn(move || stream.run(None, options, shared, &stop));
             running.push((place, name, thread));
         }
-        if let Some((place, name, stream, window)) = on_main {
+        if let Some((stream, window)) = on_main {
+            let (place, name) = (stream.place, stream.loaded.stream.clone());
             let child = stop.child();
-            let result = stream.run(window, &child).map_err(RunError::from);
+            let result = stream.run(window, options, &shared, &child);
             if child.reason() == Some(StopReason::WindowClosed) {
                 stop.stop(StopReason::WindowClosed);
             }
             outcomes.push((place, name, result));
         }
         for (place, name, thread) in running {
-            let result = thread.join().unwrap_or_else(|panic| {
-                let why = format!("internal error: {}", panic_message(&*panic));
-                Err(RunError::Thread(std::io::Error::other(why)))
-            });
+            let result = thread
+                .join()
+                .unwrap_or_else(|panic| Err(RunError::Panicked(panic_message(&*panic))));
             outcomes.push((place, name, result));
         }
     });
@@ -120,4 +156,84 @@ fn run_all(
         .into_iter()
         .map(|(_, stream, result)| Outcome { stream, result });
     Ok(outcomes.collect())
+}
+
+impl Stream<'_> {
+    /// Opens the source, then the sinks, and runs the stream. A panic is its error.
+    fn run(
+        self,
+        window: Option<DisplayWindow>,
+        options: &RunOptions,
+        shared: &Mutex<SharedSinks>,
+        stop: &StopSignal,
+    ) -> Result<RunReport, RunError> {
+        // Unwind safe: everything of this stream is dropped, and what it shares is behind locks.
+        let run = AssertUnwindSafe(|| self.open_and_run(window, options, shared, stop));
+        catch_unwind(run).unwrap_or_else(|panic| Err(RunError::Panicked(panic_message(&*panic))))
+    }
+
+    fn open_and_run(
+        self,
+        mut window: Option<DisplayWindow>,
+        options: &RunOptions,
+        shared: &Mutex<SharedSinks>,
+        stop: &StopSignal,
+    ) -> Result<RunReport, RunError> {
+        let started = Instant::now();
+        let config = &self.loaded.config;
+        let has_web = config.sinks.iter().any(|sink| sink.web.is_some());
+        // It ends with this function: what it opened may depend on it.
+        let thread = OpenThread::start(stop)?;
+        let is_watched = window.is_some() || has_web;
+        let mut idle = || {
+            if let Some(window) = &mut window
+                && (window.poll().is_err() || !window.is_open())
+            {
+                stop.stop(StopReason::WindowClosed);
+            }
+        };
+        let mut open = OpenOptions {
+            is_watched,
+            waits: self.waits,
+            thread: &thread,
+            idle: &mut idle,
+        };
+        let source = match open_source(config, &mut open) {
+            Ok(source) => source,
+            Err(CaptureError::Interrupted) => {
+                return Ok(interrupted(&self.loaded.stream, stop, started.elapsed()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Self { loaded, slot, .. } = &self;
+        let slot = slot.clone();
+        let mut pipeline = build_stream(loaded, source, self.model, options, slot, shared)?;
+        pipeline.sinks.records.extend(self.sinks);
+        Ok(pipeline.run(window, stop)?)
+    }
+}
+
+/// The report of a stream that was stopped before its source was open.
+fn interrupted(stream: &str, stop: &StopSignal, elapsed: Duration) -> RunReport {
+    RunReport {
+        end: EndRecord::new(stream, stop.reason(), FrameCounts::default()),
+        failures: Vec::new(),
+        latencies: Vec::new(),
+        elapsed,
+    }
+}
+
+/// Starts the web servers of a stream, so that its page is there whatever its source does.
+#[cfg(feature = "web")]
+fn register(shared: &Mutex<SharedSinks>, loaded: &LoadedPipeline) -> Result<(), RunError> {
+    Ok(lock(shared).register(loaded)?)
+}
+
+#[cfg(not(feature = "web"))]
+fn register(_: &Mutex<SharedSinks>, _: &LoadedPipeline) -> Result<(), RunError> {
+    Ok(())
+}
+
+fn lock(shared: &Mutex<SharedSinks>) -> std::sync::MutexGuard<'_, SharedSinks> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -183,6 +183,7 @@ fn run_scripted(
         },
         overlay: Overlay::new(OverlayStyle::default(), Arc::default()),
         progress: Progress::hidden(),
+        sandbox: false,
     };
     let report = pipeline.run(None, &StopSignal::new()).expect("threads");
     let frames = report.end.frames;
@@ -355,6 +356,20 @@ fn a_panicking_worker_ends_the_run_by_name_and_its_frame_is_counted() {
     assert_eq!(end.reason, "failed");
     assert_eq!(end.frames.emitted, 3);
     assert!(end.frames.dropped.shutdown >= 1);
+}
+
+#[test]
+fn a_panicking_source_ends_its_run_by_name_and_what_came_before_is_kept() {
+    let (seen, sink) = sink(|_| Ok(()));
+    let before = |frame| assert!(frame != 3, "damaged beyond measure");
+    let report = run(10, false, before, vec![worker(|_| Ok(()))], vec![sink]);
+    assert_eq!(
+        report.failures[0].to_string(),
+        "0-capture: panicked: damaged beyond measure"
+    );
+    let seen = seen.lock().expect("no panic");
+    assert_eq!(seen.frames, [0, 1, 2]);
+    assert_eq!(seen.end.as_ref().expect("an end").reason, "failed");
 }
 
 #[test]

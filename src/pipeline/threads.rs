@@ -13,6 +13,7 @@ use crate::flow::{
 use crate::gating::{Feedback, Gating};
 use crate::overlay::{Overlay, Trails};
 use crate::records::{DroppedFrames, EndRecord, FrameCounts, RecordBuilder};
+use crate::sandbox::restrict_thread;
 use crate::sink::{DisplayWindow, ImagesSink, MasksSink, RecordSink};
 
 use super::progress::Progress;
@@ -81,6 +82,8 @@ pub struct Pipeline {
     pub overlay: Overlay,
     /// Counts the frames that are done.
     pub progress: Progress,
+    /// Whether the thread that decodes gives up what it needs no more.
+    pub sandbox: bool,
 }
 
 impl Pipeline {
@@ -152,8 +155,11 @@ impl Pipeline {
         };
         let mut stages = Threads::default();
         stages.push({
-            let stop = stop.clone();
+            let (stop, sandbox) = (stop.clone(), self.sandbox);
             failures.spawn("0-capture", move || {
+                if sandbox && !stage.source.starts_processes() {
+                    restrict_thread();
+                }
                 stage.run(&captured_tx, &SystemClock, &stop)
             })?
         });

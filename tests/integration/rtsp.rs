@@ -256,7 +256,9 @@ fn a_password_is_wanted_and_never_told() {
 fn what_is_no_camera_is_one_line() {
     let port = free_port();
     let refused = |url: &str, code: i32| {
-        let output = run(&[TINY, "--headless", "--input", url]);
+        // Headless it would be waited for.
+        let source = format!("source={{rtsp: {{url: \"{url}\", reconnect: lost}}}}");
+        let output = run(&[TINY, "--headless", "--set", &source]);
         assert_eq!(
             output.status.code(),
             Some(code),

@@ -88,7 +88,7 @@ fn one_that_fails_leaves_the_others_running() {
         dir.path(),
         "",
         &format!(
-            "  - stream: missing\n    source: {{ camera: {{ device: /dev/nowhere }} }}\n  \
+            "  - stream: missing\n    source: {{ camera: {{ device: /dev/nowhere, reconnect: lost }} }}\n  \
              - stream: broken\n    source: {{ video: {{ path: {} }} }}\n  \
              - stream: whole\n    source: {{ video: {{ path: {clip} }} }}\n  \
              - stream: full\n    source: {{ video: {{ path: {clip} }} }}\n    \

@@ -3,7 +3,9 @@
 //! A thread of its own runs the RTSP session and queues coded frames; they are decoded by the reader.
 //! Presentation times are RTP timestamps, corrected by the clock rate of RTCP sender reports, or times
 //! of arrival where the RTP timestamps drift. When frames arrive faster than they are decoded, the
-//! queue overflows: frames are dropped up to the next keyframe, and counted.
+//! queue overflows: frames are dropped up to the next keyframe, and counted. A camera whose packets give
+//! no picture for the stall timeout has failed, whatever they are: without parameter sets, without a
+//! keyframe, or damaged.
 
 mod session;
 
@@ -27,7 +29,7 @@ const POLL: Duration = Duration::from_millis(100);
 const QUEUE_CAPACITY: usize = 120;
 /// Largest reorder depth of a stream with B-frames that does not signal it.
 const MAX_REORDER_DEPTH: usize = 4;
-/// Timeout for connecting to a camera.
+/// Timeout for connecting to a camera; its first frame has the stall timeout.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// URL and connection parameters of an RTSP camera.
@@ -39,7 +41,7 @@ pub struct RtspRequest {
     pub credentials: Option<(String, String)>,
     /// RTP over UDP instead of interleaved in the TCP connection.
     pub udp: bool,
-    /// Stall timeout: without a frame for so long, the camera has failed.
+    /// Stall timeout: without a picture for so long, the camera has failed.
     pub stall: Duration,
 }
 
@@ -93,6 +95,10 @@ pub struct RtspSource {
     last_pts_us: i64,
     /// Decoded pictures that wait for earlier ones (B-frames), by presentation time.
     reorder_buffer: BTreeMap<i64, (Image, Instant)>,
+    /// Stall timeout.
+    stall: Duration,
+    /// Time that was spent waiting in [`Source::next`] since the last picture.
+    waited: Duration,
     /// Time of arrival of the frame returned last.
     arrived: Option<Instant>,
     /// Pictures that precede earlier ones in decoding order; 0 without B-frames.
@@ -106,8 +112,9 @@ impl RtspSource {
     /// Connects to a camera, and waits for its codec parameters.
     ///
     /// # Errors
-    /// When it is not reachable, rejects the request, or sends an unsupported codec.
-    pub fn open(request: &RtspRequest) -> Result<Self, CaptureError> {
+    /// When it is not reachable, rejects the request, sends an unsupported codec or no frame within a
+    /// deadline, or `signal` is given before.
+    pub fn open(request: &RtspRequest, signal: &StopSignal) -> Result<Self, CaptureError> {
         let name = request.name();
         let device_error = |why: String| CaptureError::Device {
             device: name.clone(),
@@ -136,30 +143,55 @@ impl RtspSource {
             decoder: LiveDecoder::new(),
             last_pts_us: -1,
             reorder_buffer: BTreeMap::new(),
+            stall: request.stall,
+            waited: Duration::ZERO,
             arrived: None,
             reorder_depth: 0,
             dropped: 0,
             session_thread: Some(session_thread),
             stop,
         };
-        match source.coded.recv_timeout(CONNECT_TIMEOUT) {
-            Ok(Message::Parameters(avcc)) => {
+        match source.first_message(signal, CONNECT_TIMEOUT + request.stall)? {
+            Some(Message::Parameters(avcc)) => {
                 source.decoder.configure(&avcc).map_err(device_error)?
             }
-            Ok(Message::Disconnected(why)) => return Err(device_error(why)),
-            Ok(Message::Unsupported(codec)) => {
+            Some(Message::Disconnected(why)) => return Err(device_error(why)),
+            Some(Message::Rejected(why)) => {
+                return Err(CaptureError::Rejected { device: name, why });
+            }
+            Some(Message::Unsupported(codec)) => {
                 return Err(CaptureError::Unsupported {
                     device: name,
                     codec,
                 });
             }
-            Ok(Message::Frame { .. } | Message::Dropped(_)) | Err(_) => {
+            Some(Message::Frame { .. } | Message::Dropped(_)) | None => {
                 return Err(device_error("no response (timeout)".to_owned()));
             }
         }
         source.reorder_depth = source.decoder.max_num_reorder_frames().unwrap_or(0);
         source.info.size = source.decoder.size();
         Ok(source)
+    }
+
+    /// The session's first message, with a margin for its own deadlines; `None` if there is none.
+    fn first_message(
+        &self,
+        signal: &StopSignal,
+        timeout: Duration,
+    ) -> Result<Option<Message>, CaptureError> {
+        let deadline = Instant::now() + timeout + Duration::from_secs(1);
+        while Instant::now() < deadline {
+            if signal.is_stopped() {
+                return Err(CaptureError::Interrupted);
+            }
+            match self.coded.recv_timeout(POLL) {
+                Ok(message) => return Ok(Some(message)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+        Ok(None)
     }
 
     fn device_error(&self, why: String) -> CaptureError {
@@ -225,9 +257,43 @@ impl Source for RtspSource {
     }
 
     fn next(&mut self, stop: &StopSignal) -> Result<Captured, CaptureError> {
+        let entered = Instant::now();
+        let captured = self.next_before(stop, entered + self.stall.saturating_sub(self.waited));
+        // What passes between two calls is not the camera's doing.
+        self.waited = match &captured {
+            Ok(Captured::Frame { .. }) => Duration::ZERO,
+            _ => self.waited + entered.elapsed(),
+        };
+        captured
+    }
+
+    fn rewind(&mut self) -> Result<(), CaptureError> {
+        Ok(())
+    }
+
+    fn arrived(&self) -> Option<Instant> {
+        self.arrived
+    }
+
+    fn dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+}
+
+impl RtspSource {
+    /// The next frame; an error if there is none until `deadline`.
+    fn next_before(
+        &mut self,
+        stop: &StopSignal,
+        deadline: Instant,
+    ) -> Result<Captured, CaptureError> {
         loop {
             if stop.is_stopped() {
                 return Ok(Captured::End);
+            }
+            if Instant::now() > deadline {
+                let seconds = self.stall.as_secs_f64();
+                return Err(self.device_error(format!("no picture received for {seconds:.1} s")));
             }
             match self.coded.recv_timeout(POLL) {
                 Ok(Message::Frame {
@@ -252,27 +318,15 @@ impl Source for RtspSource {
                         .unwrap_or(self.reorder_depth);
                 }
                 Ok(Message::Dropped(frames)) => self.dropped += frames,
-                Ok(Message::Disconnected(why) | Message::Unsupported(why)) => {
-                    return Err(self.device_error(why));
-                }
+                Ok(
+                    Message::Disconnected(why) | Message::Rejected(why) | Message::Unsupported(why),
+                ) => return Err(self.device_error(why)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(self.device_error("the RTSP session thread ended".to_owned()));
                 }
             }
         }
-    }
-
-    fn rewind(&mut self) -> Result<(), CaptureError> {
-        Ok(())
-    }
-
-    fn arrived(&self) -> Option<Instant> {
-        self.arrived
-    }
-
-    fn dropped(&mut self) -> u64 {
-        std::mem::take(&mut self.dropped)
     }
 }
 

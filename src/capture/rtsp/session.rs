@@ -1,5 +1,6 @@
 //! One RTSP session, on a thread of its own: connects, receives coded frames, timestamps them.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ pub enum Message {
     Dropped(u64),
     /// The camera has no H.264 stream; the codec of its video stream.
     Unsupported(String),
+    /// The camera refuses this user and password; its answer.
+    Rejected(String),
     /// The connection failed or was closed; why.
     Disconnected(String),
 }
@@ -47,7 +50,12 @@ pub fn run_session(request: &RtspRequest, coded: &SyncSender<Message>, stop: &St
         .enable_all()
         .build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(session(request, coded, stop)),
+        Ok(runtime) => {
+            let ended = runtime.block_on(session(request, coded, stop));
+            // Waits for no name that is still being resolved.
+            runtime.shutdown_background();
+            ended
+        }
         Err(error) => Err(error.to_string().into()),
     };
     if let Err(SessionError(message)) = ended {
@@ -61,6 +69,19 @@ struct SessionError(Message);
 impl From<String> for SessionError {
     fn from(why: String) -> Self {
         Self(Message::Disconnected(why))
+    }
+}
+
+impl From<retina::Error> for SessionError {
+    /// Keeps the first line of the error, without the connection details that follow.
+    fn from(error: retina::Error) -> Self {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let why = first.chars().take(200).collect();
+        Self(match error.status_code() {
+            Some(401 | 403) => Message::Rejected(why),
+            _ => Message::Disconnected(why),
+        })
     }
 }
 
@@ -147,7 +168,6 @@ async fn session(
         .creds(credentials.map(|(username, password)| Credentials { username, password }))
         .session_group(Arc::new(SessionGroup::default()))
         .user_agent("mobilens".to_owned());
-    let timeout = |_| "no response (timeout)".to_owned();
     let connect = async {
         let mut session = Session::describe(request.url.clone(), options).await?;
         let streams = session.streams();
@@ -159,10 +179,10 @@ async fn session(
             .find(|s| s.media() == "video")
             .map(|s| s.encoding_name().to_owned());
         let Some(video) = video else {
-            return Ok(Err(match other {
+            return Err(match other {
                 Some(codec) => SessionError(Message::Unsupported(codec.to_uppercase())),
                 None => "no video stream".to_owned().into(),
-            }));
+            });
         };
         let transport = if request.udp {
             Transport::Udp(Default::default())
@@ -173,26 +193,29 @@ async fn session(
             .setup(video, SetupOptions::default().transport(transport))
             .await?;
         let session = session.play(PlayOptions::default()).await?.demuxed()?;
-        Ok::<_, retina::Error>(Ok((session, video)))
+        Ok::<_, SessionError>((session, video))
     };
-    let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect)
-        .await
-        .map_err(timeout)?;
-    let (mut session, video) = connected.map_err(|e| one_line(&e))??;
+    let Some(connected) = until_stopped(stop, tokio::time::timeout(CONNECT_TIMEOUT, connect)).await
+    else {
+        return Ok(());
+    };
+    let (mut session, video) = connected.map_err(|_| "no response (timeout)".to_owned())??;
     let mut parameters = Vec::new();
     let mut dropped = 0;
     let mut clock = RtpClock::default();
-    let mut last_frame = Instant::now();
-    loop {
+    let playing_since = Instant::now();
+    // Whatever packets arrive, each turn looks at the stop signal.
+    while !stop.is_stopped() {
+        // Later, the reader knows best since when it has had no picture.
+        if parameters.is_empty() && playing_since.elapsed() > request.stall {
+            let seconds = request.stall.as_secs_f64();
+            let why = "no frame with H.264 parameter sets (SPS, PPS) received";
+            return Err(format!("{why} for {seconds:.1} s").into());
+        }
         let item = match tokio::time::timeout(POLL, session.next()).await {
-            Err(_) if stop.is_stopped() => return Ok(()),
-            Err(_) if last_frame.elapsed() > request.stall => {
-                let seconds = request.stall.as_secs_f64();
-                return Err(format!("no frame received for {seconds:.1} s").into());
-            }
             Err(_) => continue,
             Ok(None) => return Err("the camera closed the stream".to_owned().into()),
-            Ok(Some(item)) => item.map_err(|e| one_line(&e))?,
+            Ok(Some(item)) => item?,
         };
         let frame = match item {
             CodecItem::VideoFrame(frame) => frame,
@@ -210,7 +233,7 @@ async fn session(
             }
             _ => continue,
         };
-        last_frame = Instant::now();
+        let arrived = Instant::now();
         if frame.has_new_parameters() || parameters.is_empty() {
             let known = session.streams()[video].parameters();
             let Some(ParametersRef::Video(known)) = known else {
@@ -229,8 +252,8 @@ async fn session(
         let rtp_s = frame.timestamp().elapsed_secs();
         let message = Message::Frame {
             is_key,
-            since_start: clock.pts(rtp_s, last_frame),
-            arrived: last_frame,
+            since_start: clock.pts(rtp_s, arrived),
+            arrived,
             loss: frame.loss() > 0 || dropped > 0,
             data: frame.into_data(),
         };
@@ -249,17 +272,19 @@ async fn session(
             Err(TrySendError::Full(_)) => dropped += 1,
             Err(TrySendError::Disconnected(_)) => return Ok(()),
         }
-        if stop.is_stopped() {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
-/// The first line of the error, without the connection details that follow.
-fn one_line(error: &retina::Error) -> String {
-    let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    first.chars().take(200).collect()
+/// Waits for `future`; `None` once the stop signal is given.
+async fn until_stopped<F: Future>(stop: &StopSignal, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    while !stop.is_stopped() {
+        if let Ok(output) = tokio::time::timeout(POLL, future.as_mut()).await {
+            return Some(output);
+        }
+    }
+    None
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::config::diagnostic::ConfigError;
 const MAX_STREAMS: usize = 256;
 
 /// Keys that are allowed beside `streams` only.
-pub const SHARED_KEYS: [&str; 2] = ["model", "inference"];
+pub const SHARED_KEYS: [&str; 3] = ["model", "inference", "sandbox"];
 
 impl Document<'_> {
     /// One document for each of the file's streams; the file itself if it has no `streams`.

@@ -54,7 +54,15 @@ pub struct PipelineConfig {
     /// Overlay settings: how results are drawn on the picture.
     #[serde(default)]
     pub overlay: OverlayConfig,
+    /// On Linux, restrict the program to the files of this pipeline (Landlock), and what decodes to
+    /// reading (seccomp).
+    #[serde(default = "enabled")]
+    pub sandbox: bool,
     /// Sinks: where results go.
     #[serde(default)]
     pub sinks: Vec<SinkConfig>,
+}
+
+fn enabled() -> bool {
+    true
 }

@@ -83,9 +83,12 @@ impl Default for CameraConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReconnectConfig {
+    /// Like `lost`; but where no window is open or the file has several streams, and there is no
+    /// `fallback`, a camera that is missing, busy or unreachable at the start is waited for.
+    #[default]
+    Auto,
     /// Reconnect, without end, when the camera was connected once and is unplugged, stalls or
     /// disconnects.
-    #[default]
     Lost,
     /// Also wait for it at the start, when it is missing or busy.
     Always,
@@ -103,7 +106,8 @@ pub struct RtspConfig {
     /// Transport of the RTP packets.
     #[serde(default)]
     pub transport: RtspTransport,
-    /// Time without data after which the camera counts as lost.
+    /// Time without a picture after which the camera counts as lost, whatever it sends; longer than the
+    /// distance of its keyframes.
     #[serde(default = "millis::<5000>")]
     #[schemars(range(min = 500, max = 600_000))]
     pub stall_ms: u64,

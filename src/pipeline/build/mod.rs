@@ -19,4 +19,5 @@ pub use detector::classes_to_keep;
 pub use features::ensure_built;
 pub use model::Model;
 pub use sinks::SharedSinks;
-pub use stream::{build_stream, max_concurrent_frames};
+pub use source::{OpenOptions, open_source};
+pub use stream::{build_stream, max_concurrent_frames, open_window};

@@ -1,7 +1,7 @@
 //! Builds what one stream consists of.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::gating::Feedback;
 use crate::overlay::Overlay;
 use crate::pipeline::options::{RunError, RunOptions};
 use crate::pipeline::progress::Progress;
+use crate::pipeline::stages::capture::OpenSource;
 use crate::pipeline::stages::infer::{InferenceLatency, InferenceWorker};
 use crate::pipeline::threads::Pipeline;
 use crate::records::{
@@ -27,35 +28,35 @@ use super::gating::{gating, is_gated};
 use super::model::Model;
 use super::overlay::overlay_style;
 use super::sinks::{SharedSinks, open_sinks};
-use super::source::open_source;
 
-/// Opens the source and the sinks that `loaded` names, and builds all that is between, and the
-/// window beside it. `slot` is this stream's, where several share the machine.
+/// Opens the sinks that `loaded` names, and builds all that is between them and `source`. `slot` is this
+/// stream's, where several share the machine.
 ///
 /// # Errors
 /// When one of them cannot be opened.
 pub fn build_stream(
-    mut loaded: LoadedPipeline,
+    loaded: &LoadedPipeline,
+    source: OpenSource,
     model: &Model,
     options: &RunOptions,
     slot: Option<StreamSlot>,
-    shared: &mut SharedSinks,
-) -> Result<(Pipeline, Option<DisplayWindow>), RunError> {
-    let window = open_window(&mut loaded);
-    let has_web = loaded.config.sinks.iter().any(|sink| sink.web.is_some());
-    let source = open_source(&loaded.config, window.is_some() || has_web)?;
+    shared: &Mutex<SharedSinks>,
+) -> Result<Pipeline, RunError> {
     let (info, drops) = (source.source.info().clone(), source.drops);
     let labels = Arc::new(loaded.card.labels());
     let latency = InferenceLatency::default();
-    let (count, threads) = workers_and_threads(&loaded, drops, slot.is_some());
+    let (count, threads) = workers_and_threads(loaded, drops, slot.is_some());
     let feedback = Arc::<Feedback>::default();
     let mut workers: Vec<Box<dyn InferenceWorker>> = Vec::new();
     for _ in 0..count {
         workers.push(model.worker(threads, &latency, &feedback)?);
     }
-    let overlay = Overlay::new(overlay_style(&loaded, &labels), Arc::clone(&labels));
-    let run = run_record(&loaded, &info);
-    let mut sinks = open_sinks(&loaded, &run, &labels, &overlay, shared)?;
+    let overlay = Overlay::new(overlay_style(loaded, &labels), Arc::clone(&labels));
+    let run = run_record(loaded, &info);
+    let mut sinks = {
+        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        open_sinks(loaded, &run, &labels, &overlay, &mut shared)?
+    };
     if let Some(expected) = &options.expect {
         let sink = Box::new(ExpectSink::open(expected)?);
         sinks.records.push(("4-expect".to_owned(), sink));
@@ -67,7 +68,7 @@ pub fn build_stream(
             .add_latencies(latency.clone().in_order());
     }
     let max_age = loaded.config.inference.max_age_ms;
-    let pipeline = Pipeline {
+    Ok(Pipeline {
         stream: loaded.stream.as_str().into(),
         source,
         frame_limit: options.frames,
@@ -77,24 +78,24 @@ pub fn build_stream(
         max_age: Duration::from_millis(max_age),
         builder: RecordBuilder {
             labels: Arc::clone(&labels),
-            mask_encodings: mask_encodings(&loaded),
-            locator: locator(&loaded),
-            has_inferred: is_gated(&loaded),
+            mask_encodings: mask_encodings(loaded),
+            locator: locator(loaded),
+            has_inferred: is_gated(loaded),
             has_size: info.size.is_none(),
         },
-        rules: AreaRules::new(area_rules(&loaded, &labels)),
-        analyzer: analyzer(&loaded, &labels),
-        gating: gating(&loaded, drops),
+        rules: AreaRules::new(area_rules(loaded, &labels)),
+        analyzer: analyzer(loaded, &labels),
+        gating: gating(loaded, drops),
         feedback,
         sinks,
         overlay,
-        progress: progress(&loaded, options, &info),
-    };
-    Ok((pipeline, window))
+        progress: progress(loaded, options, &info),
+        sandbox: loaded.config.sandbox,
+    })
 }
 
 /// Opens the pipeline's window. Without a display the run goes on headless, and says so.
-fn open_window(pipeline: &mut LoadedPipeline) -> Option<DisplayWindow> {
+pub fn open_window(pipeline: &mut LoadedPipeline) -> Option<DisplayWindow> {
     let spec: WindowConfig = pipeline
         .config
         .sinks

@@ -94,7 +94,7 @@ impl WebServer {
         })
     }
 
-    /// Adds a stream; returns its views, and a sink for its records.
+    /// Adds a stream, or finds it; returns its views, and a sink for its records.
     pub fn add(&self, stream: &str) -> (Arc<StreamViews>, Box<dyn RecordSink>) {
         let views = self.state.add(stream);
         let records = WebRecordSink {

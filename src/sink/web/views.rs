@@ -105,8 +105,11 @@ impl ServerState {
         }
     }
 
-    /// Adds a stream.
+    /// Adds a stream; one of that name is added once.
     pub(super) fn add(&self, stream: &str) -> Arc<StreamViews> {
+        if let Some(views) = self.views(Some(stream)) {
+            return views;
+        }
         let views = Arc::new(StreamViews {
             stream: stream.to_owned(),
             views: Mutex::default(),

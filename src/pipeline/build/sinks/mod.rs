@@ -41,7 +41,35 @@ enum SharedSink {
     Webhook(Arc<WebhookClient>),
 }
 
+impl SharedSink {
+    fn is_server(&self) -> bool {
+        #[cfg(feature = "web")]
+        if matches!(self, Self::Web(_)) {
+            return true;
+        }
+        false
+    }
+}
+
 impl SharedSinks {
+    /// Starts the web servers of `pipeline` and registers its stream, before its source is opened.
+    ///
+    /// # Errors
+    /// When one cannot be started.
+    #[cfg(feature = "web")]
+    pub fn register(&mut self, pipeline: &LoadedPipeline) -> Result<(), SinkError> {
+        for (spec, is_shared) in pipeline.config.sinks.iter().zip(&pipeline.shared) {
+            let Some(config) = &spec.web else {
+                continue;
+            };
+            let server = || Ok(SharedSink::Web(Arc::new(web::start_server(config)?)));
+            if let SharedSink::Web(server) = self.get(spec, *is_shared, server)? {
+                server.add(&pipeline.stream);
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the web servers to visitors, once all streams are registered.
     pub fn begin(&self) {
         #[cfg(feature = "web")]
@@ -59,7 +87,12 @@ impl SharedSinks {
         is_shared: bool,
         open: impl FnOnce() -> Result<SharedSink, SinkError>,
     ) -> Result<SharedSink, SinkError> {
-        let known = self.0.iter().find(|(known, _)| is_shared && known == spec);
+        let is_known = |known: &SinkConfig, sink: &SharedSink| {
+            // A server is started before its stream is built, also one that is not shared.
+            let is_server = sink.is_server();
+            (is_shared || is_server) && known == spec
+        };
+        let known = self.0.iter().find(|(known, sink)| is_known(known, sink));
         if let Some((_, shared)) = known {
             return Ok(shared.clone());
         }

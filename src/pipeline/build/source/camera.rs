@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connect;
+use super::{OpenOptions, connect};
 use crate::capture::{CameraReopener, CameraRequest, CaptureError, Opener, Source};
 use crate::config::CameraConfig;
 
@@ -11,11 +11,14 @@ use crate::config::CameraConfig;
 ///
 /// # Errors
 /// When it cannot be opened, and is not waited for.
-pub fn open(config: &CameraConfig) -> Result<Box<dyn Source>, CaptureError> {
+pub fn open(
+    config: &CameraConfig,
+    options: &mut OpenOptions<'_>,
+) -> Result<Box<dyn Source>, CaptureError> {
     let reopener = Arc::new(CameraReopener::new(camera_request(config)));
     let name = reopener.name().to_owned();
-    let open: Opener = Arc::new(move || Ok(Box::new(reopener.open()?)));
-    connect(config.reconnect, "camera", &name, open)
+    let open: Opener = Arc::new(move |_| Ok(Box::new(reopener.open()?)));
+    connect(config.reconnect, ("camera", &name), open, options)
 }
 
 fn camera_request(spec: &CameraConfig) -> CameraRequest {

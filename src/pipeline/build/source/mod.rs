@@ -18,41 +18,67 @@ use std::path::Path;
 use mobilens_video::y4m::Y4M_MAGIC;
 
 use crate::capture::{
-    AviSource, CaptureError, FfmpegInput, FfmpegSource, ImagesSource, Source, VideoSource,
-    Y4mSource, is_mjpeg_avi,
+    AviSource, CaptureError, FfmpegInput, FfmpegSource, ImagesSource, OpenThread, Source,
+    VideoSource, Y4mSource, is_mjpeg_avi,
 };
 #[cfg(any(feature = "camera", feature = "rtsp"))]
-use crate::capture::{Opener, Reconnecting};
+use crate::capture::{Opener, ReconnectPolicy, Reconnecting};
 #[cfg(any(feature = "camera", feature = "rtsp"))]
 use crate::config::ReconnectConfig;
 use crate::config::{
     DecoderConfig, PaceConfig, PipelineConfig, SourceConfig, VideoConfig, expand_env, is_url,
 };
+use crate::flow::StopSignal;
 use crate::pipeline::stages::capture::{OpenSource, Pace};
 use crate::telemetry::TelemetryLog;
+
+/// How a source is opened.
+pub struct OpenOptions<'a> {
+    /// Whether somebody watches a window or a page.
+    pub is_watched: bool,
+    /// Whether a live source that is absent is waited for, unless the pipeline says otherwise.
+    #[cfg_attr(
+        not(any(feature = "camera", feature = "rtsp")),
+        allow(dead_code, reason = "this build has no live source")
+    )]
+    pub waits: bool,
+    /// Opens it.
+    pub thread: &'a OpenThread,
+    /// Called again and again meanwhile.
+    pub idle: &'a mut dyn FnMut(),
+}
 
 /// Opens the pipeline's source; a camera that is not there is replaced by the fallback, which
 /// plays once, if nobody watches.
 ///
 /// # Errors
-/// When neither can be opened.
-pub fn open_source(spec: &PipelineConfig, is_watched: bool) -> Result<OpenSource, CaptureError> {
-    match (open(&spec.source), &spec.fallback) {
-        (Err(error @ CaptureError::Device { .. }), Some(fallback)) => {
-            let mut replay = open(fallback)?;
-            replay.looping &= is_watched;
+/// When neither can be opened; [`CaptureError::Interrupted`] when the stop signal is given before.
+pub fn open_source(
+    spec: &PipelineConfig,
+    options: &mut OpenOptions<'_>,
+) -> Result<OpenSource, CaptureError> {
+    let Some(fallback) = &spec.fallback else {
+        return open(&spec.source, Some(spec), options);
+    };
+    options.waits = false;
+    match open(&spec.source, Some(spec), options) {
+        Err(error @ (CaptureError::Device { .. } | CaptureError::Rejected { .. })) => {
+            let mut replay = open(fallback, None, options)?;
+            replay.looping &= options.is_watched;
             let clip = &replay.source.info().uri;
             tracing::warn!("{error}; replaying {clip} instead");
             Ok(replay)
         }
-        (opened, _) => Ok(OpenSource {
-            telemetry: telemetry(spec)?,
-            ..opened?
-        }),
+        opened => opened,
     }
 }
 
-fn open(spec: &SourceConfig) -> Result<OpenSource, CaptureError> {
+/// Opens `spec`; a file with the telemetry of the pipeline `flight`.
+fn open(
+    spec: &SourceConfig,
+    flight: Option<&PipelineConfig>,
+    options: &mut OpenOptions<'_>,
+) -> Result<OpenSource, CaptureError> {
     let live = |source| OpenSource {
         source,
         pace: Pace::Fast,
@@ -61,13 +87,27 @@ fn open(spec: &SourceConfig) -> Result<OpenSource, CaptureError> {
         telemetry: None,
     };
     if let Some(camera) = &spec.camera {
-        return Ok(live(camera::open(camera)?));
+        return Ok(live(camera::open(camera, options)?));
     }
     if let Some(rtsp) = &spec.rtsp {
-        return Ok(live(rtsp::open(rtsp)?));
+        return Ok(live(rtsp::open(rtsp, options)?));
     }
+    let (spec, flight) = (spec.clone(), flight.cloned());
+    let attempt = options.thread.open(move |stop| {
+        let source = open_file(&spec, stop)?;
+        let telemetry = flight.as_ref().map(telemetry).transpose()?.flatten();
+        Ok(OpenSource {
+            telemetry,
+            ..source
+        })
+    });
+    attempt.wait(options.idle)
+}
+
+/// Opens a clip or pictures.
+fn open_file(spec: &SourceConfig, stop: &StopSignal) -> Result<OpenSource, CaptureError> {
     let (source, pace, looping): (Box<dyn Source>, _, _) = match (&spec.video, &spec.images) {
-        (Some(video), _) => (open_video(video)?, video.pace, video.looping),
+        (Some(video), _) => (open_video(video, stop)?, video.pace, video.looping),
         (None, Some(images)) => (
             Box::new(ImagesSource::open(&images.path, images.fps)?),
             images.pace,
@@ -91,15 +131,21 @@ fn open(spec: &SourceConfig) -> Result<OpenSource, CaptureError> {
 #[cfg(any(feature = "camera", feature = "rtsp"))]
 fn connect(
     reconnect: ReconnectConfig,
-    kind: &'static str,
-    name: &str,
+    name: (&'static str, &str),
     open: Opener,
+    options: &mut OpenOptions<'_>,
 ) -> Result<Box<dyn Source>, CaptureError> {
-    Ok(match reconnect {
-        ReconnectConfig::Never => open()?,
-        ReconnectConfig::Lost => Box::new(Reconnecting::new(open()?, open)),
-        ReconnectConfig::Always => Box::new(Reconnecting::waiting(kind, name, open)),
-    })
+    let policy = match reconnect {
+        ReconnectConfig::Never => ReconnectPolicy::Never,
+        ReconnectConfig::Auto if options.waits => ReconnectPolicy::Absent,
+        ReconnectConfig::Auto | ReconnectConfig::Lost => ReconnectPolicy::Lost,
+        ReconnectConfig::Always => {
+            return Ok(Box::new(Reconnecting::waiting(name, open, options.thread)));
+        }
+    };
+    let (thread, idle) = (options.thread, &mut *options.idle);
+    let source = Reconnecting::connect(name, open, policy, thread, idle)?;
+    Ok(Box::new(source))
 }
 
 /// The telemetry that the pipeline names, or that lies beside its clip.
@@ -136,7 +182,7 @@ fn telemetry(spec: &PipelineConfig) -> Result<Option<TelemetryLog>, CaptureError
 }
 
 /// Opens a clip with what can decode it.
-fn open_video(video: &VideoConfig) -> Result<Box<dyn Source>, CaptureError> {
+fn open_video(video: &VideoConfig, stop: &StopSignal) -> Result<Box<dyn Source>, CaptureError> {
     let path = &video.path;
     let fault = |path: &Path, why| CaptureError::Malformed {
         path: path.to_owned(),
@@ -147,12 +193,13 @@ fn open_video(video: &VideoConfig) -> Result<Box<dyn Source>, CaptureError> {
             expand_env(&path.to_string_lossy()).map_err(|why| fault(Path::new("URL"), why))?;
         let input = FfmpegInput::file(Path::new(&url), &video.ffmpeg_args);
         let input = input.map_err(|why| fault(Path::new("URL"), why))?;
-        return Ok(Box::new(FfmpegSource::open(input)?));
+        return Ok(Box::new(FfmpegSource::open(input, stop)?));
     }
     let ffmpeg = || -> Result<Box<dyn Source>, CaptureError> {
         let input = FfmpegInput::file(path, &video.ffmpeg_args);
         Ok(Box::new(FfmpegSource::open(
             input.map_err(|why| fault(path, why))?,
+            stop,
         )?))
     };
     if path == Path::new("-") || begins_with(path, Y4M_MAGIC) {

@@ -1,5 +1,6 @@
 //! Stands for network cameras in a build without the feature `rtsp`.
 
+use super::OpenOptions;
 use crate::capture::{CaptureError, Source};
 use crate::config::RtspConfig;
 
@@ -7,7 +8,10 @@ use crate::config::RtspConfig;
 ///
 /// # Errors
 /// Always: the feature was left out of this build.
-pub fn open(_config: &RtspConfig) -> Result<Box<dyn Source>, CaptureError> {
+pub fn open(
+    _config: &RtspConfig,
+    _options: &mut OpenOptions<'_>,
+) -> Result<Box<dyn Source>, CaptureError> {
     Err(CaptureError::Device {
         device: "rtsp".to_owned(),
         why: "this build has no support for it (feature `rtsp`)".to_owned(),
