@@ -1,21 +1,29 @@
 //! `${NAME}` references to environment variables, and URLs that may hold them.
 
+use std::env::VarError;
 use std::path::Path;
 
 use url::Url;
 
-/// `text` with each `${NAME}` replaced by the environment variable's value.
+/// `text` with each `${NAME}` replaced by the environment variable's value. One that is empty is an
+/// error, too: it stands for a secret, or for what the server is to be told.
 ///
 /// # Errors
-/// The message that names the first variable that is not set.
+/// The message that names the first variable that is not set or empty.
 pub fn expand_env(text: &str) -> Result<String, String> {
     let mut expanded = String::new();
     for part in parts_of(text) {
         match part {
             TextPart::Literal(text) => expanded += text,
             TextPart::Variable(name) => {
-                expanded += &std::env::var(name)
-                    .map_err(|_| format!("environment variable {name} is not set"))?;
+                let value = std::env::var(name).map_err(|error| match error {
+                    VarError::NotPresent => format!("environment variable {name} is not set"),
+                    VarError::NotUnicode(_) => format!("environment variable {name} is not UTF-8"),
+                })?;
+                if value.trim().is_empty() {
+                    return Err(format!("environment variable {name} is empty"));
+                }
+                expanded += &value;
             }
         }
     }
