@@ -15,8 +15,17 @@ if command -v systemd-analyze >/dev/null; then
     sed "s#ExecStart=/usr/bin/mobilens#ExecStart=$binary#" packaging/mobilens.service >"$work/mobilens.service"
     systemd-analyze verify --man=no "$work/mobilens.service"
     echo "systemd takes the unit"
+    # Exposure times ten: at most 3.0 of 10.
+    systemd-analyze security --offline=true --threshold=30 --no-pager "$work/mobilens.service" >"$work/exposure" ||
+        { cat "$work/exposure"; exit 1; }
+    tail -n 1 "$work/exposure"
+    for setting in Type=notify WatchdogSec=60 LimitNOFILE=65536 MemoryMax=75%; do
+        grep -qxF "$setting" packaging/mobilens.service || { echo "the unit lacks $setting"; exit 1; }
+    done
 else
     echo "SKIPPED: systemd-analyze is not installed"
+    # In CI nothing may be missing.
+    [ -z "${MOBILENS_CI:-}" ]
 fi
 
 root=$work/root
@@ -44,6 +53,10 @@ PYTHON
     mapfile -d '' -t command <"$work/command"
     MOBILENS_TOKEN=open-sesame chroot "$root" /usr/local/bin/mobilens "${command[@]}" --frames 30 2>"$work/said" || { cat "$work/said"; exit 1; }
     grep 'watch at http://0.0.0.0:8080/' "$work/said"
+    # A token that was forgotten opens the page to nobody.
+    code=0
+    MOBILENS_TOKEN='' chroot "$root" /usr/local/bin/mobilens "${command[@]}" --frames 30 2>"$work/said" || code=$?
+    [ "$code" = 2 ] && grep 'environment variable MOBILENS_TOKEN is empty' "$work/said"
     ldd "$binary" | grep -vE 'linux-vdso|libgcc_s|libc\.so|libm\.so|libdl|libpthread|ld-linux' && {
         echo "it needs more than glibc"
         exit 1

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::open_thread::{Attempt, OpenThread, Opener};
 use super::source::{CaptureError, Captured, Source, SourceInfo};
-use crate::flow::StopSignal;
+use crate::flow::{StopSignal, health};
 use crate::frame::MediaTime;
 
 /// Interval at which a wait checks the stop signal.
@@ -176,6 +176,7 @@ impl Reconnecting {
     }
 
     fn start_opening(&self) -> Attempt<Box<dyn Source>> {
+        health::source_attempt();
         let open = Arc::clone(&self.open);
         self.thread.open(move |stop| open(stop))
     }

@@ -184,6 +184,7 @@ fn bench_pipeline(path: &Path, threads: Option<usize>, frames: Option<u32>, json
         frames: frames.map(u64::from),
         progress: true,
         discard: true,
+        ..RunOptions::default()
     };
     match pipeline::run(config, &options, &StopSignal::new()) {
         Ok(report) => {

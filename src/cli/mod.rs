@@ -8,6 +8,8 @@ mod eval;
 mod generate;
 mod inspect;
 mod plot;
+#[cfg(target_os = "linux")]
+mod service;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -93,7 +95,7 @@ fn run(args: RunArgs) -> u8 {
         frames: args.frames,
         expect: args.expect.clone(),
         progress: true,
-        discard: false,
+        ..RunOptions::default()
     };
     let configs = match configure(args) {
         Ok(configs) => configs,
@@ -110,6 +112,8 @@ fn run(args: RunArgs) -> u8 {
     }
     let stop = StopSignal::new();
     stop_on_signals(&stop);
+    #[cfg(target_os = "linux")]
+    let _notifier = service::Notifier::start(&options.health, &stop);
     let outcomes = match pipeline::run_streams(configs, &options, &stop) {
         Ok(outcomes) => outcomes,
         Err(error) => {

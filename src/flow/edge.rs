@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
 
+use super::health::while_idle;
+
 /// How long a send may block before one warning is logged.
 const BLOCKED_WARNING: Duration = Duration::from_secs(5);
 
@@ -208,7 +210,7 @@ impl<T> Sender<T> {
 impl<T> Receiver<T> {
     /// Waits for the next item; `None` when all senders were dropped and the edge is empty.
     pub fn recv(&self) -> Option<T> {
-        self.rx.recv().ok()
+        while_idle(|| self.rx.recv().ok())
     }
 
     /// The next item, without waiting.

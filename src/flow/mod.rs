@@ -8,10 +8,12 @@
 //! | `stop` | stop signal |
 //! | `thread` | named threads; a failure or panic ends the run |
 //! | `stats` | latency histograms |
+//! | `health` | when each stage and source last went on |
 //! | `clock` | clock for pacing, replaceable in tests |
 
 mod clock;
 mod edge;
+pub mod health;
 mod ordered_pool;
 mod scheduler;
 mod stats;
@@ -20,6 +22,7 @@ mod thread;
 
 pub use clock::{Clock, SystemClock};
 pub use edge::{Aged, Closed, EdgeCounts, Policy, Received, Receiver, Sender, aged_edge, edge};
+pub use health::{Health, StageHealth, StreamHealth};
 pub use ordered_pool::{Job, OrderedPool, OrderedReceiver, ordered_pool};
 pub use scheduler::{FairScheduler, Permit, StreamSlot};
 pub use stats::{Latency, Percentiles};

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::health;
+
 /// Stops the source, from any thread; wakes threads that sleep on it.
 #[derive(Clone, Debug, Default)]
 pub struct StopSignal {
@@ -78,11 +80,17 @@ impl StopSignal {
 
     /// Whether a stop was requested.
     pub fn is_stopped(&self) -> bool {
+        // Who looks at the signal goes on.
+        health::tick();
         self.reason().is_some()
     }
 
     /// Sleeps until `deadline` or until a stop is requested; true in the latter case.
     pub fn sleep_until(&self, deadline: Instant) -> bool {
+        health::while_idle(|| self.wait_until(deadline))
+    }
+
+    fn wait_until(&self, deadline: Instant) -> bool {
         let mut reason = lock(&self.state.reason);
         loop {
             if reason.is_some() {

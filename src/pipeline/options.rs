@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::capture::CaptureError;
+use crate::flow::Health;
 use crate::sink::SinkError;
 use mobilens_nn::NnError;
 
@@ -17,6 +18,8 @@ pub struct RunOptions {
     pub expect: Option<PathBuf>,
     /// Discard the results, for benchmarks.
     pub discard: bool,
+    /// Where the run's health can be read, from any thread.
+    pub health: Health,
 }
 
 /// Why a run did not start.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::capture::{CaptureError, OpenThread};
 use crate::config::LoadedPipeline;
-use crate::flow::{FairScheduler, StopReason, StopSignal, StreamSlot, panic_message};
+use crate::flow::{FairScheduler, StopReason, StopSignal, StreamHealth, StreamSlot, panic_message};
 use crate::records::{EndRecord, FrameCounts};
 use crate::sink::DisplayWindow;
 
@@ -75,6 +75,7 @@ struct Stream<'a> {
     loaded: LoadedPipeline,
     model: &'a Model,
     slot: Option<StreamSlot>,
+    health: StreamHealth,
     /// Sinks beside those of the configuration.
     sinks: Vec<NamedSink>,
     /// Whether it waits for a live source that is absent.
@@ -108,9 +109,14 @@ fn run_all(
             outcomes.push((place, loaded.stream, Err(error)));
             continue;
         }
+        let health = options.health.add(&loaded.stream);
+        if let Some(rtsp) = &loaded.config.source.rtsp {
+            health.allow_stall(Duration::from_millis(rtsp.stall_ms));
+        }
         let stream = Stream {
             place,
             loaded,
+            health,
             model,
             slot: scheduler.as_ref().map(|scheduler| scheduler.slot()),
             sinks: std::mem::take(&mut sinks),
@@ -126,6 +132,7 @@ fn run_all(
         on_main = Some((streams.remove(0), None));
     }
     lock(&shared).begin();
+    options.health.set_ready();
     std::thread::scope(|scope| {
         let mut running = Vec::new();
         for stream in streams {
@@ -205,9 +212,16 @@ impl Stream<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        let Self { loaded, slot, .. } = &self;
-        let slot = slot.clone();
-        let mut pipeline = build_stream(loaded, source, self.model, options, slot, shared)?;
+        let loaded = &self.loaded;
+        let mut pipeline = build_stream(
+            loaded,
+            source,
+            self.model,
+            options,
+            self.slot,
+            self.health,
+            shared,
+        )?;
         pipeline.sinks.records.extend(self.sinks);
         Ok(pipeline.run(window, stop)?)
     }

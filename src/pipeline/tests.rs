@@ -11,6 +11,7 @@ use super::threads::{Pipeline, StreamSinks};
 use super::{Analyzer, InferenceWorker, RunReport};
 use crate::analytics::AreaRules;
 use crate::capture::{CaptureError, Captured, Source, SourceInfo};
+use crate::flow::Health;
 use crate::flow::Latency;
 use crate::flow::StopSignal;
 use crate::frame::{InferencePlan, MediaTime, Packet};
@@ -184,6 +185,7 @@ fn run_scripted(
         overlay: Overlay::new(OverlayStyle::default(), Arc::default()),
         progress: Progress::hidden(),
         sandbox: false,
+        health: Health::default().add("test"),
     };
     let report = pipeline.run(None, &StopSignal::new()).expect("threads");
     let frames = report.end.frames;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::analytics::AreaRules;
 use crate::flow::{
-    EdgeCounts, Failures, Latency, Policy, StopSignal, StreamSlot, SystemClock, aged_edge, edge,
-    ordered_pool,
+    EdgeCounts, Failures, Latency, Policy, StopSignal, StreamHealth, StreamSlot, SystemClock,
+    aged_edge, edge, health, ordered_pool,
 };
 use crate::gating::{Feedback, Gating};
 use crate::overlay::{Overlay, Trails};
@@ -84,6 +84,8 @@ pub struct Pipeline {
     pub progress: Progress,
     /// Whether the thread that decodes gives up what it needs no more.
     pub sandbox: bool,
+    /// Watches the stages up to the sinks, and the source.
+    pub health: StreamHealth,
 }
 
 impl Pipeline {
@@ -156,11 +158,12 @@ impl Pipeline {
         let mut stages = Threads::default();
         stages.push({
             let (stop, sandbox) = (stop.clone(), self.sandbox);
+            let health = self.health.stage("0-capture");
             failures.spawn("0-capture", move || {
                 if sandbox && !stage.source.starts_processes() {
                     restrict_thread();
                 }
-                stage.run(&captured_tx, &SystemClock, &stop)
+                health.watch(|| stage.run(&captured_tx, &SystemClock, &stop))
             })?
         });
 
@@ -168,13 +171,15 @@ impl Pipeline {
         let max_age = drops.then_some(self.max_age);
         let (pool, ordered) = ordered_pool(captured_rx, self.workers.len(), max_age, self.slot);
         for (i, mut worker) in self.workers.into_iter().enumerate() {
-            let pool = pool.clone();
-            stages.push(failures.spawn(&format!("1-infer-{i}"), move || {
-                while let Some((message, job)) = pool.take() {
+            let (pool, name) = (pool.clone(), format!("1-infer-{i}"));
+            let stage = self.health.stage(&name);
+            let work = move || {
+                while let Some((message, job)) = health::while_idle(|| pool.take()) {
                     job.finish(message.try_map(|packet| worker.run(packet))?);
                 }
                 Ok::<(), String>(())
-            })?);
+            };
+            stages.push(failures.spawn(&name, move || stage.watch(work))?);
         }
         drop(pool);
 
@@ -197,8 +202,9 @@ impl Pipeline {
                 viewers,
                 latency: overlay.clone(),
             };
+            let stage = self.health.stage("3-render");
             picture_sinks.push(failures.spawn("3-render", move || {
-                renderer.run(&rx);
+                stage.watch(|| renderer.run(&rx));
                 Ok::<(), String>(())
             })?);
             pictures.push(tx);
@@ -244,8 +250,9 @@ impl Pipeline {
             end_to_end: end_to_end.clone(),
             progress: self.progress,
         };
+        let stage = self.health.stage("2-publish");
         stages.push(failures.spawn("2-publish", move || {
-            publisher.run(ordered);
+            stage.watch(|| publisher.run(ordered));
             Ok::<(), String>(())
         })?);
 
@@ -255,6 +262,7 @@ impl Pipeline {
             failures.watch("window", || watch_window(&mut window, pictures, hold, stop));
         }
         stages.join();
+        drop(self.health);
         let [preprocess, infer, postprocess] = self.latency;
         let frames = frame_counts(&counts, &capture_counts, &emitted);
         let end = EndRecord::new(&self.stream, stop.reason(), frames);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::analytics::AreaRules;
 use crate::capture::SourceInfo;
 use crate::config::{LoadedPipeline, RegionTrigger, SinkConfig, WindowConfig, ensure_json};
-use crate::flow::StreamSlot;
+use crate::flow::{StreamHealth, StreamSlot};
 use crate::gating::Feedback;
 use crate::overlay::Overlay;
 use crate::pipeline::options::{RunError, RunOptions};
@@ -40,6 +40,7 @@ pub fn build_stream(
     model: &Model,
     options: &RunOptions,
     slot: Option<StreamSlot>,
+    health: StreamHealth,
     shared: &Mutex<SharedSinks>,
 ) -> Result<Pipeline, RunError> {
     let (info, drops) = (source.source.info().clone(), source.drops);
@@ -90,6 +91,7 @@ pub fn build_stream(
         sinks,
         overlay,
         progress: progress(loaded, options, &info),
+        health,
         sandbox: loaded.config.sandbox,
     })
 }

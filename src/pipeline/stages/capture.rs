@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::capture::{CaptureError, Captured, Source};
-use crate::flow::{Clock, Latency, Sender, StopReason, StopSignal};
+use crate::flow::{Clock, Latency, Sender, StopReason, StopSignal, health};
 use crate::frame::{FrameMeta, InferencePlan, MediaTime, Packet, SourceEvent, StreamMessage};
 use crate::gating::{Feedback, Gating};
 use crate::telemetry::TelemetryLog;
@@ -116,6 +116,7 @@ impl CaptureStage {
             self.counts.source_dropped.fetch_add(lost, Ordering::SeqCst);
             match captured {
                 Captured::Frame { image, pts, name } => {
+                    health::source_frame();
                     if !self.source.info().live {
                         self.latency.record(clock.now() - started);
                     }
@@ -164,6 +165,7 @@ impl CaptureStage {
                 }
                 // At once: no frame may come for a long time.
                 Captured::Lost { .. } => {
+                    health::source_lost();
                     self.counts.outages.fetch_add(1, Ordering::SeqCst);
                     events.push(SourceEvent::Lost);
                     let message = StreamMessage {
