@@ -22,7 +22,7 @@ def open_page(port, path, stop, slowly=None):
     try:
         with socket.create_connection(("127.0.0.1", port), 5) as s:
             s.settimeout(2)
-            s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            s.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             ends = time.monotonic() + (slowly or 1e9)
             while not stop.is_set() and time.monotonic() < ends:
                 try:

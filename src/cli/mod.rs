@@ -4,6 +4,7 @@ mod analyze;
 mod arguments;
 mod bench;
 mod data_dir;
+mod descriptors;
 mod eval;
 mod generate;
 mod inspect;
@@ -112,6 +113,7 @@ fn run(args: RunArgs) -> u8 {
     }
     let stop = StopSignal::new();
     stop_on_signals(&stop);
+    descriptors::raise_limit();
     #[cfg(target_os = "linux")]
     let _notifier = service::Notifier::start(&options.health, &stop);
     let outcomes = match pipeline::run_streams(configs, &options, &stop) {

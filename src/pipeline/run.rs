@@ -98,7 +98,7 @@ fn run_all(
     let models = Model::load_shared(&configs)?;
     let several = configs.len() > 1;
     let scheduler = several.then(|| FairScheduler::new(max_concurrent_frames(&configs[0])));
-    let shared = Mutex::new(SharedSinks::default());
+    let shared = Mutex::new(SharedSinks::new(&options.health));
     let mut outcomes = Vec::new();
     let mut streams = Vec::new();
     let mut on_main = None;

@@ -45,7 +45,7 @@ pub use mqtt::{MqttClient, MqttFrames, MqttParams, MqttSink};
 #[cfg(feature = "recording")]
 pub use recording::{ClipRules, Clips, RetentionPolicy, Segments, VideoRecording};
 #[cfg(feature = "web")]
-pub use web::{Metrics, OverlayLayers, StreamViews, WebServer};
+pub use web::{Metrics, OverlayLayers, StreamViews, WebParams, WebServer};
 #[cfg(feature = "webhook")]
 pub use webhook::{WebhookClient, WebhookParams, WebhookSink};
 pub use window::{DisplayWindow, WindowError};

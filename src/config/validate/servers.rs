@@ -6,6 +6,9 @@ use super::validator::Validator;
 use crate::config::document::key_path;
 use crate::config::environment::{expand_env, server_url};
 
+/// Shortest token of a web page.
+const MIN_TOKEN_LENGTH: usize = 8;
+
 impl Validator<'_> {
     /// Web pages: address and token.
     pub fn validate_web(&mut self) {
@@ -26,8 +29,20 @@ impl Validator<'_> {
                 }
                 Ok(_) => {}
             }
-            if let Some(Err(message)) = web.token.as_deref().map(expand_env) {
+            let token = web.token.as_deref().map(expand_env);
+            if let Some(Err(message)) = token.map(|token| token.and_then(check_token)) {
                 self.error_at_sink(i, &key_path!["web", "token"], message);
+            }
+            for (n, host) in web.hosts.iter().enumerate() {
+                if !is_host_name(host) {
+                    let message =
+                        format!("expected a host name without port, or \"*\"; got {host:?}");
+                    self.error_at_sink(i, &key_path!["web", "hosts", n], message);
+                }
+            }
+            if web.token.is_none() && web.hosts.iter().any(|host| host == "*") {
+                let message = "any host needs a token: without one, name the hosts";
+                self.error_at_sink(i, &key_path!["web", "hosts"], message);
             }
         }
     }
@@ -55,6 +70,53 @@ impl Validator<'_> {
                     self.error_at_sink(i, &key_path!["webhook", "headers", name], message);
                 }
             }
+        }
+    }
+}
+
+fn is_host_name(host: &str) -> bool {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    host == "*" || !host.is_empty() && host.chars().all(is_of_name)
+}
+
+/// Whether a token, with its environment variables replaced, can be a secret and be sent in a header.
+fn check_token(token: String) -> Result<(), String> {
+    let length = token.trim().chars().count();
+    if length < MIN_TOKEN_LENGTH {
+        return Err(format!(
+            "the token has {length} characters; expected at least {MIN_TOKEN_LENGTH}"
+        ));
+    }
+    if token.trim().contains(char::is_control) {
+        return Err("the token has control characters".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_have_no_scheme_and_no_port() {
+        for (host, expected) in [
+            ("cams.example.org", true),
+            ("cam_1", true),
+            ("*", true),
+            ("", false),
+            ("cams.example.org:8080", false),
+            ("http://cams", false),
+            ("*.example.org", false),
+        ] {
+            assert_eq!(is_host_name(host), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_long_enough_without_the_space_around_it() {
+        assert_eq!(check_token("open sesame; ü=1\n".to_owned()), Ok(()));
+        for token in ["", "short", "        ", "  1234567  ", "1234\n56789"] {
+            assert!(check_token(token.to_owned()).is_err(), "{token:?}");
         }
     }
 }

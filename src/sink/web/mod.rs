@@ -7,15 +7,34 @@
 //! | `/snapshot.jpg?stream=NAME&show=...` | the next picture |
 //! | `/events` | all streams' records, as server-sent events |
 //! | `/metrics` | counters and latency histograms, for Prometheus |
-//! | `/healthz` | `ok` |
+//! | `/healthz` | 200 while all streams give frames or reconnect, else 503, as JSON |
 //!
 //! Each set of layers has one slot with the newest picture; slow clients miss pictures and block nobody.
 //! Pictures without clients are neither drawn nor encoded. The server has one thread.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `connections` | accepts connections, within limits |
+//! | `guard` | what every request has to pass; login |
+//! | `access` | the token, with `hosts`, `sessions` and `failures` |
+//! | `routes` | what is served |
+//! | `views` | pictures and records on their way from the pipeline |
+//! | `metrics`, `counters` | what is counted of the streams, and of the server itself |
 
+mod access;
+mod address;
+mod connections;
+mod counters;
+mod failures;
+mod guard;
+mod hosts;
 mod metrics;
 mod routes;
+mod sessions;
 mod views;
 
+use access::Access;
+use connections::ConnectionLimits;
 pub use metrics::Metrics;
 use views::ServerState;
 pub use views::{OverlayLayers, StreamViews};
@@ -24,11 +43,32 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use futures_util::future::{Either, select};
+use futures_util::future::select;
 use tokio::sync::oneshot;
 
 use super::{RecordSink, SinkError};
+use crate::flow::Health;
 use crate::records::{EndRecord, EventRecord, FrameRecord, Record};
+
+/// How a server is reached, and by whom.
+#[derive(Clone, Debug, Default)]
+pub struct WebParams {
+    /// Address with a port (0: any that is free).
+    pub bind: String,
+    /// What clients must show; all are admitted without one.
+    pub token: Option<String>,
+    /// Host names that requests may be for, besides IP addresses, `localhost` and this machine's own;
+    /// `*`: any.
+    pub hosts: Vec<String>,
+    /// Most pictures and record streams that are open at once.
+    pub max_watchers: usize,
+    /// Most connections in all; never more than half of the descriptors that the process may open.
+    pub max_connections: usize,
+    /// Most connections from one address.
+    pub max_connections_per_address: usize,
+    /// What `/healthz` tells.
+    pub health: Health,
+}
 
 /// A server that listens.
 pub struct WebServer {
@@ -40,27 +80,32 @@ pub struct WebServer {
 }
 
 impl WebServer {
-    /// Takes `bind`, an address with a port (0: any that is free). With a `token`, clients
-    /// must send it. At most `most_watchers` pictures and record streams are open at once. Requests
-    /// before [`begin`](Self::begin) wait.
+    /// Listens. Requests before [`begin`](Self::begin) wait.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
-    pub fn start(
-        bind: &str,
-        token: Option<String>,
-        most_watchers: usize,
-    ) -> Result<Self, SinkError> {
-        let target = format!("http://{bind}");
+    /// When the address cannot be listened on, or the token is empty.
+    pub fn start(params: &WebParams) -> Result<Self, SinkError> {
+        let target = format!("http://{}", params.bind);
         let io = |e| SinkError::from_io(&target, e);
-        let listener = TcpListener::bind(bind).map_err(io)?;
+        let access = Access::new(params.token.as_deref(), &params.hosts);
+        let access = access.map_err(|why| SinkError::Unrepresentable {
+            target: target.clone(),
+            why,
+        })?;
+        let listener = TcpListener::bind(&params.bind).map_err(io)?;
         listener.set_nonblocking(true).map_err(io)?;
         let address = listener.local_addr().map_err(io)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(io)?;
-        let state = Arc::new(ServerState::new(token, most_watchers));
+        let state = ServerState::new(access, params.health.clone(), params.max_watchers);
+        let state = Arc::new(state);
+        let limits = Arc::new(ConnectionLimits::new(
+            params.max_connections,
+            params.max_connections_per_address,
+            Arc::clone(&state.counters),
+        ));
         let app = routes::router(Arc::clone(&state));
         let (begin, begun) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
@@ -70,11 +115,9 @@ impl WebServer {
                 if begun.await.is_err() {
                     return Ok(());
                 }
-                let server = std::pin::pin!(axum::serve(listener, app).into_future());
-                match select(server, stopped).await {
-                    Either::Left((served, _)) => served,
-                    Either::Right(_) => Ok(()),
-                }
+                let server = std::pin::pin!(connections::serve(listener, app, limits));
+                select(server, stopped).await;
+                Ok::<(), std::io::Error>(())
             });
             if let Err(error) = served {
                 tracing::warn!("the web server ended: {error}");

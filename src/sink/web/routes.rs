@@ -1,27 +1,34 @@
-//! HTTP routes and authentication.
+//! HTTP routes: the page, pictures, records, metrics, health.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
-use axum::extract::{Form, Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::{DefaultBodyLimit, Extension, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, from_fn_with_state};
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use axum::{Router, middleware};
 use futures_util::stream::{self, StreamExt};
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::address::PeerAddress;
+use super::guard::{
+    check_request, is_admitted, login, require_token, security_headers, submit_login,
+};
 use super::metrics;
 use super::views::{BOUNDARY, OverlayLayers, ServerState};
+use crate::flow::health::HealthStatus;
 
 const PAGE: &str = include_str!("page.html");
-const LOGIN: &str = include_str!("login.html");
-/// Name of the cookie that holds the token.
-const COOKIE: &str = "mobilens";
+const PAGE_STYLE: &str = include_str!("page.css");
+const PAGE_SCRIPT: &str = include_str!("page.js");
+const LOGIN_STYLE: &str = include_str!("login.css");
+/// Largest body of a request: the login form has no long one.
+const MAX_FORM_BYTES: usize = 4096;
 /// How long a snapshot waits for a picture.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -33,87 +40,45 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/events", get(events))
         .route("/metrics", get(counts))
         .route_layer(from_fn_with_state(Arc::clone(&state), require_token));
-    Router::new()
-        .merge(guarded)
+    // Nothing of these tells what the cameras see.
+    let (css, js) = ("text/css; charset=utf-8", "text/javascript; charset=utf-8");
+    let open = Router::new()
         .route("/login", get(login).post(submit_login))
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/login.css", get(|| fixed(css, LOGIN_STYLE)))
+        .route("/page.css", get(|| fixed(css, PAGE_STYLE)))
+        .route("/page.js", get(|| fixed(js, PAGE_SCRIPT)))
+        .route("/healthz", get(healthz))
+        .layer(DefaultBodyLimit::max(MAX_FORM_BYTES));
+    guarded
+        .merge(open)
+        .layer(from_fn_with_state(Arc::clone(&state), check_request))
         .layer(middleware::map_response(security_headers))
         .with_state(state)
 }
 
-/// Sets security headers on every response.
-async fn security_headers(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers.insert(
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("no-referrer"),
-    );
-    headers
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
-    response
+async fn fixed(kind: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, kind)], text)
 }
 
-/// Middleware: requires the token; browsers are redirected to the login page.
-async fn require_token(
+/// 200 while all streams give frames or reconnect, else 503. How each stream is, is told to who may see
+/// the page.
+async fn healthz(
     State(state): State<Arc<ServerState>>,
-    request: Request,
-    next: Next,
+    Extension(PeerAddress(address)): Extension<PeerAddress>,
+    headers: HeaderMap,
 ) -> Response {
-    let admitted = !state.requires_token()
-        || token_of(request.headers()).is_some_and(|t| state.accepts_token(&t));
-    if admitted {
-        return next.run(request).await;
-    }
-    let accept = request
-        .headers()
-        .get(header::ACCEPT)
-        .and_then(|v| v.to_str().ok());
-    if accept.is_some_and(|accept| accept.contains("text/html")) {
-        return Redirect::to("/login").into_response();
-    }
-    let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-    (
-        StatusCode::UNAUTHORIZED,
-        challenge,
-        "token required: Authorization: Bearer TOKEN\n",
-    )
-        .into_response()
-}
-
-fn token_of(headers: &HeaderMap) -> Option<String> {
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
+    let report = state.health.report();
+    let status = match report.status {
+        HealthStatus::Ok => StatusCode::OK,
+        HealthStatus::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let bearer = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-    let cookies = text(header::COOKIE).unwrap_or_default();
-    let mut cookies = cookies
-        .split(';')
-        .filter_map(|cookie| cookie.trim().split_once('='));
-    let cookie = cookies
-        .find(|(name, _)| *name == COOKIE)
-        .map(|(_, value)| unhex(value));
-    bearer
-        .map(|token| token.trim().to_owned())
-        .or(cookie.flatten())
-}
-
-/// Encodes a token, which may contain characters that a cookie may not.
-fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<String> {
-    let byte = |i: usize| u8::from_str_radix(text.get(i..i + 2)?, 16).ok();
-    let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(byte).collect();
-    String::from_utf8(bytes?).ok()
+    let body = if is_admitted(&state, &headers, address) {
+        serde_json::json!(report)
+    } else {
+        serde_json::json!({ "status": report.status })
+    };
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    (status, kind, format!("{body}\n")).into_response()
 }
 
 async fn page(State(state): State<Arc<ServerState>>) -> Html<String> {
@@ -122,40 +87,11 @@ async fn page(State(state): State<Arc<ServerState>>) -> Html<String> {
         .iter()
         .map(|views| views.stream().to_owned())
         .collect();
-    // Inside a script, where no tag may begin.
+    // Inside a script element, where no tag may begin.
     let streams = serde_json::Value::from(streams)
         .to_string()
         .replace('<', "\\u003c");
     Html(PAGE.replace("\"{{streams}}\"", &streams))
-}
-
-async fn login() -> Html<&'static str> {
-    Html(LOGIN)
-}
-
-#[derive(Deserialize)]
-struct LoginForm {
-    token: String,
-}
-
-async fn submit_login(
-    State(state): State<Arc<ServerState>>,
-    Form(given): Form<LoginForm>,
-) -> Response {
-    if !state.accepts_token(&given.token) {
-        // Limits the rate of guesses.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        return (
-            StatusCode::UNAUTHORIZED,
-            Html(LOGIN.replace("<!--wrong-->", "<p>Invalid token.</p>")),
-        )
-            .into_response();
-    }
-    let cookie = format!(
-        "{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/; Max-Age=2592000",
-        hex(&given.token)
-    );
-    ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()
 }
 
 #[derive(Deserialize)]
@@ -249,14 +185,11 @@ async fn events(State(state): State<Arc<ServerState>>) -> Response {
 async fn counts(State(state): State<Arc<ServerState>>) -> impl IntoResponse {
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     let all_views = state.all_views();
-    (
-        kind,
-        metrics::render(
-            all_views
-                .iter()
-                .map(|views| (views.stream(), views.metrics())),
-        ),
-    )
+    let of_streams = all_views
+        .iter()
+        .map(|views| (views.stream(), views.metrics()));
+    let text = metrics::render(of_streams) + &state.counters.render();
+    (kind, text)
 }
 
 fn unknown() -> Response {

@@ -4,10 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
-use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
+use super::access::Access;
+use super::counters::Counters;
 use super::metrics::Metrics;
+use crate::flow::Health;
 use crate::records::Record;
 
 /// Records that a slow listener may lag behind.
@@ -79,8 +81,9 @@ impl Picture {
 
 /// State of the web server.
 pub struct ServerState {
-    /// Fingerprint of the token.
-    token: Option<[u8; 32]>,
+    pub(super) access: Access,
+    pub(super) counters: Arc<Counters>,
+    pub(super) health: Health,
     all_views: Mutex<Vec<Arc<StreamViews>>>,
     lines: broadcast::Sender<Arc<str>>,
     events: Mutex<VecDeque<Arc<str>>>,
@@ -95,9 +98,11 @@ pub struct StreamViews {
 }
 
 impl ServerState {
-    pub(super) fn new(token: Option<String>, client_slots: usize) -> Self {
+    pub(super) fn new(access: Access, health: Health, client_slots: usize) -> Self {
         Self {
-            token: token.map(|token| fingerprint(&token)),
+            access,
+            counters: Arc::default(),
+            health,
             all_views: Mutex::default(),
             lines: broadcast::channel(BROADCAST_CAPACITY).0,
             events: Mutex::default(),
@@ -158,17 +163,6 @@ impl ServerState {
     pub(super) fn acquire_slot(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.client_slots).try_acquire_owned().ok()
     }
-
-    /// Whether a token must be shown.
-    pub(super) fn requires_token(&self) -> bool {
-        self.token.is_some()
-    }
-
-    /// Whether `token` is the right one. Fingerprints are compared, so that the time it takes says
-    /// nothing of the token.
-    pub(super) fn accepts_token(&self, token: &str) -> bool {
-        self.token.is_none_or(|right| fingerprint(token) == right)
-    }
 }
 
 impl StreamViews {
@@ -203,10 +197,6 @@ impl StreamViews {
     }
 }
 
-fn fingerprint(token: &str) -> [u8; 32] {
-    Sha256::digest(token).into()
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -215,9 +205,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    fn state(client_slots: usize) -> ServerState {
+        let access = Access::new(None, &[]).expect("no token");
+        ServerState::new(access, Health::default(), client_slots)
+    }
+
     #[test]
     fn only_what_is_watched_is_wanted_and_only_the_newest_is_kept() {
-        let views = ServerState::new(None, 4).add("gate");
+        let views = state(4).add("gate");
         assert_eq!(views.wanted(), []);
         let boxes = OverlayLayers::parse(Some("boxes"));
         let watcher = views.watch(boxes);
@@ -235,7 +230,7 @@ mod tests {
 
     #[test]
     fn streams_are_found_by_their_names() {
-        let state = ServerState::new(None, 4);
+        let state = state(4);
         assert!(state.views(None).is_none());
         let (gate, yard) = (state.add("gate"), state.add("yard"));
         let is = |found: Option<Arc<StreamViews>>, views: &Arc<StreamViews>| {
@@ -247,19 +242,11 @@ mod tests {
 
     #[test]
     fn places_are_counted_and_given_back() {
-        let state = ServerState::new(None, 2);
+        let state = state(2);
         let (one, two) = (state.acquire_slot(), state.acquire_slot());
         assert!(one.is_some() && two.is_some() && state.acquire_slot().is_none());
         drop(one);
         assert!(state.acquire_slot().is_some());
-    }
-
-    #[test]
-    fn the_token_opens_and_nothing_else_does() {
-        let state = ServerState::new(Some("secret".to_owned()), 2);
-        assert!(state.requires_token() && state.accepts_token("secret"));
-        assert!(!state.accepts_token("Secret") && !state.accepts_token(""));
-        assert!(ServerState::new(None, 1).accepts_token("anything"));
     }
 
     #[test]

@@ -14,16 +14,26 @@ use crate::config::schema::default_of::count;
 pub struct WebConfig {
     /// Address and port to listen on.
     pub bind: String,
-    /// Access token; required for addresses other than loopback. `${NAME}` is replaced by that
-    /// environment variable. Default: no token.
+    /// Access token of at least 8 characters; required for addresses other than loopback. `${NAME}` is
+    /// replaced by that environment variable. Default: no token.
     #[schemars(
-        length(min = 8),
+        regex(pattern = r"^.{8,}$|\$\{[A-Za-z0-9_]+\}"),
         extend("x-expected" = "a string of at least 8 characters")
     )]
     pub token: Option<String>,
+    /// Host names, without port, by which browsers and programs address the page; those that need no
+    /// entry are IP addresses, `localhost`, and this machine's own name, also with `.local`. `*` allows
+    /// any name.
+    pub hosts: Vec<String>,
     /// Most video and record streams that are open at the same time.
     #[schemars(range(min = 1, max = 10_000))]
     pub max_watchers: u32,
+    /// Most connections that are open at the same time; at most half of the limit of open files.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_connections: u32,
+    /// Most connections from one IPv4 address or IPv6 /64 network, such as a reverse proxy's.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_connections_per_address: u32,
     /// JPEG quality.
     #[schemars(range(min = 1, max = 100))]
     pub quality: u8,
@@ -34,7 +44,10 @@ impl Default for WebConfig {
         Self {
             bind: "127.0.0.1:8080".to_owned(),
             token: None,
+            hosts: Vec::new(),
             max_watchers: 64,
+            max_connections: 512,
+            max_connections_per_address: 256,
             quality: 80,
         }
     }

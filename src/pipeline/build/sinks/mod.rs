@@ -12,6 +12,7 @@ mod web;
 mod webhook;
 
 use crate::config::{ImageFormat, LoadedPipeline, SinkConfig};
+use crate::flow::Health;
 use crate::overlay::Overlay;
 use crate::pipeline::threads::StreamSinks;
 use crate::postprocess::Labels;
@@ -27,8 +28,11 @@ use crate::sink::{
 use crate::sink::{WebhookClient, WebhookSink};
 
 /// Sinks that several streams write to.
-#[derive(Default)]
-pub struct SharedSinks(Vec<(SinkConfig, SharedSink)>);
+pub struct SharedSinks {
+    open: Vec<(SinkConfig, SharedSink)>,
+    #[cfg_attr(not(feature = "web"), allow(dead_code, reason = "no server tells it"))]
+    health: Health,
+}
 
 #[derive(Clone)]
 enum SharedSink {
@@ -52,6 +56,14 @@ impl SharedSink {
 }
 
 impl SharedSinks {
+    /// No sinks yet; `health` is what a web server tells of the run.
+    pub fn new(health: &Health) -> Self {
+        Self {
+            open: Vec::new(),
+            health: health.clone(),
+        }
+    }
+
     /// Starts the web servers of `pipeline` and registers its stream, before its source is opened.
     ///
     /// # Errors
@@ -62,7 +74,12 @@ impl SharedSinks {
             let Some(config) = &spec.web else {
                 continue;
             };
-            let server = || Ok(SharedSink::Web(Arc::new(web::start_server(config)?)));
+            let health = self.health.clone();
+            let server = || {
+                Ok(SharedSink::Web(Arc::new(web::start_server(
+                    config, health,
+                )?)))
+            };
             if let SharedSink::Web(server) = self.get(spec, *is_shared, server)? {
                 server.add(&pipeline.stream);
             }
@@ -73,7 +90,7 @@ impl SharedSinks {
     /// Opens the web servers to visitors, once all streams are registered.
     pub fn begin(&self) {
         #[cfg(feature = "web")]
-        for (_, shared) in &self.0 {
+        for (_, shared) in &self.open {
             if let SharedSink::Web(server) = shared {
                 server.begin();
             }
@@ -92,13 +109,13 @@ impl SharedSinks {
             let is_server = sink.is_server();
             (is_shared || is_server) && known == spec
         };
-        let known = self.0.iter().find(|(known, sink)| is_known(known, sink));
+        let known = self.open.iter().find(|(known, sink)| is_known(known, sink));
         if let Some((_, shared)) = known {
             return Ok(shared.clone());
         }
         let shared = open()?;
         // Kept in any case: it ends when all streams have.
-        self.0.push((spec.clone(), shared.clone()));
+        self.open.push((spec.clone(), shared.clone()));
         Ok(shared)
     }
 }
@@ -140,7 +157,12 @@ pub fn open_sinks(
         }
         #[cfg(feature = "web")]
         if let Some(config) = &spec.web {
-            let server = || Ok(SharedSink::Web(Arc::new(web::start_server(config)?)));
+            let health = shared.health.clone();
+            let server = || {
+                Ok(SharedSink::Web(Arc::new(web::start_server(
+                    config, health,
+                )?)))
+            };
             if let SharedSink::Web(server) = shared.get(spec, *is_shared, server)? {
                 let (renderer, records) = web::add_stream(&server, config, pipeline, labels);
                 record("4-web-records", records);

@@ -4,16 +4,24 @@ use std::sync::Arc;
 
 use super::secret;
 use crate::config::{LoadedPipeline, WebConfig};
+use crate::flow::Health;
 use crate::pipeline::build::overlay::overlay_style;
 use crate::pipeline::stages::web::WebRenderer;
 use crate::postprocess::Labels;
-use crate::sink::{RecordSink, SinkError, WebServer};
+use crate::sink::{RecordSink, SinkError, WebParams, WebServer};
 
-/// Starts the server that all streams share.
-pub fn start_server(spec: &WebConfig) -> Result<WebServer, SinkError> {
-    let bind = &spec.bind;
-    let token = secret(spec.token.as_deref(), &format!("http://{bind}"))?;
-    WebServer::start(bind, token, spec.max_watchers as usize)
+/// Starts the server that all streams share; it tells of `health`.
+pub fn start_server(spec: &WebConfig, health: Health) -> Result<WebServer, SinkError> {
+    let token = secret(spec.token.as_deref(), &format!("http://{}", spec.bind))?;
+    WebServer::start(&WebParams {
+        bind: spec.bind.clone(),
+        token,
+        hosts: spec.hosts.clone(),
+        max_watchers: spec.max_watchers as usize,
+        max_connections: spec.max_connections as usize,
+        max_connections_per_address: spec.max_connections_per_address as usize,
+        health,
+    })
 }
 
 /// Registers a stream; its renderer and the sink for its records.
