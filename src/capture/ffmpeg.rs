@@ -430,7 +430,13 @@ fn read_stderr(
             let what = redaction.apply(line[at..].trim());
             tracing::debug!("ffmpeg: {what}");
             let mut first = first_error.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert_with(|| format!("ffmpeg: {what}"));
+            // Of a script, the error that follows says why it cannot be opened.
+            let is_vague = |known: &String| known.contains("Impossible to open");
+            if first.is_none()
+                || first.as_ref().is_some_and(is_vague) && !what.contains("Invalid data")
+            {
+                *first = Some(format!("ffmpeg: {what}"));
+            }
         }
     }
 }

@@ -226,6 +226,10 @@ impl Redaction {
     pub(super) fn new(input: &FfmpegInput) -> Self {
         let text = input.input.to_string_lossy().into_owned();
         let mut replacements = vec![(text, input.name.clone())];
+        if has_secrets(input) {
+            // The script's name.
+            replacements.push(("pipe:0".to_owned(), input.name.clone()));
+        }
         let mut secrets = Vec::new();
         if let Some(url) = url_of(input) {
             let (user, password) = (url.username(), url.password().unwrap_or_default());
@@ -323,6 +327,8 @@ mod tests {
             redaction.apply(&said),
             "cannot open http://cam/v: for  or *** with ***"
         );
+        let said = redaction.apply("pipe:0: Server returned 404 Not Found");
+        assert_eq!(said, "http://cam/v: Server returned 404 Not Found");
         let file = FfmpegInput::file(Path::new("/a/clip.mkv"), &[]).expect("a file");
         let said = Redaction::new(&file).apply("/a/clip.mkv: Invalid data");
         assert_eq!(said, "clip.mkv: Invalid data");
