@@ -431,10 +431,10 @@ fn read_stderr(
             tracing::debug!("ffmpeg: {what}");
             let mut first = first_error.lock().unwrap_or_else(PoisonError::into_inner);
             // Of a script, the error that follows says why it cannot be opened.
-            let is_vague = |known: &String| known.contains("Impossible to open");
-            if first.is_none()
-                || first.as_ref().is_some_and(is_vague) && !what.contains("Invalid data")
-            {
+            let is_better = |known: &String| {
+                known.contains("Impossible to open") && !what.contains("Invalid data")
+            };
+            if first.as_ref().is_none_or(is_better) {
                 *first = Some(format!("ffmpeg: {what}"));
             }
         }
