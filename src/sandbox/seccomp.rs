@@ -157,9 +157,7 @@ mod tests {
         std::fs::write(&kept, b"kept").expect("room");
         let may = std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                if let Err(why) = restrict() {
-                    return Err(why);
-                }
+                restrict()?;
                 let refused = |result: std::io::Result<()>, what: &str| {
                     let error = result.expect_err(what);
                     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{what}");
