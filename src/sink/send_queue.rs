@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -17,7 +18,7 @@ pub struct SendQueue<T> {
 struct State<T> {
     waiting: VecDeque<T>,
     dropped: u64,
-    is_closed: bool,
+    closed_at: Option<Instant>,
 }
 
 impl<T> SendQueue<T> {
@@ -27,7 +28,7 @@ impl<T> SendQueue<T> {
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
                 dropped: 0,
-                is_closed: false,
+                closed_at: None,
             }),
             changed: Notify::new(),
             limit: limit.max(1),
@@ -82,13 +83,20 @@ impl<T> SendQueue<T> {
 
     /// Closes the queue.
     pub fn close(&self) {
-        self.lock().is_closed = true;
+        self.lock().closed_at.get_or_insert_with(Instant::now);
         self.changed.notify_one();
     }
 
     /// Whether the queue was closed.
     pub fn is_closed(&self) -> bool {
-        self.lock().is_closed
+        self.lock().closed_at.is_some()
+    }
+
+    /// What is left of `timeout`, counted from the time at which the queue was closed; `None` while it
+    /// is open.
+    pub fn time_left(&self, timeout: Duration) -> Option<Duration> {
+        let closed_at = self.lock().closed_at?;
+        Some(timeout.saturating_sub(closed_at.elapsed()))
     }
 
     /// Waits for a push or close; may return spuriously.
@@ -114,5 +122,17 @@ mod tests {
         send_queue.put_back(taken.into_iter());
         let all: Vec<i32> = std::iter::from_fn(|| send_queue.take()).collect();
         assert_eq!((all, send_queue.dropped()), (vec![3, 4, 5], 1));
+    }
+
+    #[test]
+    fn the_time_left_counts_from_the_first_close() {
+        let send_queue = SendQueue::<()>::new(1);
+        assert_eq!(send_queue.time_left(Duration::from_secs(600)), None);
+        send_queue.close();
+        let first = send_queue.time_left(Duration::from_secs(600));
+        assert!(first.is_some_and(|left| !left.is_zero()));
+        send_queue.close();
+        assert!(send_queue.time_left(Duration::from_secs(600)) <= first);
+        assert_eq!(send_queue.time_left(Duration::ZERO), Some(Duration::ZERO));
     }
 }
