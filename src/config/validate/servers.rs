@@ -5,6 +5,19 @@ use std::net::SocketAddr;
 use super::validator::Validator;
 use crate::config::document::key_path;
 use crate::config::environment::{expand_env, server_url};
+use crate::config::schema::MqttConfig;
+
+/// What is wrong where two sinks are one client to the broker.
+pub(super) const SAME_CLIENT: &str = "another sink already uses this client identifier; the broker would disconnect one for the other";
+
+/// The broker's URL and the client identifier of a sink that has one, or what is wrong with it.
+pub(super) fn mqtt_client(mqtt: &MqttConfig) -> Option<Result<(&str, String), String>> {
+    let client_id = match expand_env(mqtt.client_id.as_ref()?) {
+        Ok(client_id) if client_id.is_empty() => Err("the client identifier is empty".to_owned()),
+        other => other,
+    };
+    Some(client_id.map(|client_id| (mqtt.url.as_str(), client_id)))
+}
 
 /// Shortest token of a web page.
 const MIN_TOKEN_LENGTH: usize = 8;
@@ -49,8 +62,17 @@ impl Validator<'_> {
 
     /// MQTT brokers and webhooks: URLs, environment variables and files.
     pub fn validate_servers(&mut self) {
+        let mut clients = Vec::new();
         for (i, sink) in self.config.sinks.iter().enumerate() {
             if let Some(mqtt) = &sink.mqtt {
+                if let Some(Err(message)) = mqtt_client(mqtt) {
+                    self.error_at_sink(i, &key_path!["mqtt", "client_id"], message);
+                } else if let Some(Ok(client)) = mqtt_client(mqtt) {
+                    if clients.contains(&client) {
+                        self.error_at_sink(i, &key_path!["mqtt", "client_id"], SAME_CLIENT);
+                    }
+                    clients.push(client);
+                }
                 if let Err(message) = server_url(&mqtt.url, &["mqtt", "mqtts"]) {
                     self.error_at_sink(i, &key_path!["mqtt", "url"], message);
                 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::paths::path_of_sink;
+use super::servers::{SAME_CLIENT, mqtt_client};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::document::{Document, key_path};
 use crate::config::loaded::LoadedPipeline;
@@ -16,6 +17,7 @@ pub fn validate_streams(
 ) {
     let mut windows = 0;
     let mut written = BTreeSet::new();
+    let mut clients = BTreeSet::new();
     for (document, pipeline) in documents.iter().zip(pipelines) {
         let sinks = pipeline.config.sinks.iter().zip(&pipeline.shared);
         for (i, (sink, is_shared)) in sinks.enumerate() {
@@ -36,6 +38,11 @@ pub fn validate_streams(
                 if windows == 2 {
                     error("window", "expected one window; this is the second");
                 }
+            }
+            if let Some(Ok(client)) = sink.mqtt.as_ref().and_then(mqtt_client)
+                && !clients.insert(client)
+            {
+                error("mqtt", SAME_CLIENT);
             }
             if let Some((kind, name, path)) = path_of_sink(sink)
                 && name == "path"

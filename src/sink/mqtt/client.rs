@@ -2,25 +2,31 @@
 //!
 //! Messages wait in a bounded queue; unacknowledged ones return to its front when the connection
 //! breaks. Retained messages are published again on each new connection, as the broker may have lost
-//! them.
+//! them. What the broker refuses is dropped (see [`Deliveries`]).
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rumqttc::{
-    AsyncClient, Event, EventLoop, LastWill, MqttOptions, Outgoing, Packet, QoS, Transport,
+    AsyncClient, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Outgoing, Packet, QoS,
+    StateError, Transport, mqttbytes,
 };
 
 use crate::sink::SinkError;
 use url::Url;
 
+use super::deliveries::{Deliveries, MAX_IN_FLIGHT};
 use crate::sink::redacted_url::redacted_url;
 use crate::sink::send_queue::SendQueue;
 
-/// Most unacknowledged messages in flight.
-const MAX_IN_FLIGHT: usize = 16;
+/// Largest packet that is received, and that is sent.
+const MAX_PACKET_BYTES: (usize, usize) = (1 << 20, 16 << 20);
+/// Most bytes of a packet beside its topic and payload: fixed header, lengths, packet id.
+const PACKET_OVERHEAD: usize = 16;
 /// MQTT keep-alive interval.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// First and longest delay before a reconnection.
@@ -37,6 +43,8 @@ pub struct MqttParams {
     pub ca: Option<Vec<u8>>,
     /// Prefix of every topic.
     pub topic: String,
+    /// Client identifier; `None`: the topic with a random suffix.
+    pub client_id: Option<String>,
     /// Capacity of the send queue.
     pub buffer: usize,
 }
@@ -77,6 +85,11 @@ impl ClientState {
 
     fn retained(&self) -> MutexGuard<'_, Vec<MqttMessage>> {
         self.retained.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has `message` not published again on the next connection.
+    fn forget_retained(&self, message: &MqttMessage) {
+        self.retained().retain(|known| known != message);
     }
 }
 
@@ -128,6 +141,11 @@ impl MqttClient {
         self.state.send_queue.push(message);
     }
 
+    /// Has what is queued sent; the time for that begins now.
+    pub fn close(&self) {
+        self.state.send_queue.close();
+    }
+
     /// Publishes a retained message now and again on each new connection.
     pub fn publish_retained(&self, message: MqttMessage) {
         let mut retained = self.state.retained();
@@ -154,12 +172,12 @@ fn options(request: &MqttParams, shared: &ClientState) -> Result<MqttOptions, St
         .url
         .port()
         .unwrap_or(if is_tls { 8883 } else { 1883 });
-    // The broker disconnects an older client of the same id.
-    let id = format!("{}-{}", request.topic.replace('/', "-"), std::process::id());
+    let id = request.client_id.clone();
+    let id = id.unwrap_or_else(|| random_client_id(&request.topic));
     let mut options = MqttOptions::new(id, host.trim_matches(['[', ']']), port);
     options.set_keep_alive(KEEP_ALIVE);
     options.set_inflight(MAX_IN_FLIGHT as u16);
-    options.set_max_packet_size(1 << 20, 16 << 20);
+    options.set_max_packet_size(MAX_PACKET_BYTES.0, MAX_PACKET_BYTES.1);
     let will = shared.availability("offline");
     options.set_last_will(LastWill::new(
         will.topic,
@@ -184,31 +202,76 @@ fn options(request: &MqttParams, shared: &ClientState) -> Result<MqttOptions, St
     Ok(options)
 }
 
-/// Unacknowledged messages with their packet ids.
-type InFlight = VecDeque<(Option<u16>, MqttMessage)>;
+/// A client identifier that no other client has: the broker disconnects an older client of the same one.
+/// A process id would not do, since it is 1 in every container.
+fn random_client_id(topic: &str) -> String {
+    // Its keys are random.
+    let random = RandomState::new().hash_one(topic) as u32;
+    format!("{}-{random:08x}", topic.replace('/', "-"))
+}
+
+/// Why a connection ended.
+struct ConnectionLoss {
+    why: String,
+    /// Whether the broker closed it, as opposed to a network that failed or a broker that is silent.
+    is_closed_by_broker: bool,
+}
+
+impl From<ConnectionError> for ConnectionLoss {
+    fn from(error: ConnectionError) -> Self {
+        let is_closed_by_broker = match &error {
+            ConnectionError::MqttState(StateError::ConnectionAborted) => true,
+            ConnectionError::Io(io)
+            | ConnectionError::MqttState(
+                StateError::Io(io) | StateError::Deserialization(mqttbytes::Error::Io(io)),
+            ) => matches!(
+                io.kind(),
+                ErrorKind::BrokenPipe
+                    | ErrorKind::ConnectionAborted
+                    | ErrorKind::ConnectionReset
+                    | ErrorKind::UnexpectedEof
+            ),
+            _ => false,
+        };
+        let text = error.to_string();
+        Self {
+            why: text.split_whitespace().collect::<Vec<_>>().join(" "),
+            is_closed_by_broker,
+        }
+    }
+}
 
 /// Runs the client: reconnects until everything is sent.
 async fn run_client(options: MqttOptions, shared: &ClientState) {
+    let send_queue = &shared.send_queue;
     let mut pause = RETRY_DELAYS.0;
     let mut is_lost = false;
-    let mut ends_at = None;
+    let deliveries = Mutex::new(Deliveries::default());
     loop {
         let (client, mut events) = AsyncClient::new(options.clone(), MAX_IN_FLIGHT + 1);
-        let in_flight = Mutex::default();
-        let why = tokio::select! {
-            why = connection(&client, &mut events, shared, &in_flight, &mut is_lost, &mut pause) => why,
-            () = shutdown_timeout(shared, &mut ends_at) => Err("the broker is unreachable".to_owned()),
+        let ended = tokio::select! {
+            ended = connection(&client, &mut events, shared, &deliveries, &mut is_lost, &mut pause) => ended,
+            () = shutdown_timeout(shared) => Err(ConnectionLoss {
+                why: "the broker does not answer".to_owned(),
+                is_closed_by_broker: false,
+            }),
         };
-        let unsent: InFlight = in_flight
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
-        shared
-            .send_queue
-            .put_back(unsent.into_iter().map(|(_, message)| message));
-        let Err(why) = why else { return };
-        if shared.send_queue.is_closed() && ends_at.is_some_and(|at| Instant::now() >= at) {
+        let Err(loss) = ended else { return };
+        let why = loss.why;
+        let undelivered = lock(&deliveries).connection_ended(loss.is_closed_by_broker);
+        send_queue.put_back(undelivered.again.into_iter());
+        if let Some(message) = undelivered.refused {
+            tracing::warn!(
+                "{}: the broker closes the connection at a message of {} bytes on {}; it is dropped",
+                shared.name,
+                message.payload.len(),
+                message.topic
+            );
+            shared.forget_retained(&message);
+        }
+        if send_queue.time_left(SHUTDOWN_TIMEOUT) == Some(Duration::ZERO) {
             let mut left = 0;
-            while shared.send_queue.take().is_some() {
+            while send_queue.take().is_some() {
                 left += 1;
             }
             if left > 0 {
@@ -220,19 +283,36 @@ async fn run_client(options: MqttOptions, shared: &ClientState) {
             is_lost = true;
             tracing::warn!("{}: {why}; trying again", shared.name);
         }
-        let jitter = 0.5 + f64::from(Instant::now().elapsed().subsec_nanos() % 1000) / 2000.0;
-        tokio::time::sleep(pause.mul_f64(jitter)).await;
+        // At the end of the run there is no time for a long pause.
+        let is_closed = send_queue.is_closed();
+        if is_closed {
+            pause = RETRY_DELAYS.0;
+        }
+        let jitter = 0.5 + (RandomState::new().hash_one(0) % 1000) as f64 / 2000.0;
+        tokio::select! {
+            () = tokio::time::sleep(pause.mul_f64(jitter)) => {}
+            () = closed(shared), if !is_closed => {}
+        }
         pause = (pause * 2).min(RETRY_DELAYS.1);
     }
 }
 
-/// Completes some time after the queue was closed.
-async fn shutdown_timeout(shared: &ClientState, ends_at: &mut Option<Instant>) {
+fn lock(deliveries: &Mutex<Deliveries>) -> MutexGuard<'_, Deliveries> {
+    deliveries.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Completes when the queue is closed.
+async fn closed(shared: &ClientState) {
     while !shared.send_queue.is_closed() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let at = *ends_at.get_or_insert_with(|| Instant::now() + SHUTDOWN_TIMEOUT);
-    tokio::time::sleep(at.saturating_duration_since(Instant::now())).await;
+}
+
+/// Completes some time after the queue was closed.
+async fn shutdown_timeout(shared: &ClientState) {
+    closed(shared).await;
+    let left = shared.send_queue.time_left(SHUTDOWN_TIMEOUT);
+    tokio::time::sleep(left.unwrap_or_default()).await;
 }
 
 /// One connection. Returns `Ok` when the queue is closed and everything is acknowledged.
@@ -240,32 +320,24 @@ async fn connection(
     client: &AsyncClient,
     events: &mut EventLoop,
     shared: &ClientState,
-    in_flight: &Mutex<InFlight>,
+    deliveries: &Mutex<Deliveries>,
     is_lost: &mut bool,
     pause: &mut Duration,
-) -> Result<(), String> {
-    let error = |e: rumqttc::ConnectionError| {
-        e.to_string()
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
+) -> Result<(), ConnectionLoss> {
     // The CONNACK comes first.
-    events.poll().await.map_err(error)?;
+    events.poll().await?;
     tracing::info!("{}: connected", shared.name);
-    (*is_lost, *pause) = (false, RETRY_DELAYS.0);
-    let lock = || in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+    *is_lost = false;
+    if !lock(deliveries).is_suspicious() {
+        *pause = RETRY_DELAYS.0;
+    }
     let acknowledged = tokio::sync::Notify::new();
     let receiving = async {
         loop {
-            match events.poll().await.map_err(error)? {
-                Event::Outgoing(Outgoing::Publish(id)) => {
-                    if let Some(sent) = lock().iter_mut().find(|(known, _)| known.is_none()) {
-                        sent.0 = Some(id);
-                    }
-                }
+            match events.poll().await? {
+                Event::Outgoing(Outgoing::Publish(id)) => lock(deliveries).written(id),
                 Event::Incoming(Packet::PubAck(ack)) => {
-                    lock().retain(|(id, _)| *id != Some(ack.pkid));
+                    lock(deliveries).acknowledged(ack.pkid);
                     acknowledged.notify_one();
                 }
                 Event::Outgoing(Outgoing::Disconnect) => return Ok(()),
@@ -274,15 +346,29 @@ async fn connection(
         }
     };
     let sending = async {
-        let publish = |message: MqttMessage| {
+        let publish = |message: MqttMessage, is_republished| {
+            if lock(deliveries).is_refused(&message) {
+                return;
+            }
+            let bytes = message.topic.len() + message.payload.len();
             let MqttMessage {
                 topic,
                 payload,
                 retain,
             } = message.clone();
-            // The request channel holds all in-flight messages.
-            let _ = client.try_publish(topic, QoS::AtLeastOnce, retain, payload);
-            lock().push_back((None, message));
+            // The request channel holds all in-flight messages, so only an invalid topic is an error.
+            let is_sent = bytes + PACKET_OVERHEAD <= MAX_PACKET_BYTES.1
+                && (client.try_publish(topic, QoS::AtLeastOnce, retain, payload)).is_ok();
+            if is_sent {
+                lock(deliveries).push(message, is_republished);
+            } else {
+                tracing::warn!(
+                    "{}: a message of {bytes} bytes on {} is not valid in MQTT; it is dropped",
+                    shared.name,
+                    message.topic
+                );
+                shared.forget_retained(&message);
+            }
         };
         let mut retained: VecDeque<MqttMessage> = shared.retained().iter().cloned().collect();
         retained.push_front(shared.availability("online"));
@@ -291,13 +377,17 @@ async fn connection(
             if dropped > 0 {
                 tracing::warn!("{}: {dropped} messages were dropped", shared.name);
             }
-            while lock().len() < MAX_IN_FLIGHT {
-                match retained.pop_front().or_else(|| shared.send_queue.take()) {
-                    Some(message) => publish(message),
-                    None => break,
+            while lock(deliveries).has_room() {
+                if let Some(message) = retained.pop_front() {
+                    publish(message, true);
+                } else if let Some(message) = shared.send_queue.take() {
+                    publish(message, false);
+                } else {
+                    break;
                 }
             }
-            if shared.send_queue.is_closed() && shared.send_queue.is_empty() && lock().is_empty() {
+            let is_sent = shared.send_queue.is_empty() && lock(deliveries).is_empty();
+            if shared.send_queue.is_closed() && is_sent {
                 break;
             }
             tokio::select! {
@@ -305,8 +395,8 @@ async fn connection(
                 () = acknowledged.notified() => {}
             }
         }
-        publish(shared.availability("offline"));
-        while !lock().is_empty() {
+        publish(shared.availability("offline"), true);
+        while !lock(deliveries).is_empty() {
             acknowledged.notified().await;
         }
         let _ = client.try_disconnect();
@@ -316,5 +406,18 @@ async fn connection(
     tokio::select! {
         ended = receiving => ended,
         () = sending => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_client_has_an_identifier_of_its_own() {
+        let ids: std::collections::BTreeSet<String> =
+            (0..100).map(|_| random_client_id("home/cameras")).collect();
+        assert_eq!(ids.len(), 100);
+        assert!(ids.iter().all(|id| id.starts_with("home-cameras-")));
     }
 }

@@ -12,17 +12,21 @@
 //! where the pipeline detects it.
 
 mod client;
+mod deliveries;
 mod state;
+mod topic;
 
 pub use client::{MqttClient, MqttMessage, MqttParams};
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::{RecordSink, SinkError};
 use crate::records::{EndRecord, EventRecord, FrameRecord, Record};
 use state::{StreamState, VisibleObjects};
+use topic::topic_level;
 
 /// Which frame records are published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,7 @@ pub enum MqttFrames {
 /// Publishes the records of one stream.
 pub struct MqttSink {
     client: Arc<MqttClient>,
+    /// The stream's name as a level of a topic.
     stream: String,
     frames: MqttFrames,
     state: StreamState,
@@ -61,7 +66,7 @@ impl MqttSink {
         }
         let sink = Self {
             client,
-            stream: stream.to_owned(),
+            stream: topic_level(stream),
             frames,
             state: StreamState::new(has_motion),
             seen: None,
@@ -144,8 +149,19 @@ fn discovery_messages(
     stream: &str,
     has_motion: bool,
 ) -> Vec<MqttMessage> {
+    let level = topic_level(stream);
+    // Names that differ in other than ASCII characters must not become the same identifier.
+    let suffix = if level != stream || !stream.is_ascii() {
+        let digest = Sha256::digest(stream);
+        format!(
+            "_{:02x}{:02x}{:02x}{:02x}",
+            digest[0], digest[1], digest[2], digest[3]
+        )
+    } else {
+        String::new()
+    };
     let id = |what: &str| {
-        let name = format!("{topic}_{stream}_{what}");
+        let name = format!("{topic}_{stream}{suffix}_{what}");
         name.replace(
             |c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-',
             "_",
@@ -155,12 +171,12 @@ fn discovery_messages(
         let mut config = json!({
             "name": name,
             "unique_id": id(what),
-            "state_topic": format!("{topic}/{stream}/state"),
+            "state_topic": format!("{topic}/{level}/state"),
             "value_template": format!("{{{{ value_json.{what} }}}}"),
             "availability": [
                 { "topic": format!("{topic}/availability") },
                 {
-                    "topic": format!("{topic}/{stream}/source"),
+                    "topic": format!("{topic}/{level}/source"),
                     "payload_available": "online",
                     "payload_not_available": "lost",
                 },
@@ -218,5 +234,18 @@ mod tests {
         assert_eq!(config["value_template"], "{{ value_json.motion }}");
         assert_eq!(config["state_topic"], "mobilens/gate/state");
         assert_eq!(config["device_class"], "motion");
+    }
+
+    #[test]
+    fn streams_with_other_characters_keep_topics_and_identifiers_of_their_own() {
+        let messages = |stream| discovery_messages("homeassistant", "mobilens", stream, false);
+        let names = ["前门", "后门", "a+b", "a#b", "a/b", "a_b"];
+        let topics = names.map(|stream| messages(stream)[0].topic.clone());
+        let different: std::collections::BTreeSet<&String> = topics.iter().collect();
+        assert_eq!(different.len(), names.len(), "{topics:?}");
+        assert!(topics.iter().all(|topic| !topic.contains(['+', '#'])));
+        let config: Value = serde_json::from_slice(&messages("a+b")[0].payload).expect("JSON");
+        assert_eq!(config["state_topic"], "mobilens/a%2Bb/state");
+        assert_eq!(config["device"]["name"], "a+b");
     }
 }

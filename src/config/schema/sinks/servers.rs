@@ -68,11 +68,22 @@ pub struct MqttConfig {
         extend("x-expected" = "a topic of letters, digits, \"_\", \".\", \"-\" and \"/\"")
     )]
     pub topic: String,
+    /// Client identifier, which must be the broker's only one; `${NAME}` is replaced by that
+    /// environment variable. Default: the topic with a random suffix.
+    #[schemars(
+        regex(pattern = "^[!-~]{1,256}$"),
+        extend("x-expected" = "a client identifier of ASCII characters without spaces")
+    )]
+    pub client_id: Option<String>,
     /// Which frames are published.
     #[serde(default)]
     pub frames: MqttFramesConfig,
     /// Discovery prefix of Home Assistant; empty: no discovery.
     #[serde(default = "mqtt_discovery")]
+    #[schemars(
+        regex(pattern = "^[^+#]*$"),
+        extend("x-expected" = "a topic without \"+\" and \"#\"")
+    )]
     pub discovery: String,
     /// Messages that are queued while the broker is not connected; beyond, the oldest are dropped.
     #[serde(default = "count::<1000>")]

@@ -55,6 +55,22 @@ impl SharedSink {
     }
 }
 
+impl Drop for SharedSinks {
+    fn drop(&mut self) {
+        // All clients send what they have left at the same time; each is waited for when it is dropped.
+        #[cfg(any(feature = "mqtt", feature = "webhook"))]
+        for (_, shared) in &self.open {
+            match shared {
+                #[cfg(feature = "mqtt")]
+                SharedSink::Mqtt(client) => client.close(),
+                #[cfg(feature = "webhook")]
+                SharedSink::Webhook(client) => client.close(),
+                _ => {}
+            }
+        }
+    }
+}
+
 impl SharedSinks {
     /// No sinks yet; `health` is what a web server tells of the run.
     pub fn new(health: &Health) -> Self {
@@ -213,8 +229,8 @@ fn unrepresentable(target: &str, why: String) -> SinkError {
     }
 }
 
-/// A secret of the sink `target`, with environment variables expanded.
-#[cfg(any(feature = "web", feature = "webhook"))]
+/// A text of the sink `target`, with environment variables expanded.
+#[cfg(any(feature = "mqtt", feature = "web", feature = "webhook"))]
 fn secret(text: Option<&str>, target: &str) -> Result<Option<String>, SinkError> {
     let expanded = text.map(crate::config::expand_env).transpose();
     expanded.map_err(|why| unrepresentable(target, why))

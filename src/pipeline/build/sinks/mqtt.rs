@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::unrepresentable;
+use super::{secret, unrepresentable};
 use crate::config::{LoadedPipeline, MqttConfig, MqttFramesConfig, server_url};
 use crate::pipeline::build::gating::compares_pictures;
 use crate::sink::{MqttClient, MqttFrames, MqttParams, MqttSink, SinkError};
@@ -19,6 +19,7 @@ pub fn connect(spec: &MqttConfig) -> Result<MqttClient, SinkError> {
         url,
         ca: ca.transpose()?,
         topic: spec.topic.clone(),
+        client_id: secret(spec.client_id.as_deref(), "mqtt")?,
         buffer: spec.buffer as usize,
     })
 }
