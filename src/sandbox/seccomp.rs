@@ -174,7 +174,7 @@ mod tests {
                 assert_eq!(text, "kept");
                 let other = std::thread::spawn(|| vec![1_u8; 1 << 24].len());
                 assert_eq!(other.join().expect("a thread and memory"), 1 << 24);
-                Ok(())
+                Ok::<(), String>(())
             });
             thread.join().expect("no panic")
         });
