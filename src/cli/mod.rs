@@ -184,6 +184,11 @@ fn stop_on_signals(stop: &StopSignal) {
             std::process::exit(INTERRUPTED_TWICE);
         }
         stop.stop(StopReason::Interrupted);
+        // Leaves even if what says so is stalled, too: standard error that nobody reads.
+        std::thread::spawn(|| {
+            std::thread::sleep(2 * pipeline::SHUTDOWN_DEADLINE);
+            std::process::exit(FAILED.into());
+        });
     };
     if let Err(error) = ctrlc::set_handler(handler) {
         tracing::warn!("cannot install signal handler: {error}");

@@ -123,18 +123,21 @@ pub fn ensure_json(config: &mut LoadedPipeline) {
 fn json_sink(path: PathBuf, format: JsonFormat) -> SinkConfig {
     match format {
         JsonFormat::Jsonl => SinkConfig {
-            jsonl: Some(JsonlConfig {
-                path,
-                timings: false,
-            }),
+            jsonl: Some(JsonlConfig::new(path)),
             ..SinkConfig::default()
         },
         JsonFormat::Coco => SinkConfig {
-            coco: Some(CocoConfig { path }),
+            coco: Some(CocoConfig {
+                path,
+                on_error: None,
+            }),
             ..SinkConfig::default()
         },
         JsonFormat::Mot => SinkConfig {
-            mot: Some(MotConfig { path }),
+            mot: Some(MotConfig {
+                path,
+                on_error: None,
+            }),
             ..SinkConfig::default()
         },
     }

@@ -4,8 +4,8 @@
 //! holds a receiver clone to evict with. That clone would keep the channel connected after all readers
 //! are gone, hence the separate count of readers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
@@ -15,6 +15,9 @@ use super::health::while_idle;
 /// How long a send may block before one warning is logged.
 const BLOCKED_WARNING: Duration = Duration::from_secs(5);
 
+/// Least time between two warnings about the drops of a leaky edge.
+const DROP_WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Overflow policy: what happens when the edge is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
@@ -22,6 +25,9 @@ pub enum Policy {
     Block,
     /// The oldest item is dropped and counted: the reader gets the newest.
     NewestWins,
+    /// As [`NewestWins`](Self::NewestWins), for a reader that should get everything: drops are also
+    /// warned about, once a minute at most.
+    Leaky,
 }
 
 /// All receivers of an edge were dropped.
@@ -52,8 +58,12 @@ struct EdgeState {
     name: String,
     policy: Policy,
     readers: AtomicUsize,
+    sent: AtomicU64,
+    received: AtomicU64,
     evicted: AtomicU64,
     stale: AtomicU64,
+    /// When drops were last warned about.
+    warned: Mutex<Option<Instant>>,
 }
 
 /// Drop counts of an edge; readable after its sender and receivers are dropped.
@@ -69,6 +79,12 @@ impl EdgeCounts {
     /// Items dropped because they were too old when received.
     pub fn stale(&self) -> u64 {
         self.0.stale.load(Ordering::SeqCst)
+    }
+
+    /// Items that were sent and not yet received.
+    pub fn waiting(&self) -> u64 {
+        let gone = self.0.received.load(Ordering::SeqCst) + self.evicted();
+        self.0.sent.load(Ordering::SeqCst).saturating_sub(gone)
     }
 }
 
@@ -111,10 +127,13 @@ fn edge_with<T>(
         name: name.to_owned(),
         policy,
         readers: AtomicUsize::new(1),
+        sent: AtomicU64::new(0),
+        received: AtomicU64::new(0),
         evicted: AtomicU64::new(0),
         stale: AtomicU64::new(0),
+        warned: Mutex::new(None),
     });
-    let evict = (policy == Policy::NewestWins).then(|| rx.clone());
+    let evict = (policy != Policy::Block).then(|| rx.clone());
     let sender = Sender {
         tx,
         evict,
@@ -158,9 +177,11 @@ impl<T> Sender<T> {
     /// [`Closed`] when no receiver is left; the item is lost.
     pub fn send(&self, item: T) -> Result<(), Closed> {
         match &self.evict {
-            None => self.send_blocking(item),
-            Some(evict) => self.send_evicting(item, evict),
+            None => self.send_blocking(item)?,
+            Some(evict) => self.send_evicting(item, evict)?,
         }
+        self.shared.sent.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
     /// The drop counts; they outlive the edge.
@@ -200,6 +221,7 @@ impl<T> Sender<T> {
                         && (self.supersede)(&mut item, older)
                     {
                         self.shared.evicted.fetch_add(1, Ordering::SeqCst);
+                        self.shared.warn_dropped();
                     }
                 }
             }
@@ -207,16 +229,42 @@ impl<T> Sender<T> {
     }
 }
 
+impl EdgeState {
+    /// Warns about the drops of a leaky edge, unless that was done a moment ago.
+    fn warn_dropped(&self) {
+        if self.policy != Policy::Leaky {
+            return;
+        }
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_none_or(|at| at.elapsed() >= DROP_WARNING_INTERVAL) {
+            *warned = Some(Instant::now());
+            drop(warned);
+            tracing::warn!(
+                edge = self.name,
+                dropped = self.evicted.load(Ordering::SeqCst),
+                "the sink is stalled or too slow: it misses the oldest"
+            );
+        }
+    }
+}
+
 impl<T> Receiver<T> {
     /// Waits for the next item; `None` when all senders were dropped and the edge is empty.
     pub fn recv(&self) -> Option<T> {
-        while_idle(|| self.rx.recv().ok())
+        while_idle(|| self.rx.recv().ok()).inspect(|_| self.count())
+    }
+
+    fn count(&self) {
+        self.shared.received.fetch_add(1, Ordering::SeqCst);
     }
 
     /// The next item, without waiting.
     pub fn try_recv(&self) -> Received<T> {
         match self.rx.try_recv() {
-            Ok(item) => Received::Item(item),
+            Ok(item) => {
+                self.count();
+                Received::Item(item)
+            }
             Err(TryRecvError::Empty) => Received::Nothing,
             Err(TryRecvError::Disconnected) => Received::Closed,
         }
@@ -225,7 +273,10 @@ impl<T> Receiver<T> {
     /// Waits for the next item for at most `timeout`.
     pub fn recv_timeout(&self, timeout: Duration) -> Received<T> {
         match self.rx.recv_timeout(timeout) {
-            Ok(item) => Received::Item(item),
+            Ok(item) => {
+                self.count();
+                Received::Item(item)
+            }
             Err(RecvTimeoutError::Timeout) => Received::Nothing,
             Err(RecvTimeoutError::Disconnected) => Received::Closed,
         }
@@ -299,6 +350,23 @@ mod tests {
         assert_eq!(tx.counts().evicted(), 8);
         assert_eq!((rx.recv(), rx.recv()), (Some(8), Some(9)));
         assert_eq!(rx.try_recv(), Received::Nothing);
+    }
+
+    #[test]
+    fn what_waits_is_known() {
+        for policy in [Policy::Block, Policy::Leaky] {
+            let (tx, rx) = edge("t", 3, policy);
+            let counts = tx.counts();
+            for i in 0..3 {
+                tx.send(i).expect("open");
+            }
+            assert_eq!((rx.recv(), counts.waiting()), (Some(0), 2));
+            tx.send(3).expect("open");
+            if policy == Policy::Leaky {
+                tx.send(4).expect("open");
+            }
+            assert_eq!(counts.waiting(), 3);
+        }
     }
 
     #[test]

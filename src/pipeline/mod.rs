@@ -7,11 +7,11 @@
 //! |---|---|---|
 //! | `0-capture` | `capture`: read, number, pace, gate | newest wins, 1 / blocks, 2 |
 //! | `1-infer-N` | `infer` (`detect` or `segment`): preprocess, infer, postprocess | blocks, in order |
-//! | `2-publish` | `publish` and `analyze`: records, tracks, events | blocks, 4 (records); by thread (pictures) |
-//! | `3-render` | `render`: annotated pictures for the window and image files | blocks, 2, or newest wins for the window alone |
-//! | `4-encode` | `encode`: video files, clean or annotated | blocks, 4 |
+//! | `2-publish` | `publish` and `analyze`: records, tracks, events | leaky, 256 / blocks, 4 (records); by thread (pictures) |
+//! | `3-render` | `render`: annotated pictures for the window and image files | leaky / blocks, 4, or newest wins for the window alone |
+//! | `4-encode` | `encode`: video files, clean or annotated | leaky / blocks, 4 |
 //! | `4-web` | `web`: JPEGs for the browsers that watch | newest wins, 1 |
-//! | `4-SINK` | `write`: records, image files, masks | blocks, 4 |
+//! | `4-SINK` | `write`: records, image files, masks | leaky / blocks, 4 |
 //! | main | `window`, or waiting | newest wins, 1 |
 //!
 //! Source events (lost, back) travel on the same edges as frames, in order; they are never dropped. A
@@ -20,7 +20,8 @@
 //!
 //! [`run_streams`] runs several streams side by side, which share the network fairly.
 //!
-//! Only the source gets the stop signal; the other stages drain because their input closes. The last
+//! A leaky edge drops the oldest, counts it and warns. Only the source gets the stop signal; the other
+//! stages drain because their input closes, for 10 s at most where the run is live or was interrupted. The last
 //! record is made when all stages before the sinks have ended, so its counts are final.
 //!
 //! # Example
@@ -45,7 +46,9 @@
 //! ```
 
 mod build;
+mod join;
 mod options;
+mod outbox;
 mod progress;
 mod report;
 mod run;
@@ -56,6 +59,7 @@ mod threads;
 mod tests;
 
 pub use build::{Model, analyzer, classes_to_keep, ensure_built};
+pub use join::SHUTDOWN_DEADLINE;
 pub use options::{MissingFeature, ModelError, RunError, RunOptions};
 pub use progress::Progress;
 pub use report::RunReport;

@@ -13,6 +13,8 @@ pub struct RunReport {
     pub end: EndRecord,
     /// Failures in the order in which they occurred; empty for a run that succeeded.
     pub failures: Vec<Failure>,
+    /// How much each kind of sink missed, because it was too slow or could not write.
+    pub sink_drops: Vec<(String, u64)>,
     /// Latency of each stage and from end to end, in the order of the stages.
     pub latencies: Vec<Latency>,
     /// From the first thread's start to the last one's end.
@@ -46,6 +48,12 @@ impl fmt::Display for RunReport {
             dropped.decode_error,
             dropped.shutdown
         )?;
+        for (sink, missed) in self.sink_drops.iter().filter(|(_, missed)| *missed > 0) {
+            writeln!(
+                f,
+                "sink {sink}: {missed} missed (too slow, or could not write)"
+            )?;
+        }
         writeln!(
             f,
             "{:.1} frames/s over {:.2} s",

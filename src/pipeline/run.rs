@@ -16,6 +16,7 @@ use super::build::{
 };
 use super::options::{RunError, RunOptions};
 use super::report::RunReport;
+use super::stages::write::GuardedSink;
 use super::threads::NamedSink;
 
 /// Runs a stream until its source ends or `stop` is given.
@@ -98,7 +99,7 @@ fn run_all(
     let models = Model::load_shared(&configs)?;
     let several = configs.len() > 1;
     let scheduler = several.then(|| FairScheduler::new(max_concurrent_frames(&configs[0])));
-    let shared = Mutex::new(SharedSinks::new(&options.health));
+    let shared = Mutex::new(SharedSinks::new(&configs, &options.health));
     let mut outcomes = Vec::new();
     let mut streams = Vec::new();
     let mut on_main = None;
@@ -222,7 +223,11 @@ impl Stream<'_> {
             self.health,
             shared,
         )?;
-        pipeline.sinks.records.extend(self.sinks);
+        let sinks = self.sinks.into_iter().map(|(name, sink)| {
+            let sink = GuardedSink::new(&name, sink);
+            (name, sink)
+        });
+        pipeline.sinks.records.extend(sinks);
         Ok(pipeline.run(window, stop)?)
     }
 }
@@ -232,6 +237,7 @@ fn interrupted(stream: &str, stop: &StopSignal, elapsed: Duration) -> RunReport 
     RunReport {
         end: EndRecord::new(stream, stop.reason(), FrameCounts::default()),
         failures: Vec::new(),
+        sink_drops: Vec::new(),
         latencies: Vec::new(),
         elapsed,
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::progress::Progress;
 use super::stages::capture::{OpenSource, Pace};
+use super::stages::write::GuardedSink;
 use super::threads::{Pipeline, StreamSinks};
 use super::{Analyzer, InferenceWorker, RunReport};
 use crate::analytics::AreaRules;
@@ -178,7 +179,7 @@ fn run_scripted(
         sinks: StreamSinks {
             records: sinks
                 .into_iter()
-                .map(|sink| ("4-sink".to_owned(), sink))
+                .map(|sink| ("4-sink".to_owned(), GuardedSink::new("4-sink", sink)))
                 .collect(),
             ..StreamSinks::default()
         },
@@ -450,4 +451,67 @@ fn a_panicking_sink_is_named() {
         vec![sink],
     );
     assert_eq!(report.failures[0].to_string(), "4-sink: panicked: no paper");
+}
+
+#[test]
+fn a_sink_that_is_stuck_misses_frames_of_a_live_source_but_no_event() {
+    // The sink holds its first frame until the source has given all: three outages among them.
+    const FRAMES: u64 = 1000;
+    let (ended_tx, ended_rx) = channel();
+    let (taken_tx, taken_rx) = channel();
+    let mut is_taken = false;
+    let mut steps = [100, 200, 300]
+        .into_iter()
+        .flat_map(|at| [(at, lost()), (at, back())]);
+    let mut step = steps.next();
+    let (written_tx, written_rx) = channel();
+    let before = move |frame| {
+        if frame == 1 && !std::mem::replace(&mut is_taken, true) {
+            taken_rx.recv().expect("the sink lives");
+        }
+        if let Some((_, captured)) = step.take_if(|(at, _)| *at == frame) {
+            step = steps.next();
+            return Some(captured);
+        }
+        // Each is published before the next one is given.
+        if frame > 0 {
+            let _ = written_rx.recv_timeout(Duration::from_secs(60));
+        }
+        if frame == FRAMES {
+            let _ = ended_tx.send(());
+        }
+        None
+    };
+    let (seen, stuck) = sink(move |frame| {
+        if frame == 0 {
+            taken_tx.send(()).expect("the source lives");
+            ended_rx.recv().expect("the source lives");
+        }
+        Ok(())
+    });
+    let (all, quick) = sink(move |_| {
+        let _ = written_tx.send(());
+        Ok(())
+    });
+    let workers = vec![worker(|_| Ok(()))];
+    let report = run_scripted(FRAMES, true, before, workers, vec![stuck, quick]);
+    assert_eq!(report.failures, []);
+    let (seen, all) = (
+        seen.lock().expect("no panic"),
+        all.lock().expect("no panic"),
+    );
+    assert_eq!(all.frames.len() as u64, report.end.frames.emitted);
+    let missed: u64 = report.sink_drops.iter().map(|(_, missed)| missed).sum();
+    assert!(missed > 500, "{missed}");
+    assert_eq!(seen.frames.len() as u64 + missed, report.end.frames.emitted);
+    assert!(seen.frames.is_sorted());
+    let names = |seen: &Seen| {
+        seen.events
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&seen), ["lost", "back"].repeat(3));
+    assert_eq!(names(&all), names(&seen));
+    assert!(seen.end.is_some());
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::analytics::AreaRules;
@@ -14,8 +14,10 @@ use crate::gating::{Feedback, Gating};
 use crate::overlay::{Overlay, Trails};
 use crate::records::{DroppedFrames, EndRecord, FrameCounts, RecordBuilder};
 use crate::sandbox::restrict_thread;
-use crate::sink::{DisplayWindow, ImagesSink, MasksSink, RecordSink};
+use crate::sink::{DisplayWindow, ErrorGuard, ImagesSink, MasksSink, RecordSink};
 
+use super::join::{Shutdown, Threads};
+use super::outbox::Outboxes;
 use super::progress::Progress;
 use super::report::RunReport;
 use super::stages::analyze::Analyzer;
@@ -28,7 +30,7 @@ use super::stages::render::Renderer;
 #[cfg(feature = "web")]
 use super::stages::web::WebRenderer;
 use super::stages::window::watch_window;
-use super::stages::write::{write_images, write_masks, write_records};
+use super::stages::write::{GuardedSink, write_images, write_masks, write_records};
 
 /// A sink and the name of its thread.
 pub type NamedSink = (String, Box<dyn RecordSink>);
@@ -37,11 +39,11 @@ pub type NamedSink = (String, Box<dyn RecordSink>);
 #[derive(Default)]
 pub struct StreamSinks {
     /// Sinks that take records, each with the name of its thread.
-    pub records: Vec<NamedSink>,
+    pub records: Vec<(String, GuardedSink)>,
     /// Folders of annotated pictures.
-    pub images: Vec<ImagesSink>,
+    pub images: Vec<(ImagesSink, ErrorGuard)>,
     /// Folders of masks.
-    pub masks: Vec<MasksSink>,
+    pub masks: Vec<(MasksSink, ErrorGuard)>,
     /// Stages that encode pictures for the web page.
     #[cfg(feature = "web")]
     pub web: Vec<WebRenderer>,
@@ -105,26 +107,39 @@ impl Pipeline {
         let drops = self.source.drops;
 
         // The sinks' threads, and the edges to them.
+        let (events, sink_events) = mpsc::channel();
+        let mut outboxes = Outboxes::new(drops, info.size, events);
         let mut record_sinks = Threads::default();
         let mut picture_sinks = Threads::default();
         let (mut records, mut viewers) = (Vec::new(), Vec::new());
-        for (name, sink) in self.sinks.records {
-            let (tx, rx) = edge(&name, 4, Policy::Block);
+        for (name, mut to) in self.sinks.records {
+            let (tx, rx) = outboxes.records(&name);
+            let counts = tx.counts();
             records.push(tx);
+            outboxes.guard(&mut to.guard);
             let stop = stop.clone();
-            record_sinks.push(failures.spawn(&name, move || write_records(sink, &rx, &stop))?);
+            let thread = failures.spawn(&name, move || write_records(to, &rx, &stop))?;
+            record_sinks.push_sink(&name, counts, thread);
         }
         let has_image_sinks = !self.sinks.images.is_empty();
-        for sink in self.sinks.images {
-            let (tx, rx) = edge("images", 4, Policy::Block);
+        for mut to in self.sinks.images {
+            let (tx, rx) = outboxes.pictures("images", "images");
+            let counts = tx.counts();
             viewers.push(tx);
-            picture_sinks.push(failures.spawn("4-images", move || write_images(sink, &rx))?);
+            outboxes.guard(&mut to.1);
+            let stop = stop.clone();
+            let thread = failures.spawn("4-images", move || write_images(to, &rx, &stop))?;
+            picture_sinks.push_sink("4-images", counts, thread);
         }
         let mut masks = Vec::new();
-        for sink in self.sinks.masks {
-            let (tx, rx) = edge("masks", 4, Policy::Block);
+        for mut to in self.sinks.masks {
+            let (tx, rx) = outboxes.pictures("masks", "masks");
+            let counts = tx.counts();
             masks.push(tx);
-            picture_sinks.push(failures.spawn("4-masks", move || write_masks(sink, &rx))?);
+            outboxes.guard(&mut to.1);
+            let stop = stop.clone();
+            let thread = failures.spawn("4-masks", move || write_masks(to, &rx, &stop))?;
+            picture_sinks.push_sink("4-masks", counts, thread);
         }
         let window = window.map(|window| {
             let (tx, rx) = edge("window", 1, Policy::NewestWins);
@@ -156,7 +171,7 @@ impl Pipeline {
             latency: decode.clone(),
         };
         let mut stages = Threads::default();
-        stages.push({
+        stages.push("0-capture", {
             let (stop, sandbox) = (stop.clone(), self.sandbox);
             let health = self.health.stage("0-capture");
             failures.spawn("0-capture", move || {
@@ -179,7 +194,8 @@ impl Pipeline {
                 }
                 Ok::<(), String>(())
             };
-            stages.push(failures.spawn(&name, move || stage.watch(work))?);
+            let thread = failures.spawn(&name, move || stage.watch(work))?;
+            stages.push(&name, thread);
         }
         drop(pool);
 
@@ -191,32 +207,42 @@ impl Pipeline {
         let overlay = Latency::new("overlay");
         let mut pictures = Vec::new();
         if !viewers.is_empty() {
-            let policy = if has_image_sinks {
-                Policy::Block
+            let (tx, rx) = if has_image_sinks {
+                outboxes.pictures("overlay", "images")
             } else {
-                Policy::NewestWins
+                edge("overlay", 2, Policy::NewestWins)
             };
-            let (tx, rx) = edge("overlay", 2, policy);
             let renderer = Renderer {
                 overlay: self.overlay,
                 viewers,
                 latency: overlay.clone(),
             };
             let stage = self.health.stage("3-render");
-            picture_sinks.push(failures.spawn("3-render", move || {
+            let thread = failures.spawn("3-render", move || {
                 stage.watch(|| renderer.run(&rx));
                 Ok::<(), String>(())
-            })?);
+            })?;
+            picture_sinks.push("3-render", thread);
             pictures.push(tx);
         }
         let record = Latency::new("record");
+        #[cfg_attr(
+            not(feature = "recording"),
+            allow(unused_mut, reason = "nobody records")
+        )]
+        let mut recordings = Vec::new();
         #[cfg(feature = "recording")]
-        for encoder in self.sinks.recordings {
-            let (tx, rx) = edge("record", 4, Policy::Block);
-            pictures.push(tx);
+        for mut encoder in self.sinks.recordings {
+            let (tx, rx) = outboxes.recording();
+            let counts = tx.counts();
+            recordings.push(tx);
+            let guards = encoder.recording.guards_mut();
+            guards.for_each(|guard| outboxes.guard(guard));
             let latency = record.clone();
-            picture_sinks.push(failures.spawn("4-encode", move || encoder.run(&rx, &latency))?);
+            let thread = failures.spawn("4-encode", move || encoder.run(&rx, &latency))?;
+            picture_sinks.push_sink("4-encode", counts, thread);
         }
+        let sink_drops = outboxes.into_drops();
         #[cfg(feature = "web")]
         for renderer in self.sinks.web {
             let metrics = renderer.views.metrics();
@@ -227,12 +253,15 @@ impl Pipeline {
                 let lost = captured.outages.load(Ordering::SeqCst);
                 (frame_counts(&captured, &edge_counts, &done), lost)
             });
+            let drops = sink_drops.clone();
+            metrics.set_sink_drops(move || drops.counts());
             let (tx, rx) = edge("web", 1, Policy::NewestWins);
             pictures.push(tx);
-            picture_sinks.push(failures.spawn("4-web", move || {
+            let thread = failures.spawn("4-web", move || {
                 renderer.run(&rx);
                 Ok::<(), String>(())
-            })?);
+            })?;
+            picture_sinks.push("4-web", thread);
         }
 
         // 2-publish
@@ -246,33 +275,48 @@ impl Pipeline {
             masks,
             trails,
             pictures,
+            recordings,
+            sink_events,
             emitted: Arc::clone(&emitted),
             end_to_end: end_to_end.clone(),
             progress: self.progress,
         };
         let stage = self.health.stage("2-publish");
-        stages.push(failures.spawn("2-publish", move || {
+        let thread = failures.spawn("2-publish", move || {
             stage.watch(|| publisher.run(ordered));
             Ok::<(), String>(())
-        })?);
+        })?;
+        stages.push("2-publish", thread);
 
         // The window runs on this thread; some systems require the main one.
         if let Some((mut window, pictures)) = window {
             let hold = info.kind == "images";
             failures.watch("window", || watch_window(&mut window, pictures, hold, stop));
         }
-        stages.join();
+        let mut shutdown = Shutdown::new(stop, drops);
+        stages.wait_for_first(&mut shutdown);
+        shutdown.source_ended();
+        stages.join(&mut shutdown, &failures);
         drop(self.health);
         let [preprocess, infer, postprocess] = self.latency;
         let frames = frame_counts(&counts, &capture_counts, &emitted);
         let end = EndRecord::new(&self.stream, stop.reason(), frames);
-        for mut sink in record_sinks.join().into_iter().flatten() {
-            failures.watch("sink", || sink.finish(&end));
+        let mut finishing = Threads::default();
+        for to in record_sinks
+            .join(&mut shutdown, &failures)
+            .into_iter()
+            .flatten()
+        {
+            let (name, end) = (format!("4-{}", to.guard.sink()), end.clone());
+            let thread = failures.spawn("sink", move || to.finish(&end))?;
+            finishing.push(&name, thread);
         }
-        picture_sinks.join();
+        finishing.join(&mut shutdown, &failures);
+        picture_sinks.join(&mut shutdown, &failures);
         Ok(RunReport {
             end,
             failures: failures.all(),
+            sink_drops: sink_drops.counts(),
             latencies: vec![
                 decode,
                 preprocess,
@@ -284,29 +328,6 @@ impl Pipeline {
             ],
             elapsed: started.elapsed(),
         })
-    }
-}
-
-/// Threads that are waited for together.
-struct Threads<T>(Vec<JoinHandle<Option<T>>>);
-
-impl<T> Default for Threads<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T> Threads<T> {
-    fn push(&mut self, thread: JoinHandle<Option<T>>) {
-        self.0.push(thread);
-    }
-
-    /// The results of those that succeeded. Panics were caught on the threads themselves.
-    fn join(self) -> Vec<T> {
-        self.0
-            .into_iter()
-            .filter_map(|thread| thread.join().ok().flatten())
-            .collect()
     }
 }
 

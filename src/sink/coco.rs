@@ -14,6 +14,8 @@ pub struct CocoSink {
     output: Output,
     rename: Option<(PathBuf, PathBuf)>,
     empty: bool,
+    /// Whether the array is closed.
+    complete: bool,
 }
 
 impl CocoSink {
@@ -35,6 +37,7 @@ impl CocoSink {
             output,
             rename,
             empty: true,
+            complete: false,
         })
     }
 }
@@ -45,23 +48,33 @@ impl RecordSink for CocoSink {
             target: self.output.name().to_owned(),
             why: e.to_string(),
         })?;
-        let mut chunk = Vec::new();
+        let (mut chunk, mut empty) = (Vec::new(), self.empty);
         for result in &results {
-            chunk.extend_from_slice(if self.empty { b"\n" } else { b",\n" });
-            self.empty = false;
+            chunk.extend_from_slice(if empty { b"\n" } else { b",\n" });
+            empty = false;
             serde_json::to_writer(&mut chunk, result)
                 .expect("results are plain data with string keys");
         }
-        self.output.write_chunk(&chunk)
+        self.output.write_chunk(&chunk)?;
+        self.empty = empty;
+        Ok(())
     }
 
     fn finish(&mut self, _: &EndRecord) -> Result<(), SinkError> {
-        self.output.write_chunk(b"\n]\n")?;
+        // Once, also when the renaming is tried again.
+        if !self.complete {
+            self.output.write_chunk(b"\n]\n")?;
+            self.complete = true;
+        }
         if let Some((part, path)) = &self.rename {
             fs::rename(part, path)
                 .map_err(|e| SinkError::from_io(&path.display().to_string(), e))?;
         }
         Ok(())
+    }
+
+    fn reopen(&mut self) -> Result<(), SinkError> {
+        self.output.reopen()
     }
 }
 

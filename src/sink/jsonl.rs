@@ -1,33 +1,15 @@
 //! Records as JSON lines, flushed line by line.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use serde::Serialize;
 
-use super::output::Output;
-use super::{RecordSink, SinkError};
+use super::{ErrorGuard, LineWriter, RecordSink, SinkError};
 use crate::records::{EndRecord, EventRecord, FrameRecord, Record, RunRecord};
-
-/// Where lines go; several streams may share it.
-#[derive(Clone, Debug)]
-pub struct LineWriter(Arc<Mutex<Output>>);
-
-impl LineWriter {
-    /// Opens `path`, or standard output for `-`.
-    ///
-    /// # Errors
-    /// When the file cannot be made.
-    pub fn open(path: &Path) -> Result<Self, SinkError> {
-        Ok(Self(Arc::new(Mutex::new(Output::open(path)?))))
-    }
-}
 
 /// Writes one record a line; every line is whole or not there.
 #[derive(Debug)]
 pub struct JsonlSink {
     output: LineWriter,
-    line: Vec<u8>,
+    lines: Vec<u8>,
     timings: bool,
 }
 
@@ -38,22 +20,46 @@ impl JsonlSink {
     /// # Errors
     /// When it cannot be written.
     pub fn new(output: LineWriter, run: &RunRecord, timings: bool) -> Result<Self, SinkError> {
-        let mut sink = Self {
-            output,
-            line: Vec::new(),
-            timings,
-        };
-        sink.write(&Record::Run(run.clone()))?;
+        let (sink, begun) = Self::begin(output, run, timings);
+        begun.map(|()| sink)
+    }
+
+    /// Like [`new`](Self::new); a `run` record that cannot be written comes with the first frame, as
+    /// `guard` sees fit.
+    ///
+    /// # Errors
+    /// When that is not before the run begins.
+    pub fn guarded(
+        output: LineWriter,
+        run: &RunRecord,
+        timings: bool,
+        guard: &mut ErrorGuard,
+    ) -> Result<Self, SinkError> {
+        let (sink, begun) = Self::begin(output, run, timings);
+        begun.or_else(|error| guard.failed(error))?;
         Ok(sink)
     }
 
-    fn write(&mut self, record: &impl Serialize) -> Result<(), SinkError> {
-        self.line.clear();
-        serde_json::to_writer(&mut self.line, record)
+    fn begin(output: LineWriter, run: &RunRecord, timings: bool) -> (Self, Result<(), SinkError>) {
+        let mut sink = Self {
+            output,
+            lines: Vec::new(),
+            timings,
+        };
+        sink.add(&Record::Run(run.clone()));
+        let begun = sink.output.begin(&sink.lines);
+        (sink, begun)
+    }
+
+    /// Adds a line to those that are written together.
+    fn add(&mut self, record: &impl Serialize) {
+        serde_json::to_writer(&mut self.lines, record)
             .expect("records are plain data with string keys");
-        self.line.push(b'\n');
-        let mut output = self.output.0.lock().unwrap_or_else(PoisonError::into_inner);
-        output.write_chunk(&self.line)
+        self.lines.push(b'\n');
+    }
+
+    fn write(&mut self) -> Result<(), SinkError> {
+        self.output.write(&self.lines)
     }
 }
 
@@ -64,24 +70,36 @@ impl RecordSink for JsonlSink {
             record.timings = None;
         }
         let events = std::mem::take(&mut record.events);
-        self.write(&Record::Frame(record))?;
+        self.lines.clear();
+        self.add(&Record::Frame(record));
         for event in events {
-            self.write(&Record::Event(event))?;
+            self.add(&Record::Event(event));
         }
-        Ok(())
+        self.write()
     }
 
     fn event(&mut self, event: &EventRecord) -> Result<(), SinkError> {
-        self.write(&Record::Event(event.clone()))
+        self.lines.clear();
+        self.add(&Record::Event(event.clone()));
+        self.write()
     }
 
     fn finish(&mut self, record: &EndRecord) -> Result<(), SinkError> {
-        self.write(&Record::End(record.clone()))
+        self.lines.clear();
+        self.add(&Record::End(record.clone()));
+        self.write()?;
+        self.output.sync()
+    }
+
+    fn reopen(&mut self) -> Result<(), SinkError> {
+        self.output.reopen()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::records::FrameCounts;
 
@@ -90,7 +108,7 @@ mod tests {
     fn a_full_disk_is_an_error_that_names_the_file() {
         let mut sink = JsonlSink {
             output: LineWriter::open(Path::new("/dev/full")).expect("opens"),
-            line: Vec::new(),
+            lines: Vec::new(),
             timings: false,
         };
         let end = EndRecord::new("s", None, FrameCounts::default());

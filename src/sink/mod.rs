@@ -5,15 +5,18 @@
 //! of its own, behind an edge, by the application.
 
 mod coco;
+mod durable;
 mod error;
 mod expect;
 mod files;
 mod images;
 mod jsonl;
+mod lines;
 mod masks;
 mod mot;
 #[cfg(feature = "mqtt")]
 mod mqtt;
+mod on_error;
 mod output;
 #[cfg(feature = "recording")]
 mod recording;
@@ -23,6 +26,7 @@ mod redacted_url;
 mod scale;
 #[cfg(any(feature = "mqtt", feature = "webhook"))]
 mod send_queue;
+mod wall_clock;
 #[cfg(feature = "web")]
 mod web;
 #[cfg(feature = "webhook")]
@@ -37,11 +41,13 @@ pub use coco::CocoSink;
 pub use error::SinkError;
 pub use expect::ExpectSink;
 pub use images::{ImagesSink, PictureEncoding};
-pub use jsonl::{JsonlSink, LineWriter};
+pub use jsonl::JsonlSink;
+pub use lines::{LineParams, LineWriter, Rotation};
 pub use masks::MasksSink;
 pub use mot::MotSink;
 #[cfg(feature = "mqtt")]
 pub use mqtt::{MqttClient, MqttFrames, MqttParams, MqttSink};
+pub use on_error::{ErrorGuard, OnError, SinkEvent, SinkReports};
 #[cfg(feature = "recording")]
 pub use recording::{ClipRules, Clips, RetentionPolicy, Segments, VideoRecording};
 #[cfg(feature = "web")]
@@ -57,13 +63,13 @@ pub trait RecordSink: Send {
     /// Takes one frame's record.
     ///
     /// # Errors
-    /// When it cannot be kept; the sink is then not used again.
+    /// When it cannot be kept. The sink is then not used again, unless it is reopened.
     fn frame(&mut self, record: &FrameRecord) -> Result<(), SinkError>;
 
     /// Takes an event that came without a frame: the source was lost.
     ///
     /// # Errors
-    /// When it cannot be kept; the sink is then not used again.
+    /// When it cannot be kept. The sink is then not used again, unless it is reopened.
     fn event(&mut self, event: &EventRecord) -> Result<(), SinkError> {
         let _ = event;
         Ok(())
@@ -74,4 +80,12 @@ pub trait RecordSink: Send {
     /// # Errors
     /// When it cannot be kept.
     fn finish(&mut self, record: &EndRecord) -> Result<(), SinkError>;
+
+    /// Makes ready for another attempt at what could not be kept; what was kept before stays.
+    ///
+    /// # Errors
+    /// When it cannot be kept yet.
+    fn reopen(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
 }

@@ -44,4 +44,8 @@ impl RecordSink for MotSink {
     fn finish(&mut self, _: &EndRecord) -> Result<(), SinkError> {
         Ok(())
     }
+
+    fn reopen(&mut self) -> Result<(), SinkError> {
+        self.output.reopen()
+    }
 }

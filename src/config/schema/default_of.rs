@@ -1,4 +1,4 @@
-//! Integer defaults of fields whose block also has required keys, for instance
+//! Defaults of fields whose block also has required keys, for instance
 //! `#[serde(default = "millis::<500>")]`.
 
 pub fn millis<const N: u64>() -> u64 {
@@ -7,4 +7,8 @@ pub fn millis<const N: u64>() -> u64 {
 
 pub fn count<const N: u32>() -> u32 {
     N
+}
+
+pub fn yes() -> bool {
+    true
 }

@@ -40,8 +40,8 @@ pub use pipeline::PipelineConfig;
 pub use segment::{AreaConfig, AreaRuleConfig, SafeGroundConfig, SegmentConfig};
 pub use sinks::{
     ClipsConfig, CocoConfig, ImageFormat, ImagesSinkConfig, JsonlConfig, MasksSinkConfig,
-    MotConfig, MqttConfig, MqttFramesConfig, RecordedPicture, SinkConfig, VideoSinkConfig,
-    WebConfig, WebhookConfig, WindowConfig,
+    MotConfig, MqttConfig, MqttFramesConfig, OnErrorConfig, RecordedPicture, RotateConfig,
+    SinkConfig, VideoSinkConfig, WebConfig, WebhookConfig, WindowConfig,
 };
 pub use source::{
     CameraConfig, DecoderConfig, ImagesConfig, PaceConfig, ReconnectConfig, RtspConfig,

@@ -15,6 +15,7 @@ use crate::pipeline::options::{RunError, RunOptions};
 use crate::pipeline::progress::Progress;
 use crate::pipeline::stages::capture::OpenSource;
 use crate::pipeline::stages::infer::{InferenceLatency, InferenceWorker};
+use crate::pipeline::stages::write::GuardedSink;
 use crate::pipeline::threads::Pipeline;
 use crate::records::{
     LabelRecord, MaskEncodings, ModelRecord, RecordBuilder, RunRecord, SCHEMA_VERSION, SourceRecord,
@@ -56,10 +57,10 @@ pub fn build_stream(
     let run = run_record(loaded, &info);
     let mut sinks = {
         let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        open_sinks(loaded, &run, &labels, &overlay, &mut shared)?
+        open_sinks(loaded, drops, &run, &labels, &overlay, &mut shared)?
     };
     if let Some(expected) = &options.expect {
-        let sink = Box::new(ExpectSink::open(expected)?);
+        let sink = GuardedSink::new("4-expect", Box::new(ExpectSink::open(expected)?));
         sinks.records.push(("4-expect".to_owned(), sink));
     }
     #[cfg(feature = "web")]

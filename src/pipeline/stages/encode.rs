@@ -1,13 +1,15 @@
 //! Encoding: records a stream's pictures as video, clean or annotated.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::render::AnalyzedFrame;
-use crate::flow::{Latency, Receiver};
+use super::publish::RecordedFrame;
+use crate::flow::{Latency, Received, Receiver};
 use crate::overlay::Overlay;
 use crate::sink::{SinkError, VideoRecording};
 use mobilens_image::{PixelFormat, Planar};
+
+/// How often the folders are looked after while no frame comes.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Encodes a stream's pictures.
 pub struct EncodeStage {
@@ -24,11 +26,20 @@ impl EncodeStage {
     /// When a file cannot be written.
     pub fn run(
         mut self,
-        frames: &Receiver<Arc<AnalyzedFrame>>,
+        frames: &Receiver<RecordedFrame>,
         latency: &Latency,
     ) -> Result<(), SinkError> {
         let mut planar = Planar::default();
-        while let Some(frame) = frames.recv() {
+        loop {
+            let recorded = match frames.recv_timeout(IDLE) {
+                Received::Item(recorded) => recorded,
+                Received::Nothing => {
+                    self.recording.sweep();
+                    continue;
+                }
+                Received::Closed => break,
+            };
+            let frame = recorded.frame;
             let began = Instant::now();
             let pictures = &frame.pictures;
             match &mut self.overlay {
@@ -41,8 +52,9 @@ impl EncodeStage {
             }
             let at = frame.meta.pts.as_duration().as_micros();
             let at_us = i64::try_from(at).unwrap_or(i64::MAX);
-            self.recording
-                .picture(&planar, at_us, &frame.record.events)?;
+            let mut events = recorded.missed_events;
+            events.extend_from_slice(&frame.record.events);
+            self.recording.picture(&planar, at_us, &events)?;
             latency.record(began.elapsed());
         }
         self.recording.finish()

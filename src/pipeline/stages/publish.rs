@@ -4,26 +4,77 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
 
 use super::analyze::Analyzer;
 use super::render::AnalyzedFrame;
 use crate::analytics::AreaRules;
-use crate::flow::{Latency, OrderedReceiver, Sender};
+use crate::flow::{Aged, Latency, OrderedReceiver, Sender};
 use crate::frame::{FrameMeta, InferencePlan, Packet, Region, SourceEvent, StreamMessage};
 use crate::gating::Feedback;
 use crate::overlay::{FramePictures, Trails};
 use crate::pipeline::progress::Progress;
 use crate::postprocess::{ClassMask, Prediction};
 use crate::records::{EventRecord, FrameRecord, RecordBuilder, TimingsRecord, rounded};
+use crate::sink::SinkEvent;
 use mobilens_image::Similarity;
 
-/// What record sinks are sent.
-#[derive(Clone, Debug)]
-pub enum SinkMessage {
+/// What record sinks are sent: a frame with its events, events without a frame, or both.
+#[derive(Clone, Debug, Default)]
+pub struct SinkMessage {
+    /// Events without their frame's record, before the frame.
+    pub events: Vec<EventRecord>,
     /// A frame, with its events.
-    Frame(Arc<FrameRecord>),
-    /// An event without a frame.
-    Event(Arc<EventRecord>),
+    pub frame: Option<Arc<FrameRecord>>,
+}
+
+/// A frame to be recorded.
+#[derive(Clone, Debug)]
+pub struct RecordedFrame {
+    /// The frame.
+    pub frame: Arc<AnalyzedFrame>,
+    /// Events of frames that were dropped before it.
+    pub missed_events: Vec<EventRecord>,
+}
+
+/// How many events are kept of frames that a sink is too slow for.
+const MAX_MISSED_EVENTS: usize = 1000;
+
+/// Puts `older` events before those of `events`, and drops the oldest if they are too many.
+fn prepend(events: &mut Vec<EventRecord>, mut older: Vec<EventRecord>) {
+    older.append(events);
+    let too_many = older.len().saturating_sub(MAX_MISSED_EVENTS);
+    older.drain(..too_many);
+    *events = older;
+}
+
+/// A slow sink misses frames, but no events.
+impl Aged for SinkMessage {
+    fn captured_at(&self) -> Option<Instant> {
+        None
+    }
+
+    fn supersede(&mut self, older: Self) -> bool {
+        let mut events = older.events;
+        let is_dropped = older.frame.is_some();
+        events.extend(older.frame.iter().flat_map(|frame| frame.events.clone()));
+        prepend(&mut self.events, events);
+        is_dropped
+    }
+}
+
+impl Aged for RecordedFrame {
+    fn captured_at(&self) -> Option<Instant> {
+        None
+    }
+
+    fn supersede(&mut self, older: Self) -> bool {
+        let mut events = older.missed_events;
+        events.extend(older.frame.record.events.iter().cloned());
+        prepend(&mut self.missed_events, events);
+        true
+    }
 }
 
 /// Makes records and hands them to the sinks.
@@ -46,6 +97,10 @@ pub struct PublishStage {
     pub trails: Arc<Trails>,
     /// Edges to the stages that make pictures.
     pub pictures: Vec<Sender<Arc<AnalyzedFrame>>>,
+    /// Edges to the stages that record.
+    pub recordings: Vec<Sender<RecordedFrame>>,
+    /// What happens to the sinks.
+    pub sink_events: mpsc::Receiver<SinkEvent>,
     /// Frames that got a record.
     pub emitted: Arc<AtomicU64>,
     /// From capture until the record was handed to the sinks.
@@ -80,10 +135,13 @@ impl PublishStage {
             match frame {
                 Some(packet) => self.publish_frame(packet, &events, &mut history),
                 None => {
-                    for event in events {
-                        let event = Arc::new(source_event(&history.last, event));
-                        self.send(&SinkMessage::Event(event));
-                    }
+                    let of_source = events.into_iter().map(|e| source_event(&history.last, e));
+                    let mut events: Vec<_> = of_source.collect();
+                    events.extend(self.sink_events(&history.last));
+                    self.send(&SinkMessage {
+                        events,
+                        frame: None,
+                    });
                 }
             }
         }
@@ -111,7 +169,10 @@ impl PublishStage {
         history.last.frame = record.frame;
         history.last.pts_ms = record.pts_ms;
         let record = Arc::new(record);
-        self.send(&SinkMessage::Frame(Arc::clone(&record)));
+        self.send(&SinkMessage {
+            events: Vec::new(),
+            frame: Some(Arc::clone(&record)),
+        });
         if let Some(segmentation) = &packet.payload.segmentation {
             for sink in &self.masks {
                 let _ = sink.send((packet.meta.clone(), Arc::clone(&segmentation.mask)));
@@ -119,7 +180,7 @@ impl PublishStage {
         }
         self.end_to_end.record(packet.meta.captured_at.elapsed());
         self.emitted.fetch_add(1, Ordering::SeqCst);
-        if !self.pictures.is_empty() {
+        if !self.pictures.is_empty() || !self.recordings.is_empty() {
             Arc::make_mut(&mut self.trails).update(&record);
             let analyzed = Arc::new(AnalyzedFrame {
                 meta: packet.meta,
@@ -131,6 +192,12 @@ impl PublishStage {
             });
             for pictures in &self.pictures {
                 let _ = pictures.send(Arc::clone(&analyzed));
+            }
+            for recording in &self.recordings {
+                let _ = recording.send(RecordedFrame {
+                    frame: Arc::clone(&analyzed),
+                    missed_events: Vec::new(),
+                });
             }
         }
         self.progress.frame_done();
@@ -168,7 +235,14 @@ impl PublishStage {
         {
             record.events.push(interval_event(&record, now));
         }
+        record.events.extend(self.sink_events(&record));
         record
+    }
+
+    /// What happened to the sinks since the last call.
+    fn sink_events(&self, record: &FrameRecord) -> Vec<EventRecord> {
+        let events = self.sink_events.try_iter();
+        events.map(|event| sink_event(record, event)).collect()
     }
 
     fn send(&self, message: &SinkMessage) {
@@ -206,6 +280,19 @@ fn source_event(record: &FrameRecord, event: SourceEvent) -> EventRecord {
         SourceEvent::Back(lasted) => EventRecord {
             duration_ms: Some((lasted.as_secs_f64() * 1000.0).round()),
             ..EventRecord::of(record, "source", "end", "back")
+        },
+    }
+}
+
+/// A sink cannot write, or writes again.
+fn sink_event(record: &FrameRecord, event: SinkEvent) -> EventRecord {
+    match event {
+        SinkEvent::Failed { sink } | SinkEvent::Disabled { sink } => {
+            EventRecord::of(record, "sink", "new", &sink)
+        }
+        SinkEvent::Recovered { sink, after } => EventRecord {
+            duration_ms: Some((after.as_secs_f64() * 1000.0).round()),
+            ..EventRecord::of(record, "sink", "end", &sink)
         },
     }
 }

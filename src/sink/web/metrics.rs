@@ -13,11 +13,15 @@ const BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 50
 /// Returns the frame counts and the number of source losses so far.
 type FrameCountsFn = Box<dyn Fn() -> (FrameCounts, u64) + Send>;
 
+/// Returns how much each kind of sink missed so far.
+type SinkDropsFn = Box<dyn Fn() -> Vec<(String, u64)> + Send>;
+
 /// What is counted and measured of a stream.
 #[derive(Default)]
 pub struct Metrics {
     latencies: Mutex<Vec<Latency>>,
     counts: Mutex<Option<FrameCountsFn>>,
+    sink_drops: Mutex<Option<SinkDropsFn>>,
     counters: Mutex<RecordCounters>,
 }
 
@@ -36,6 +40,11 @@ impl Metrics {
     /// Has frames, and losses of the source, counted by `counts`.
     pub fn set_counts(&self, counts: impl Fn() -> (FrameCounts, u64) + Send + 'static) {
         *lock(&self.counts) = Some(Box::new(counts));
+    }
+
+    /// Has what sinks miss counted by `drops`.
+    pub fn set_sink_drops(&self, drops: impl Fn() -> Vec<(String, u64)> + Send + 'static) {
+        *lock(&self.sink_drops) = Some(Box::new(drops));
     }
 
     /// Takes in a frame's record.
@@ -91,6 +100,14 @@ impl Metrics {
         }
     }
 
+    fn sink_drops(&self, text: &mut String, stream: &str) {
+        let drops = lock(&self.sink_drops).as_ref().map(|drops| drops());
+        for (sink, n) in drops.into_iter().flatten() {
+            let labels = format!("stream=\"{stream}\",sink=\"{}\"", escaped(&sink));
+            let _ = writeln!(text, "mobilens_sink_dropped_total{{{labels}}} {n}");
+        }
+    }
+
     fn latencies(&self, text: &mut String, stream: &str) {
         for latency in &*lock(&self.latencies) {
             let labels = format!("stream=\"{stream}\",stage=\"{}\"", latency.name());
@@ -136,6 +153,12 @@ pub(super) fn render<'a>(streams: impl Iterator<Item = (&'a str, &'a Metrics)> +
         "counter",
         "How often the source was lost.",
         &|text, stream, metrics| metrics.losses(text, stream),
+    );
+    family(
+        "sink_dropped_total",
+        "counter",
+        "Records and pictures that a sink missed: too slow, or could not write.",
+        &|text, stream, metrics| metrics.sink_drops(text, stream),
     );
     family(
         "detections_total",
@@ -201,12 +224,14 @@ mod tests {
             };
             (counts, 2)
         });
+        metrics.set_sink_drops(|| vec![("jsonl".to_owned(), 4)]);
         let other = Metrics::default();
         let text = render([("gate", &metrics), ("ya\"rd", &other)].into_iter());
         assert_eq!(text.matches("# TYPE mobilens_frames_total").count(), 1);
         for line in [
             "mobilens_frames_total{stream=\"gate\",fate=\"captured\"} 9",
             "mobilens_source_lost_total{stream=\"gate\"} 2",
+            "mobilens_sink_dropped_total{stream=\"gate\",sink=\"jsonl\"} 4",
             "mobilens_latency_seconds_bucket{stream=\"gate\",stage=\"infer\",le=\"0.005\"} 1",
             "mobilens_latency_seconds_bucket{stream=\"gate\",stage=\"infer\",le=\"0.02\"} 3",
             "mobilens_latency_seconds_bucket{stream=\"gate\",stage=\"infer\",le=\"+Inf\"} 4",

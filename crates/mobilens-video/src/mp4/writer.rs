@@ -65,6 +65,11 @@ impl<W: Write> Mp4Writer<W> {
         Ok(())
     }
 
+    /// Number of fragments so far.
+    pub fn fragments(&self) -> u32 {
+        self.sequence
+    }
+
     /// Writes the last fragment, and returns the file.
     ///
     /// # Errors

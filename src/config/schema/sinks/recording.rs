@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::schema::default_of::{count, millis};
+use super::on_error::OnErrorConfig;
+use crate::config::schema::default_of::{count, millis, yes};
 
 /// Continuous recording as MP4 segments.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +34,17 @@ pub struct VideoSinkConfig {
     #[serde(default = "retention_days")]
     #[schemars(range(min = 0.0001, max = 100_000.0))]
     pub max_days: f64,
+    /// Retention: megabytes of the disk that are kept free: below, the stream's oldest files are deleted,
+    /// and with none left, writing fails. 0: no limit.
+    #[serde(default = "count::<100>")]
+    #[schemars(range(max = 1_000_000_000))]
+    pub min_free_mb: u32,
+    /// Have the disk keep each second as soon as it is written, also through a power cut.
+    #[serde(default = "yes")]
+    pub sync: bool,
+    /// What to do when it cannot be written. Default: `retry` where frames of a live source are
+    /// dropped, else `end`.
+    pub on_error: Option<OnErrorConfig>,
 }
 
 fn quantiser() -> u8 {
@@ -92,4 +104,15 @@ pub struct ClipsConfig {
     #[serde(default = "retention_days")]
     #[schemars(range(min = 0.0001, max = 100_000.0))]
     pub max_days: f64,
+    /// Retention: megabytes of the disk that are kept free: below, the stream's oldest clips are deleted,
+    /// and with none left, writing fails. 0: no limit.
+    #[serde(default = "count::<100>")]
+    #[schemars(range(max = 1_000_000_000))]
+    pub min_free_mb: u32,
+    /// Have the disk keep each second as soon as it is written, also through a power cut.
+    #[serde(default = "yes")]
+    pub sync: bool,
+    /// What to do when it cannot be written. Default: `retry` where frames of a live source are
+    /// dropped, else `end`.
+    pub on_error: Option<OnErrorConfig>,
 }

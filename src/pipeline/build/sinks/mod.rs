@@ -1,6 +1,7 @@
 //! Opens the sinks that a pipeline describes: those that streams share once, the others for each.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 #[cfg(feature = "mqtt")]
 mod mqtt;
@@ -11,9 +12,12 @@ mod web;
 #[cfg(feature = "webhook")]
 mod webhook;
 
-use crate::config::{ImageFormat, LoadedPipeline, SinkConfig};
+use crate::config::{
+    ImageFormat, JsonlConfig, LoadedPipeline, OnErrorConfig, PaceConfig, SinkConfig, SourceConfig,
+};
 use crate::flow::Health;
 use crate::overlay::Overlay;
+use crate::pipeline::stages::write::GuardedSink;
 use crate::pipeline::threads::StreamSinks;
 use crate::postprocess::Labels;
 use crate::records::RunRecord;
@@ -22,7 +26,8 @@ use crate::sink::MqttClient;
 #[cfg(feature = "web")]
 use crate::sink::WebServer;
 use crate::sink::{
-    CocoSink, ImagesSink, JsonlSink, LineWriter, MasksSink, MotSink, PictureEncoding, SinkError,
+    CocoSink, ErrorGuard, ImagesSink, JsonlSink, LineParams, LineWriter, MasksSink, MotSink,
+    OnError, PictureEncoding, RecordSink, Rotation, SinkError,
 };
 #[cfg(feature = "webhook")]
 use crate::sink::{WebhookClient, WebhookSink};
@@ -30,6 +35,8 @@ use crate::sink::{WebhookClient, WebhookSink};
 /// Sinks that several streams write to.
 pub struct SharedSinks {
     open: Vec<(SinkConfig, SharedSink)>,
+    /// Whether one of the streams is live.
+    any_live: bool,
     #[cfg_attr(not(feature = "web"), allow(dead_code, reason = "no server tells it"))]
     health: Health,
 }
@@ -72,10 +79,11 @@ impl Drop for SharedSinks {
 }
 
 impl SharedSinks {
-    /// No sinks yet; `health` is what a web server tells of the run.
-    pub fn new(health: &Health) -> Self {
+    /// No sinks yet, for these streams; `health` is what a web server tells of the run.
+    pub fn new(streams: &[LoadedPipeline], health: &Health) -> Self {
         Self {
             open: Vec::new(),
+            any_live: streams.iter().any(|s| is_live(&s.config.source)),
             health: health.clone(),
         }
     }
@@ -136,7 +144,38 @@ impl SharedSinks {
     }
 }
 
-/// Opens what `pipeline` describes.
+/// Whether frames of a source are dropped while the pipeline is busy.
+fn is_live(source: &SourceConfig) -> bool {
+    let video = source.video.as_ref().map(|video| video.pace);
+    let pace = video.or(source.images.as_ref().map(|images| images.pace));
+    pace.is_none_or(|pace| pace == PaceConfig::Live)
+}
+
+/// Handles the errors of a sink of kind `sink`; by default those of a live source are retried.
+fn guard(sink: &str, on_error: Option<OnErrorConfig>, is_live: bool) -> ErrorGuard {
+    let on_error = match on_error {
+        Some(OnErrorConfig::Retry) => OnError::Retry,
+        Some(OnErrorConfig::Disable) => OnError::Disable,
+        Some(OnErrorConfig::End) => OnError::End,
+        None if is_live => OnError::Retry,
+        None => OnError::End,
+    };
+    ErrorGuard::new(sink, on_error)
+}
+
+/// Files of live sources are continued, those of replays replaced.
+fn line_params(spec: &JsonlConfig, is_live: bool) -> LineParams {
+    LineParams {
+        append: is_live,
+        sync: spec.sync,
+        rotation: spec.rotate.as_ref().map(|rotate| Rotation {
+            max_bytes: u64::from(rotate.mb) * 1_000_000,
+            max_age: Duration::from_secs_f64(rotate.days * 86_400.0),
+        }),
+    }
+}
+
+/// Opens what `pipeline` describes; its source is live or replayed.
 ///
 /// # Errors
 /// When one cannot be opened.
@@ -150,6 +189,7 @@ impl SharedSinks {
 )]
 pub fn open_sinks(
     pipeline: &LoadedPipeline,
+    is_live: bool,
     run: &RunRecord,
     labels: &Arc<Labels>,
     overlay: &Overlay,
@@ -157,20 +197,35 @@ pub fn open_sinks(
 ) -> Result<StreamSinks, SinkError> {
     let mut sinks = StreamSinks::default();
     for (spec, is_shared) in pipeline.config.sinks.iter().zip(&pipeline.shared) {
-        let mut record = |name: &str, sink| sinks.records.push((name.to_owned(), sink));
+        let mut guarded = |sink: Box<dyn RecordSink>, guard: ErrorGuard| {
+            let name = format!("4-{}", guard.sink());
+            sinks.records.push((name, GuardedSink { sink, guard }));
+        };
         if let Some(jsonl) = &spec.jsonl {
-            let lines = || Ok(SharedSink::Lines(LineWriter::open(&jsonl.path)?));
+            let mut guard = guard("jsonl", jsonl.on_error, is_live);
+            let params = line_params(jsonl, is_live || *is_shared && shared.any_live);
+            let lines = || {
+                let lines = LineWriter::guarded(&jsonl.path, params, &mut guard)?;
+                Ok(SharedSink::Lines(lines))
+            };
             if let SharedSink::Lines(lines) = shared.get(spec, *is_shared, lines)? {
-                let sink = JsonlSink::new(lines, run, jsonl.timings)?;
-                record("4-jsonl", Box::new(sink));
+                let sink = JsonlSink::guarded(lines, run, jsonl.timings, &mut guard)?;
+                guarded(Box::new(sink), guard);
             }
         }
         if let Some(coco) = &spec.coco {
-            record("4-coco", Box::new(CocoSink::open(&coco.path)?));
+            let guard = guard("coco", coco.on_error, is_live);
+            guarded(Box::new(CocoSink::open(&coco.path)?), guard);
         }
         if let Some(mot) = &spec.mot {
-            record("4-mot", Box::new(MotSink::open(&mot.path)?));
+            let guard = guard("mot", mot.on_error, is_live);
+            guarded(Box::new(MotSink::open(&mot.path)?), guard);
         }
+        #[cfg(any(feature = "mqtt", feature = "web", feature = "webhook"))]
+        let mut record = |name: &str, sink: Box<dyn RecordSink>| {
+            let sink = GuardedSink::new(name, sink);
+            sinks.records.push((name.to_owned(), sink));
+        };
         #[cfg(feature = "web")]
         if let Some(config) = &spec.web {
             let health = shared.health.clone();
@@ -207,16 +262,22 @@ pub fn open_sinks(
                     quality: images.jpeg_quality(),
                 },
             };
-            sinks.images.push(ImagesSink::open(&images.dir, encoding)?);
+            let guard = guard("images", images.on_error, is_live);
+            sinks
+                .images
+                .push((ImagesSink::open(&images.dir, encoding)?, guard));
         }
         if let Some(masks) = &spec.masks {
             let colours = overlay.class_colours();
-            sinks.masks.push(MasksSink::open(&masks.dir, colours)?);
+            let guard = guard("masks", masks.on_error, is_live);
+            sinks
+                .masks
+                .push((MasksSink::open(&masks.dir, colours)?, guard));
         }
     }
     #[cfg(feature = "recording")]
     {
-        sinks.recordings = recording::open(pipeline, labels)?;
+        sinks.recordings = recording::open(pipeline, is_live, labels)?;
     }
     Ok(sinks)
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::guard;
 use crate::config::{LoadedPipeline, RecordedPicture};
 use crate::overlay::Overlay;
 use crate::pipeline::build::overlay::overlay_style;
@@ -17,6 +18,7 @@ use crate::sink::{ClipRules, Clips, RetentionPolicy, Segments, SinkError, VideoR
 /// When a folder cannot be opened.
 pub fn open(
     pipeline: &LoadedPipeline,
+    is_live: bool,
     labels: &Arc<Labels>,
 ) -> Result<Vec<EncodeStage>, SinkError> {
     let mut all: Vec<((RecordedPicture, u8), EncodeStage)> = Vec::new();
@@ -34,11 +36,13 @@ pub fn open(
             all.len() - 1
         })
     };
-    let retention = |dir: &Path, max_mb: u32, max_days: f64| RetentionPolicy {
+    let bytes = |mb: u32| u64::from(mb) * 1_000_000;
+    let retention = |dir: &Path, max_mb: u32, max_days: f64, min_free_mb: u32| RetentionPolicy {
         dir: dir.to_owned(),
         stream: pipeline.stream.clone(),
-        max_bytes: u64::from(max_mb) * 1_000_000,
+        max_bytes: bytes(max_mb),
         max_age: Duration::from_secs_f64(max_days * 86_400.0),
+        min_free_bytes: bytes(min_free_mb),
     };
     let us = |ms: u64| i64::try_from(ms * 1000).unwrap_or(i64::MAX);
     let mut wanted = Vec::new();
@@ -55,20 +59,26 @@ pub fn open(
     for (at, video, clips) in wanted {
         let recording = &mut all[at].1.recording;
         if let Some(video) = video {
-            let retention = retention(&video.dir, video.max_mb, video.max_days);
+            let retention = retention(&video.dir, video.max_mb, video.max_days, video.min_free_mb);
             let split_us = us(u64::from(video.split_s) * 1000);
-            let segments = Segments::open(retention, split_us)?;
+            let segments = Segments::open(
+                retention,
+                split_us,
+                video.sync,
+                guard("video", video.on_error, is_live),
+            )?;
             recording.segments.push(segments);
         }
         if let Some(clips) = clips {
-            let retention = retention(&clips.dir, clips.max_mb, clips.max_days);
+            let retention = retention(&clips.dir, clips.max_mb, clips.max_days, clips.min_free_mb);
             let rules = ClipRules {
                 kinds: clips.events.clone(),
                 before_us: us(clips.before_ms),
                 after_us: us(clips.after_ms),
                 longest_us: us(clips.longest_ms),
             };
-            let clips = Clips::open(retention, rules)?;
+            let guard = guard("clips", clips.on_error, is_live);
+            let clips = Clips::open(retention, rules, clips.sync, guard)?;
             recording.clips.push(clips);
         }
     }
