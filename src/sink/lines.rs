@@ -148,7 +148,11 @@ impl LineWriter {
     /// # Errors
     /// When it cannot be opened.
     pub(super) fn reopen(&self) -> Result<(), SinkError> {
-        self.with_lines(|lines| lines.output.reopen())
+        self.with_lines(|lines| {
+            // Perhaps it makes room.
+            lines.sweep(SystemTime::now(), Instant::now());
+            lines.output.reopen()
+        })
     }
 }
 

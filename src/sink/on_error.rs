@@ -96,6 +96,11 @@ impl ErrorGuard {
         &self.sink
     }
 
+    /// Whether an error ends the run.
+    pub fn ends_run(&self) -> bool {
+        self.on_error == OnError::End
+    }
+
     /// Whether an attempt to write is due.
     pub fn is_due(&self) -> bool {
         match self.state {

@@ -230,10 +230,11 @@ impl Output {
 const RECORD_BEGIN: &[u8] = br#"{"type":""#;
 
 fn open_for_append(path: &Path, is_locked: bool) -> io::Result<(File, u64)> {
+    // Of a pipe or a device, which are not read; who reads and writes a pipe never sees its reader go.
+    let is_file = fs::metadata(path).map_or(true, |meta| meta.is_file());
     let mut options = File::options();
-    let file = options.read(true).append(true).create(true).open(path);
-    // A pipe or a device may be write-only.
-    let file = file.or_else(|_| File::options().append(true).create(true).open(path))?;
+    options.read(is_file).append(true).create(true);
+    let file = options.open(path)?;
     let meta = file.metadata()?;
     if !meta.is_file() {
         return Ok((file, 0));

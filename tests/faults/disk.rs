@@ -168,15 +168,15 @@ fn with(sinks: &[String]) -> Vec<String> {
 fn a_full_disk_stops_nothing_and_writing_goes_on_when_there_is_room() {
     let dir = tempfile::tempdir().expect("a folder");
     // Full from the start, but for a few kilobytes.
-    let begin = "head -c 2088960 /dev/zero >filler; mkdir all";
+    let begin = "head -c 6283264 /dev/zero >filler; mkdir all";
     let sinks = [
-        video(&dir.path().join("all"), "min_free_mb: 0"),
+        video(&dir.path().join("all"), "min_free_mb: 0, max_mb: 2"),
         format!(
             "sinks.2={{jsonl: {{path: {}/records.jsonl}}}}",
             dir.path().display()
         ),
     ];
-    let Some((mut process, disk)) = start_on_disk(dir.path(), 2, begin, &with(&sinks)) else {
+    let Some((mut process, disk)) = start_on_disk(dir.path(), 6, begin, &with(&sinks)) else {
         return;
     };
     disk.fill();
@@ -184,8 +184,9 @@ fn a_full_disk_stops_nothing_and_writing_goes_on_when_there_is_room() {
     wait_for_sink(&lines, "video", "new");
     disk.empty();
     wait_for_sink(&lines, "video", "end");
-    let whole = files(&disk.place("all")).len();
-    until("a second file", || files(&disk.place("all")).len() > whole);
+    let newest = || files(&disk.place("all")).pop();
+    let first = newest();
+    until("another file", || newest() > first);
     disk.fill();
     wait_for_sink(&lines, "jsonl", "new");
     disk.empty();

@@ -43,7 +43,7 @@ fn standard_output_that_nobody_reads_holds_nobody_up() {
     let path = dir.path().join("records.jsonl");
     let (reader, mut writer) = pipe().expect("a pipe");
     // Room for the run record and a few frames: sixteen pages at most are in a pipe.
-    writer.write_all(&vec![b'\n'; 9 * 4096]).expect("room");
+    writer.write_all(&vec![b'\n'; 14 * 4096]).expect("room");
     let beside = format!("sinks.1={{jsonl: {{path: {}}}}}", path.display());
     let mut process = Process::start(
         mobilens()
@@ -110,7 +110,7 @@ fn a_replay_waits_for_its_reader_until_it_is_interrupted() {
 fn a_recording_that_stalls_holds_nobody_up() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("records.jsonl");
-    // A disk that takes a minute for each fragment.
+    // A disk that takes long for each fragment.
     if Command::new("strace").arg("-V").output().is_err() {
         skip("strace is not installed");
         return;
@@ -131,7 +131,7 @@ fn a_recording_that_stalls_holds_nobody_up() {
                 "-e",
                 "trace=fdatasync",
             ])
-            .args(["-e", "inject=fdatasync:delay_enter=60s"])
+            .args(["-e", "inject=fdatasync:delay_enter=25s"])
             .arg(program.get_program())
             .args(LIVE)
             .args(["--set", &video, "--set", &jsonl])

@@ -53,16 +53,33 @@ impl VideoRecording {
         if picture.size().width == 0 || picture.size().height == 0 {
             return Ok(());
         }
-        let encoded = self.encoder.encode(picture, at_us);
-        let (track, sample) = encoded.map_err(|why| SinkError::Unrepresentable {
-            target: "the recording".to_owned(),
-            why,
-        })?;
+        let (track, sample) = match self.encoder.encode(picture, at_us) {
+            Ok(encoded) => encoded,
+            Err(why) => return self.cannot_encode(&why),
+        };
         for segments in &mut self.segments {
             segments.push(&track, &sample)?;
         }
         for clips in &mut self.clips {
             clips.push(&track, &sample, events)?;
+        }
+        Ok(())
+    }
+
+    /// Handles a picture that the encoder refuses as an error of each file.
+    fn cannot_encode(&mut self, why: &str) -> Result<(), SinkError> {
+        let target = "the recording";
+        for guard in self.guards_mut() {
+            if guard.ends_run() {
+                return Err(SinkError::Unrepresentable {
+                    target: target.to_owned(),
+                    why: why.to_owned(),
+                });
+            }
+            guard.lose(1);
+            if guard.is_due() {
+                guard.failed(SinkError::from_io(target, std::io::Error::other(why)))?;
+            }
         }
         Ok(())
     }
