@@ -25,7 +25,7 @@ use super::stages::capture::{CaptureCounts, CaptureStage, OpenSource};
 #[cfg(feature = "recording")]
 use super::stages::encode::EncodeStage;
 use super::stages::infer::InferenceWorker;
-use super::stages::publish::PublishStage;
+use super::stages::publish::{MissedEvents, PublishStage};
 use super::stages::render::Renderer;
 #[cfg(feature = "web")]
 use super::stages::web::WebRenderer;
@@ -115,7 +115,7 @@ impl Pipeline {
         for (name, mut to) in self.sinks.records {
             let (tx, rx) = outboxes.records(&name);
             let counts = tx.counts();
-            records.push(tx);
+            records.push((tx, MissedEvents::default()));
             outboxes.guard(&mut to.guard);
             let stop = stop.clone();
             let thread = failures.spawn(&name, move || write_records(to, &rx, &stop))?;
@@ -235,7 +235,7 @@ impl Pipeline {
         for mut encoder in self.sinks.recordings {
             let (tx, rx) = outboxes.recording();
             let counts = tx.counts();
-            recordings.push(tx);
+            recordings.push((tx, MissedEvents::default()));
             let guards = encoder.recording.guards_mut();
             guards.for_each(|guard| outboxes.guard(guard));
             let latency = record.clone();

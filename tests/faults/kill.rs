@@ -7,11 +7,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use crate::disk::{LIVE, files, pictures};
-use crate::support::{Process, mobilens, of_type, records, run, stderr};
+use crate::support::{Process, mobilens, of_type, records, run, stderr, until};
 
 /// How many runs are killed, and how many at a time.
 const KILLS: u64 = 200;
 const AT_A_TIME: u64 = 8;
+/// No run record is longer.
+const RUN_RECORD: u64 = 4000;
 
 /// The whole boxes of an MP4 file, with their beginnings and lengths; what is cut off is left out.
 fn boxes(file: &[u8]) -> Vec<(String, usize, usize)> {
@@ -94,11 +96,16 @@ fn kill_in(dir: &Path, worker: u64) -> usize {
         let mut command = mobilens();
         let command = command.args(arguments(dir));
         let mut process = Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
-        // Up to two seconds after the first frame or so, and a second after a look at the files.
-        let wait = random(worker * 1000 + kill) % 3000;
-        std::thread::sleep(Duration::from_millis(wait));
+        // One of four at any moment of its start, the others while they record; a moment after a look at
+        // the files.
+        let length = || fs::metadata(dir.join("records.jsonl")).map_or(0, |meta| meta.len());
+        let before = length();
+        if kill % 4 != 0 {
+            until("a frame", || length() > before + RUN_RECORD);
+        }
+        std::thread::sleep(Duration::from_millis(random(worker * 1000 + kill) % 1500));
         seen.extend(snapshot(dir));
-        std::thread::sleep(Duration::from_millis(1000 + random(wait) % 100));
+        std::thread::sleep(Duration::from_millis(1000 + random(kill) % 100));
         process.kill().expect("it runs");
         process.wait().expect("it ends");
         let now = snapshot(dir);

@@ -52,7 +52,7 @@ impl EncodeStage {
             }
             let at = frame.meta.pts.as_duration().as_micros();
             let at_us = i64::try_from(at).unwrap_or(i64::MAX);
-            let mut events = recorded.missed_events;
+            let mut events = recorded.missed.take(frame.record.frame);
             events.extend_from_slice(&frame.record.events);
             self.recording.picture(&planar, at_us, &events)?;
             latency.record(began.elapsed());

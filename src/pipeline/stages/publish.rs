@@ -1,10 +1,9 @@
 //! Publishing: makes the record of each frame, back in order, and hands it to the sinks; frames that
 //! are drawn, shown or recorded go on with it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Instant;
 
 use super::analyze::Analyzer;
@@ -20,10 +19,12 @@ use crate::records::{EventRecord, FrameRecord, RecordBuilder, TimingsRecord, rou
 use crate::sink::SinkEvent;
 use mobilens_image::Similarity;
 
-/// What record sinks are sent: a frame with its events, events without a frame, or both.
+/// What record sinks are sent: a frame with its events, or events without a frame.
 #[derive(Clone, Debug, Default)]
 pub struct SinkMessage {
-    /// Events without their frame's record, before the frame.
+    /// Events of messages that were dropped before it.
+    pub missed: MissedEvents,
+    /// Events without their frame's record.
     pub events: Vec<EventRecord>,
     /// A frame, with its events.
     pub frame: Option<Arc<FrameRecord>>,
@@ -32,35 +33,54 @@ pub struct SinkMessage {
 /// A frame to be recorded.
 #[derive(Clone, Debug)]
 pub struct RecordedFrame {
+    /// Events of frames that were dropped before it.
+    pub missed: MissedEvents,
     /// The frame.
     pub frame: Arc<AnalyzedFrame>,
-    /// Events of frames that were dropped before it.
-    pub missed_events: Vec<EventRecord>,
 }
 
-/// How many events are kept of frames that a sink is too slow for.
-const MAX_MISSED_EVENTS: usize = 1000;
+/// The events of what one edge dropped: a slow sink misses frames, but no events. Beyond a thousand
+/// the oldest go.
+#[derive(Clone, Debug, Default)]
+pub struct MissedEvents(Arc<Mutex<VecDeque<EventRecord>>>);
 
-/// Puts `older` events before those of `events`, and drops the oldest if they are too many.
-fn prepend(events: &mut Vec<EventRecord>, mut older: Vec<EventRecord>) {
-    older.append(events);
-    let too_many = older.len().saturating_sub(MAX_MISSED_EVENTS);
-    older.drain(..too_many);
-    *events = older;
+impl MissedEvents {
+    fn add<'a>(&self, events: impl IntoIterator<Item = &'a EventRecord>) {
+        const MOST: usize = 1000;
+        let mut missed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        missed.extend(events.into_iter().cloned());
+        let too_many = missed.len().saturating_sub(MOST);
+        missed.drain(..too_many);
+    }
+
+    /// Takes those up to frame `last`.
+    pub fn take(&self, last: u64) -> Vec<EventRecord> {
+        let mut missed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = missed.partition_point(|event| event.frame <= last);
+        missed.drain(..end).collect()
+    }
 }
 
-/// A slow sink misses frames, but no events.
+impl SinkMessage {
+    /// Its events without their frame's record, oldest first, with those that were missed before.
+    pub fn take_events(&mut self) -> Vec<EventRecord> {
+        let frame = self.frame.as_ref().map(|frame| frame.frame);
+        let last = frame.or(self.events.last().map(|event| event.frame));
+        let mut events = self.missed.take(last.unwrap_or(u64::MAX));
+        events.append(&mut self.events);
+        events
+    }
+}
+
 impl Aged for SinkMessage {
     fn captured_at(&self) -> Option<Instant> {
         None
     }
 
     fn supersede(&mut self, older: Self) -> bool {
-        let mut events = older.events;
-        let is_dropped = older.frame.is_some();
-        events.extend(older.frame.iter().flat_map(|frame| frame.events.clone()));
-        prepend(&mut self.events, events);
-        is_dropped
+        let of_frame = older.frame.iter().flat_map(|frame| &frame.events);
+        self.missed.add(older.events.iter().chain(of_frame));
+        older.frame.is_some()
     }
 }
 
@@ -70,9 +90,7 @@ impl Aged for RecordedFrame {
     }
 
     fn supersede(&mut self, older: Self) -> bool {
-        let mut events = older.missed_events;
-        events.extend(older.frame.record.events.iter().cloned());
-        prepend(&mut self.missed_events, events);
+        self.missed.add(&older.frame.record.events);
         true
     }
 }
@@ -84,7 +102,7 @@ pub struct PublishStage {
     /// Makes the records.
     pub builder: RecordBuilder,
     /// Edges to the record sinks. One that closes has failed by itself and is passed over.
-    pub records: Vec<Sender<SinkMessage>>,
+    pub records: Vec<(Sender<SinkMessage>, MissedEvents)>,
     /// Rules on segmented areas, which make events.
     pub rules: AreaRules,
     /// Edges to the mask sinks, which fail by themselves too.
@@ -98,7 +116,7 @@ pub struct PublishStage {
     /// Edges to the stages that make pictures.
     pub pictures: Vec<Sender<Arc<AnalyzedFrame>>>,
     /// Edges to the stages that record.
-    pub recordings: Vec<Sender<RecordedFrame>>,
+    pub recordings: Vec<(Sender<RecordedFrame>, MissedEvents)>,
     /// What happens to the sinks.
     pub sink_events: mpsc::Receiver<SinkEvent>,
     /// Frames that got a record.
@@ -138,10 +156,7 @@ impl PublishStage {
                     let of_source = events.into_iter().map(|e| source_event(&history.last, e));
                     let mut events: Vec<_> = of_source.collect();
                     events.extend(self.sink_events(&history.last));
-                    self.send(&SinkMessage {
-                        events,
-                        frame: None,
-                    });
+                    self.send(&events, None);
                 }
             }
         }
@@ -169,10 +184,7 @@ impl PublishStage {
         history.last.frame = record.frame;
         history.last.pts_ms = record.pts_ms;
         let record = Arc::new(record);
-        self.send(&SinkMessage {
-            events: Vec::new(),
-            frame: Some(Arc::clone(&record)),
-        });
+        self.send(&[], Some(&record));
         if let Some(segmentation) = &packet.payload.segmentation {
             for sink in &self.masks {
                 let _ = sink.send((packet.meta.clone(), Arc::clone(&segmentation.mask)));
@@ -193,10 +205,10 @@ impl PublishStage {
             for pictures in &self.pictures {
                 let _ = pictures.send(Arc::clone(&analyzed));
             }
-            for recording in &self.recordings {
+            for (recording, missed) in &self.recordings {
                 let _ = recording.send(RecordedFrame {
+                    missed: missed.clone(),
                     frame: Arc::clone(&analyzed),
-                    missed_events: Vec::new(),
                 });
             }
         }
@@ -245,9 +257,13 @@ impl PublishStage {
         events.map(|event| sink_event(record, event)).collect()
     }
 
-    fn send(&self, message: &SinkMessage) {
-        for sink in &self.records {
-            let _ = sink.send(message.clone());
+    fn send(&self, events: &[EventRecord], frame: Option<&Arc<FrameRecord>>) {
+        for (sink, missed) in &self.records {
+            let _ = sink.send(SinkMessage {
+                missed: missed.clone(),
+                events: events.to_vec(),
+                frame: frame.cloned(),
+            });
         }
     }
 

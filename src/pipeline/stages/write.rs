@@ -55,8 +55,9 @@ pub fn write_records(
     messages: &Receiver<SinkMessage>,
     stop: &StopSignal,
 ) -> Result<Option<GuardedSink>, SinkError> {
-    while let Some(message) = messages.recv() {
-        let mut events = message.events.iter();
+    while let Some(mut message) = messages.recv() {
+        let events = message.take_events();
+        let mut events = events.iter();
         let mut event = events.next();
         loop {
             // An event that is written is not written again when what follows it fails.
@@ -226,6 +227,7 @@ mod tests {
             let message = SinkMessage {
                 events: vec![event; frame as usize],
                 frame: Some(Arc::new(record)),
+                ..SinkMessage::default()
             };
             tx.send(message).expect("open");
         }
