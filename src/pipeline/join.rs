@@ -36,6 +36,11 @@ impl Shutdown {
         }
     }
 
+    /// Gives those that were not the late ones a moment for their last record and their last fragment.
+    pub fn allow(&mut self, more: Duration) {
+        self.until = self.until.map(|until| until.max(Instant::now() + more));
+    }
+
     fn begin(&mut self) {
         self.until
             .get_or_insert_with(|| Instant::now() + SHUTDOWN_DEADLINE);

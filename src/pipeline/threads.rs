@@ -32,6 +32,9 @@ use super::stages::web::WebRenderer;
 use super::stages::window::watch_window;
 use super::stages::write::{GuardedSink, write_images, write_masks, write_records};
 
+/// How long a sink may take for the last record when another one has used the time up.
+const LAST_RECORD: Duration = Duration::from_secs(1);
+
 /// A sink and the name of its thread.
 pub type NamedSink = (String, Box<dyn RecordSink>);
 
@@ -311,6 +314,7 @@ impl Pipeline {
             let thread = failures.spawn("sink", move || to.finish(&end))?;
             finishing.push(&name, thread);
         }
+        shutdown.allow(LAST_RECORD);
         finishing.join(&mut shutdown, &failures);
         picture_sinks.join(&mut shutdown, &failures);
         Ok(RunReport {
