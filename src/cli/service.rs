@@ -39,8 +39,10 @@ impl Notifier {
             .name("service-notify".to_owned())
             .spawn(move || {
                 while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                    told.tell();
+                    told.tell(false);
                 }
+                // A run that ends at once must not end unsaid.
+                told.tell(true);
             });
         let thread = thread.inspect_err(|error| {
             tracing::warn!("the service manager is told nothing: no thread: {error}");
@@ -74,13 +76,13 @@ struct Told {
 }
 
 impl Told {
-    fn tell(&mut self) {
+    fn tell(&mut self, has_ended: bool) {
         let mut states = Vec::new();
         if !self.is_ready && self.health.is_ready() {
             self.is_ready = true;
             states.push(NotifyState::Ready);
         }
-        if !self.is_stopping && self.stop.is_stopped() {
+        if !self.is_stopping && (has_ended || self.stop.is_stopped()) {
             self.is_stopping = true;
             states.push(NotifyState::Stopping);
         }
