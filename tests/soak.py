@@ -215,7 +215,7 @@ class Soak:
             return {"stream": name, "source": source, "zones": {"all": {"polygon": whole}}, "sinks": sinks}
 
         rtsp = {"rtsp": {"url": f"rtsp://127.0.0.1:{self.rtsp_port}/cam", "reconnect": "always", "stall_ms": 3000}}
-        small = {"video": {"dir": self.path("small", "rtsp"), "split_s": 5, "max_mb": SMALL_DISK_MB // 2}}
+        small = {"video": {"dir": self.path("small", "rtsp"), "split_s": 5, "max_mb": SMALL_DISK_MB // 2, "min_free_mb": 1}}
         return {
             "model": os.path.abspath("models/ssdlite_mobilenet_v2_coco.yaml"),
             "detect": {"score_threshold": 0.4, "classes": person_and_cars},
