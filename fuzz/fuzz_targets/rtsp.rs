@@ -55,10 +55,10 @@ fuzz_target!(init: mobilens_fuzz::abort_on_panics_of_our_own(), |input: &[u8]| {
                 let _ = serve(client, input);
             }
         });
-        let Ok(mut source) = RtspSource::open(&request) else {
+        let stop = StopSignal::new();
+        let Ok(mut source) = RtspSource::open(&request, &stop) else {
             return;
         };
-        let stop = StopSignal::new();
         for _ in 0..100 {
             match source.next(&stop) {
                 Ok(Captured::End) | Err(_) => break,

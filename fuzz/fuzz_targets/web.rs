@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use mobilens::sink::WebServer;
+use mobilens::flow::Health;
+use mobilens::sink::{WebParams, WebServer};
 
 /// Longest wait for more of an answer: some have no end.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -17,8 +18,16 @@ fn start() -> (WebServer, u16) {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = free.local_addr().expect("its address").port();
     drop(free);
-    let token = Some("fuzzing-token".to_owned());
-    let server = WebServer::start(&format!("127.0.0.1:{port}"), token, 64).expect("a server");
+    let params = WebParams {
+        bind: format!("127.0.0.1:{port}"),
+        token: Some("fuzzing-token".to_owned()),
+        hosts: vec!["*".to_owned()],
+        max_watchers: 64,
+        max_connections: 512,
+        max_connections_per_address: 512,
+        health: Health::default(),
+    };
+    let server = WebServer::start(&params).expect("a server");
     server.add("one");
     server.begin();
     (server, port)
