@@ -89,6 +89,14 @@ impl Deliveries {
         self.suspect.is_some()
     }
 
+    /// Whether `message` is the one at which the broker closed the last connection, or a newer state of it.
+    fn is_suspect(&self, message: &MqttMessage) -> bool {
+        self.suspect.as_ref().is_some_and(|suspect| {
+            let is_newer = suspect.retain && message.retain && suspect.topic == message.topic;
+            suspect == message || is_newer
+        })
+    }
+
     /// A message was handed to the connection.
     pub fn push(&mut self, message: MqttMessage, is_republished: bool) {
         self.in_flight.push_back(InFlight {
@@ -112,7 +120,7 @@ impl Deliveries {
             return;
         };
         self.refused.remove(&sent.message.topic);
-        if self.suspect.as_ref() == Some(&sent.message) {
+        if self.is_suspect(&sent.message) {
             self.suspect = None;
         }
     }
@@ -123,7 +131,7 @@ impl Deliveries {
         let oldest = in_flight.front().filter(|sent| sent.id.is_some());
         let mut refused = None;
         if let Some(oldest) = oldest.filter(|_| is_closed_by_broker) {
-            if self.suspect.as_ref() == Some(&oldest.message) {
+            if self.is_suspect(&oldest.message) {
                 self.closed += 1;
             } else {
                 self.suspect = Some(oldest.message.clone());
@@ -246,6 +254,20 @@ mod tests {
         deliveries.written(2);
         deliveries.acknowledged(2);
         assert!(!deliveries.is_refused(&frame));
+    }
+
+    #[test]
+    fn a_state_that_changes_between_connections_is_refused_like_one_that_does_not() {
+        let mut deliveries = Deliveries::default();
+        for closed in 1..=MAX_CLOSED {
+            let mut state = message("state");
+            state.retain = true;
+            state.payload = vec![closed as u8];
+            deliveries.push(state, true);
+            deliveries.written(1);
+            let refused = deliveries.connection_ended(true).refused;
+            assert_eq!(refused.is_some(), closed == MAX_CLOSED);
+        }
     }
 
     #[test]
