@@ -370,7 +370,7 @@ fn calls_on_files(dir: &Path, more: &[String]) -> Option<Vec<(String, String)>> 
     let text = fs::read_to_string(trace).expect("UTF-8");
     let mut calls = Vec::new();
     for line in text.lines() {
-        // "123 fdatasync(5</tmp/x/all/cam_...mp4>) = 0"; a call that is resumed was named before.
+        // "123 fdatasync(5<FILE>) = 0"; a call that is resumed was named before.
         let Some((_, call)) = line.split_once(' ') else {
             continue;
         };
