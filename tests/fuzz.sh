@@ -34,30 +34,48 @@ MOBILENS_FUZZ_DIR=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d)
 export MOBILENS_FUZZ_DIR
 trap 'rm -rf "$MOBILENS_FUZZ_DIR"' EXIT
 limits=(-timeout=5 -rss_limit_mb=1024 -max_len=65536)
-total=0
-failed=()
-for target in "${targets[@]}"; do
-    binary=fuzz/target/$host/release/$target
-    corpus=fuzz/corpus/$target
-    log=fuzz/artifacts/$target.log
+
+# Fuzzes one target and leaves its executions and exit status in fuzz/artifacts/TARGET.result.
+fuzz() {
+    local target=$1 status=0 runs covered merged
+    local binary=fuzz/target/$host/release/$target
+    local corpus=fuzz/corpus/$target
+    local log=fuzz/artifacts/$target.log
     mkdir -p "$corpus" "fuzz/artifacts/$target"
-    dictionary=()
+    local dictionary=()
     [ -f "fuzz/dictionaries/$target.dict" ] && dictionary=("-dict=fuzz/dictionaries/$target.dict")
-    status=0
     "$binary" "${limits[@]}" "${dictionary[@]}" -max_total_time="$seconds" -print_final_stats=1 \
         -artifact_prefix="fuzz/artifacts/$target/" "$corpus" >"$log" 2>&1 || status=$?
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-    total=$((total + ${runs:-0}))
     covered=$(grep -o 'cov: [0-9]*' "$log" | tail -1)
-    echo "$target: ${runs:-?} executions, ${covered:-cov: ?}"
-    if [ "$status" != 0 ]; then
-        failed+=("$target")
-        tail -25 "$log"
-    elif [ -n "$keep" ]; then
+    if [ "$status" = 0 ] && [ -n "$keep" ]; then
         merged=$(mktemp -d)
         "$binary" "${limits[@]}" -merge=1 "$merged" "$corpus" >>"$log" 2>&1
         tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$merged" -cJf "$corpus.tar.xz" .
         rm -r "$merged"
+    fi
+    echo "${runs:-0} $status" >"fuzz/artifacts/$target.result"
+    echo "$target: ${runs:-?} executions, ${covered:-cov: ?}"
+}
+
+# As many targets at a time as there are processors.
+rm -f fuzz/artifacts/*.result
+for target in "${targets[@]}"; do
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
+        wait -n || true
+    done
+    fuzz "$target" &
+done
+wait
+
+total=0
+failed=()
+for target in "${targets[@]}"; do
+    read -r runs status <"fuzz/artifacts/$target.result" || status=1
+    total=$((total + ${runs:-0}))
+    if [ "$status" != 0 ]; then
+        failed+=("$target")
+        tail -25 "fuzz/artifacts/$target.log"
     fi
 done
 echo "$total executions"
