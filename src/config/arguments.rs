@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
 
-    fn spec(sinks: &str) -> PipelineConfig {
+    fn with_sinks(sinks: &str) -> PipelineConfig {
         serde_yaml::from_str(&format!(
             "{{source: {{camera: {{}}}}, fallback: {{video: {{path: f.mp4}}}}, model: {{card: m.yaml}}, \
              sinks: {sinks}}}"
@@ -201,14 +201,14 @@ mod tests {
         .expect("a pipeline")
     }
 
-    fn kinds(spec: &PipelineConfig) -> Vec<&'static str> {
+    fn kinds(config: &PipelineConfig) -> Vec<&'static str> {
         let kind = |s: &SinkConfig| match s {
             s if s.window.is_some() => "window",
             s if s.jsonl.is_some() => "jsonl",
             s if s.coco.is_some() => "coco",
             _ => "images",
         };
-        spec.sinks.iter().map(kind).collect()
+        config.sinks.iter().map(kind).collect()
     }
 
     #[test]
@@ -217,11 +217,11 @@ mod tests {
             headless: true,
             ..RunArguments::default()
         };
-        let mut alone = spec("[window: {}]");
+        let mut alone = with_sinks("[window: {}]");
         let origins = headless.apply(&mut alone).expect("applies");
         assert_eq!(kinds(&alone), ["jsonl"]);
         assert_eq!(origins, [Err("--headless")]);
-        let mut two = spec("[window: {}, coco: {path: r.json}]");
+        let mut two = with_sinks("[window: {}, coco: {path: r.json}]");
         let origins = headless.apply(&mut two).expect("applies");
         assert_eq!(kinds(&two), ["coco"]);
         assert_eq!(origins, [Ok(1)]);
@@ -234,7 +234,7 @@ mod tests {
             format: Some(JsonFormat::Coco),
             ..RunArguments::default()
         };
-        let mut changed = spec("[jsonl: {path: a}, window: {}]");
+        let mut changed = with_sinks("[jsonl: {path: a}, window: {}]");
         let origins = arguments.apply(&mut changed).expect("applies");
         assert_eq!(kinds(&changed), ["window", "coco"]);
         assert_eq!(origins, [Ok(1), Err("--output")]);
@@ -265,7 +265,7 @@ mod tests {
             pace: Some(PaceConfig::Realtime),
             ..RunArguments::default()
         };
-        let mut changed = spec("[window: {}]");
+        let mut changed = with_sinks("[window: {}]");
         arguments.apply(&mut changed).expect("applies");
         let fallback = changed.fallback.and_then(|f| f.video).expect("a clip");
         assert_eq!(fallback.pace, PaceConfig::Realtime);

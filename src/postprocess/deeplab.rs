@@ -330,13 +330,13 @@ mod tests {
 
     /// Full-size logits of all classes.
     fn reference(
-        spec: &DeepLabParams,
+        params: &DeepLabParams,
         logits: &[f32],
         transform: &ImageFromModel,
         image: SizePx,
     ) -> Vec<Vec<f32>> {
-        let geometry = spec.geometry(transform, image);
-        let (columns, rows) = spec.grid;
+        let geometry = params.geometry(transform, image);
+        let (columns, rows) = params.grid;
         let cells = |axis: &Axis| -> Vec<(usize, usize, f32)> {
             let cells = axis
                 .spans
@@ -371,7 +371,7 @@ mod tests {
             (scale_x, scale_y) in (0.5f32..2.0, 0.5f32..2.0), seed in 1u64..u64::MAX,
             coarse: bool, floor in prop::option::of(0.1f32..0.9),
         ) {
-            let spec = DeepLabParams {
+            let params = DeepLabParams {
                 classes, grid: (columns, rows), input: (65, 49), align_corners: aligned, half_pixel,
                 confidence_floor: floor,
             };
@@ -389,9 +389,9 @@ mod tests {
                 scale_x_px: scale_x * width as f32, scale_y_px: scale_y * height as f32,
                 offset_x_px: (1.0 - scale_x) * width as f32 / 2.0, offset_y_px: 0.0,
             };
-            let mut decoder = DeepLabDecoder::new(spec.clone());
+            let mut decoder = DeepLabDecoder::new(params.clone());
             let mask = decoder.decode(&logits, &transform, image);
-            for (values, got) in reference(&spec, &logits, &transform, image).iter().zip(mask.classes()) {
+            for (values, got) in reference(&params, &logits, &transform, image).iter().zip(mask.classes()) {
                 let best = values.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
                 let wanted = values.iter().position(|v| *v == best).expect("a best");
                 let confidence = 1.0 / values.iter().map(|v| (v - best).exp()).sum::<f32>();

@@ -213,7 +213,7 @@ mod tests {
         height: 480,
     };
 
-    fn spec(activation: ScoreActivation, threshold: f32) -> SsdParams {
+    fn params(activation: ScoreActivation, threshold: f32) -> SsdParams {
         SsdParams {
             anchors: coco_params(),
             box_coding: BoxCoding {
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_zero_encoding_is_its_anchor() {
-        let mut decoder = SsdDecoder::new(spec(ScoreActivation::Sigmoid, 0.5));
+        let mut decoder = SsdDecoder::new(params(ScoreActivation::Sigmoid, 0.5));
         let n = decoder.anchor_count();
         let boxes = vec![0.0; 4 * n];
         let mut scores = vec![-9.0; 4 * n];
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn classes_do_not_suppress_each_other() {
-        let mut decoder = SsdDecoder::new(spec(ScoreActivation::Sigmoid, 0.5));
+        let mut decoder = SsdDecoder::new(params(ScoreActivation::Sigmoid, 0.5));
         let n = decoder.anchor_count();
         let mut scores = vec![-9.0; 4 * n];
         scores[4 * 700 + 1] = 1.0;
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn softmax_counts_the_background() {
-        let mut decoder = SsdDecoder::new(spec(ScoreActivation::Softmax, 0.3));
+        let mut decoder = SsdDecoder::new(params(ScoreActivation::Softmax, 0.3));
         let n = decoder.anchor_count();
         let mut scores: Vec<f32> = [9.0, 0.0, 0.0, 0.0].repeat(n);
         scores[4 * 700] = 1.0;
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn nan_and_infinity_give_no_detection() {
-        let mut decoder = SsdDecoder::new(spec(ScoreActivation::Sigmoid, 0.001));
+        let mut decoder = SsdDecoder::new(params(ScoreActivation::Sigmoid, 0.001));
         let n = decoder.anchor_count();
         for (encoding, logit) in [(f32::NAN, 5.0), (f32::INFINITY, 5.0), (0.0, f32::NAN)] {
             let boxes = vec![encoding; 4 * n];
@@ -299,7 +299,7 @@ mod tests {
         fn the_threshold_in_logit_space_drops_what_the_score_would(
             threshold in 0.0f32..1.0, logits in prop::collection::vec(-12f32..12.0, 1917)
         ) {
-            let mut decoder = SsdDecoder::new(SsdParams { nms_iou: 1.0, max_detections: 5000, ..spec(ScoreActivation::Sigmoid, threshold) });
+            let mut decoder = SsdDecoder::new(SsdParams { nms_iou: 1.0, max_detections: 5000, ..params(ScoreActivation::Sigmoid, threshold) });
             let boxes = vec![0.0; 4 * logits.len()];
             let scores: Vec<f32> = logits.iter().flat_map(|&l| [0.0, l, 0.0, -99.0]).collect();
             let got = decoder.decode(&boxes, &scores, &ImageFromModel::stretch(FRAME), FRAME);

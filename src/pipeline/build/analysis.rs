@@ -12,9 +12,9 @@ use crate::pipeline::stages::analyze::{Analyzer, ClassFilter, CountedLine, Monit
 
 /// For a pipeline that was validated.
 pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
-    let spec = &pipeline.config;
+    let config = &pipeline.config;
     let (mut zones, mut ignored) = (Vec::new(), Vec::new());
-    for (name, zone) in &spec.zones {
+    for (name, zone) in &config.zones {
         let Some(polygon) = polygon(pipeline, name) else {
             continue;
         };
@@ -32,7 +32,7 @@ pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
             monitor: ZoneMonitor::new(leave_ms, ms(zone.loiter_ms), ms(zone.update_ms)),
         });
     }
-    let lines = spec.lines.iter().map(|(name, line)| CountedLine {
+    let lines = config.lines.iter().map(|(name, line)| CountedLine {
         name: name.clone(),
         from: line.from.map(f64::from),
         to: line.to.map(f64::from),
@@ -41,7 +41,7 @@ pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
         hysteresis: line.hysteresis,
         counter: None,
     });
-    let tracker = spec.track.as_ref().map(|track| {
+    let tracker = config.track.as_ref().map(|track| {
         Tracker::new(TrackerParams {
             score_low: track.score_low,
             match_iou: track.match_iou,
@@ -49,9 +49,9 @@ pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
             memory_ms: track.memory_ms as f64,
         })
     });
-    let classes = spec.detect.classes.iter().map(|(label, class)| {
+    let classes = config.detect.classes.iter().map(|(label, class)| {
         let filter = ClassFilter {
-            score_threshold: Some(spec.detect.score_threshold_of(label)),
+            score_threshold: Some(config.detect.score_threshold_of(label)),
             min_px: class.min_px,
             max_px: class.max_px,
         };
@@ -59,7 +59,7 @@ pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
     });
     Analyzer {
         labels: Arc::clone(labels),
-        score_threshold: spec.detect.score_threshold.into(),
+        score_threshold: config.detect.score_threshold.into(),
         classes: classes.collect(),
         ignored,
         tracker,

@@ -15,8 +15,8 @@ pub fn area_rules(pipeline: &LoadedPipeline, labels: &Labels) -> Vec<AreaRule> {
         .filter_map(|rule| {
             let above = rule.area_above.as_ref().map(|rule| (AreaKind::Above, rule));
             let below = rule.area_below.as_ref().map(|rule| (AreaKind::Below, rule));
-            let (kind, spec) = above.or(below)?;
-            area_rule(pipeline, labels, kind, spec)
+            let (kind, config) = above.or(below)?;
+            area_rule(pipeline, labels, kind, config)
         })
         .collect()
 }
@@ -25,25 +25,25 @@ fn area_rule(
     pipeline: &LoadedPipeline,
     labels: &Labels,
     kind: AreaKind,
-    spec: &AreaConfig,
+    config: &AreaConfig,
 ) -> Option<AreaRule> {
-    let zone = spec.zone.as_ref();
+    let zone = config.zone.as_ref();
     let word = match kind {
         AreaKind::Above => "above",
         AreaKind::Below => "below",
     };
     let place = zone.map(|zone| format!(" in {zone}")).unwrap_or_default();
-    let default = format!("{} {word} {}{place}", spec.class, spec.share);
+    let default = format!("{} {word} {}{place}", config.class, config.share);
     Some(AreaRule {
-        name: spec.name.clone().unwrap_or(default),
+        name: config.name.clone().unwrap_or(default),
         kind,
-        class: u8::try_from(labels.id(&spec.class)?).ok()?,
-        share: spec.share,
+        class: u8::try_from(labels.id(&config.class)?).ok()?,
+        share: config.share,
         zone: match zone {
             Some(zone) => Some((zone.clone(), polygon(pipeline, zone)?)),
             None => None,
         },
-        hold: Duration::from_millis(spec.for_ms),
-        hysteresis: spec.hysteresis,
+        hold: Duration::from_millis(config.for_ms),
+        hysteresis: config.hysteresis,
     })
 }

@@ -101,8 +101,8 @@ pub fn classes_to_keep(card: &CardConfig, is_wanted: &dyn Fn(&str) -> bool) -> O
 }
 
 /// Tracking also uses detections below the score threshold.
-fn score_floor(spec: &PipelineConfig) -> f32 {
-    let track = spec.track.as_ref();
+fn score_floor(config: &PipelineConfig) -> f32 {
+    let track = config.track.as_ref();
     track.map_or(f32::INFINITY, |track| track.score_low as f32)
 }
 

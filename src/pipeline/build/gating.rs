@@ -21,16 +21,16 @@ pub fn compares_pictures(pipeline: &LoadedPipeline) -> bool {
 /// What decides where to look, if there is something to decide, or cuts and the camera's motion are
 /// needed further on.
 pub fn gating(pipeline: &LoadedPipeline, drops: bool) -> Option<Gating> {
-    let spec = &pipeline.config.gating;
+    let config = &pipeline.config.gating;
     if !is_gated(pipeline) && pipeline.config.track.is_none() {
         return None;
     }
-    let gate = spec.motion_gate.as_ref().map(|gate| MotionGate {
+    let gate = config.motion_gate.as_ref().map(|gate| MotionGate {
         share: gate.share,
         force_ms: gate.force_ms as f64,
         after_ms: gate.after_ms as f64,
     });
-    let every = spec.interval.as_ref().and_then(|interval| {
+    let every = config.interval.as_ref().and_then(|interval| {
         let governed = interval
             .latency_ms
             .map(|target_ms| InferenceInterval::Latency {
@@ -40,13 +40,13 @@ pub fn gating(pipeline: &LoadedPipeline, drops: bool) -> Option<Gating> {
         interval.every.map(InferenceInterval::Frames).or(governed)
     });
     let input = &pipeline.card.input;
-    let regions = spec.regions.as_ref().map(|regions| RegionParams {
+    let regions = config.regions.as_ref().map(|regions| RegionParams {
         on_tracks: regions.on == RegionTrigger::Tracks,
         max_regions: regions.max as usize,
         side_px: input.width_px.max(input.height_px) as f32,
         whole_ms: regions.whole_ms as f64,
     });
-    let tiles = spec.tiles.as_ref().map(|tiles| TileParams {
+    let tiles = config.tiles.as_ref().map(|tiles| TileParams {
         columns: tiles.columns,
         rows: tiles.rows,
         overlap: tiles.overlap,
@@ -59,12 +59,12 @@ pub fn gating(pipeline: &LoadedPipeline, drops: bool) -> Option<Gating> {
         .track
         .as_ref()
         .is_some_and(|track| track.camera_motion);
-    let spec = GatingParams {
+    let params = GatingParams {
         gate,
         every,
         regions,
         tiles,
         camera,
     };
-    Some(Gating::new(spec, drops))
+    Some(Gating::new(params, drops))
 }

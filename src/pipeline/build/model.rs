@@ -89,10 +89,10 @@ fn load_network(configs: &[LoadedPipeline]) -> Result<Network, ModelError> {
         .iter()
         .any(|pipeline| pipeline.config.detect.classes.is_empty());
     let wanted = |name: &str| {
-        let mut specs = configs
+        let mut configs = configs
             .iter()
             .map(|pipeline| &pipeline.config.detect.classes);
-        specs.any(|classes| classes.contains_key(name))
+        configs.any(|classes| classes.contains_key(name))
     };
     let (width, height) = (card.input.width_px as usize, card.input.height_px as usize);
     let options = LoadOptions {

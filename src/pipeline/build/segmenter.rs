@@ -82,16 +82,19 @@ pub fn segmenter_model(
 
 /// What the pipeline calls free ground.
 fn safe_ground(pipeline: &LoadedPipeline, card: &CardConfig) -> Option<SafeGroundParams> {
-    let spec = pipeline.config.segment.safe_ground.as_ref()?;
+    let config = pipeline.config.segment.safe_ground.as_ref()?;
     let labels = card.labels.iter();
-    let avoided = labels.filter(|label| spec.avoid.contains(&label.name));
+    let avoided = labels.filter(|label| config.avoid.contains(&label.name));
     let mut avoided: Vec<u8> = avoided.filter_map(|l| u8::try_from(l.id).ok()).collect();
-    if spec.avoid_unknown {
+    if config.avoid_unknown {
         avoided.push(UNKNOWN);
     }
     Some(SafeGroundParams {
         avoided,
-        margin_px: spec.margin_px,
-        zone: spec.zone.as_ref().and_then(|zone| polygon(pipeline, zone)),
+        margin_px: config.margin_px,
+        zone: config
+            .zone
+            .as_ref()
+            .and_then(|zone| polygon(pipeline, zone)),
     })
 }

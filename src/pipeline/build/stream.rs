@@ -99,13 +99,13 @@ pub fn build_stream(
 
 /// Opens the pipeline's window. Without a display the run goes on headless, and says so.
 pub fn open_window(pipeline: &mut LoadedPipeline) -> Option<DisplayWindow> {
-    let spec: WindowConfig = pipeline
+    let config: WindowConfig = pipeline
         .config
         .sinks
         .iter()
         .find_map(|s| s.window.clone())?;
-    let title = spec.title.as_deref().unwrap_or(&pipeline.stream);
-    match DisplayWindow::open(title, spec.width_px as usize, spec.height_px as usize) {
+    let title = config.title.as_deref().unwrap_or(&pipeline.stream);
+    match DisplayWindow::open(title, config.width_px as usize, config.height_px as usize) {
         Ok(window) => Some(window),
         Err(error) => {
             tracing::warn!("{error}: going on headless, JSON lines go to standard output");
@@ -148,21 +148,21 @@ fn run_record(pipeline: &LoadedPipeline, info: &SourceInfo) -> RunRecord {
 
 /// What was asked for, and the run lengths that COCO results consist of.
 fn mask_encodings(pipeline: &LoadedPipeline) -> MaskEncodings {
-    let spec = &pipeline.config;
+    let config = &pipeline.config;
     MaskEncodings {
-        rle: spec.segment.rle || spec.sinks.iter().any(|sink| sink.coco.is_some()),
-        polygons: spec.segment.polygons,
+        rle: config.segment.rle || config.sinks.iter().any(|sink| sink.coco.is_some()),
+        polygons: config.segment.polygons,
     }
 }
 
 /// What gives things their place on the ground, if the camera's field of view is known.
 fn locator(pipeline: &LoadedPipeline) -> Option<GroundProjection> {
-    let spec = pipeline.config.telemetry.as_ref()?;
+    let config = pipeline.config.telemetry.as_ref()?;
     Some(GroundProjection {
-        hfov_deg: spec.hfov_deg?,
-        height_m: spec.height_m,
-        gimbal_pitch_deg: spec.gimbal_pitch_deg,
-        gimbal_yaw_deg: spec.gimbal_yaw_deg,
+        hfov_deg: config.hfov_deg?,
+        height_m: config.height_m,
+        gimbal_pitch_deg: config.gimbal_pitch_deg,
+        gimbal_yaw_deg: config.gimbal_yaw_deg,
     })
 }
 

@@ -103,8 +103,8 @@ impl InferenceWorker for Detector {
             Region::Crops(crops) => {
                 let parts = crops.iter().map(|crop| self.infer_region(&image, crop));
                 let parts: Vec<CropDetections> = parts.collect::<Result<_, _>>()?;
-                let spec = &self.model.ssd;
-                merge_boxes(&parts, image.size(), spec.nms_iou, spec.max_detections)
+                let params = &self.model.ssd;
+                merge_boxes(&parts, image.size(), params.nms_iou, params.max_detections)
             }
         };
         let plan = packet.payload.clone();

@@ -94,8 +94,8 @@ impl SharedSinks {
     /// When one cannot be started.
     #[cfg(feature = "web")]
     pub fn register(&mut self, pipeline: &LoadedPipeline) -> Result<(), SinkError> {
-        for (spec, is_shared) in pipeline.config.sinks.iter().zip(&pipeline.shared) {
-            let Some(config) = &spec.web else {
+        for (sink_config, is_shared) in pipeline.config.sinks.iter().zip(&pipeline.shared) {
+            let Some(config) = &sink_config.web else {
                 continue;
             };
             let health = self.health.clone();
@@ -104,7 +104,7 @@ impl SharedSinks {
                     config, health,
                 )?)))
             };
-            if let SharedSink::Web(server) = self.get(spec, *is_shared, server)? {
+            if let SharedSink::Web(server) = self.get(sink_config, *is_shared, server)? {
                 server.add(&pipeline.stream);
             }
         }
@@ -121,17 +121,17 @@ impl SharedSinks {
         }
     }
 
-    /// The sink that `spec` describes: opened with `open`, unless another stream did.
+    /// The sink that `sink_config` describes: opened with `open`, unless another stream did.
     fn get(
         &mut self,
-        spec: &SinkConfig,
+        sink_config: &SinkConfig,
         is_shared: bool,
         open: impl FnOnce() -> Result<SharedSink, SinkError>,
     ) -> Result<SharedSink, SinkError> {
         let is_known = |known: &SinkConfig, sink: &SharedSink| {
             // A server is started before its stream is built, also one that is not shared.
             let is_server = sink.is_server();
-            (is_shared || is_server) && known == spec
+            (is_shared || is_server) && known == sink_config
         };
         let known = self.open.iter().find(|(known, sink)| is_known(known, sink));
         if let Some((_, shared)) = known {
@@ -139,7 +139,7 @@ impl SharedSinks {
         }
         let shared = open()?;
         // Kept in any case: it ends when all streams have.
-        self.open.push((spec.clone(), shared.clone()));
+        self.open.push((sink_config.clone(), shared.clone()));
         Ok(shared)
     }
 }
@@ -164,11 +164,11 @@ fn guard(sink: &str, on_error: Option<OnErrorConfig>, is_live: bool) -> ErrorGua
 }
 
 /// Files of live sources are continued, those of replays replaced.
-fn line_params(spec: &JsonlConfig, is_live: bool) -> LineParams {
+fn line_params(sink_config: &JsonlConfig, is_live: bool) -> LineParams {
     LineParams {
         append: is_live,
-        sync: spec.sync,
-        rotation: spec.rotate.as_ref().map(|rotate| Rotation {
+        sync: sink_config.sync,
+        rotation: sink_config.rotate.as_ref().map(|rotate| Rotation {
             max_bytes: u64::from(rotate.mb) * 1_000_000,
             max_age: Duration::from_secs_f64(rotate.days * 86_400.0),
         }),
@@ -196,28 +196,28 @@ pub fn open_sinks(
     shared: &mut SharedSinks,
 ) -> Result<StreamSinks, SinkError> {
     let mut sinks = StreamSinks::default();
-    for (spec, is_shared) in pipeline.config.sinks.iter().zip(&pipeline.shared) {
+    for (sink_config, is_shared) in pipeline.config.sinks.iter().zip(&pipeline.shared) {
         let mut guarded = |sink: Box<dyn RecordSink>, guard: ErrorGuard| {
             let name = format!("4-{}", guard.sink());
             sinks.records.push((name, GuardedSink { sink, guard }));
         };
-        if let Some(jsonl) = &spec.jsonl {
+        if let Some(jsonl) = &sink_config.jsonl {
             let mut guard = guard("jsonl", jsonl.on_error, is_live);
             let params = line_params(jsonl, is_live || *is_shared && shared.any_live);
             let lines = || {
                 let lines = LineWriter::guarded(&jsonl.path, params, &mut guard)?;
                 Ok(SharedSink::Lines(lines))
             };
-            if let SharedSink::Lines(lines) = shared.get(spec, *is_shared, lines)? {
+            if let SharedSink::Lines(lines) = shared.get(sink_config, *is_shared, lines)? {
                 let sink = JsonlSink::guarded(lines, run, jsonl.timings, &mut guard)?;
                 guarded(Box::new(sink), guard);
             }
         }
-        if let Some(coco) = &spec.coco {
+        if let Some(coco) = &sink_config.coco {
             let guard = guard("coco", coco.on_error, is_live);
             guarded(Box::new(CocoSink::open(&coco.path)?), guard);
         }
-        if let Some(mot) = &spec.mot {
+        if let Some(mot) = &sink_config.mot {
             let guard = guard("mot", mot.on_error, is_live);
             guarded(Box::new(MotSink::open(&mot.path)?), guard);
         }
@@ -227,35 +227,35 @@ pub fn open_sinks(
             sinks.records.push((name.to_owned(), sink));
         };
         #[cfg(feature = "web")]
-        if let Some(config) = &spec.web {
+        if let Some(config) = &sink_config.web {
             let health = shared.health.clone();
             let server = || {
                 Ok(SharedSink::Web(Arc::new(web::start_server(
                     config, health,
                 )?)))
             };
-            if let SharedSink::Web(server) = shared.get(spec, *is_shared, server)? {
+            if let SharedSink::Web(server) = shared.get(sink_config, *is_shared, server)? {
                 let (renderer, records) = web::add_stream(&server, config, pipeline, labels);
                 record("4-web-records", records);
                 sinks.web.push(renderer);
             }
         }
         #[cfg(feature = "mqtt")]
-        if let Some(config) = &spec.mqtt {
+        if let Some(config) = &sink_config.mqtt {
             let client = || Ok(SharedSink::Mqtt(Arc::new(mqtt::connect(config)?)));
-            if let SharedSink::Mqtt(client) = shared.get(spec, *is_shared, client)? {
+            if let SharedSink::Mqtt(client) = shared.get(sink_config, *is_shared, client)? {
                 record("4-mqtt", Box::new(mqtt::sink(client, config, pipeline)));
             }
         }
         #[cfg(feature = "webhook")]
-        if let Some(config) = &spec.webhook {
+        if let Some(config) = &sink_config.webhook {
             let sender = || Ok(SharedSink::Webhook(Arc::new(webhook::start(config)?)));
-            if let SharedSink::Webhook(sender) = shared.get(spec, *is_shared, sender)? {
+            if let SharedSink::Webhook(sender) = shared.get(sink_config, *is_shared, sender)? {
                 let sink = WebhookSink::new(sender, config.events.clone());
                 record("4-webhook", Box::new(sink));
             }
         }
-        if let Some(images) = &spec.images {
+        if let Some(images) = &sink_config.images {
             let encoding = match images.format {
                 ImageFormat::Png => PictureEncoding::Png,
                 ImageFormat::Jpeg => PictureEncoding::Jpeg {
@@ -267,7 +267,7 @@ pub fn open_sinks(
                 .images
                 .push((ImagesSink::open(&images.dir, encoding)?, guard));
         }
-        if let Some(masks) = &spec.masks {
+        if let Some(masks) = &sink_config.masks {
             let colours = overlay.class_colours();
             let guard = guard("masks", masks.on_error, is_live);
             sinks

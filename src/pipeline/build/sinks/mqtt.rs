@@ -8,19 +8,19 @@ use crate::pipeline::build::gating::compares_pictures;
 use crate::sink::{MqttClient, MqttFrames, MqttParams, MqttSink, SinkError};
 
 /// Starts the client that all streams share.
-pub fn connect(spec: &MqttConfig) -> Result<MqttClient, SinkError> {
+pub fn connect(config: &MqttConfig) -> Result<MqttClient, SinkError> {
     let url =
-        server_url(&spec.url, &["mqtt", "mqtts"]).map_err(|why| unrepresentable("mqtt", why))?;
-    let ca = spec.ca_file.as_ref().map(|file| {
+        server_url(&config.url, &["mqtt", "mqtts"]).map_err(|why| unrepresentable("mqtt", why))?;
+    let ca = config.ca_file.as_ref().map(|file| {
         let io = |e| SinkError::from_io(&file.display().to_string(), e);
         std::fs::read(file).map_err(io)
     });
     MqttClient::start(&MqttParams {
         url,
         ca: ca.transpose()?,
-        topic: spec.topic.clone(),
-        client_id: secret(spec.client_id.as_deref(), "mqtt")?,
-        buffer: spec.buffer as usize,
+        topic: config.topic.clone(),
+        client_id: secret(config.client_id.as_deref(), "mqtt")?,
+        buffer: config.buffer as usize,
     })
 }
 

@@ -46,12 +46,12 @@ pub fn open(
     };
     let us = |ms: u64| i64::try_from(ms * 1000).unwrap_or(i64::MAX);
     let mut wanted = Vec::new();
-    for spec in &pipeline.config.sinks {
-        if let Some(video) = &spec.video {
+    for config in &pipeline.config.sinks {
+        if let Some(video) = &config.video {
             let at = with(video.picture, video.qp);
             wanted.push((at, Some(video), None));
         }
-        if let Some(clips) = &spec.clips {
+        if let Some(clips) = &config.clips {
             let at = with(clips.picture, clips.qp);
             wanted.push((at, None, Some(clips)));
         }

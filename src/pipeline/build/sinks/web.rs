@@ -11,15 +11,15 @@ use crate::postprocess::Labels;
 use crate::sink::{RecordSink, SinkError, WebParams, WebServer};
 
 /// Starts the server that all streams share; it tells of `health`.
-pub fn start_server(spec: &WebConfig, health: Health) -> Result<WebServer, SinkError> {
-    let token = secret(spec.token.as_deref(), &format!("http://{}", spec.bind))?;
+pub fn start_server(config: &WebConfig, health: Health) -> Result<WebServer, SinkError> {
+    let token = secret(config.token.as_deref(), &format!("http://{}", config.bind))?;
     WebServer::start(&WebParams {
-        bind: spec.bind.clone(),
+        bind: config.bind.clone(),
         token,
-        hosts: spec.hosts.clone(),
-        max_watchers: spec.max_watchers as usize,
-        max_connections: spec.max_connections as usize,
-        max_connections_per_address: spec.max_connections_per_address as usize,
+        hosts: config.hosts.clone(),
+        max_watchers: config.max_watchers as usize,
+        max_connections: config.max_connections as usize,
+        max_connections_per_address: config.max_connections_per_address as usize,
         health,
     })
 }

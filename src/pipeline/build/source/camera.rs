@@ -21,12 +21,12 @@ pub fn open(
     connect(config.reconnect, ("camera", &name), open, options)
 }
 
-fn camera_request(spec: &CameraConfig) -> CameraRequest {
+fn camera_request(config: &CameraConfig) -> CameraRequest {
     CameraRequest {
-        device: spec.device_path(),
-        width_px: spec.width_px,
-        height_px: spec.height_px,
-        fps: spec.fps,
-        stall: Duration::from_millis(spec.stall_ms),
+        device: config.device_path(),
+        width_px: config.width_px,
+        height_px: config.height_px,
+        fps: config.fps,
+        stall: Duration::from_millis(config.stall_ms),
     }
 }

@@ -54,14 +54,14 @@ pub struct OpenOptions<'a> {
 /// # Errors
 /// When neither can be opened; [`CaptureError::Interrupted`] when the stop signal is given before.
 pub fn open_source(
-    spec: &PipelineConfig,
+    config: &PipelineConfig,
     options: &mut OpenOptions<'_>,
 ) -> Result<OpenSource, CaptureError> {
-    let Some(fallback) = &spec.fallback else {
-        return open(&spec.source, Some(spec), options);
+    let Some(fallback) = &config.fallback else {
+        return open(&config.source, Some(config), options);
     };
     options.waits = false;
-    match open(&spec.source, Some(spec), options) {
+    match open(&config.source, Some(config), options) {
         Err(error @ (CaptureError::Device { .. } | CaptureError::Rejected { .. })) => {
             let mut replay = open(fallback, None, options)?;
             replay.looping &= options.is_watched;
@@ -73,9 +73,9 @@ pub fn open_source(
     }
 }
 
-/// Opens `spec`; a file with the telemetry of the pipeline `flight`.
+/// Opens `config`; a file with the telemetry of the pipeline `flight`.
 fn open(
-    spec: &SourceConfig,
+    config: &SourceConfig,
     flight: Option<&PipelineConfig>,
     options: &mut OpenOptions<'_>,
 ) -> Result<OpenSource, CaptureError> {
@@ -86,15 +86,15 @@ fn open(
         looping: false,
         telemetry: None,
     };
-    if let Some(camera) = &spec.camera {
+    if let Some(camera) = &config.camera {
         return Ok(live(camera::open(camera, options)?));
     }
-    if let Some(rtsp) = &spec.rtsp {
+    if let Some(rtsp) = &config.rtsp {
         return Ok(live(rtsp::open(rtsp, options)?));
     }
-    let (spec, flight) = (spec.clone(), flight.cloned());
+    let (config, flight) = (config.clone(), flight.cloned());
     let attempt = options.thread.open(move |stop| {
-        let source = open_file(&spec, stop)?;
+        let source = open_file(&config, stop)?;
         let telemetry = flight.as_ref().map(telemetry).transpose()?.flatten();
         Ok(OpenSource {
             telemetry,
@@ -105,8 +105,8 @@ fn open(
 }
 
 /// Opens a clip or pictures.
-fn open_file(spec: &SourceConfig, stop: &StopSignal) -> Result<OpenSource, CaptureError> {
-    let (source, pace, looping): (Box<dyn Source>, _, _) = match (&spec.video, &spec.images) {
+fn open_file(config: &SourceConfig, stop: &StopSignal) -> Result<OpenSource, CaptureError> {
+    let (source, pace, looping): (Box<dyn Source>, _, _) = match (&config.video, &config.images) {
         (Some(video), _) => (open_video(video, stop)?, video.pace, video.looping),
         (None, Some(images)) => (
             Box::new(ImagesSource::open(&images.path, images.fps)?),
@@ -149,10 +149,10 @@ fn connect(
 }
 
 /// The telemetry that the pipeline names, or that lies beside its clip.
-fn telemetry(spec: &PipelineConfig) -> Result<Option<TelemetryLog>, CaptureError> {
-    let telemetry = spec.telemetry.as_ref();
+fn telemetry(config: &PipelineConfig) -> Result<Option<TelemetryLog>, CaptureError> {
+    let telemetry = config.telemetry.as_ref();
     let named = telemetry.and_then(|telemetry| telemetry.srt.as_deref());
-    let Some(video) = &spec.source.video else {
+    let Some(video) = &config.source.video else {
         return Ok(None);
     };
     let beside = || {

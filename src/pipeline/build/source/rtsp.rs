@@ -22,22 +22,22 @@ pub fn open(
         device: "rtsp".to_owned(),
         why,
     })?;
-    let (name, spec) = (request.name(), config.clone());
-    let open: Opener = Arc::new(move |stop| open_rtsp(&request, &spec, stop));
+    let (name, owned) = (request.name(), config.clone());
+    let open: Opener = Arc::new(move |stop| open_rtsp(&request, &owned, stop));
     connect(config.reconnect, ("rtsp", &name), open, options)
 }
 
 /// Opens a network camera with what can decode it.
 fn open_rtsp(
     request: &RtspRequest,
-    spec: &RtspConfig,
+    config: &RtspConfig,
     stop: &StopSignal,
 ) -> Result<Box<dyn Source>, CaptureError> {
     let ffmpeg = || -> Result<Box<dyn Source>, CaptureError> {
-        let input = FfmpegInput::rtsp(request, &spec.ffmpeg_args);
+        let input = FfmpegInput::rtsp(request, &config.ffmpeg_args);
         Ok(Box::new(FfmpegSource::open(input, stop)?))
     };
-    let builtin = match spec.decoder {
+    let builtin = match config.decoder {
         DecoderConfig::Ffmpeg if !FfmpegSource::is_installed() => {
             return Err(CaptureError::Rejected {
                 device: request.name(),
@@ -50,7 +50,7 @@ fn open_rtsp(
     match builtin {
         Ok(source) => Ok(Box::new(source)),
         Err(error @ CaptureError::Unsupported { .. })
-            if spec.decoder == DecoderConfig::Auto && FfmpegSource::is_installed() =>
+            if config.decoder == DecoderConfig::Auto && FfmpegSource::is_installed() =>
         {
             tracing::info!("{error}: it is decoded by ffmpeg");
             ffmpeg()
@@ -59,8 +59,8 @@ fn open_rtsp(
     }
 }
 
-fn rtsp_request(spec: &RtspConfig) -> Result<RtspRequest, String> {
-    let url = expand_env(&spec.url)?;
-    let stall = Duration::from_millis(spec.stall_ms);
-    RtspRequest::new(&url, spec.transport == RtspTransport::Udp, stall)
+fn rtsp_request(config: &RtspConfig) -> Result<RtspRequest, String> {
+    let url = expand_env(&config.url)?;
+    let stall = Duration::from_millis(config.stall_ms);
+    RtspRequest::new(&url, config.transport == RtspTransport::Udp, stall)
 }
