@@ -113,6 +113,11 @@ impl ImagesSource {
             is_folder,
         })
     }
+
+    /// Makes picture `index`, of as many as the source has frames, the next one.
+    pub fn seek(&mut self, index: usize) {
+        self.next = index;
+    }
 }
 
 impl Source for ImagesSource {

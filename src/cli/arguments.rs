@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use mobilens::config::PrecisionConfig;
 use mobilens_nn::KernelChoice;
 
 use super::data_dir::DATA_DIR_VARIABLE;
@@ -105,6 +106,9 @@ pub struct RunArgs {
     /// Playback pace of recorded frames: as fast as possible, or in real time.
     #[arg(long, value_enum, value_name = "PACE")]
     pub pace: Option<CliPace>,
+    /// Kernel implementation for the model's operators, to compare.
+    #[arg(long, value_enum, default_value_t, hide_short_help = true)]
+    pub kernels: Kernels,
     /// Override a key of the pipeline, e.g. `--set detect.score_threshold=0.3`; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
@@ -150,12 +154,14 @@ pub enum Command {
     /// Evaluate accuracy against ground truth.
     #[command(subcommand)]
     Eval(EvalCommand),
-    /// Show a model's layers: operator, kernel, MACs, parameters.
-    Inspect {
-        /// An ONNX model.
-        #[arg(value_name = "MODEL.onnx")]
-        model: PathBuf,
-    },
+    /// Show a model's layers: operator, number format, instruction set, MACs, parameters.
+    Inspect(InspectArgs),
+    /// Quantize a float32 model to int8 with the help of pictures.
+    ///
+    /// Writes an ONNX file in the QDQ format and its card, and prints the signal-to-quantization-noise
+    /// ratio (SQNR) of each output and of the worst layers. Exit status 1 where the loss of accuracy is
+    /// over --max-loss.
+    Quantize(QuantizeArgs),
     /// Print a completion script for a shell.
     ///
     /// For instance: mobilens completions bash >/etc/bash_completion.d/mobilens
@@ -188,6 +194,20 @@ pub struct CheckArgs {
     pub overrides: Vec<String>,
 }
 
+/// Which model to show, and how it would run.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// An ONNX model.
+    #[arg(value_name = "MODEL.onnx")]
+    pub model: PathBuf,
+    /// Number format of the model; default: `model`.
+    #[arg(long, value_enum, value_name = "PRECISION")]
+    pub precision: Option<CliPrecision>,
+    /// Kernel implementation for the model's operators.
+    #[arg(long, value_enum, default_value_t)]
+    pub kernels: Kernels,
+}
+
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -203,6 +223,9 @@ pub struct BenchArgs {
     /// Only these classes of a detector, by the labels of the card beside the model.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub classes: Vec<String>,
+    /// Number format of the network; default: `model`, or what the pipeline says.
+    #[arg(long, value_enum, value_name = "PRECISION")]
+    pub precision: Option<CliPrecision>,
     /// Kernel implementation for the model's operators.
     #[arg(long, value_enum, default_value_t)]
     pub kernels: Kernels,
@@ -212,6 +235,50 @@ pub struct BenchArgs {
     /// One JSON line instead of a table.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `quantize`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("truth").args(["coco", "instances"])))]
+pub struct QuantizeArgs {
+    /// The card of a float32 model.
+    #[arg(value_name = "MODEL.yaml")]
+    pub model: PathBuf,
+    /// A folder of pictures to calibrate with, like those that the model will see.
+    #[arg(long, value_name = "DIR")]
+    pub images: PathBuf,
+    /// The ONNX file to write, with its card beside it; default: the model's name with _int8 behind
+    /// it.
+    #[arg(short, long, value_name = "OUT.onnx")]
+    pub output: Option<PathBuf>,
+    /// At most so many pictures, evenly spread over the folder.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    pub limit: u16,
+    /// COCO instance annotations: measure a detector's AP before and after; may be repeated.
+    #[arg(long, value_name = "FILE.json", requires = "eval_images")]
+    pub coco: Vec<PathBuf>,
+    /// COCO instance annotations: measure a segmentation model's mean IoU before and after; may be
+    /// repeated.
+    #[arg(long, value_name = "FILE.json", requires = "eval_images")]
+    pub instances: Vec<PathBuf>,
+    /// A folder of the pictures that are annotated; may be repeated.
+    #[arg(long, alias = "coco-images", value_name = "DIR", requires = "truth")]
+    pub eval_images: Vec<PathBuf>,
+    /// Greatest loss of AP or mean IoU, for instance 0.005; a greater one ends with exit status 1.
+    #[arg(long, value_name = "X", requires = "truth", value_parser = finite)]
+    pub max_loss: Option<f64>,
+    /// One JSON line instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
+    if value.is_finite() {
+        Ok(value)
+    } else {
+        Err("expected a finite number".to_owned())
+    }
 }
 
 /// Kind of results to evaluate.
@@ -327,17 +394,21 @@ pub struct EvalSegmentationArgs {
 /// See [`KernelChoice`].
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum Kernels {
-    /// The kernels for the widest vectors of this machine.
+    /// The kernels for the best instruction set of this CPU.
     #[default]
     Auto,
-    /// tract alone.
+    /// tract alone, in float32.
     Tract,
     /// The kernels in plain Rust.
     Portable,
-    /// The kernels for AVX2 and FMA.
+    /// The kernels for AVX2 and FMA, without VNNI.
     Avx2,
-    /// The kernels for AVX-512.
+    /// The same for float32, and AVX-VNNI for int8.
+    Avxvnni,
+    /// The kernels for AVX-512, for int8 with AMX or VNNI where the CPU has it.
     Avx512,
+    /// The same for float32, and AVX-512 VNNI without AMX for int8.
+    Avx512vnni,
 }
 
 impl From<Kernels> for KernelChoice {
@@ -347,7 +418,37 @@ impl From<Kernels> for KernelChoice {
             Kernels::Tract => Self::Tract,
             Kernels::Portable => Self::Portable,
             Kernels::Avx2 => Self::Avx2,
+            Kernels::Avxvnni => Self::AvxVnni,
             Kernels::Avx512 => Self::Avx512,
+            Kernels::Avx512vnni => Self::Avx512Vnni,
+        }
+    }
+}
+
+/// See [`PrecisionConfig`].
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum CliPrecision {
+    /// Int8 where the model is quantised, else float32.
+    #[default]
+    Model,
+    /// Float32, also where the model is quantised.
+    F32,
+    /// bfloat16, on CPUs with AVX-512 BF16.
+    Bf16,
+    /// Int8, for a quantised model only.
+    Int8,
+    /// The fastest of this CPU.
+    Fast,
+}
+
+impl From<CliPrecision> for PrecisionConfig {
+    fn from(precision: CliPrecision) -> Self {
+        match precision {
+            CliPrecision::Model => Self::Model,
+            CliPrecision::F32 => Self::F32,
+            CliPrecision::Bf16 => Self::Bf16,
+            CliPrecision::Int8 => Self::Int8,
+            CliPrecision::Fast => Self::Fast,
         }
     }
 }

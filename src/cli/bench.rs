@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use mobilens::config::{self, ConfigError};
+use mobilens::config::{self, ConfigError, PrecisionConfig};
 use mobilens::flow::StopSignal;
 use mobilens::pipeline::{self, RunOptions, RunReport};
 use mobilens_nn::{KeptClasses, LoadOptions, Network, NnError, Session};
@@ -38,8 +38,7 @@ pub fn bench(arguments: &BenchArgs) -> u8 {
             );
             return USAGE;
         }
-        let threads = arguments.threads.map(usize::from);
-        return bench_pipeline(&target, threads, arguments.iters, arguments.json);
+        return bench_pipeline(&target, arguments);
     }
     match bench_model(&target, arguments) {
         Ok(()) => DONE,
@@ -76,8 +75,9 @@ fn bench_model(path: &Path, arguments: &BenchArgs) -> Result<(), ModelBenchError
     let iters = arguments.iters.unwrap_or(ITERATIONS);
     let options = LoadOptions {
         kernels: arguments.kernels.into(),
+        precision: PrecisionConfig::from(arguments.precision.unwrap_or_default()).into(),
         keep: wanted_classes(path, &arguments.classes)?,
-        input: None,
+        ..LoadOptions::default()
     };
     let network = Network::load(path, &options)?;
     if options.keep.is_some() && network.pruned_classes().is_none() {
@@ -102,7 +102,8 @@ fn bench_model(path: &Path, arguments: &BenchArgs) -> Result<(), ModelBenchError
     let model = path.file_stem().unwrap_or_default().to_string_lossy();
     if arguments.json {
         let line = json!({
-            "model": model, "threads": threads, "iters": iters,
+            "model": model, "precision": network.precision(),
+            "instruction_set": network.instruction_set(), "threads": threads, "iters": iters,
             "median_ms": median, "p90_ms": p90,
         });
         print(&line.to_string());
@@ -112,7 +113,7 @@ fn bench_model(path: &Path, arguments: &BenchArgs) -> Result<(), ModelBenchError
         print_steps(&network, &mut session, iters);
     }
     print(&format!(
-        "{model}: median {median:.2} ms, p90 {p90:.2} ms ({threads} threads, {iters} runs)"
+        "{model}: median {median:.2} ms, p90 {p90:.2} ms ({network}, {threads} threads, {iters} runs)"
     ));
     Ok(())
 }
@@ -170,7 +171,7 @@ fn share_of(values: &mut [f64], share: f64) -> f64 {
     values[((values.len() - 1) as f64 * share).round() as usize]
 }
 
-fn bench_pipeline(path: &Path, threads: Option<usize>, frames: Option<u32>, json: bool) -> u8 {
+fn bench_pipeline(path: &Path, arguments: &BenchArgs) -> u8 {
     let mut config = match config::load(path, &[]) {
         Ok(config) => config,
         Err(faults) => {
@@ -178,17 +179,22 @@ fn bench_pipeline(path: &Path, threads: Option<usize>, frames: Option<u32>, json
             return USAGE;
         }
     };
-    config.config.inference.threads = threads.or(config.config.inference.threads);
+    let inference = &mut config.config.inference;
+    inference.threads = arguments.threads.map(usize::from).or(inference.threads);
+    if let Some(precision) = arguments.precision {
+        inference.precision = precision.into();
+    }
     let options = RunOptions {
         expect: None,
-        frames: frames.map(u64::from),
+        frames: arguments.iters.map(u64::from),
         progress: true,
+        kernels: arguments.kernels.into(),
         discard: true,
         ..RunOptions::default()
     };
     match pipeline::run(config, &options, &StopSignal::new()) {
         Ok(report) => {
-            if json {
+            if arguments.json {
                 print(&report_json(&report).to_string());
             } else {
                 print(report.to_string().trim_end());
@@ -222,6 +228,8 @@ fn report_json(report: &RunReport) -> serde_json::Value {
         })
         .collect();
     json!({
+        "precision": report.network.as_ref().map(Network::precision),
+        "instruction_set": report.network.as_ref().map(Network::instruction_set),
         "frames": report.end.frames, "frames_per_second": report.frames_per_second(),
         "stages": stages,
     })

@@ -1,56 +1,97 @@
 //! `mobilens inspect`: a model's layers, what runs where, and what it costs.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
+use mobilens::config::PrecisionConfig;
 use mobilens_nn::{LoadOptions, Network};
 
+use super::arguments::InspectArgs;
 use super::{DONE, USAGE, data_dir, print, print_error};
 
-/// Prints a line for each layer and the sums of each kind.
-pub fn inspect(path: &Path) -> u8 {
-    let path = match data_dir::find(path) {
+/// Number of layers, and what they cost together.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    layers: usize,
+    macs: u64,
+    parameters: u64,
+}
+
+impl Cost {
+    fn add(&mut self, macs: u64, parameters: u64) {
+        self.layers += 1;
+        self.macs += macs;
+        self.parameters += parameters;
+    }
+}
+
+/// Prints a line for each layer, the sums of each kind, and those of each number format.
+pub fn inspect(arguments: &InspectArgs) -> u8 {
+    let path = match data_dir::find(&arguments.model) {
         Ok(path) => path,
         Err(fault) => {
             print_error(&fault.to_string());
             return USAGE;
         }
     };
-    let network = match Network::load(&path, &LoadOptions::default()) {
-        Ok(network) => network,
+    let options = LoadOptions {
+        kernels: arguments.kernels.into(),
+        precision: PrecisionConfig::from(arguments.precision.unwrap_or_default()).into(),
+        ..LoadOptions::default()
+    };
+    match Network::load(&path, &options) {
+        Ok(network) => {
+            print_layers(&network);
+            DONE
+        }
         Err(error) => {
             print_error(&error.to_string());
-            return USAGE;
+            USAGE
         }
-    };
-    let mut sums: BTreeMap<(String, String), (usize, u64, u64)> = BTreeMap::new();
+    }
+}
+
+fn print_layers(network: &Network) {
+    let mut of_kind: BTreeMap<(&str, &str, &str), Cost> = BTreeMap::new();
+    let mut of_precision: BTreeMap<(&str, &str), Cost> = BTreeMap::new();
     print(&format!(
-        "{:<14} {:<10} {:>20} {:>9} {:>10}  {}",
-        "operator", "runs on", "output", "MMAC", "parameters", "node"
+        "{:<14} {:<9} {:<10} {:>20} {:>9} {:>10}  {}",
+        "operator", "precision", "runs on", "output", "MMAC", "parameters", "node"
     ));
     for layer in network.layers() {
         print(&format!(
-            "{:<14} {:<10} {:>20} {:>9.2} {:>10}  {}",
+            "{:<14} {:<9} {:<10} {:>20} {:>9.2} {:>10}  {}",
             layer.op,
+            layer.precision,
             layer.runs_on,
             format!("{:?}", layer.output_shape),
             layer.macs as f64 / 1e6,
             layer.parameters,
             layer.name
         ));
-        let sum = sums
-            .entry((layer.op.to_string(), layer.runs_on.to_string()))
-            .or_default();
-        sum.0 += 1;
-        sum.1 += layer.macs;
-        sum.2 += layer.parameters;
+        let (precision, runs_on) = (layer.precision, layer.runs_on);
+        let kind = of_kind.entry((&layer.op, precision, runs_on));
+        kind.or_default().add(layer.macs, layer.parameters);
+        let of_both = of_precision.entry((precision, runs_on)).or_default();
+        of_both.add(layer.macs, layer.parameters);
     }
     print("");
-    for ((op, runs_on), (count, macs, parameters)) in sums {
-        print(&format!(
-            "{count:>4} {op:<14} on {runs_on:<10} {:>9.2} MMAC {parameters:>10} parameters",
-            macs as f64 / 1e6
-        ));
+    for ((op, precision, runs_on), cost) in of_kind {
+        print_cost(&format!("{op:<14} {precision:<4}"), runs_on, cost);
     }
-    DONE
+    print("");
+    for ((precision, runs_on), cost) in of_precision {
+        print_cost(&format!("{:<14} {precision:<4}", "all"), runs_on, cost);
+    }
+}
+
+fn print_cost(what: &str, runs_on: &str, cost: Cost) {
+    let Cost {
+        layers,
+        macs,
+        parameters,
+    } = cost;
+    print(&format!(
+        "{layers:>4} {what} on {runs_on:<10} {:>9.2} MMAC {parameters:>10} parameters",
+        macs as f64 / 1e6
+    ));
 }

@@ -9,6 +9,7 @@ mod eval;
 mod generate;
 mod inspect;
 mod plot;
+mod quantize;
 #[cfg(target_os = "linux")]
 mod service;
 
@@ -25,6 +26,7 @@ use mobilens::flow::{StopReason, StopSignal, panic_message};
 use mobilens::pipeline::{self, Model, Outcome, RunError, RunOptions};
 use mobilens::records::Record;
 use mobilens::sandbox::{Folders, restrict_process};
+use mobilens_nn::KernelChoice;
 
 pub use arguments::Cli;
 use arguments::{CheckArgs, CliPace, Command, Format, RunArgs};
@@ -63,7 +65,8 @@ fn command(cli: Cli) -> u8 {
         Some(Command::Analyze(arguments)) => analyze::analyze(&arguments),
         Some(Command::Plot(arguments)) => plot::plot(&arguments),
         Some(Command::Eval(command)) => eval::eval(&command),
-        Some(Command::Inspect { model }) => inspect::inspect(&model),
+        Some(Command::Inspect(arguments)) => inspect::inspect(&arguments),
+        Some(Command::Quantize(arguments)) => quantize::quantize_model(&arguments),
         Some(Command::Completions { shell }) => generate::completions(shell),
         Some(Command::Man { dir }) => generate::man(dir.as_deref()),
     }
@@ -96,6 +99,7 @@ fn run(args: RunArgs) -> u8 {
         frames: args.frames,
         expect: args.expect.clone(),
         progress: true,
+        kernels: args.kernels.into(),
         ..RunOptions::default()
     };
     let configs = match configure(args) {
@@ -203,14 +207,14 @@ fn check(arguments: &CheckArgs) -> u8 {
     let mut code = DONE;
     for pipeline in &arguments.pipelines {
         match validate(pipeline, &arguments.overrides) {
-            Ok(configs) if arguments.effective => match config::effective_yaml(&configs) {
+            Ok((configs, _)) if arguments.effective => match config::effective_yaml(&configs) {
                 Ok(text) => print(text.trim_end()),
                 Err(error) => {
                     print_error(&format!("{}: {error}", pipeline.display()));
                     code = FAILED;
                 }
             },
-            Ok(_) => print(&format!("{}: ok", pipeline.display())),
+            Ok((_, network)) => print(&format!("{}: ok ({network})", pipeline.display())),
             Err(errors) => {
                 print_error(&errors);
                 code = USAGE;
@@ -220,8 +224,11 @@ fn check(arguments: &CheckArgs) -> u8 {
     code
 }
 
-/// Loads a pipeline and its model; all errors, one a line.
-fn validate(pipeline: &Path, overrides: &[String]) -> Result<Vec<LoadedPipeline>, String> {
+/// Loads a pipeline and its model; gives it with what the model runs on, or all errors, one a line.
+fn validate(
+    pipeline: &Path,
+    overrides: &[String],
+) -> Result<(Vec<LoadedPipeline>, String), String> {
     let file = data_dir::find(pipeline).map_err(|error| error.to_string())?;
     let configs = parse_overrides(overrides)
         .and_then(|o| config::load_all(&file, &o, &RunArguments::default()))
@@ -230,8 +237,10 @@ fn validate(pipeline: &Path, overrides: &[String]) -> Result<Vec<LoadedPipeline>
         pipeline::ensure_built(&loaded.config)
             .map_err(|error| format!("{}: {error}", file.display()))?;
     }
-    Model::load_shared(&configs).map_err(|error| format!("{}: {error}", file.display()))?;
-    Ok(configs)
+    let models = Model::load_shared(&configs, KernelChoice::default())
+        .map_err(|error| format!("{}: {error}", file.display()))?;
+    let network = models.first().map(|model| model.network().to_string());
+    Ok((configs, network.unwrap_or_default()))
 }
 
 fn print_schema(records: bool, card: bool, markdown: bool) -> u8 {

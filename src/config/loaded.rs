@@ -1,11 +1,15 @@
 //! A pipeline that is loaded and valid, and its fingerprints.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::schema::{CardConfig, PipelineConfig, ReconnectConfig};
+use super::schema::{
+    CardConfig, DetectConfig, GatingConfig, InferenceConfig, ModelConfig, OverlayConfig,
+    PipelineConfig, PrecisionConfig, ReconnectConfig, SegmentConfig, SourceConfig,
+};
 
 /// A pipeline and its model card, both valid. Paths are joined to the directories of their files.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,14 +29,46 @@ pub struct LoadedPipeline {
 }
 
 impl LoadedPipeline {
+    /// A pipeline of nothing but a model, for its evaluation: every class from `score_threshold` on.
+    /// It has no source.
+    pub fn of_card(card: CardConfig, model_sha256: String, score_threshold: f32) -> Self {
+        Self {
+            stream: card.name.clone(),
+            config: PipelineConfig {
+                stream: None,
+                source: SourceConfig::default(),
+                fallback: None,
+                telemetry: None,
+                model: ModelConfig::default(),
+                detect: DetectConfig {
+                    score_threshold,
+                    ..DetectConfig::default()
+                },
+                segment: SegmentConfig::default(),
+                track: None,
+                zones: BTreeMap::new(),
+                lines: BTreeMap::new(),
+                gating: GatingConfig::default(),
+                inference: InferenceConfig::default(),
+                overlay: OverlayConfig::default(),
+                sandbox: true,
+                sinks: Vec::new(),
+            },
+            card,
+            model_sha256,
+            shared: Vec::new(),
+            given: Value::Null,
+        }
+    }
+
     /// Leaves out all sinks, for programs that bring their own.
     pub fn clear_sinks(&mut self) {
         self.config.sinks.clear();
         self.shared.clear();
     }
 
-    /// SHA-256 of everything that bears on the results: source, model and settings. Resources and
-    /// sinks are left out, so that runs compare.
+    /// SHA-256 of everything that bears on the results: source, model, precision and settings. Resources
+    /// and sinks are left out, so that runs compare.
     pub fn sha256(&self) -> String {
         let mut source = self.config.source.clone();
         for path in [
@@ -81,6 +117,11 @@ impl LoadedPipeline {
         if let Some(hashed) = hashed.as_object_mut() {
             hashed.remove("gating");
             hashed.insert("attention".to_owned(), gating);
+            let precision = self.config.inference.precision;
+            // The hash was defined before there was a choice.
+            if precision != PrecisionConfig::default() {
+                hashed.insert("precision".to_owned(), json!(precision));
+            }
         }
         hex_sha256(hashed.to_string().as_bytes())
     }
@@ -98,7 +139,7 @@ impl LoadedPipeline {
 }
 
 /// SHA-256 in hexadecimal digits.
-pub(super) fn hex_sha256(bytes: &[u8]) -> String {
+pub fn hex_sha256(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -26,7 +26,7 @@ pub use effective::effective_yaml;
 pub use environment::{expand_env, is_url, server_url};
 pub use load::{load, load_all, load_for_analysis};
 pub use load_card::load_card;
-pub use loaded::LoadedPipeline;
+pub use loaded::{LoadedPipeline, hex_sha256};
 pub use reference::{markdown_reference, pipeline_reference};
 pub use schema::{
     ActivationConfig, AnchorConfig, AnchorsConfig, AreaConfig, AreaRuleConfig, BoxCodingConfig,
@@ -35,9 +35,9 @@ pub use schema::{
     ImagesConfig, ImagesSinkConfig, InferenceConfig, InputConfig, IntervalConfig, JsonlConfig,
     LabelConfig, LetterboxAnchorConfig, LineConfig, MasksSinkConfig, ModelConfig, MotConfig,
     MotionGateConfig, MqttConfig, MqttFramesConfig, OnErrorConfig, OverlayConfig, PaceConfig,
-    PipelineConfig, ReconnectConfig, RecordedPicture, RegionTrigger, RegionsConfig, ResizeConfig,
-    RotateConfig, RtspConfig, RtspTransport, SafeGroundConfig, SegmentConfig, SinkConfig,
-    SourceConfig, SsdHeadConfig, TelemetryConfig, TilesConfig, TrackConfig, VideoConfig,
-    VideoSinkConfig, WebConfig, WebhookConfig, WindowConfig, ZoneConfig, pipeline_schema,
-    schema_of,
+    PipelineConfig, PrecisionConfig, ReconnectConfig, RecordedPicture, RegionTrigger,
+    RegionsConfig, ResizeConfig, RotateConfig, RtspConfig, RtspTransport, SafeGroundConfig,
+    SegmentConfig, SinkConfig, SourceConfig, SsdHeadConfig, TelemetryConfig, TilesConfig,
+    TrackConfig, VideoConfig, VideoSinkConfig, WebConfig, WebhookConfig, WindowConfig, ZoneConfig,
+    pipeline_schema, schema_of,
 };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::capture::CaptureError;
 use crate::flow::Health;
 use crate::sink::SinkError;
-use mobilens_nn::NnError;
+use mobilens_nn::{KernelChoice, NnError};
 
 /// Options of the command line besides the pipeline file.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +18,8 @@ pub struct RunOptions {
     pub expect: Option<PathBuf>,
     /// Discard the results, for benchmarks.
     pub discard: bool,
+    /// Which kernels the network runs on.
+    pub kernels: KernelChoice,
     /// Where the run's health can be read, from any thread.
     pub health: Health,
 }

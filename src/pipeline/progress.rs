@@ -32,6 +32,33 @@ impl Progress {
         Self(Some(bar))
     }
 
+    /// A bar on standard error, if that is a terminal, of work in phases: see
+    /// [`at`](Self::at).
+    pub fn of_phases() -> Self {
+        if !stderr().is_terminal() {
+            return Self::hidden();
+        }
+        let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
+        bar.set_style(
+            ProgressStyle::with_template("{msg:10} {bar:30} {pos}/{len}  {eta} left")
+                .expect("constant template"),
+        );
+        bar.enable_steady_tick(Duration::from_millis(500));
+        Self(Some(bar))
+    }
+
+    /// `done` steps of `total` of the phase `name` are done.
+    pub fn at(&self, name: &'static str, done: usize, total: usize) {
+        if let Some(bar) = &self.0 {
+            if bar.message() != name {
+                bar.set_message(name);
+                bar.reset_eta();
+            }
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        }
+    }
+
     /// One frame more is done.
     pub fn frame_done(&self) {
         if let Some(bar) = &self.0 {

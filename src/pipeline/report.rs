@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::flow::{Failure, Latency};
 use crate::records::EndRecord;
+use mobilens_nn::Network;
 
 /// The summary of a run.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct RunReport {
     pub latencies: Vec<Latency>,
     /// From the first thread's start to the last one's end.
     pub elapsed: Duration,
+    /// The network that ran, if one did.
+    pub network: Option<Network>,
 }
 
 impl RunReport {
@@ -54,12 +57,16 @@ impl fmt::Display for RunReport {
                 "sink {sink}: {missed} missed (too slow, or could not write)"
             )?;
         }
-        writeln!(
+        write!(
             f,
             "{:.1} frames/s over {:.2} s",
             self.frames_per_second(),
             self.elapsed.as_secs_f64()
         )?;
+        if let Some(network) = &self.network {
+            write!(f, ", {network}")?;
+        }
+        writeln!(f)?;
         writeln!(
             f,
             "{:<12} {:>8} {:>8} {:>8} {:>8}",

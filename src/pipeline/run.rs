@@ -96,7 +96,10 @@ fn run_all(
     for loaded in &configs {
         ensure_built(&loaded.config)?;
     }
-    let models = Model::load_shared(&configs)?;
+    let models = Model::load_shared(&configs, options.kernels)?;
+    if let (Some(loaded), Some(model)) = (configs.first(), models.first()) {
+        tracing::info!("{}: {}", loaded.card.name, model.network());
+    }
     let several = configs.len() > 1;
     let scheduler = several.then(|| FairScheduler::new(max_concurrent_frames(&configs[0])));
     let shared = Mutex::new(SharedSinks::new(&configs, &options.health));
@@ -228,7 +231,11 @@ impl Stream<'_> {
             (name, sink)
         });
         pipeline.sinks.records.extend(sinks);
-        Ok(pipeline.run(window, stop)?)
+        let report = pipeline.run(window, stop)?;
+        Ok(RunReport {
+            network: Some(self.model.network().clone()),
+            ..report
+        })
     }
 }
 
@@ -240,6 +247,7 @@ fn interrupted(stream: &str, stop: &StopSignal, elapsed: Duration) -> RunReport 
         sink_drops: Vec::new(),
         latencies: Vec::new(),
         elapsed,
+        network: None,
     }
 }
 

@@ -331,6 +331,7 @@ impl Pipeline {
                 end_to_end,
             ],
             elapsed: started.elapsed(),
+            network: None,
         })
     }
 }

@@ -77,6 +77,12 @@ pub struct ModelRecord {
     pub sha256: String,
     /// Width and height of its input.
     pub input: [u32; 2],
+    /// Number format that it ran in, by most of its operations: `f32`, `bf16` or `int8`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<String>,
+    /// Instruction set that it ran on, for instance `avx512vnni`, only when timings are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instruction_set: Option<String>,
 }
 
 /// One label.

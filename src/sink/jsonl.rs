@@ -14,8 +14,8 @@ pub struct JsonlSink {
 }
 
 impl JsonlSink {
-    /// Writes the `run` record. Latencies are left out of the frames' records unless `timings` are
-    /// asked for, so that runs compare.
+    /// Writes the `run` record. What depends on the machine is left out unless `timings` are asked for, so
+    /// that runs compare: latencies, and the instruction set.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -46,7 +46,11 @@ impl JsonlSink {
             lines: Vec::new(),
             timings,
         };
-        sink.add(&Record::Run(run.clone()));
+        let mut run = run.clone();
+        if !timings {
+            run.model.instruction_set = None;
+        }
+        sink.add(&Record::Run(run));
         let begun = sink.output.begin(&sink.lines);
         (sink, begun)
     }

@@ -234,6 +234,8 @@ fn the_fingerprint_of_a_pipeline_stays() {
     // Neither what is left out nor how the machine is used is part of it.
     assert_eq!(sha256(&["inference.workers=1"]), expected);
     assert_eq!(sha256(&["zones="]), expected);
+    assert_eq!(sha256(&["inference.precision=model"]), expected);
+    assert_ne!(sha256(&["inference.precision=f32"]), expected);
     assert_ne!(sha256(&["detect.score_threshold="]), expected);
 }
 

@@ -9,6 +9,11 @@
 
 mod support;
 
+// The small ONNX files of the tests of `mobilens-nn`.
+#[allow(dead_code, reason = "not all of it is used here")]
+#[path = "../../crates/mobilens-nn/tests/integration/onnx.rs"]
+mod onnx;
+
 mod bad_input;
 mod codecs;
 mod config;
@@ -20,7 +25,9 @@ mod golden;
 mod images;
 mod mqtt;
 mod overlay;
+mod precision;
 mod preprocess_tensorflow;
+mod quantize;
 mod recording;
 mod rtsp;
 mod rtsp_loss;

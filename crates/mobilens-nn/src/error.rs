@@ -25,8 +25,27 @@ pub enum NnError {
     /// The CPU does not support the instruction set of the kernels that were asked for.
     #[error("this CPU does not support the instruction set of the `{kernels}` kernels")]
     UnsupportedIsa {
-        /// Name of the kernels, as in [`LayerReport::runs_on`](crate::LayerReport::runs_on).
+        /// Name of the kernels, as in [`KernelChoice::name`](crate::KernelChoice::name).
         kernels: &'static str,
+    },
+    /// Int8 was asked for, but the file is not quantised.
+    #[error(
+        "{path} is not quantised, as the precision `int8` asks: quantise it with `mobilens quantize`, \
+         or use the precision `model` or `f32`"
+    )]
+    NotQuantized {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The number format that was asked for cannot be used on this CPU or with these kernels.
+    #[error(
+        "the precision `{precision}` cannot be used here: {reason}; `model` and `f32` run on every CPU"
+    )]
+    UnsupportedPrecision {
+        /// Its name, as in the configuration.
+        precision: &'static str,
+        /// What is missing.
+        reason: &'static str,
     },
     /// Inference failed, or a session could not be created.
     #[error("inference failed: {reason}")]

@@ -11,12 +11,13 @@
 //! - a pointwise convolution of feature maps concatenated with one expanded vector (DeepLab's
 //!   image pooling branch) becomes a smaller one, whose bias is computed once a frame.
 
+use crate::fuse_scales::{fold_division_into_conv, fold_multiplication_into_depthwise};
 use crate::graph::{Conv, Graph, Node, Op, ValueId};
 use crate::kernels::{Activation, BinaryOp, UnaryOp};
 
 /// Applies all rules until none matches.
 pub(super) fn fuse(graph: &mut Graph) {
-    const RULES: [fn(&mut Graph, usize) -> bool; 9] = [
+    const RULES: [fn(&mut Graph, usize) -> bool; 11] = [
         fuse_pad_into_conv,
         move_transpose_after_unary,
         merge_affines,
@@ -26,6 +27,8 @@ pub(super) fn fuse(graph: &mut Graph) {
         fold_affine_into_conv,
         fuse_activation_into_conv,
         fuse_residual_into_conv,
+        fold_division_into_conv,
+        fold_multiplication_into_depthwise,
     ];
     graph.remove_dead_nodes();
     while (0..graph.nodes.len()).any(|at| RULES.iter().any(|rule| rule(graph, at))) {}
@@ -34,7 +37,7 @@ pub(super) fn fuse(graph: &mut Graph) {
 }
 
 /// The producer of the value, if the value has no other consumer.
-fn sole_producer(graph: &Graph, value: ValueId) -> Option<usize> {
+pub(super) fn sole_producer(graph: &Graph, value: ValueId) -> Option<usize> {
     let producer = graph.producer(value)?;
     (graph.consumers(value) == 1).then_some(producer)
 }
@@ -68,7 +71,7 @@ fn fuse_pad_into_conv(graph: &mut Graph, at: usize) -> bool {
 
 fn move_transpose_after_unary(graph: &mut Graph, at: usize) -> bool {
     let is_elementwise = match &graph.nodes[at].op {
-        Op::Unary(_) => true,
+        Op::Unary(_) | Op::FakeQuantize(_) => true,
         op => scalar_affine(op).is_some(),
     };
     if !is_elementwise {
@@ -259,6 +262,14 @@ fn fold_affine_into_conv(graph: &mut Graph, at: usize) -> bool {
         return false;
     }
     let mut conv = conv.clone();
+    scale_outputs(&mut conv, mul, add);
+    graph.nodes[at].op = Op::Conv(conv);
+    merge_named_nodes(graph, before, at);
+    true
+}
+
+/// Multiplies each output channel by a number and adds another; one of each, or one for each channel.
+pub(super) fn scale_outputs(conv: &mut Conv, mul: &[f32], add: &[f32]) {
     let per_output = conv.weights_per_output().max(1);
     for (channel, weights) in conv.weights.chunks_exact_mut(per_output).enumerate() {
         let mul = mul[channel.min(mul.len() - 1)];
@@ -268,9 +279,13 @@ fn fold_affine_into_conv(graph: &mut Graph, at: usize) -> bool {
         }
         conv.bias[channel] = conv.bias[channel] * mul + add;
     }
-    graph.nodes[at].op = Op::Conv(conv);
-    merge_named_nodes(graph, before, at);
-    true
+    conv.weight_scales = conv.weight_scales.take().and_then(|scales| {
+        let scaled = scales.iter().enumerate();
+        let scaled = scaled.map(|(channel, scale)| scale * mul[channel.min(mul.len() - 1)].abs());
+        let scaled: Vec<f32> = scaled.collect();
+        let is_scale = |scale: &f32| scale.is_finite() && *scale > 0.0;
+        scaled.iter().all(is_scale).then_some(scaled)
+    });
 }
 
 fn fuse_activation_into_conv(graph: &mut Graph, at: usize) -> bool {

@@ -16,7 +16,7 @@ pub(super) fn fuse_convolutions(
         allocations[allocation].parent.is_none() && parents.all(|(parent, _)| parent != allocation)
     };
     let mut intermediates: Vec<usize> = (0..allocations.len())
-        .filter(|i| allocations[*i].len * size_of::<f32>() > min_bytes)
+        .filter(|i| allocations[*i].len > min_bytes)
         .filter(|i| is_unshared(*i) && !outputs.contains(i))
         .collect();
     intermediates.sort_by_key(|i| std::cmp::Reverse(allocations[*i].len));

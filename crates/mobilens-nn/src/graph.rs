@@ -4,7 +4,9 @@
 //! a static shape in the axis order of the file. `fuse` fuses operators, `plan` chooses memory
 //! layouts and compiles the graph to a program.
 
-use crate::kernels::{Activation, BinaryOp, UnaryOp, Window};
+use std::collections::{HashMap, HashSet};
+
+use crate::kernels::{Activation, BinaryOp, FakeQuantize, Requantize, UnaryOp, Window};
 
 /// Index of a value (tensor) in [`Graph::shapes`].
 pub(super) type ValueId = usize;
@@ -18,6 +20,8 @@ pub(super) enum Op {
     Affine { mul: Vec<f32>, add: Vec<f32> },
     /// An elementwise function.
     Unary(UnaryOp),
+    /// Rounding to the values of 8-bit codes: where the file has a quantised activation.
+    FakeQuantize(FakeQuantize),
     /// An elementwise function of two tensors; the second may be broadcast over the pixels.
     Binary(BinaryOp),
     /// Global sum pooling: `[1, c, h, w]` to `[1, c, 1, 1]`.
@@ -35,6 +39,59 @@ pub(super) enum Op {
     Expand,
     /// Bilinear resize.
     Resize(ResizeIndices),
+    /// Float32 to codes.
+    Quantize(FakeQuantize),
+    /// Codes to float32.
+    Dequantize,
+    /// A convolution of codes.
+    ConvInt8(ConvInt8),
+    /// A sum or product of codes; the second may be broadcast over the pixels.
+    BinaryInt8(BinaryInt8),
+    /// A convolution in bfloat16.
+    ConvBf16 {
+        conv: Conv,
+        /// Whether float32 is written instead of bfloat16.
+        float_output: bool,
+    },
+    /// Float32 to bfloat16.
+    ToBf16,
+    /// Bfloat16 to float32.
+    FromBf16,
+    /// Any function of codes: the output code of each input code.
+    Lookup(Box<[u8; 256]>),
+    /// Bilinear resize of codes.
+    ResizeInt8 {
+        indices: ResizeIndices,
+        from: Codes,
+        to: FakeQuantize,
+    },
+}
+
+/// A sum or product of codes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BinaryInt8 {
+    /// `Add` or `Mul`.
+    pub function: BinaryOp,
+    pub left: Codes,
+    pub right: Codes,
+    pub output: FakeQuantize,
+}
+
+/// A convolution of codes with the operators that were fused into it.
+#[derive(Clone, Debug)]
+pub(super) struct ConvInt8 {
+    /// `[out][in / groups][kernel_h][kernel_w]`.
+    pub weights: Vec<i8>,
+    /// One for each output channel, in units of the sums, with the input's zero point folded in.
+    pub bias: Vec<i32>,
+    /// Depthwise, or else dense.
+    pub depthwise: bool,
+    pub window: Window,
+    pub requantize: Requantize,
+    /// Zero point of the input.
+    pub zero_point: u8,
+    /// Input 1 is a residual.
+    pub residual: bool,
 }
 
 /// For each output index the two input indices that it lies between, and the weight of the second.
@@ -47,11 +104,21 @@ pub(super) struct ResizeIndices {
     pub columns: AxisIndices,
 }
 
+/// What the codes of a quantised tensor stand for: `scale * (code - zero_point)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Codes {
+    pub scale: f32,
+    pub zero_point: u8,
+}
+
 /// A convolution with the operators that were fused into it.
 #[derive(Clone, Debug)]
 pub(super) struct Conv {
     /// `[out][in / groups][kernel_h][kernel_w]`.
     pub weights: Vec<f32>,
+    /// The scale of each output channel, where the file has quantised weights: each weight is about
+    /// a whole number times its scale.
+    pub weight_scales: Option<Vec<f32>>,
     /// One for each output channel.
     pub bias: Vec<f32>,
     /// Depthwise, or else dense.
@@ -79,8 +146,14 @@ pub(super) struct Graph {
     pub nodes: Vec<Node>,
     /// Each value's shape.
     pub shapes: Vec<Vec<usize>>,
+    /// The values that are codes of one byte.
+    pub codes: HashMap<ValueId, Codes>,
+    /// The values that are bfloat16; all others are float32.
+    pub bf16: HashSet<ValueId>,
     pub inputs: Vec<ValueId>,
     pub outputs: Vec<ValueId>,
+    /// The inputs that are given as codes, and how values are rounded to them.
+    pub input_roundings: HashMap<ValueId, FakeQuantize>,
 }
 
 impl Graph {
@@ -92,6 +165,22 @@ impl Graph {
     /// Number of values in a tensor.
     pub fn len_of(&self, value: ValueId) -> usize {
         self.shapes[value].iter().product()
+    }
+
+    /// Bytes of one of its values.
+    pub fn element_size(&self, value: ValueId) -> usize {
+        if self.codes.contains_key(&value) {
+            size_of::<u8>()
+        } else if self.bf16.contains(&value) {
+            size_of::<u16>()
+        } else {
+            size_of::<f32>()
+        }
+    }
+
+    /// Bytes of a tensor.
+    pub fn bytes_of(&self, value: ValueId) -> usize {
+        self.len_of(value) * self.element_size(value)
     }
 
     /// Number of consumers of the value, counting the graph's outputs.

@@ -19,6 +19,7 @@ use tract_onnx::tract_core::ops::nn::{
 
 use crate::graph::{AxisIndices, Conv, Op, ResizeIndices};
 use crate::kernels::{Activation, BinaryOp, MAX_KERNEL_SIZE, UnaryOp, Window};
+use crate::qdq::{FakeQuantizeOp, WeightScales};
 
 /// A node in terms of the kernels.
 pub(super) struct ImportedNode {
@@ -45,7 +46,11 @@ fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
 }
 
 /// The node in terms of the kernels, if they support it.
-pub(super) fn import(model: &TypedModel, node: &TypedNode) -> Option<ImportedNode> {
+pub(super) fn import(
+    model: &TypedModel,
+    node: &TypedNode,
+    weight_scales: &WeightScales,
+) -> Option<ImportedNode> {
     if node.outputs.len() != 1 {
         return None;
     }
@@ -60,12 +65,21 @@ pub(super) fn import(model: &TypedModel, node: &TypedNode) -> Option<ImportedNod
     };
     let op = &node.op;
     if let Some(conv) = op.downcast_ref::<TractConv>() {
-        return single_input(Op::Conv(convolution(model, node, conv, &input)?));
+        return single_input(Op::Conv(convolution(
+            model,
+            node,
+            conv,
+            &input,
+            weight_scales,
+        )?));
     }
     if let Some(binary) = op.downcast_ref::<TypedBinOp>() {
         return import_binary(model, node, binary, &output);
     }
     if let Some(elementwise) = op.downcast_ref::<ElementWiseOp>() {
+        if let Some(rounding) = elementwise.0.downcast_ref::<FakeQuantizeOp>() {
+            return single_input(Op::FakeQuantize(rounding.0));
+        }
         let function = if elementwise.0.is::<HardSwish>() {
             UnaryOp::Activation(Activation::HardSwish)
         } else if elementwise.0.is::<Sigmoid>() {
@@ -132,7 +146,7 @@ pub(super) fn import(model: &TypedModel, node: &TypedNode) -> Option<ImportedNod
             return None;
         };
         let next = model.node(successor.node);
-        if !next.op.is::<TractConv>() || import(model, next).is_none() {
+        if !next.op.is::<TractConv>() || import(model, next, weight_scales).is_none() {
             return None;
         }
         let pads = pad.pads.as_slice();
@@ -159,6 +173,7 @@ fn convolution(
     node: &TypedNode,
     conv: &TractConv,
     input: &[usize],
+    weight_scales: &WeightScales,
 ) -> Option<Conv> {
     let pool = &conv.pool_spec;
     let supported = pool.data_format == DataFormat::NCHW
@@ -198,6 +213,7 @@ fn convolution(
         return None;
     }
     Some(Conv {
+        weight_scales: weight_scales.find(&weights, outputs),
         weights,
         bias,
         depthwise,

@@ -37,40 +37,61 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | `qdq` | quantised files (QDQ and QOperator form) as float graphs with marked roundings |
 //! | `onnx` | loads the file with tract: shape inference, constant folding |
+//! | `qdq` | quantised files: constants as float32, roundings of activations as operators |
 //! | `partition` | graph partitioning: subgraphs that the kernels support, the rest for tract |
 //! | `import` | tract's nodes as operators of the `graph` |
 //! | `fuse` | operator fusion: padding, batch normalisation, activations and residuals into convolutions |
+//! | `fuse_scales` | channel scales of a quantised activation into the convolutions around it |
 //! | `prune` | class pruning: output channels of classes that are not needed |
-//! | `plan` | memory layouts (NHWC, no copies for transpose, reshape and concatenation), compilation |
+//! | `lower_int8`, `lower_conv_int8` | lowering of quantised graphs: which operators run on codes of one byte |
+//! | `lower_bf16` | lowering to bfloat16: convolutions, and conversions around them |
+//! | `plan`, `plan_conv`, `plan_int8` | memory layouts (NHWC, no copies for transpose, reshape and concatenation), compilation |
 //! | `fuse_convolutions` | fusion of convolutions whose intermediate value would not stay in cache |
 //! | `memory_plan` | memory planning: lifetimes, offsets in one arena |
 //! | [`kernels`] | the program and its kernels: GEMM, depthwise, fused convolutions, thread pool |
+//! | `precision` | number format: what [`Precision`] means for a file and this CPU |
+//! | `quantize` | [`quantize()`]: from a float32 file and pictures to an int8 file |
 //! | `report` | [`LayerReport`]: layers, their cost, and what runs them |
 //!
-//! Shapes are fixed at load, the batch size is 1, and values are float32. Results do not depend on
-//! the number of threads, bit by bit.
+//! Shapes are fixed at load and the batch size is 1. Values are float32, or codes of one byte in a
+//! quantised file ([`Precision`]). Results do not depend on the number of threads, bit by bit; those
+//! of int8 not on the instruction set either.
 
 mod error;
 mod fuse;
 mod fuse_convolutions;
+mod fuse_scales;
 mod graph;
 mod import;
 pub mod kernels;
 mod load_options;
+mod lower_bf16;
+mod lower_conv_int8;
+mod lower_int8;
 mod memory_plan;
 mod network;
 mod onnx;
 mod partition;
 mod plan;
+mod plan_conv;
+mod plan_int8;
+mod precision;
 mod prune;
+mod qdq;
+mod quantize;
 mod report;
 mod session;
 mod tensor_info;
 
 pub use error::NnError;
-pub use load_options::{KeptClasses, KernelChoice, LoadOptions};
+pub use load_options::{KeptClasses, KernelChoice, LoadOptions, Precision};
 pub use network::{Network, PrunedClasses};
+pub use quantize::{
+    CalibrationPictures, QuantizeError, QuantizeOptions, QuantizePhase, QuantizeProgress,
+    QuantizeReport, Quantized, TensorSqnr, quantize,
+};
 pub use report::LayerReport;
 pub use session::Session;
 pub use tensor_info::{InputLayout, TensorInfo};

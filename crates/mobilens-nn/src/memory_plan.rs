@@ -5,8 +5,10 @@
 //! [`resolve`] turns a [`PlannedOp`] into a step of the program.
 
 use crate::kernels::{
-    BinaryOp, Buffer, ConvStage, FusedConv, Operand, Operator, PANEL, Resize, Slot, Step, UnaryOp,
+    BinaryInt8Step, BinaryOp, Buffer, CodeRange, ConvStage, FusedConv, Int8Op, Operand, Operator,
+    PANEL, Resize, ResizeInt8, Slot, Step, UnaryOp,
 };
+use crate::precision::NumberFormat;
 
 /// What one layer of a step is, for reports.
 #[derive(Clone, Debug)]
@@ -16,12 +18,14 @@ pub(super) struct StepReport {
     pub output_shape: Vec<usize>,
     pub macs: u64,
     pub parameters: u64,
+    /// What it works on.
+    pub format: NumberFormat,
 }
 
 /// Memory of a tensor that has no offset in the arena yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Allocation {
-    /// Length in floats.
+    /// Length in bytes.
     pub len: usize,
     /// The allocation that this one is a part of, and the offset in it.
     pub parent: Option<(usize, usize)>,
@@ -47,6 +51,7 @@ pub(super) enum PlannedOp {
     Binary(BinaryOp, usize, PlannedOperand),
     Transpose {
         input: usize,
+        element: usize,
         sizes: Vec<usize>,
         strides: Vec<usize>,
     },
@@ -60,6 +65,17 @@ pub(super) enum PlannedOp {
     Resize {
         input: usize,
         resize: Resize,
+    },
+    /// Float32 to bfloat16.
+    ToBf16(usize),
+    /// Bfloat16 to float32.
+    FromBf16(usize),
+    Int8(Int8Op, usize),
+    BinaryInt8(BinaryInt8Step, usize, usize),
+    ResizeInt8 {
+        input: usize,
+        resize: ResizeInt8,
+        range: CodeRange,
     },
 }
 
@@ -83,13 +99,18 @@ impl PlannedStep {
                 .into_iter()
                 .flatten()
                 .collect(),
-            PlannedOp::Binary(_, left, PlannedOperand::Allocation(right)) => vec![*left, *right],
+            PlannedOp::Binary(_, left, PlannedOperand::Allocation(right))
+            | PlannedOp::BinaryInt8(_, left, right) => vec![*left, *right],
             PlannedOp::GlobalSumPool(input)
             | PlannedOp::Unary(_, input)
             | PlannedOp::Binary(_, input, PlannedOperand::Constant(_))
             | PlannedOp::Transpose { input, .. }
             | PlannedOp::StridedCopy { input, .. }
-            | PlannedOp::Resize { input, .. } => vec![*input],
+            | PlannedOp::Resize { input, .. }
+            | PlannedOp::Int8(_, input)
+            | PlannedOp::ToBf16(input)
+            | PlannedOp::FromBf16(input)
+            | PlannedOp::ResizeInt8 { input, .. } => vec![*input],
         }
     }
 }
@@ -104,7 +125,7 @@ fn root_of(allocations: &[Allocation], mut allocation: usize) -> (usize, usize) 
     (allocation, offset)
 }
 
-/// Gives every allocation a slot, and returns the slots and the length of the arena in floats.
+/// Gives every allocation a slot, and returns the slots and the length of the arena in bytes.
 ///
 /// Greedy by size: the largest first, at the lowest offset that is free during its lifetime.
 pub(super) fn plan_memory(
@@ -113,7 +134,7 @@ pub(super) fn plan_memory(
     inputs: &[usize],
     outputs: &[usize],
 ) -> (Vec<Slot>, usize) {
-    const ALIGN: usize = 16;
+    const ALIGN: usize = 64;
     let count = allocations.len();
     // First and last step that uses each root allocation.
     let mut lifetimes: Vec<Option<(usize, usize)>> = vec![None; count];
@@ -185,14 +206,13 @@ pub(super) fn resolve(op: PlannedOp, slots: &[Slot], output: Slot, scratch_bytes
             residual,
             bias,
         } => {
-            let budget = scratch_bytes / size_of::<f32>();
-            let mut conv = FusedConv::new(stages, slots[input], output, budget);
+            let mut conv = FusedConv::new(stages, slots[input], output, scratch_bytes);
             conv.residual = residual.map(|allocation| slots[allocation]);
             conv.bias = bias.map(|allocation| {
                 let slot = slots[allocation];
                 // Kernels read whole panels; slots are allocated in whole panels as well.
                 Slot {
-                    len: slot.len.next_multiple_of(PANEL),
+                    len: slot.len.next_multiple_of(PANEL * size_of::<f32>()),
                     ..slot
                 }
             });
@@ -218,11 +238,13 @@ pub(super) fn resolve(op: PlannedOp, slots: &[Slot], output: Slot, scratch_bytes
         },
         PlannedOp::Transpose {
             input,
+            element,
             sizes,
             strides,
         } => Operator::Transpose {
             input: slots[input],
             output,
+            element,
             sizes,
             strides,
         },
@@ -245,5 +267,34 @@ pub(super) fn resolve(op: PlannedOp, slots: &[Slot], output: Slot, scratch_bytes
             output,
             ..resize
         }),
+        PlannedOp::ToBf16(input) => Operator::ToBf16 {
+            input: slots[input],
+            output,
+        },
+        PlannedOp::FromBf16(input) => Operator::FromBf16 {
+            input: slots[input],
+            output,
+        },
+        PlannedOp::Int8(op, input) => Operator::Int8 {
+            op,
+            input: slots[input],
+            output,
+        },
+        PlannedOp::BinaryInt8(op, left, right) => Operator::BinaryInt8 {
+            op,
+            left: slots[left],
+            right: slots[right],
+            output,
+        },
+        PlannedOp::ResizeInt8 {
+            input,
+            resize,
+            range,
+        } => Operator::ResizeInt8 {
+            resize,
+            range,
+            input: slots[input],
+            output,
+        },
     })
 }

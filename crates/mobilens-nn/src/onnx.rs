@@ -6,40 +6,58 @@ use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::nn::Resize;
 
+use crate::qdq::{WeightScales, dequantize_model, register_fake_quantize};
+
 /// tract's message on one line.
 pub(super) fn one_line(error: TractError) -> String {
     format!("{error:#}").replace('\n', " ")
 }
 
-/// tract's graph with static shapes, at the input size `(rows, columns)` where one is given.
+/// tract's graph with static shapes, at the input size `(rows, columns)` where one is given; and the
+/// scales of quantised weights, `None` if the file is not quantised.
 pub(super) fn load_onnx(
     bytes: &[u8],
     input_size: Option<(usize, usize)>,
-) -> Result<TypedModel, String> {
-    let mut model = infer_shapes(bytes, input_size)?;
+) -> Result<(TypedModel, Option<WeightScales>), String> {
+    let (mut model, weight_scales) = infer_shapes(bytes, input_size)?;
     model.prop_consts().map_err(one_line)?;
     fold_casts(&mut model).map_err(one_line)?;
     lower_resizes(&mut model).map_err(one_line)?;
-    Ok(model)
+    Ok((model, weight_scales))
 }
 
 /// Shape inference. The shapes that the file declares are ignored if the input is to have another
 /// size.
-fn infer_shapes(bytes: &[u8], input_size: Option<(usize, usize)>) -> Result<TypedModel, String> {
+fn infer_shapes(
+    bytes: &[u8],
+    input_size: Option<(usize, usize)>,
+) -> Result<(TypedModel, Option<WeightScales>), String> {
+    let mut loader = onnx();
+    if input_size.is_some() {
+        loader = loader
+            .with_ignore_output_shapes(true)
+            .with_ignore_value_info(true);
+    }
+    register_fake_quantize(&mut loader);
+    let context = |what: &'static str| move |e| format!("{what}: {}", one_line(e));
+    let mut file = loader
+        .proto_model_for_read(&mut &*bytes)
+        .map_err(context("Reading proto model"))?;
+    let weight_scales = dequantize_model(&mut file)?;
+    let mut model = loader
+        .model_for_proto_model(&file)
+        .map_err(context("Translating proto model to model"))?;
     let Some((rows, columns)) = input_size else {
-        let model = onnx().model_for_read(&mut &*bytes).map_err(one_line)?;
-        return model.into_typed().map_err(one_line);
+        let model = model.into_typed().map_err(one_line)?;
+        return Ok((model, weight_scales));
     };
-    let loader = onnx()
-        .with_ignore_output_shapes(true)
-        .with_ignore_value_info(true);
-    let mut model = loader.model_for_read(&mut &*bytes).map_err(one_line)?;
     let fact = f32::fact([1, 3, rows, columns]);
     model.set_input_fact(0, fact.into()).map_err(one_line)?;
-    model.into_typed().map_err(|error| {
+    let model = model.into_typed().map_err(|error| {
         let error = one_line(error);
         format!("the model does not support an input size of {columns}x{rows} pixels: {error}")
-    })
+    })?;
+    Ok((model, weight_scales))
 }
 
 /// Constant folding of casts: float16 weights are cast once, here; tract leaves casts of large

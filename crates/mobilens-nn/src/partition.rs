@@ -27,8 +27,12 @@ use crate::fuse::fuse;
 use crate::graph::{Graph, Node, Op as GraphOp, ValueId};
 use crate::import::{ImportedNode, import, shape_of};
 use crate::kernels::{Arena, ThreadPool};
+use crate::lower_bf16::lower_bf16;
+use crate::lower_int8::{drop_rounding, lower_int8, take_codes_as_input};
 use crate::onnx::one_line;
 use crate::plan::{ExecutionPlan, InputBinding, PlanOptions, plan};
+use crate::precision::NumberFormat;
+use crate::qdq::WeightScales;
 
 /// A partitioned network.
 pub(super) enum Partitioned {
@@ -38,10 +42,11 @@ pub(super) enum Partitioned {
     Mixed(TypedModel),
 }
 
-/// Partitions the graph. `prepare` may change the fused graph before it is compiled; it is only
+/// Partitions the graph, whose quantised weights have the scales `weight_scales`. `prepare` may change the fused graph before it is compiled; it is only
 /// called for a network that the kernels run as a whole.
 pub(super) fn partition(
     model: &TypedModel,
+    weight_scales: &WeightScales,
     options: PlanOptions,
     prepare: &mut dyn FnMut(&mut Graph),
 ) -> Result<Partitioned, String> {
@@ -54,7 +59,7 @@ pub(super) fn partition(
         if node.op.is::<Const>() || node.op.is::<TypedSource>() || is_constant(model, node) {
             continue;
         }
-        let imported = import(model, node);
+        let imported = import(model, node, weight_scales);
         let kernels = imported.is_some();
         // The kernels run the even levels, tract the odd ones.
         let level = node
@@ -89,13 +94,27 @@ pub(super) fn partition(
             .collect();
         if let (true, Some(ordered)) = (inputs == model.inputs, ordered) {
             graph.outputs = ordered;
+            if options.format != NumberFormat::Int8 {
+                drop_rounding(&mut graph);
+            }
             fuse(&mut graph);
             prepare(&mut graph);
+            lower(&mut graph, options.format);
+            take_codes_as_input(&mut graph);
             let plan = plan(&graph, options)?;
             return Ok(Partitioned::Whole(Box::new(plan)));
         }
     }
     mixed(model, &by_level, &supported, options).map(Partitioned::Mixed)
+}
+
+/// Lowers a fused graph to the number format that it runs in.
+fn lower(graph: &mut Graph, format: NumberFormat) {
+    match format {
+        NumberFormat::F32 => {}
+        NumberFormat::Int8 => lower_int8(graph),
+        NumberFormat::Bf16 => lower_bf16(graph),
+    }
 }
 
 fn is_constant(model: &TypedModel, node: &TypedNode) -> bool {
@@ -208,7 +227,11 @@ fn mixed(
                 .iter()
                 .map(|v| graph.shapes[*v].clone())
                 .collect();
+            if options.format != NumberFormat::Int8 {
+                drop_rounding(&mut graph);
+            }
             fuse(&mut graph);
+            lower(&mut graph, options.format);
             let plan = plan(&graph, options)?;
             let op = KernelSubgraph {
                 plan: Arc::new(plan),
@@ -361,7 +384,7 @@ impl OpState for KernelSubgraphState {
         plan.program.run(&mut self.arena, &mut self.pool);
         let mut results = tvec!();
         for (slot, shape) in plan.outputs.iter().zip(&self.op.shapes) {
-            results.push(Tensor::from_shape(shape, self.arena.tensor(*slot))?.into());
+            results.push(Tensor::from_shape(shape, self.arena.tensor::<f32>(*slot))?.into());
         }
         Ok(results)
     }
@@ -379,12 +402,18 @@ pub(super) fn copy_input(binding: &InputBinding, shape: &[usize], from: &[f32], 
         return;
     }
     let stride_of = |axis: usize| -> usize { shape[axis + 1..].iter().product() };
-    for (index, to) in to.iter_mut().enumerate() {
-        let (mut rest, mut at) = (index, 0);
-        for axis in order.iter().rev() {
+    let Some((inner, outer)) = order.split_last() else {
+        return;
+    };
+    let step = stride_of(*inner).max(1);
+    for (row, to) in to.chunks_exact_mut(shape[*inner].max(1)).enumerate() {
+        let (mut rest, mut at) = (row, 0);
+        for axis in outer.iter().rev() {
             at += rest % shape[*axis] * stride_of(*axis);
             rest /= shape[*axis];
         }
-        *to = from[at];
+        for (to, from) in to.iter_mut().zip(from[at..].iter().step_by(step)) {
+            *to = *from;
+        }
     }
 }

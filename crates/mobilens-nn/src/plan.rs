@@ -9,14 +9,13 @@
 use std::collections::HashMap;
 
 use crate::fuse_convolutions::fuse_convolutions;
-use crate::graph::{Conv, Graph, Node, Op, ValueId};
-use crate::kernels::{
-    BinaryOp, ConvStage, ConvWeights, Isa, PackedDepthwise, PackedGemm, Program, Resize, Shape,
-    Slot,
-};
+use crate::graph::{Graph, Node, Op, ValueId};
+use crate::kernels::{BinaryOp, FakeQuantize, IsaSet, Program, Resize, Slot, UnaryOp};
 use crate::memory_plan::{
     Allocation, PlannedOp, PlannedOperand, PlannedStep, StepReport, plan_memory, resolve,
 };
+use crate::plan_int8::global_sum_pool_int8;
+use crate::precision::NumberFormat;
 
 /// A compiled graph: the program, and where its inputs and outputs lie in the arena.
 #[derive(Debug)]
@@ -33,12 +32,16 @@ pub(super) struct ExecutionPlan {
 pub(super) struct InputBinding {
     pub slot: Slot,
     pub order: Vec<usize>,
+    /// How the values are rounded, where the slot holds codes.
+    pub rounding: Option<FakeQuantize>,
 }
 
 /// Compilation options.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PlanOptions {
-    pub isa: Isa,
+    pub isa: IsaSet,
+    /// Number format of the convolutions.
+    pub format: NumberFormat,
     /// Two convolutions are fused where the value between them has more bytes than this.
     pub fusion_bytes: usize,
     /// Scratch memory of a fused convolution in each thread, in bytes.
@@ -47,9 +50,10 @@ pub(super) struct PlanOptions {
 
 impl PlanOptions {
     /// What measured best.
-    pub fn new(isa: Isa) -> Self {
+    pub fn new(isa: IsaSet, format: NumberFormat) -> Self {
         Self {
             isa,
+            format,
             fusion_bytes: 400 << 10,
             scratch_bytes: 384 << 10,
         }
@@ -58,13 +62,14 @@ impl PlanOptions {
 
 /// Memory layout of a value: its allocation, and the order of its axes, outermost first.
 #[derive(Clone, Debug)]
-struct ValueLayout {
-    allocation: usize,
-    order: Vec<usize>,
+pub(super) struct ValueLayout {
+    pub allocation: usize,
+    pub order: Vec<usize>,
 }
 
-struct Planner<'a> {
-    graph: &'a Graph,
+pub(super) struct Planner<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) isa: IsaSet,
     allocations: Vec<Allocation>,
     layouts: HashMap<ValueId, ValueLayout>,
     /// Copies of values in another axis order.
@@ -76,6 +81,7 @@ struct Planner<'a> {
 pub(super) fn plan(graph: &Graph, options: PlanOptions) -> Result<ExecutionPlan, String> {
     let mut planner = Planner {
         graph,
+        isa: options.isa,
         allocations: Vec::new(),
         layouts: HashMap::new(),
         transposed: HashMap::new(),
@@ -83,7 +89,7 @@ pub(super) fn plan(graph: &Graph, options: PlanOptions) -> Result<ExecutionPlan,
     };
     for input in &graph.inputs {
         let order = input_order(graph, *input);
-        let allocation = planner.allocate(graph.len_of(*input));
+        let allocation = planner.allocate(graph.bytes_of(*input));
         planner
             .layouts
             .insert(*input, ValueLayout { allocation, order });
@@ -132,9 +138,11 @@ pub(super) fn plan(graph: &Graph, options: PlanOptions) -> Result<ExecutionPlan,
         program: Program::new(steps, arena_len, options.isa),
         inputs: inputs
             .into_iter()
-            .map(|layout| InputBinding {
+            .zip(&graph.inputs)
+            .map(|(layout, value)| InputBinding {
                 slot: slots[layout.allocation],
                 order: layout.order,
+                rounding: graph.input_roundings.get(value).copied(),
             })
             .collect(),
         outputs: outputs
@@ -149,13 +157,20 @@ pub(super) fn plan(graph: &Graph, options: PlanOptions) -> Result<ExecutionPlan,
 fn input_order(graph: &Graph, input: ValueId) -> Vec<usize> {
     let consumer = graph.nodes.iter().find(|node| node.inputs.contains(&input));
     match consumer.map(|node| &node.op) {
-        Some(Op::Conv(_) | Op::Resize(_)) => NHWC.to_vec(),
+        Some(
+            Op::Conv(_)
+            | Op::ConvInt8(_)
+            | Op::Resize(_)
+            | Op::Quantize(_)
+            | Op::FakeQuantize(_)
+            | Op::ToBf16,
+        ) if graph.shapes[input].len() == 4 => NHWC.to_vec(),
         _ => (0..graph.shapes[input].len()).collect(),
     }
 }
 
 /// The axes of `[1, c, h, w]` with the channels innermost.
-const NHWC: [usize; 4] = [0, 2, 3, 1];
+pub(super) const NHWC: [usize; 4] = [0, 2, 3, 1];
 
 /// The order without axes of size 1, which do not matter in memory.
 fn nontrivial_axes(order: &[usize], shape: &[usize]) -> Vec<usize> {
@@ -167,18 +182,19 @@ fn nontrivial_axes(order: &[usize], shape: &[usize]) -> Vec<usize> {
 }
 
 impl Planner<'_> {
+    /// Memory of `len` bytes.
     fn allocate(&mut self, len: usize) -> usize {
         self.allocations.push(Allocation { len, parent: None });
         self.allocations.len() - 1
     }
 
-    fn layout(&self, value: ValueId) -> Result<&ValueLayout, String> {
+    pub(super) fn layout(&self, value: ValueId) -> Result<&ValueLayout, String> {
         self.layouts
             .get(&value)
             .ok_or_else(|| format!("value {value} is read before it is computed"))
     }
 
-    fn push(&mut self, op: PlannedOp, output: usize, reports: Vec<StepReport>) {
+    pub(super) fn push(&mut self, op: PlannedOp, output: usize, reports: Vec<StepReport>) {
         self.steps.push(PlannedStep {
             op,
             output,
@@ -187,7 +203,7 @@ impl Planner<'_> {
     }
 
     /// The allocation that holds the value with its axes in `order`; transposes it if need be.
-    fn in_order(&mut self, value: ValueId, order: &[usize]) -> Result<usize, String> {
+    pub(super) fn in_order(&mut self, value: ValueId, order: &[usize]) -> Result<usize, String> {
         let shape = &self.graph.shapes[value];
         let layout = self.layout(value)?.clone();
         let (have, want) = (
@@ -207,10 +223,11 @@ impl Planner<'_> {
         let sizes: Vec<usize> = want.iter().map(|axis| shape[*axis]).collect();
         let strides = want.iter().map(stride_of).collect();
         let report = report("", "transpose", shape, 0, 0);
-        let output = self.allocate(self.graph.len_of(value));
+        let output = self.allocate(self.graph.bytes_of(value));
         self.push(
             PlannedOp::Transpose {
                 input: layout.allocation,
+                element: self.graph.element_size(value),
                 sizes,
                 strides,
             },
@@ -221,8 +238,8 @@ impl Planner<'_> {
         Ok(output)
     }
 
-    fn define(&mut self, value: ValueId, order: Vec<usize>) -> usize {
-        let allocation = self.allocate(self.graph.len_of(value));
+    pub(super) fn define(&mut self, value: ValueId, order: Vec<usize>) -> usize {
+        let allocation = self.allocate(self.graph.bytes_of(value));
         self.layouts
             .insert(value, ValueLayout { allocation, order });
         allocation
@@ -234,7 +251,9 @@ impl Planner<'_> {
         let input_shape = &graph.shapes[node.inputs[0]];
         let one_report = |op| vec![report(&node.name, op, shape, 0, 0)];
         match &node.op {
-            Op::Conv(conv) => self.conv(node, conv)?,
+            Op::Conv(conv) => self.conv(node, conv, None)?,
+            Op::ConvBf16 { conv, float_output } => self.conv(node, conv, Some(*float_output))?,
+            Op::ToBf16 | Op::FromBf16 => self.convert_bf16(node)?,
             Op::Affine { mul, add } => {
                 let order = if mul.len() == 1 {
                     self.layout(node.inputs[0])?.order.clone()
@@ -242,7 +261,7 @@ impl Planner<'_> {
                     NHWC.to_vec()
                 };
                 let input = self.in_order(node.inputs[0], &order)?;
-                let scaled = self.allocate(graph.len_of(node.output));
+                let scaled = self.allocate(graph.bytes_of(node.output));
                 let constant = |values: &[f32]| PlannedOperand::Constant(values.to_vec());
                 let (mul, add) = (constant(mul), constant(add));
                 self.push(
@@ -257,14 +276,9 @@ impl Planner<'_> {
                     Vec::new(),
                 );
             }
-            Op::Unary(function) => {
-                let ValueLayout { allocation, order } = self.layout(node.inputs[0])?.clone();
-                let output = self.define(node.output, order);
-                self.push(
-                    PlannedOp::Unary(*function, allocation),
-                    output,
-                    one_report("unary"),
-                );
+            Op::Unary(function) => self.unary(node, *function, "unary")?,
+            Op::FakeQuantize(rounding) => {
+                self.unary(node, UnaryOp::FakeQuantize(*rounding), "fake quantize")?;
             }
             Op::Binary(function) => {
                 let same = graph.shapes[node.inputs[1]] == *input_shape;
@@ -282,11 +296,11 @@ impl Planner<'_> {
             Op::GlobalSumPool => {
                 let input = self.in_order(node.inputs[0], &NHWC)?;
                 let output = self.define(node.output, NHWC.to_vec());
-                self.push(
-                    PlannedOp::GlobalSumPool(input),
-                    output,
-                    one_report("global sum pool"),
-                );
+                let op = match graph.codes.get(&node.inputs[0]) {
+                    Some(codes) => PlannedOp::Int8(global_sum_pool_int8(*codes), input),
+                    None => PlannedOp::GlobalSumPool(input),
+                };
+                self.push(op, output, one_report("global sum pool"));
             }
             Op::Pad { .. } => {
                 return Err(format!(
@@ -317,7 +331,10 @@ impl Planner<'_> {
             Op::Expand => {
                 let input = self.in_order(node.inputs[0], &NHWC)?;
                 let output = self.define(node.output, NHWC.to_vec());
-                let (rows, len) = (shape[2] * shape[3], shape[1]);
+                let (rows, len) = (
+                    shape[2] * shape[3],
+                    shape[1] * graph.element_size(node.output),
+                );
                 let op = PlannedOp::StridedCopy {
                     input,
                     rows,
@@ -327,6 +344,12 @@ impl Planner<'_> {
                 };
                 self.push(op, output, one_report("expand"));
             }
+            Op::Quantize(_)
+            | Op::Dequantize
+            | Op::ConvInt8(_)
+            | Op::BinaryInt8(_)
+            | Op::Lookup(_)
+            | Op::ResizeInt8 { .. } => self.node_int8(node)?,
             Op::Resize(indices) => {
                 let input = self.in_order(node.inputs[0], &NHWC)?;
                 let output = self.define(node.output, NHWC.to_vec());
@@ -348,58 +371,12 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn conv(&mut self, node: &Node, conv: &Conv) -> Result<(), String> {
-        let graph = self.graph;
-        let shape_of = |value: ValueId| match graph.shapes[value][..] {
-            [1, c, h, w] => Ok(Shape { h, w, c }),
-            _ => Err(format!("{}: not a [1, c, h, w] feature map", node.name)),
-        };
-        let input = self.in_order(node.inputs[0], &NHWC)?;
-        let mut more = node.inputs[1..].iter();
-        let mut next = |wanted: bool| -> Result<Option<usize>, String> {
-            match more.next() {
-                Some(value) if wanted => self.in_order(*value, &NHWC).map(Some),
-                _ => Ok(None),
-            }
-        };
-        let residual = if conv.residual { next(true)? } else { None };
-        let bias = if conv.bias_input { next(true)? } else { None };
-        let weights = if conv.depthwise {
-            ConvWeights::Depthwise(PackedDepthwise::new(&conv.weights, &conv.bias))
-        } else {
-            let (channels, k) = (shape_of(node.inputs[0])?.c, conv.weights_per_output());
-            let weights = channels_innermost(&conv.weights, channels, k / channels.max(1));
-            ConvWeights::Dense(PackedGemm::new(&weights, &conv.bias, k))
-        };
-        let stage = ConvStage {
-            weights,
-            window: conv.window,
-            input: shape_of(node.inputs[0])?,
-            output: shape_of(node.output)?,
-            activation: conv.activation,
-        };
-        let op = match (&stage.weights, conv.window.kernel) {
-            (ConvWeights::Depthwise(_), (3, 3)) => "depthwise 3x3",
-            (ConvWeights::Depthwise(_), (5, 5)) => "depthwise 5x5",
-            (ConvWeights::Depthwise(_), _) => "depthwise",
-            (ConvWeights::Dense(_), (1, 1)) => "pointwise",
-            (ConvWeights::Dense(_), (3, 3)) => "conv 3x3",
-            (ConvWeights::Dense(_), _) => "conv",
-        };
-        let parameters = (conv.weights.len() + conv.bias.len()) as u64;
-        let shape = &graph.shapes[node.output];
-        let reports = vec![report(&node.name, op, shape, stage.macs(), parameters)];
-        let output = self.define(node.output, NHWC.to_vec());
-        self.push(
-            PlannedOp::Conv {
-                stages: vec![stage],
-                input,
-                residual,
-                bias,
-            },
-            output,
-            reports,
-        );
+    fn unary(&mut self, node: &Node, function: UnaryOp, op: &'static str) -> Result<(), String> {
+        let ValueLayout { allocation, order } = self.layout(node.inputs[0])?.clone();
+        let output = self.define(node.output, order);
+        let shape = &self.graph.shapes[node.output];
+        let reports = vec![report(&node.name, op, shape, 0, 0)];
+        self.push(PlannedOp::Unary(function, allocation), output, reports);
         Ok(())
     }
 
@@ -412,7 +389,9 @@ impl Planner<'_> {
             .iter()
             .position(|a| *a == axis)
             .ok_or("concatenation along an axis that does not exist")?;
+        let element = graph.element_size(node.output);
         let inner: usize = order[position + 1..].iter().map(|a| shape[*a]).product();
+        let inner = inner * element;
         let outer: usize = order[..position].iter().map(|a| shape[*a]).product();
         let row = inner * shape[axis];
         let output = self.define(node.output, order.clone());
@@ -445,23 +424,19 @@ impl Planner<'_> {
     }
 }
 
-/// Weights `[out][in][kernel_h][kernel_w]` as `[out][kernel_h][kernel_w][in]`.
-fn channels_innermost(weights: &[f32], channels: usize, taps: usize) -> Vec<f32> {
-    let mut reordered = Vec::with_capacity(weights.len());
-    for row in weights.chunks_exact((channels * taps).max(1)) {
-        for tap in 0..taps {
-            reordered.extend((0..channels).map(|channel| row[channel * taps + tap]));
-        }
-    }
-    reordered
-}
-
-fn report(name: &str, op: &'static str, shape: &[usize], macs: u64, parameters: u64) -> StepReport {
+pub(super) fn report(
+    name: &str,
+    op: &'static str,
+    shape: &[usize],
+    macs: u64,
+    parameters: u64,
+) -> StepReport {
     StepReport {
         name: name.to_owned(),
         op,
         output_shape: shape.to_vec(),
         macs,
         parameters,
+        format: NumberFormat::F32,
     }
 }

@@ -35,7 +35,7 @@ fn prune_output(graph: &mut Graph, output: ValueId, classes: &[usize]) -> Option
         let producer = graph.producer(value)?;
         let node = &graph.nodes[producer];
         match &node.op {
-            Op::Unary(_) => value = node.inputs[0],
+            Op::Unary(_) | Op::FakeQuantize(_) => value = node.inputs[0],
             Op::Affine { mul, .. } if mul.len() == 1 => value = node.inputs[0],
             Op::Concat { axis: 1 } => {
                 let mut heads = node.inputs.clone();
@@ -68,6 +68,8 @@ fn prune_head(
         return None;
     }
     let mut layout_nodes = Vec::new();
+    // Roundings, from the last to the first. They may as well stand before the layout changes.
+    let mut roundings = Vec::new();
     let mut value = scores;
     let conv = loop {
         if graph.consumers(value) != 1 {
@@ -78,6 +80,10 @@ fn prune_head(
         match node.op {
             Op::Transpose { .. } | Op::Reshape => {
                 layout_nodes.push(producer);
+                value = node.inputs[0];
+            }
+            Op::FakeQuantize(rounding) => {
+                roundings.push(rounding);
                 value = node.inputs[0];
             }
             Op::Conv(_) => break producer,
@@ -102,18 +108,25 @@ fn prune_head(
     let weights = kept().flat_map(rows).copied().collect();
     let bias: Vec<f32> = kept().map(|channel| conv_op.bias[channel]).collect();
     let channels_left = bias.len();
+    let scales = conv_op.weight_scales.take();
+    conv_op.weight_scales = scales.map(|scales| kept().map(|channel| scales[channel]).collect());
     conv_op.weights = weights;
     conv_op.bias = bias;
     graph.shapes[value] = vec![1, channels_left, h, w];
     let name = graph.nodes[conv].name.clone();
+    let mut nodes = Vec::new();
+    let mut from = value;
+    for rounding in roundings.into_iter().rev() {
+        let rounded = graph.add_value(vec![1, channels_left, h, w]);
+        nodes.push((Op::FakeQuantize(rounding), from, rounded));
+        from = rounded;
+    }
     let transposed = graph.add_value(vec![1, h, w, channels_left]);
     let head = graph.add_value(vec![1, shape[1], classes.len()]);
     let order = vec![0, 2, 3, 1];
-    let nodes = [
-        (Op::Transpose { order }, value, transposed),
-        (Op::Reshape, transposed, head),
-    ];
-    let nodes = nodes.map(|(op, input, output)| Node {
+    nodes.push((Op::Transpose { order }, from, transposed));
+    nodes.push((Op::Reshape, transposed, head));
+    let nodes = nodes.into_iter().map(|(op, input, output)| Node {
         name: name.clone(),
         op,
         inputs: vec![input],

@@ -7,6 +7,7 @@ use tract_onnx::tract_core::ops::source::TypedSource;
 
 use crate::partition::KernelSubgraph;
 use crate::plan::ExecutionPlan;
+use crate::precision::NumberFormat;
 
 /// What one layer of a network is and what runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +16,11 @@ pub struct LayerReport {
     pub name: String,
     /// The operator.
     pub op: String,
-    /// Instruction set of the kernel, `avx2`, `avx512` or `portable`; or `tract`.
+    /// Instruction set of the kernel: `portable`, `avx2` or `avx512`, for int8 also `avxvnni`,
+    /// `avx512vnni` or `amx_int8`; or `tract`.
     pub runs_on: &'static str,
+    /// Number format that it works in: `f32` or `int8`.
+    pub precision: &'static str,
     /// Execution step; layers that are fused share one.
     pub step: usize,
     /// Shape of the output.
@@ -29,14 +33,19 @@ pub struct LayerReport {
 
 /// The layers of a program.
 pub(super) fn layers_of_plan(plan: &ExecutionPlan) -> Vec<LayerReport> {
-    let runs_on = plan.program.isa().name();
+    let isa = plan.program.isa();
     let steps = plan.reports.iter().enumerate();
     steps
         .flat_map(|(step, layers)| {
             layers.iter().map(move |layer| LayerReport {
                 name: layer.name.clone(),
                 op: layer.op.to_owned(),
-                runs_on,
+                runs_on: match layer.format {
+                    NumberFormat::F32 => isa.float.name(),
+                    NumberFormat::Int8 => isa.int8.name(),
+                    NumberFormat::Bf16 => isa.bf16.name(),
+                },
+                precision: layer.format.name(),
                 step,
                 output_shape: layer.output_shape.clone(),
                 macs: layer.macs,
@@ -75,6 +84,7 @@ pub(super) fn layers_of_model(model: &TypedModel) -> Vec<LayerReport> {
             name: node.name.clone(),
             op: node.op.name().into_owned(),
             runs_on: "tract",
+            precision: "f32",
             step,
             output_shape: node
                 .outputs

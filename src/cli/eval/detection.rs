@@ -1,10 +1,13 @@
 //! `mobilens eval detection`: COCO AP and AR.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use mobilens::config::{self, Override};
+use mobilens::config::{self, LoadedPipeline, Override};
 use mobilens::eval::{CocoGroundTruth, read_results};
+use mobilens::flow::StopSignal;
+use mobilens::frame::FrameMeta;
 use mobilens::pipeline::{InferenceLatency, Model};
 use mobilens::records::{CocoResult, RecordBuilder, image_id_from_name};
 use serde_json::json;
@@ -37,7 +40,7 @@ pub fn detection(arguments: &EvalDetectionArgs) -> Result<(), Failure> {
     }
     let results = match (&arguments.results, &arguments.pipeline) {
         (Some(results), _) => read_results(results)?,
-        (None, Some(_)) => run_pipeline(arguments, &truth)?,
+        (None, Some(pipeline)) => run_pipeline(pipeline, arguments, &truth)?,
         (None, None) => unreachable!("clap requires one of them"),
     };
     let unannotated = results
@@ -72,19 +75,29 @@ pub fn detection(arguments: &EvalDetectionArgs) -> Result<(), Failure> {
 
 /// Runs the pipeline on the pictures that have annotations.
 fn run_pipeline(
+    pipeline: &Path,
     arguments: &EvalDetectionArgs,
     truth: &CocoGroundTruth,
 ) -> Result<Vec<CocoResult>, Failure> {
     let overrides = arguments.overrides.iter().map(|o| Override::parse(o));
     let overrides = overrides.collect::<Result<Vec<_>, _>>()?;
-    let pipeline = arguments.pipeline.as_deref().unwrap_or("".as_ref());
     let config = config::load(&data_dir::find(pipeline)?, &overrides)?;
-    let model = Model::load(&config)?;
+    detect_folders(&config, &arguments.images, truth, &StopSignal::new())
+}
+
+/// Runs the model on the pictures that have annotations, until `stop`.
+pub fn detect_folders(
+    config: &LoadedPipeline,
+    images: &[PathBuf],
+    truth: &CocoGroundTruth,
+    stop: &StopSignal,
+) -> Result<Vec<CocoResult>, Failure> {
+    let model = Model::load(config)?;
     if !matches!(model, Model::Detector(_)) {
         let why = format!("{} does not detect", config.card.name);
         return Err(Failure::Other(why));
     }
-    if arguments.images.is_empty() {
+    if images.is_empty() {
         return Err(Failure::Other(
             "a pipeline needs pictures: --images DIR".to_owned(),
         ));
@@ -96,15 +109,16 @@ fn run_pipeline(
         ..RecordBuilder::default()
     };
     let mut results = Vec::new();
-    for folder in &arguments.images {
+    for folder in images {
         let is_known =
             |name: &str, _| Ok(image_id_from_name(name).is_some_and(|id| truth.has_image(id)));
-        infer_folder(folder, &mut *worker, is_known, |meta, size, prediction| {
+        let on_prediction = |meta: &FrameMeta, size, prediction| {
             let record = recorder.frame(meta, size, 0, &prediction);
             let of_frame = CocoResult::from_frame(&record);
             results.extend(of_frame.map_err(|e| Failure::Other(e.to_string()))?);
             Ok(())
-        })?;
+        };
+        infer_folder(folder, &mut *worker, is_known, on_prediction, stop)?;
     }
     Ok(results)
 }

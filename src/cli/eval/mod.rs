@@ -1,7 +1,7 @@
 //! `mobilens eval`: accuracy of results against ground truth.
 
-mod detection;
-mod segmentation;
+pub mod detection;
+pub mod segmentation;
 mod tracking;
 
 use std::path::Path;
@@ -24,7 +24,7 @@ use super::{DONE, FAILED, USAGE, print_error};
 
 /// Why an evaluation failed.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
@@ -60,19 +60,19 @@ pub fn eval(command: &EvalCommand) -> u8 {
     }
 }
 
-/// Runs `worker` on the pictures of a folder selected by `is_wanted`; passes each prediction to `on_prediction`.
+/// Runs `worker` on the pictures of a folder selected by `is_wanted`, until `stop`; passes each prediction to `on_prediction`.
 fn infer_folder(
     folder: &Path,
     worker: &mut dyn InferenceWorker,
     mut is_wanted: impl FnMut(&str, SizePx) -> Result<bool, Failure>,
     mut on_prediction: impl FnMut(&FrameMeta, SizePx, Prediction) -> Result<(), Failure>,
+    stop: &StopSignal,
 ) -> Result<(), Failure> {
     let mut source = ImagesSource::open(folder, 1.0)?;
     let progress = Progress::on_terminal(source.info().frames, true);
-    let stop = StopSignal::new();
     let mut frame = 0;
     loop {
-        let (image, pts, name) = match source.next(&stop)? {
+        let (image, pts, name) = match source.next(stop)? {
             Captured::Frame { image, pts, name } => (image, pts, name),
             Captured::Undecodable { why, .. } => {
                 print_error(&why);

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use mobilens::config::{self, Override};
+use mobilens::config::{self, LoadedPipeline, Override};
 use mobilens::eval::{CocoInstances, ConfusionMatrix, GroundTruth, MaskFolder};
+use mobilens::flow::StopSignal;
 use mobilens::pipeline::{InferenceLatency, Model};
 use serde_json::json;
 
@@ -20,11 +21,6 @@ pub fn segmentation(arguments: &EvalSegmentationArgs) -> Result<(), Failure> {
     let overrides = overrides.collect::<Result<Vec<_>, _>>()?;
     let config = config::load(&data_dir::find(&arguments.pipeline)?, &overrides)?;
     let labels = config.card.labels();
-    let model = Model::load(&config)?;
-    if !matches!(model, Model::Segmenter(_)) {
-        let why = format!("{} does not segment", config.card.name);
-        return Err(Failure::Other(why));
-    }
     let truth: Box<dyn GroundTruth> = match &arguments.masks {
         Some(dir) => Box::new(MaskFolder::open(dir)?),
         None => {
@@ -32,31 +28,11 @@ pub fn segmentation(arguments: &EvalSegmentationArgs) -> Result<(), Failure> {
             Box::new(CocoInstances::open(files, &labels)?)
         }
     };
-    let threads = available_parallelism().map_or(1, usize::from);
-    let mut worker = model.worker(threads, &InferenceLatency::default(), &Arc::default())?;
-    let mut confusion = ConfusionMatrix::new(config.card.labels.len());
-    let (mut pictures, mut unknown) = (0_u64, 0_u64);
-    for folder in &arguments.images {
-        let true_mask = RefCell::new(None);
-        infer_folder(
-            folder,
-            &mut *worker,
-            |name, size| {
-                let mask = truth.of(name, size)?;
-                unknown += u64::from(mask.is_none());
-                let is_known = mask.is_some();
-                true_mask.replace(mask);
-                Ok(is_known)
-            },
-            |_, _, prediction| {
-                pictures += 1;
-                if let (Some(truth), Some(seen)) = (true_mask.take(), prediction.segmentation) {
-                    confusion.add(&truth, &seen.mask);
-                }
-                Ok(())
-            },
-        )?;
-    }
+    let Segmented {
+        confusion,
+        pictures,
+        unknown,
+    } = segment_folders(&config, &arguments.images, &*truth, &StopSignal::new())?;
     let Some(mean) = confusion.mean_iou() else {
         let why = "no picture has ground truth; masks and annotations are matched by file name";
         return Err(Failure::Other(why.to_owned()));
@@ -90,4 +66,59 @@ pub fn segmentation(arguments: &EvalSegmentationArgs) -> Result<(), Failure> {
         }
     ));
     Ok(())
+}
+
+/// What came of segmented pictures.
+pub struct Segmented {
+    /// Over all pixels with ground truth.
+    pub confusion: ConfusionMatrix,
+    /// Pictures with ground truth.
+    pub pictures: u64,
+    /// Pictures without.
+    pub unknown: u64,
+}
+
+/// Runs the model on the pictures that have ground truth, until `stop`.
+pub fn segment_folders(
+    config: &LoadedPipeline,
+    images: &[PathBuf],
+    truth: &dyn GroundTruth,
+    stop: &StopSignal,
+) -> Result<Segmented, Failure> {
+    let model = Model::load(config)?;
+    if !matches!(model, Model::Segmenter(_)) {
+        let why = format!("{} does not segment", config.card.name);
+        return Err(Failure::Other(why));
+    }
+    let threads = available_parallelism().map_or(1, usize::from);
+    let mut worker = model.worker(threads, &InferenceLatency::default(), &Arc::default())?;
+    let mut confusion = ConfusionMatrix::new(config.card.labels.len());
+    let (mut pictures, mut unknown) = (0_u64, 0_u64);
+    for folder in images {
+        let true_mask = RefCell::new(None);
+        infer_folder(
+            folder,
+            &mut *worker,
+            |name, size| {
+                let mask = truth.of(name, size)?;
+                unknown += u64::from(mask.is_none());
+                let is_known = mask.is_some();
+                true_mask.replace(mask);
+                Ok(is_known)
+            },
+            |_, _, prediction| {
+                pictures += 1;
+                if let (Some(truth), Some(seen)) = (true_mask.take(), prediction.segmentation) {
+                    confusion.add(&truth, &seen.mask);
+                }
+                Ok(())
+            },
+            stop,
+        )?;
+    }
+    Ok(Segmented {
+        confusion,
+        pictures,
+        unknown,
+    })
 }

@@ -32,7 +32,7 @@ pub use gating::{
     GatingConfig, IntervalConfig, MotionGateConfig, RegionTrigger, RegionsConfig, TilesConfig,
 };
 pub use generate::{pipeline_schema, schema_of};
-pub use inference::InferenceConfig;
+pub use inference::{InferenceConfig, PrecisionConfig};
 pub use lines::LineConfig;
 pub use model::ModelConfig;
 pub use overlay::{ColourConfig, OverlayConfig};

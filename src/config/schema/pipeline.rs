@@ -48,7 +48,7 @@ pub struct PipelineConfig {
     /// frame.
     #[serde(default)]
     pub gating: GatingConfig,
-    /// Inference resources: workers, threads and the age limit of live frames.
+    /// Inference settings: number format, workers, threads and the age limit of live frames.
     #[serde(default)]
     pub inference: InferenceConfig,
     /// Overlay settings: how results are drawn on the picture.

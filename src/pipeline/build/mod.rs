@@ -18,6 +18,7 @@ pub use analysis::analyzer;
 pub use detector::classes_to_keep;
 pub use features::ensure_built;
 pub use model::Model;
+pub use preprocess::preprocess_params;
 pub use sinks::SharedSinks;
 pub use source::{OpenOptions, open_source};
 pub use stream::{build_stream, max_concurrent_frames, open_window};

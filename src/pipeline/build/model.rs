@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::config::LoadedPipeline;
+use crate::config::{LoadedPipeline, PrecisionConfig};
 use crate::gating::Feedback;
 use crate::pipeline::options::ModelError;
 use crate::pipeline::stages::detect::{Detector, DetectorModel};
 use crate::pipeline::stages::infer::{InferenceLatency, InferenceWorker};
 use crate::pipeline::stages::segment::{Segmenter, SegmenterModel};
-use mobilens_nn::{LoadOptions, Network, NnError};
+use mobilens_nn::{KernelChoice, LoadOptions, Network, NnError, Precision};
 
 use super::detector::{classes_to_keep, detector_model};
 use super::segmenter::segmenter_model;
@@ -28,21 +28,25 @@ impl Model {
     /// # Errors
     /// When it cannot be loaded or does not do what the card says.
     pub fn load(pipeline: &LoadedPipeline) -> Result<Self, ModelError> {
-        let mut models = Self::load_shared(std::slice::from_ref(pipeline))?;
+        let mut models =
+            Self::load_shared(std::slice::from_ref(pipeline), KernelChoice::default())?;
         Ok(models.remove(0))
     }
 
-    /// Loads the one network of several streams; returns a model for each of them.
+    /// Loads the one network of several streams, to run on `kernels`; returns a model for each of them.
     ///
     /// # Errors
     /// When it cannot be loaded or does not do what the card says.
-    pub fn load_shared(configs: &[LoadedPipeline]) -> Result<Vec<Self>, ModelError> {
+    pub fn load_shared(
+        configs: &[LoadedPipeline],
+        kernels: KernelChoice,
+    ) -> Result<Vec<Self>, ModelError> {
         let Some(LoadedPipeline { card, .. }) = configs.first() else {
             return Ok(Vec::new());
         };
         match (&card.head.ssd, &card.head.deeplab) {
             (Some(ssd), _) => {
-                let network = load_network(configs)?;
+                let network = load_network(configs, kernels)?;
                 let models = configs.iter().map(|pipeline| {
                     let model = detector_model(pipeline, ssd, network.clone())?;
                     Ok(Self::Detector(Arc::new(model)))
@@ -50,7 +54,7 @@ impl Model {
                 models.collect()
             }
             (None, Some(deeplab)) => {
-                let network = load_network(configs)?;
+                let network = load_network(configs, kernels)?;
                 let models = configs.iter().map(|pipeline| {
                     let model = segmenter_model(pipeline, deeplab, network.clone())?;
                     Ok(Self::Segmenter(Arc::new(model)))
@@ -61,6 +65,14 @@ impl Model {
                 card: card.name.clone(),
                 why: "it has no head".to_owned(),
             }),
+        }
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        match self {
+            Self::Detector(model) => &model.network,
+            Self::Segmenter(model) => &model.network,
         }
     }
 
@@ -83,7 +95,7 @@ impl Model {
 }
 
 /// The network of streams that share it, with the classes that any of them wants.
-fn load_network(configs: &[LoadedPipeline]) -> Result<Network, ModelError> {
+fn load_network(configs: &[LoadedPipeline], kernels: KernelChoice) -> Result<Network, ModelError> {
     let card = &configs[0].card;
     let all = configs
         .iter()
@@ -96,13 +108,26 @@ fn load_network(configs: &[LoadedPipeline]) -> Result<Network, ModelError> {
     };
     let (width, height) = (card.input.width_px as usize, card.input.height_px as usize);
     let options = LoadOptions {
+        kernels,
+        precision: configs[0].config.inference.precision.into(),
         keep: if all {
             None
         } else {
             classes_to_keep(card, &wanted)
         },
         input: card.head.deeplab.is_some().then_some((height, width)),
-        ..LoadOptions::default()
     };
     Ok(Network::load(&card.file, &options)?)
+}
+
+impl From<PrecisionConfig> for Precision {
+    fn from(precision: PrecisionConfig) -> Self {
+        match precision {
+            PrecisionConfig::Model => Self::Model,
+            PrecisionConfig::F32 => Self::F32,
+            PrecisionConfig::Bf16 => Self::Bf16,
+            PrecisionConfig::Int8 => Self::Int8,
+            PrecisionConfig::Fast => Self::Fast,
+        }
+    }
 }

@@ -22,6 +22,7 @@ use crate::records::{
 };
 use crate::sink::{DisplayWindow, ExpectSink};
 use crate::telemetry::GroundProjection;
+use mobilens_nn::Network;
 
 use super::analysis::analyzer;
 use super::areas::area_rules;
@@ -54,7 +55,7 @@ pub fn build_stream(
         workers.push(model.worker(threads, &latency, &feedback)?);
     }
     let overlay = Overlay::new(overlay_style(loaded, &labels), Arc::clone(&labels));
-    let run = run_record(loaded, &info);
+    let run = run_record(loaded, &info, model.network());
     let mut sinks = {
         let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
         open_sinks(loaded, drops, &run, &labels, &overlay, &mut shared)?
@@ -115,7 +116,7 @@ pub fn open_window(pipeline: &mut LoadedPipeline) -> Option<DisplayWindow> {
     }
 }
 
-fn run_record(pipeline: &LoadedPipeline, info: &SourceInfo) -> RunRecord {
+fn run_record(pipeline: &LoadedPipeline, info: &SourceInfo, network: &Network) -> RunRecord {
     let card = &pipeline.card;
     RunRecord {
         schema: SCHEMA_VERSION,
@@ -132,6 +133,8 @@ fn run_record(pipeline: &LoadedPipeline, info: &SourceInfo) -> RunRecord {
             name: card.name.clone(),
             sha256: pipeline.model_sha256.clone(),
             input: [card.input.width_px, card.input.height_px],
+            precision: Some(network.precision().to_owned()),
+            instruction_set: Some(network.instruction_set().to_owned()),
         },
         labels: card
             .labels

@@ -101,17 +101,22 @@ impl Inference {
             InputLayout::Nchw => TensorLayout::Nchw,
             InputLayout::Nhwc => TensorLayout::Nhwc,
         };
-        let input = self.session.input_mut();
-        let preprocess = &self.latency.preprocess;
-        let image_from_model = preprocess.time(|| self.preprocessor.run(image, layout, input));
+        let image_from_model = self.latency.preprocess.time(|| {
+            if let Some((rounding, codes)) = self.session.input_codes_mut() {
+                let code = |value| rounding.code(value);
+                return self.preprocessor.run_as(image, layout, code, codes);
+            }
+            let input = self.session.input_mut();
+            self.preprocessor.run(image, layout, input)
+        });
         let result = self.latency.infer.time(|| self.session.run());
         result.map_err(|e| e.to_string())?;
         Ok(image_from_model)
     }
 
-    /// The input tensor of the last run.
-    pub fn input(&mut self) -> &[f32] {
-        self.session.input_mut()
+    /// The values of the last run's input tensor.
+    pub fn input_values(&self) -> impl ExactSizeIterator<Item = f32> {
+        self.session.input_values()
     }
 
     /// One of the outputs of the last run.

@@ -86,7 +86,7 @@ impl InferenceWorker for Segmenter {
         }
         let image_from_model = self.inference.run(&packet.image)?;
         if let Some(smoother) = &mut self.smoother {
-            smoother.observe(self.inference.input());
+            smoother.observe(self.inference.input_values());
         }
         let segmentation = self.postprocess.time(|| {
             let logits = self.inference.output(self.model.logits_output);

@@ -52,6 +52,21 @@ impl Preprocessor {
     /// # Panics
     /// When `out` has another length.
     pub fn run(&mut self, image: &Image, layout: TensorLayout, out: &mut [f32]) -> ImageFromModel {
+        self.run_as(image, layout, |value| value, out)
+    }
+
+    /// As [`run`](Self::run), with each value turned into what `convert` makes of it: the codes of
+    /// an int8 network.
+    ///
+    /// # Panics
+    /// When `out` has another length.
+    pub fn run_as<T: Copy>(
+        &mut self,
+        image: &Image,
+        layout: TensorLayout,
+        convert: impl Fn(f32) -> T + Copy,
+        out: &mut [T],
+    ) -> ImageFromModel {
         let spec = &self.spec;
         let (width, height) = (spec.width_px as usize, spec.height_px as usize);
         assert_eq!(out.len(), 3 * width * height, "the tensor's length");
@@ -65,7 +80,7 @@ impl Preprocessor {
         if let ResizeMode::Letterbox { pad_value, .. } = spec.resize
             && !covers_all
         {
-            pad(spec, pad_value, layout, out);
+            pad(spec, pad_value, layout, convert, out);
         }
 
         let planes = image.planes();
@@ -75,13 +90,13 @@ impl Preprocessor {
             match layout {
                 TensorLayout::Nchw => {
                     for (c, plane) in out.chunks_exact_mut(width * height).enumerate() {
-                        plan.line
-                            .copy_channel(c, &mut plane[j * width..][columns.clone()]);
+                        let row = &mut plane[j * width..][columns.clone()];
+                        plan.line.copy_channel(c, convert, row);
                     }
                 }
                 TensorLayout::Nhwc => {
                     let row = &mut out[3 * j * width..][3 * columns.start..3 * columns.end];
-                    plan.line.copy_interleaved(row);
+                    plan.line.copy_interleaved(convert, row);
                 }
             }
         }
@@ -97,8 +112,14 @@ fn input_size(spec: &PreprocessParams) -> SizePx {
 }
 
 /// Fills the tensor with padding.
-fn pad(spec: &PreprocessParams, pad_value: f32, layout: TensorLayout, out: &mut [f32]) {
-    let value: [f32; 3] = std::array::from_fn(|c| (pad_value - spec.mean[c]) / spec.std[c]);
+fn pad<T: Copy>(
+    spec: &PreprocessParams,
+    pad_value: f32,
+    layout: TensorLayout,
+    convert: impl Fn(f32) -> T,
+    out: &mut [T],
+) {
+    let value: [T; 3] = std::array::from_fn(|c| convert((pad_value - spec.mean[c]) / spec.std[c]));
     let plane_len = out.len() / 3;
     match layout {
         TensorLayout::Nchw => {

@@ -29,17 +29,23 @@ impl TensorRow {
     }
 
     /// Writes channel `c` to `out` of the line's width.
-    pub fn copy_channel(&self, c: usize, out: &mut [f32]) {
+    pub fn copy_channel<T: Copy>(
+        &self,
+        c: usize,
+        convert: impl Fn(f32) -> T + Copy,
+        out: &mut [T],
+    ) {
         debug_assert_eq!(out.len(), self.width);
         for (out, block) in out.chunks_mut(BLOCK).zip(&self.channels) {
-            out.copy_from_slice(&block[c][..out.len()]);
+            out.copy_from_slice(&block[c].map(convert)[..out.len()]);
         }
     }
 
     /// Writes all channels interleaved to `out` of three times the line's width.
-    pub fn copy_interleaved(&self, out: &mut [f32]) {
+    pub fn copy_interleaved<T: Copy>(&self, convert: impl Fn(f32) -> T + Copy, out: &mut [T]) {
         debug_assert_eq!(out.len(), 3 * self.width);
-        for (out, [c0, c1, c2]) in out.chunks_mut(3 * BLOCK).zip(&self.channels) {
+        for (out, block) in out.chunks_mut(3 * BLOCK).zip(&self.channels) {
+            let [c0, c1, c2] = block.map(|lanes| lanes.map(convert));
             for (i, out) in out.chunks_exact_mut(3).enumerate() {
                 (out[0], out[1], out[2]) = (c0[i], c1[i], c2[i]);
             }

@@ -11,63 +11,83 @@ pub(super) use guarded::{Side, guard};
 #[cfg(not(all(test, unix)))]
 use plain::{Memory, allocate, free};
 
-/// A fixed number of floats, aligned to a cache line, or to a huge page where it is large.
-pub struct Buffer {
-    start: NonNull<f32>,
+/// Types that tensors and packed weights are made of: every bit pattern is a value, zero bits too.
+pub trait Element: Copy + Send + Sync + sealed::Sealed + 'static {}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! elements {
+    ($($t:ty)*) => {$(
+        impl sealed::Sealed for $t {}
+        impl Element for $t {}
+    )*};
+}
+
+elements!(u8 i8 u16 i16 i32 f32);
+
+/// A fixed number of values, aligned to a cache line, or to a huge page where it is large.
+pub struct Buffer<T: Element = f32> {
+    start: NonNull<T>,
     len: usize,
     memory: Memory,
 }
 
 // SAFETY: the buffer owns its memory as a `Vec` does; access follows the borrow of the buffer.
-unsafe impl Send for Buffer {}
+unsafe impl<T: Element> Send for Buffer<T> {}
 // SAFETY: as above; shared references only read.
-unsafe impl Sync for Buffer {}
+unsafe impl<T: Element> Sync for Buffer<T> {}
 
-impl Buffer {
+impl<T: Element> Buffer<T> {
     /// `len` zeros.
     pub fn zeroed(len: usize) -> Self {
-        let (start, memory) = allocate(len.max(1) * size_of::<f32>());
-        Self { start, len, memory }
+        let (start, memory) = allocate(len.max(1) * size_of::<T>());
+        Self {
+            start: start.cast(),
+            len,
+            memory,
+        }
     }
 
     /// A copy of `values`.
-    pub fn from_slice(values: &[f32]) -> Self {
+    pub fn from_slice(values: &[T]) -> Self {
         let mut buffer = Self::zeroed(values.len());
         buffer.copy_from_slice(values);
         buffer
     }
 
-    /// First float; what it points to may be written only where no reference to the buffer lives.
-    pub fn as_ptr_mut(&mut self) -> *mut f32 {
+    /// First value; what it points to may be written only where no reference to the buffer lives.
+    pub fn as_ptr_mut(&mut self) -> *mut T {
         self.start.as_ptr()
     }
 }
 
-impl Deref for Buffer {
-    type Target = [f32];
-    fn deref(&self) -> &[f32] {
-        // SAFETY: `start` points to `len` initialised floats that live as long as `self`.
+impl<T: Element> Deref for Buffer<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        // SAFETY: `start` points to `len` initialised values that live as long as `self`.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
-impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T: Element> DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as for `deref`, and `self` is borrowed alone.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 
-impl Drop for Buffer {
+impl<T: Element> Drop for Buffer<T> {
     fn drop(&mut self) {
         // SAFETY: allocated in `zeroed` and freed once.
-        unsafe { free(self.start, self.memory) }
+        unsafe { free(self.start.cast(), self.memory) }
     }
 }
 
-impl fmt::Debug for Buffer {
+impl<T: Element> fmt::Debug for Buffer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Buffer({} floats)", self.len)
+        write!(f, "Buffer({} x {})", self.len, std::any::type_name::<T>())
     }
 }
 
@@ -84,13 +104,13 @@ mod plain {
     pub(super) type Memory = Layout;
 
     /// Zeros.
-    pub(super) fn allocate(bytes: usize) -> (NonNull<f32>, Memory) {
+    pub(super) fn allocate(bytes: usize) -> (NonNull<u8>, Memory) {
         let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { LINE };
         let layout = Layout::from_size_align(bytes.next_multiple_of(LINE), align)
             .expect("tensors are far smaller than the address space");
         // SAFETY: the layout's size is at least one cache line.
         let start = unsafe { alloc_zeroed(layout) };
-        match NonNull::new(start.cast::<f32>()) {
+        match NonNull::new(start) {
             Some(start) => (start, layout),
             None => handle_alloc_error(layout),
         }
@@ -98,20 +118,20 @@ mod plain {
 
     /// # Safety
     /// What [`allocate`] returned, once.
-    pub(super) unsafe fn free(start: NonNull<f32>, layout: Memory) {
+    pub(super) unsafe fn free(start: NonNull<u8>, layout: Memory) {
         // SAFETY: the caller's promise.
-        unsafe { dealloc(start.as_ptr().cast(), layout) }
+        unsafe { dealloc(start.as_ptr(), layout) }
     }
 }
 
 /// In this crate's own tests every buffer lies against a guard page, so that the
-/// first float read or written outside ends the test.
+/// first value read or written outside ends the test.
 #[cfg(all(test, unix))]
 mod guarded {
     use std::cell::Cell;
     use std::ptr::{NonNull, null_mut};
 
-    /// Which end of a buffer is held to the float; the other only to the page.
+    /// Which end of a buffer is held to the byte; the other only to the page.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(in super::super) enum Side {
         Before,
@@ -135,7 +155,7 @@ mod guarded {
     }
 
     /// Zeros between two pages without access.
-    pub(super) fn allocate(bytes: usize) -> (NonNull<f32>, Memory) {
+    pub(super) fn allocate(bytes: usize) -> (NonNull<u8>, Memory) {
         // SAFETY: a query, a fresh mapping of its own, and changes of that mapping's own pages.
         unsafe {
             let page = usize::try_from(libc::sysconf(libc::_SC_PAGESIZE)).expect("a page size");
@@ -151,14 +171,14 @@ mod guarded {
                 Side::Before => 0,
                 Side::Behind => inner - bytes,
             };
-            let data = NonNull::new(first.add(offset).cast()).expect("inside the mapping");
+            let data = NonNull::new(first.add(offset)).expect("inside the mapping");
             (data, Memory { start, bytes: all })
         }
     }
 
     /// # Safety
     /// What [`allocate`] returned, once.
-    pub(super) unsafe fn free(_: NonNull<f32>, memory: Memory) {
+    pub(super) unsafe fn free(_: NonNull<u8>, memory: Memory) {
         // SAFETY: the caller's promise.
         let result = unsafe { libc::munmap(memory.start, memory.bytes) };
         debug_assert_eq!(result, 0, "a mapping of its own");

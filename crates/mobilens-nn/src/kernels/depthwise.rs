@@ -18,6 +18,7 @@ use super::depthwise_row::{DepthwiseJob, DepthwiseRow, OutputRow};
 use super::depthwise3x3;
 use super::isa::Isa;
 use super::packed_depthwise::BLOCK;
+use super::row_view::RowView;
 #[cfg(test)]
 use super::shape::Shape;
 use super::window::Window;
@@ -51,7 +52,7 @@ pub fn reference(
 
 /// Output rows that are computed for one block of channels before the next; their pointers are
 /// computed once for all blocks.
-const ROW_GROUP: usize = 16;
+pub(super) const ROW_GROUP: usize = 16;
 
 /// Computes one output row of one channel block.
 ///
@@ -85,33 +86,15 @@ pub unsafe fn depthwise(isa: Isa, job: &DepthwiseJob<'_>) {
     let (height_in, width_in) = job.input_size;
     let c = packed.channels;
     let taps = window.kernel.0 * window.kernel.1;
-    let extent = (window.kernel.1 - 1) * window.dilation.1;
-    let inner_end = (width_in + window.pad.1)
-        .checked_sub(extent + 1)
-        .map_or(0, |last| last / window.stride.1 + 1)
-        .min(width);
-    let inner = (
-        window.pad.1.div_ceil(window.stride.1).min(inner_end),
-        inner_end,
-    );
+    let inner = inner_pixels(&window, width_in, width);
     let use_3x3 = depthwise3x3::supports(isa, job);
     let mut first = job.rows.0;
     while first < job.rows.1 {
         let mut group = [OutputRow::default(); ROW_GROUP];
         let end = (first + ROW_GROUP).min(job.rows.1);
         let group = &mut group[..end - first];
-        for (row, y) in group.iter_mut().zip(first..end) {
-            let inside = kernel_rows_inside(&window, y, height_in);
-            for (slot, ky) in row.taps.iter_mut().zip(inside.0..inside.1) {
-                let at = y * window.stride.0 + ky * window.dilation.0 - window.pad.0;
-                // SAFETY: a row of the input, which the caller vouches for.
-                *slot = unsafe { job.input.row(at) };
-            }
-            row.count = inside.1 - inside.0;
-            row.skipped = inside.0;
-            // SAFETY: an output row that the caller vouches for.
-            row.output = unsafe { job.output.row(y) };
-        }
+        // SAFETY: rows of the input and the output that the caller vouches for.
+        unsafe { output_rows(group, first, (&window, height_in), job.input, job.output) };
         for block in job.blocks.0..job.blocks.1 {
             let channel = block * BLOCK;
             let channels = (c - channel).min(BLOCK);
@@ -147,6 +130,41 @@ pub unsafe fn depthwise(isa: Isa, job: &DepthwiseJob<'_>) {
             }
         }
         first = end;
+    }
+}
+
+/// The output pixels of a row whose taps all lie inside the input: first and end.
+pub(super) fn inner_pixels(window: &Window, width_in: usize, width: usize) -> (usize, usize) {
+    let extent = (window.kernel.1 - 1) * window.dilation.1;
+    let end = (width_in + window.pad.1)
+        .checked_sub(extent + 1)
+        .map_or(0, |last| last / window.stride.1 + 1)
+        .min(width);
+    (window.pad.1.div_ceil(window.stride.1).min(end), end)
+}
+
+/// Where output rows from `first` on read, in an input of `height` rows, and write.
+///
+/// # Safety
+/// `input` holds the rows that [`Window::input_rows`] gives, `output` the rows themselves.
+pub(super) unsafe fn output_rows<T>(
+    rows: &mut [OutputRow<T>],
+    first: usize,
+    (window, height): (&Window, usize),
+    input: RowView<T>,
+    output: RowView<T>,
+) {
+    for (row, y) in rows.iter_mut().zip(first..) {
+        let inside = kernel_rows_inside(window, y, height);
+        for (slot, ky) in row.taps.iter_mut().zip(inside.0..inside.1) {
+            let at = y * window.stride.0 + ky * window.dilation.0 - window.pad.0;
+            // SAFETY: a row of the input, which the caller vouches for.
+            *slot = unsafe { input.row(at) };
+        }
+        row.count = inside.1 - inside.0;
+        row.skipped = inside.0;
+        // SAFETY: an output row that the caller vouches for.
+        row.output = unsafe { output.row(y) };
     }
 }
 

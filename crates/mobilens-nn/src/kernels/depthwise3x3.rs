@@ -15,9 +15,10 @@ use super::depthwise_row::{DepthwiseJob, OutputRow};
 use super::isa::Isa;
 use super::packed_depthwise::BLOCK;
 use super::simd::unrolled;
+use super::window::Window;
 
 /// Kernel height and width.
-const SIDE: usize = 3;
+pub(super) const SIDE: usize = 3;
 
 /// Some rows of one channel block, in one dilation phase.
 #[derive(Clone, Copy, Debug)]
@@ -53,17 +54,22 @@ pub(super) fn supports(isa: Isa, job: &DepthwiseJob<'_>) -> bool {
         Isa::Avx2 => 8,
         Isa::Portable => 4,
     };
+    job.packed.channels.is_multiple_of(lanes)
+        && supports_window(&window, job.input_size.1, job.width)
+}
+
+/// Whether a sliding window can compute rows of `outputs` pixels from rows of `columns`.
+pub(super) fn supports_window(window: &Window, columns: usize, outputs: usize) -> bool {
     window.kernel == (SIDE, SIDE)
         && matches!(window.stride.1, 1 | 2)
         && (window.stride.1 == 1 || window.dilation.1 == 1)
-        && job.packed.channels.is_multiple_of(lanes)
-        && (0..window.dilation.1.min(job.width)).all(|phase| {
+        && (0..window.dilation.1.min(outputs)).all(|phase| {
             let Phase {
                 pad,
                 columns,
                 outputs,
                 ..
-            } = Phase::new(job, phase);
+            } = Phase::new(window, columns, outputs, phase);
             match window.stride.1 {
                 1 => pad < SIDE && columns + pad >= SIDE - 1 && outputs <= columns + pad,
                 _ => pad <= 1 && columns > 0 && 2 * (outputs - 1) < columns + pad,
@@ -72,25 +78,30 @@ pub(super) fn supports(isa: Isa, job: &DepthwiseJob<'_>) -> bool {
 }
 
 /// One of the `dilation` independent phases of a row.
-struct Phase {
+pub(super) struct Phase {
     /// Its first column of the input.
-    first: usize,
-    pad: usize,
-    columns: usize,
-    outputs: usize,
+    pub first: usize,
+    /// Columns of padding at the left that its first output reads.
+    pub pad: usize,
+    /// Its columns of the input.
+    pub columns: usize,
+    /// Its outputs.
+    pub outputs: usize,
 }
 
 impl Phase {
-    fn new(job: &DepthwiseJob<'_>, phase: usize) -> Self {
-        let (dilation, pad) = (job.window.dilation.1, job.window.pad.1);
+    /// The phase that begins with output `phase`, of rows of `outputs` pixels from rows of
+    /// `columns`.
+    pub fn new(window: &Window, columns: usize, outputs: usize, phase: usize) -> Self {
+        let (dilation, pad) = (window.dilation.1, window.pad.1);
         // Outputs `phase + i * dilation` have the columns `phase - pad + (i + kx) * dilation`.
         let missing = pad.saturating_sub(phase).div_ceil(dilation);
         let first = phase + missing * dilation - pad;
         Self {
             first,
             pad: missing,
-            columns: job.input_size.1.saturating_sub(first).div_ceil(dilation),
-            outputs: job.width.saturating_sub(phase).div_ceil(dilation),
+            columns: columns.saturating_sub(first).div_ceil(dilation),
+            outputs: outputs.saturating_sub(phase).div_ceil(dilation),
         }
     }
 }
@@ -114,7 +125,7 @@ pub(super) unsafe fn depthwise3x3(
             pad,
             columns,
             outputs,
-        } = Phase::new(job, phase);
+        } = Phase::new(&job.window, job.input_size.1, job.width, phase);
         let block = Depthwise3x3Block {
             rows,
             column: first * c + channels.0,
@@ -299,7 +310,7 @@ macro_rules! depthwise3x3_kernel {
 }
 
 /// The bounds of a clamp; infinite for other activations.
-fn limits(activation: Activation) -> (f32, f32) {
+pub(super) fn limits(activation: Activation) -> (f32, f32) {
     match activation {
         Activation::Clamp { low, high } => (low, high),
         _ => (f32::NEG_INFINITY, f32::INFINITY),

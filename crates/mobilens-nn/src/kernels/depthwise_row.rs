@@ -12,7 +12,7 @@ pub(super) const MAX_TILE_PIXELS: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub struct DepthwiseJob<'a> {
     /// The input, not padded.
-    pub input: RowView,
+    pub input: RowView<f32>,
     /// Its height and width.
     pub input_size: (usize, usize),
     /// Kernel size, stride, dilation and padding.
@@ -22,7 +22,7 @@ pub struct DepthwiseJob<'a> {
     /// Applied to the sums in the epilogue.
     pub activation: Activation,
     /// Where the results go.
-    pub output: RowView,
+    pub output: RowView<f32>,
     /// Output pixels in a row.
     pub width: usize,
     /// The output rows to compute.
@@ -31,20 +31,20 @@ pub struct DepthwiseJob<'a> {
     pub blocks: (usize, usize),
 }
 
-/// Where one output row reads and writes.
+/// Where one output row of values of type `T` reads and writes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct OutputRow {
+pub(super) struct OutputRow<T = f32> {
     /// Where the kernel rows that lie inside the input begin.
-    pub taps: [*const f32; MAX_KERNEL_SIZE],
+    pub taps: [*const T; MAX_KERNEL_SIZE],
     /// Their number.
     pub count: usize,
     /// Kernel rows above the input.
     pub skipped: usize,
     /// First value of the output row.
-    pub output: *mut f32,
+    pub output: *mut T,
 }
 
-impl Default for OutputRow {
+impl<T> Default for OutputRow<T> {
     fn default() -> Self {
         Self {
             taps: [std::ptr::null(); MAX_KERNEL_SIZE],
@@ -59,12 +59,13 @@ impl Default for OutputRow {
 ///
 /// # Safety
 /// The kernels rely on this: each tap inside the input is readable and each output pixel writable
-/// for `channels` floats, weights and bias are readable for whole blocks, nobody else uses the
-/// output meanwhile, and the CPU supports the kernel's instruction set.
+/// for `channels` values, weights and bias are readable for whole blocks, nobody else uses the
+/// output meanwhile, and the CPU supports the kernel's instruction set. Input and output are of
+/// type `T`, weights, bias and sums are floats.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct DepthwiseRow {
+pub(super) struct DepthwiseRow<T = f32> {
     /// For each kernel row that lies inside: the block's first channel at the row's first pixel.
-    pub rows: [*const f32; MAX_KERNEL_SIZE],
+    pub rows: [*const T; MAX_KERNEL_SIZE],
     /// Number of kernel rows that lie inside.
     pub row_count: usize,
     /// Weights of the first row of `rows`, `[kernel_w][16]`.
@@ -73,17 +74,17 @@ pub(super) struct DepthwiseRow {
     pub weight_stride: usize,
     /// Taps in a kernel row.
     pub kernel_w: usize,
-    /// Floats between neighbouring taps of a row.
+    /// Values between neighbouring taps of a row.
     pub tap_stride: usize,
-    /// Floats from a pixel's taps to those of the next.
+    /// Values from a pixel's taps to those of the next.
     pub pixel_stride: usize,
-    /// Zero padding at the left, in floats of the input.
+    /// Zero padding at the left, in values of the input.
     pub left_pad: usize,
-    /// Floats in a row of the input, up to which taps lie inside.
+    /// Values in a row of the input, up to which taps lie inside.
     pub row_len: usize,
     pub bias: *const f32,
-    pub output: *mut f32,
-    /// Floats from one output pixel to the next.
+    pub output: *mut T,
+    /// Values from one output pixel to the next.
     pub output_stride: usize,
     /// Output pixels in the row.
     pub width: usize,
@@ -94,7 +95,7 @@ pub(super) struct DepthwiseRow {
     pub activation: Activation,
 }
 
-impl DepthwiseRow {
+impl<T> DepthwiseRow<T> {
     /// The taps of pixel `x` that lie inside the input: first and end.
     #[inline(always)]
     pub fn taps_inside(&self, x: usize) -> (usize, usize) {
@@ -142,7 +143,7 @@ impl DepthwiseRow {
     /// The first channel of pixel `x`'s left tap in one of `rows`; not to be read where that tap
     /// lies outside.
     #[inline(always)]
-    pub fn tap(&self, row: usize, x: usize) -> *const f32 {
+    pub fn tap(&self, row: usize, x: usize) -> *const T {
         self.rows[row]
             .wrapping_add(x.wrapping_mul(self.pixel_stride))
             .wrapping_sub(self.left_pad)
@@ -150,7 +151,7 @@ impl DepthwiseRow {
 
     /// The first channel of output pixel `x`.
     #[inline(always)]
-    pub fn output_at(&self, x: usize) -> *mut f32 {
+    pub fn output_at(&self, x: usize) -> *mut T {
         self.output.wrapping_add(x.wrapping_mul(self.output_stride))
     }
 }

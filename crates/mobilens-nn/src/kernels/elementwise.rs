@@ -1,6 +1,8 @@
 //! Unary and binary elementwise functions.
 
 use super::activation::Activation;
+use super::operator_int8::nearest_code;
+use super::requantize::CodeRange;
 
 /// Elementwise functions of one tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -9,6 +11,49 @@ pub enum UnaryOp {
     Activation(Activation),
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
+    /// Quantisation and dequantisation.
+    FakeQuantize(FakeQuantize),
+}
+
+/// Quantisation to codes of 8 bits and back: the nearest value that a code stands for,
+/// `value = scale * (code - zero_point)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FakeQuantize {
+    /// Distance of two values; finite and above 0.
+    pub scale: f32,
+    /// The code of 0.
+    pub zero_point: u8,
+    /// The least code.
+    pub low: u8,
+    /// The greatest code, not below `low`.
+    pub high: u8,
+}
+
+impl FakeQuantize {
+    /// ONNX `DequantizeLinear`: the value of a code.
+    #[inline]
+    pub fn value(self, code: u8) -> f32 {
+        self.scale * f32::from(i16::from(code) - i16::from(self.zero_point))
+    }
+
+    /// ONNX `QuantizeLinear`: the code of `x`; ties round to even.
+    #[inline]
+    pub fn code(self, x: f32) -> u8 {
+        let range = CodeRange {
+            zero_point: self.zero_point,
+            low: self.low,
+            high: self.high,
+        };
+        nearest_code(x / self.scale, range)
+    }
+
+    /// The value that the code of `x` stands for; ties round to even. NaN has the least code.
+    pub fn apply(self, x: f32) -> f32 {
+        let zero_point = f32::from(self.zero_point);
+        let code = (x / self.scale).round_ties_even() + zero_point;
+        let code = code.max(f32::from(self.low)).min(f32::from(self.high));
+        (code - zero_point) * self.scale
+    }
 }
 
 /// Elementwise functions of two tensors.
@@ -34,6 +79,7 @@ impl UnaryOp {
         match self {
             Self::Activation(activation) => activation.apply(x),
             Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Self::FakeQuantize(quantize) => quantize.apply(x),
         }
     }
 

@@ -9,35 +9,30 @@
 //! convolution is a `FusedConv` of one stage.
 
 use super::arena::{Arena, Slot};
-use super::conv_stage::{ConvStage, ConvWeights};
-use super::depthwise::depthwise;
-use super::depthwise_row::DepthwiseJob;
-use super::gemm::gemm;
-use super::gemm_block::GemmJob;
-use super::isa::Isa;
-use super::row_view::RowView;
+use super::conv_stage::ConvStage;
+use super::isa::IsaSet;
 use super::thread_pool::ThreadPool;
 
 /// Where a stage's scratch rows lie in a thread's scratch memory.
 #[derive(Clone, Copy, Debug, Default)]
-struct Scratch {
+pub(super) struct Scratch {
     /// Offset and number of rows of the ring buffer of output rows; none for the last stage.
-    ring: usize,
-    ring_rows: usize,
+    pub ring: usize,
+    pub ring_rows: usize,
     /// Offset and size of the zero-padded input, where the stage needs one.
-    padded: usize,
-    padded_rows: usize,
-    padded_width: usize,
+    pub padded: usize,
+    pub padded_rows: usize,
+    pub padded_width: usize,
 }
 
 /// Convolutions in sequence that run strip by strip.
 #[derive(Debug)]
 pub struct FusedConv {
-    stages: Vec<ConvStage>,
-    scratch: Vec<Scratch>,
+    pub(super) stages: Vec<ConvStage>,
+    pub(super) scratch: Vec<Scratch>,
     /// For each stage where the segments of K begin, and their length.
-    gemm_segments: Vec<(Vec<usize>, usize)>,
-    /// Floats of scratch memory that a thread needs.
+    pub(super) gemm_segments: Vec<(Vec<usize>, usize)>,
+    /// Bytes of scratch memory that a thread needs.
     pub scratch_len: usize,
     strip_rows: usize,
     /// Input of the first stage.
@@ -52,12 +47,14 @@ pub struct FusedConv {
 
 /// Most stages in a [`FusedConv`].
 pub const MAX_FUSED_STAGES: usize = 6;
+/// Bytes that may be read past a padded input: a group of four channels that is not whole.
+const PADDED_SLACK: usize = 3;
 /// Below this number of output pixels the threads share the channels, not the rows.
 const FEW_PIXELS: usize = 48;
 
 impl FusedConv {
     /// Fuses `stages`; where there is more than one, the scratch memory of a thread is limited to
-    /// about `scratch_budget` floats.
+    /// about `scratch_budget` bytes.
     ///
     /// # Panics
     /// When there is no stage, or more than [`MAX_FUSED_STAGES`].
@@ -112,7 +109,7 @@ impl FusedConv {
         let mut at = 0;
         let mut take = |len: usize| {
             let start = at;
-            at += len.next_multiple_of(16);
+            at += len.next_multiple_of(64);
             start
         };
         let mut rows = strip_rows;
@@ -121,7 +118,8 @@ impl FusedConv {
             let here = &mut scratch[index];
             if index + 1 < self.stages.len() {
                 here.ring_rows = rows.max(1);
-                here.ring = take(here.ring_rows * stage.output.row());
+                let row = stage.output.row() * stage.weights.output_size();
+                here.ring = take(here.ring_rows * row);
             }
             let window = stage.window;
             let extent = (window.kernel.0 - 1) * window.dilation.0 + 1;
@@ -130,7 +128,8 @@ impl FusedConv {
                 let extent = (window.kernel.1 - 1) * window.dilation.1 + 1;
                 here.padded_rows = needed;
                 here.padded_width = (stage.output.w.max(1) - 1) * window.stride.1 + extent;
-                here.padded = take(needed * here.padded_width * stage.input.c);
+                let row = here.padded_width * stage.input.c * stage.weights.input_size();
+                here.padded = take(needed * row + PADDED_SLACK);
             }
             rows = needed;
         }
@@ -144,13 +143,10 @@ impl FusedConv {
     /// The slots must lie in the arena, `input`, `residual` and `bias` apart from
     /// `output` (the residual may be the output itself), with room for the stages' shapes; each
     /// thread's scratch memory must hold [`FusedConv::scratch_len`]; `isa` must be available.
-    pub unsafe fn run(&self, isa: Isa, arena: &Arena, pool: &mut ThreadPool) {
+    pub unsafe fn run(&self, isa: IsaSet, arena: &Arena, pool: &mut ThreadPool) {
         let output = self.last().output;
         let threads = pool.threads();
-        let panels = match &self.last().weights {
-            ConvWeights::Dense(packed) => packed.panels(),
-            ConvWeights::Depthwise(packed) => packed.blocks(),
-        };
+        let panels = self.last().weights.panels();
         let by_channels = self.stages.len() == 1 && output.h * output.w < FEW_PIXELS;
         if by_channels {
             let tasks = threads.min(panels).max(1);
@@ -177,7 +173,7 @@ impl FusedConv {
     /// As [`FusedConv::run`]; nobody else writes the band's rows and panels.
     unsafe fn run_band(
         &self,
-        isa: Isa,
+        isa: IsaSet,
         arena: &Arena,
         thread: usize,
         band: (usize, usize),
@@ -212,146 +208,6 @@ impl FusedConv {
                 }
             }
             strip = strip_end;
-        }
-    }
-
-    /// # Safety
-    /// As [`FusedConv::run_band`], and the input rows are there.
-    unsafe fn run_stage(
-        &self,
-        isa: Isa,
-        arena: &Arena,
-        thread: usize,
-        index: usize,
-        rows: (usize, usize),
-        panels: (usize, usize),
-    ) {
-        let stage = &self.stages[index];
-        let last = index + 1 == self.stages.len();
-        // SAFETY: slots and scratch lie where the caller vouches for.
-        let (input, output, residual) = unsafe {
-            let input = if index == 0 {
-                arena.rows(self.input, stage.input)
-            } else {
-                self.ring(arena, thread, index - 1)
-            };
-            let output = if last {
-                arena.rows(self.output, stage.output)
-            } else {
-                self.ring(arena, thread, index)
-            };
-            let residual = self
-                .residual
-                .filter(|_| last)
-                .map(|slot| arena.rows(slot, stage.output));
-            (input, output, residual)
-        };
-        match &stage.weights {
-            ConvWeights::Depthwise(packed) => {
-                let job = DepthwiseJob {
-                    input,
-                    input_size: (stage.input.h, stage.input.w),
-                    window: stage.window,
-                    packed,
-                    activation: stage.activation,
-                    output,
-                    width: stage.output.w,
-                    rows,
-                    blocks: if last { panels } else { (0, packed.blocks()) },
-                };
-                // SAFETY: the caller's promise.
-                unsafe { depthwise(isa, &job) }
-            }
-            ConvWeights::Dense(packed) => {
-                let (segments, segment_len) = &self.gemm_segments[index];
-                let (input, row_offset) = if stage.needs_padding() {
-                    // SAFETY: the caller's promise.
-                    unsafe { (self.pad_input(arena, thread, index, input, rows), rows.0) }
-                } else {
-                    (input, 0)
-                };
-                let bias = match self.bias {
-                    // SAFETY: a slot that no other step writes meanwhile.
-                    Some(slot) if last => unsafe { arena.slice(slot) },
-                    _ => packed.bias(),
-                };
-                let job = GemmJob {
-                    input,
-                    pixel_stride: stage.window.stride.1 * stage.input.c,
-                    row_stride: stage.window.stride.0,
-                    row_offset: row_offset * stage.window.stride.0,
-                    segments,
-                    segment_len: *segment_len,
-                    packed,
-                    bias,
-                    activation: stage.activation,
-                    residual,
-                    output,
-                    width: stage.output.w,
-                    rows,
-                    panels: if last { panels } else { (0, packed.panels()) },
-                };
-                // SAFETY: the caller's promise.
-                unsafe { gemm(isa, &job) }
-            }
-        }
-    }
-
-    /// # Safety
-    /// The thread's scratch memory must hold [`FusedConv::scratch_len`].
-    unsafe fn ring(&self, arena: &Arena, thread: usize, index: usize) -> RowView {
-        let scratch = self.scratch[index];
-        RowView {
-            // SAFETY: planned within the scratch memory.
-            start: unsafe { arena.scratch(thread).add(scratch.ring) },
-            stride: self.stages[index].output.row(),
-            row_count: scratch.ring_rows,
-        }
-    }
-
-    /// Copies the input rows that `rows` of the output read, with zero padding.
-    ///
-    /// # Safety
-    /// As [`FusedConv::run_stage`].
-    unsafe fn pad_input(
-        &self,
-        arena: &Arena,
-        thread: usize,
-        index: usize,
-        input: RowView,
-        rows: (usize, usize),
-    ) -> RowView {
-        let stage = &self.stages[index];
-        let scratch = self.scratch[index];
-        let (shape, window) = (stage.input, stage.window);
-        let stride = scratch.padded_width * shape.c;
-        // SAFETY: planned within the scratch memory.
-        let start = unsafe { arena.scratch(thread).add(scratch.padded) };
-        let extent = (window.kernel.0 - 1) * window.dilation.0 + 1;
-        let count = (rows.1 - rows.0 - 1) * window.stride.0 + extent;
-        let left = window.pad.1.min(scratch.padded_width) * shape.c;
-        let copied = shape.row().min(stride - left);
-        for row in 0..count {
-            // SAFETY: `count` rows of `stride` floats were planned, and row `y` of the input is
-            // one that the caller vouches for.
-            unsafe {
-                let to = std::slice::from_raw_parts_mut(start.add(row * stride), stride);
-                let y = (rows.0 * window.stride.0 + row).checked_sub(window.pad.0);
-                match y.filter(|y| *y < shape.h) {
-                    Some(y) => {
-                        let from = std::slice::from_raw_parts(input.row(y), shape.row());
-                        to[..left].fill(0.0);
-                        to[left..left + copied].copy_from_slice(&from[..copied]);
-                        to[left + copied..].fill(0.0);
-                    }
-                    None => to.fill(0.0),
-                }
-            }
-        }
-        RowView {
-            start,
-            stride,
-            row_count: scratch.padded_rows.max(count),
         }
     }
 }

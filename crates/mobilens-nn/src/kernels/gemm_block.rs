@@ -11,7 +11,7 @@ pub const MAX_TILE_PIXELS: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub struct GemmJob<'a> {
     /// The input, padded where the kernel is larger than one pixel.
-    pub input: RowView,
+    pub input: RowView<f32>,
     /// Floats from the input of one output pixel to that of the next.
     pub pixel_stride: usize,
     /// Rows from the input of one output row to that of the next.
@@ -29,9 +29,9 @@ pub struct GemmJob<'a> {
     /// Applied to the sums in the epilogue.
     pub activation: Activation,
     /// Added after the activation; the same rows as `output`.
-    pub residual: Option<RowView>,
+    pub residual: Option<RowView<f32>>,
     /// Where the results go, `outputs` floats a pixel without gaps.
-    pub output: RowView,
+    pub output: RowView<f32>,
     /// Output pixels in a row.
     pub width: usize,
     /// The output rows to compute: `rows.0..rows.1`.
@@ -154,7 +154,7 @@ const MAX_PREFETCHES: usize = 48;
 
 /// Prefetches a cache line into L2; any address will do.
 #[inline(always)]
-fn prefetch(line: *const f32) {
+pub(super) fn prefetch<T>(line: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint, which no address makes fail.
     unsafe {

@@ -1,4 +1,4 @@
-//! Float32 CPU kernels for the operators of MobileNets, and the program that runs them.
+//! CPU kernels for the operators of MobileNets in float32 and int8, and the program that runs them.
 //!
 //! The only module with `unsafe` code: SIMD intrinsics and threads that write disjoint parts of
 //! one arena need it. [`Program::new`] checks every size and offset that the unsafe parts rely on,
@@ -7,10 +7,20 @@
 //! | operator | kernel | vectorised for |
 //! |---|---|---|
 //! | dense and pointwise convolution, with activation and residual sum in the epilogue | `gemm` | AVX-512, AVX2 |
+//! | the same in int8, with requantisation in the epilogue | `gemm_int8` | AVX-512 VNNI, AVX-VNNI, AVX2 |
 //! | depthwise 3x3, stride 1 and 2 | `depthwise3x3` | AVX-512, AVX2 |
 //! | depthwise up to 7x7, any stride and dilation | `depthwise` | AVX-512, AVX2 |
+//! | the same in bfloat16, summed in float32 | `gemm_bf16`, `depthwise_bf16` | AMX, AVX-512 BF16 |
 //! | inverted residuals in strips that stay in cache | [`FusedConv`] | by its stages |
 //! | global sum pooling, elementwise functions, transpose, concatenation, expansion, bilinear resize | [`Operator`] | by the compiler |
+//!
+//! In int8, with the same bytes on every instruction set ([`Requantize`] is the definition):
+//!
+//! | operator | kernel | vectorised for |
+//! |---|---|---|
+//! | dense and pointwise convolution, with activation and residual sum in the epilogue | `gemm_int8` | AVX-512 VNNI, AVX-VNNI, AVX2 |
+//! | depthwise convolution up to 7x7 | `depthwise_int8` | AVX-512 VNNI, AVX-VNNI, AVX2 |
+//! | sums, products, tables of 256 codes, pooling, resizing, quantising | `operator_int8`, `resize_int8` | by the compiler |
 //!
 //! Activations are in NHWC, batch size 1. Weights are packed once at load ([`PackedGemm`],
 //! [`PackedDepthwise`]). [`Isa`] picks the instruction set at run time; each kernel has a portable
@@ -60,56 +70,138 @@ mod activation;
 mod activation_avx2;
 #[cfg(target_arch = "x86_64")]
 mod activation_avx512;
+mod affinity;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod arena;
+mod bf16;
 mod buffer;
+mod conv_bf16;
 mod conv_stage;
 mod depthwise;
 mod depthwise3x3;
 #[cfg(target_arch = "x86_64")]
+mod depthwise3x3_bf16_avx512;
+#[cfg(target_arch = "x86_64")]
 mod depthwise_avx2;
 #[cfg(target_arch = "x86_64")]
 mod depthwise_avx512;
+mod depthwise_bf16;
+#[cfg(target_arch = "x86_64")]
+mod depthwise_bf16_avx512;
+mod depthwise_bf16_portable;
+mod depthwise_int8;
+#[cfg(target_arch = "x86_64")]
+mod depthwise_int8_kernels;
+mod depthwise_int8_portable;
+#[cfg(target_arch = "x86_64")]
+mod depthwise_int8_registers;
+#[cfg(target_arch = "x86_64")]
+mod depthwise_int8_x86;
 mod depthwise_portable;
 mod depthwise_row;
 mod elementwise;
 mod fused_conv;
+mod fused_conv_stage;
 mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod gemm_avx2;
 #[cfg(target_arch = "x86_64")]
 mod gemm_avx512;
+mod gemm_bf16;
+#[cfg(target_arch = "x86_64")]
+mod gemm_bf16_amx;
+#[cfg(target_arch = "x86_64")]
+mod gemm_bf16_avx512;
+mod gemm_bf16_block;
+mod gemm_bf16_portable;
 mod gemm_block;
+mod gemm_int8;
+#[cfg(target_arch = "x86_64")]
+mod gemm_int8_amx;
+#[cfg(target_arch = "x86_64")]
+mod gemm_int8_avx512;
+#[cfg(target_arch = "x86_64")]
+mod gemm_int8_avx512_epilogue;
+mod gemm_int8_block;
+mod gemm_int8_epilogue;
+mod gemm_int8_portable;
+#[cfg(target_arch = "x86_64")]
+mod gemm_int8_ymm;
+#[cfg(target_arch = "x86_64")]
+mod gemm_int8_ymm_epilogue;
 mod gemm_portable;
 mod global_sum_pool;
+mod int8_step;
 mod isa;
+mod isa_bf16;
 mod operator;
+mod operator_int8;
 mod packed_depthwise;
+mod packed_depthwise_bf16;
+mod packed_depthwise_int8;
 mod packed_gemm;
+mod packed_gemm_bf16;
+mod packed_gemm_int8;
 mod peak;
 mod program;
+mod requantize;
 mod resize;
+mod resize_int8;
 mod row_view;
 mod shape;
 mod simd;
+#[cfg(target_arch = "x86_64")]
+mod simd_bf16;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_bf16;
+#[cfg(test)]
+mod tests_int8_depthwise;
+#[cfg(test)]
+mod tests_int8_gemm;
+#[cfg(test)]
+mod tests_int8_operators;
+#[cfg(test)]
+mod tests_thread_pool;
 mod thread_pool;
 mod transpose;
 mod window;
 
 pub use activation::Activation;
 pub use arena::{Arena, Slot};
-pub use buffer::Buffer;
-pub use conv_stage::{ConvStage, ConvWeights};
-pub use elementwise::{BinaryOp, UnaryOp};
+pub use bf16::{bf16_from_f32, f32_from_bf16, from_bf16, round_to_bf16, to_bf16};
+pub use buffer::{Buffer, Element};
+pub use conv_bf16::{Bf16Values, ConvBf16, ConvWeightsBf16};
+pub use conv_stage::{ConvStage, ConvWeights, Int8Weights};
+pub use depthwise_int8::{DepthwiseInt8Job, depthwise_int8, depthwise_int8_tensor};
+pub use elementwise::{BinaryOp, FakeQuantize, UnaryOp};
 pub use fused_conv::{FusedConv, MAX_FUSED_STAGES};
-pub use isa::Isa;
+pub use gemm_int8::gemm_int8;
+pub use gemm_int8_block::{GemmInt8Job, Int8Rows};
+pub use int8_step::{BinaryInt8Step, Int8Op};
+pub use isa::{Int8Isa, Isa, IsaSet};
+pub use isa_bf16::Bf16Isa;
 pub use operator::{Operand, Operator};
+pub use operator_int8::{
+    CodeOperand, add_int8, dequantize, dequantize_sums, function_table, global_sum_pool_int8,
+    lookup, multiply_int8, quantize, requantize_sums, requantize_table,
+};
 pub use packed_depthwise::PackedDepthwise;
+pub use packed_depthwise_bf16::{BLOCK_BF16, PackedDepthwiseBf16};
+pub use packed_depthwise_int8::PackedDepthwiseInt8;
 pub use packed_gemm::{PANEL, PackedGemm};
-pub use peak::peak_gmacs;
+pub use packed_gemm_bf16::PackedGemmBf16;
+pub use packed_gemm_int8::PackedGemmInt8;
+pub use peak::{peak_gmacs, peak_int8_gmacs};
 pub use program::{Program, Step};
+pub use requantize::{
+    CHANNEL_GROUP, CodeFunction, CodeRange, Int8Output, Requantize, Residual, ResidualRounding,
+};
 pub use resize::Resize;
+pub use resize_int8::{ResizeInt8, ResizeInt8Rows};
+pub use row_view::RowView;
 pub use shape::Shape;
 pub use thread_pool::ThreadPool;
 pub use window::{MAX_KERNEL_SIZE, Window};

@@ -1,10 +1,14 @@
 //! The operators between convolutions: cheap, and written in plain Rust over slices.
 
 use super::arena::{Arena, Slot};
+use super::bf16::{from_bf16, to_bf16};
 use super::buffer::Buffer;
 use super::elementwise::{BinaryOp, UnaryOp};
 use super::global_sum_pool::global_sum_pool;
+use super::int8_step::{BinaryInt8Step, Int8Op, run_resize};
+use super::requantize::CodeRange;
 use super::resize::Resize;
+use super::resize_int8::ResizeInt8;
 use super::thread_pool::ThreadPool;
 use super::transpose::transpose;
 
@@ -44,12 +48,14 @@ pub enum Operator {
         input: Slot,
         /// As long as `input`.
         output: Slot,
+        /// Bytes of a value.
+        element: usize,
         /// The output's sizes, the innermost axis last.
         sizes: Vec<usize>,
-        /// For each of the output's axes its stride in the input, in floats.
+        /// For each of the output's axes its stride in the input, in values.
         strides: Vec<usize>,
     },
-    /// Rows of `len` floats copied between tensors of different row strides: a part of a
+    /// Rows of `len` bytes copied between tensors of different row strides: a part of a
     /// concatenation, or an expansion.
     StridedCopy {
         /// The source.
@@ -58,15 +64,60 @@ pub enum Operator {
         output: Slot,
         /// Number of rows.
         rows: usize,
-        /// Floats in a row.
+        /// Bytes in a row.
         len: usize,
-        /// Floats from one input row to the next; 0 repeats one row.
+        /// Bytes from one input row to the next; 0 repeats one row.
         input_stride: usize,
-        /// Floats from one output row to the next.
+        /// Bytes from one output row to the next.
         output_stride: usize,
     },
     /// Bilinear resize.
     Resize(Resize),
+    /// Float32 to bfloat16, rounded to nearest even.
+    ToBf16 {
+        /// The values.
+        input: Slot,
+        /// As many.
+        output: Slot,
+    },
+    /// Bfloat16 to float32.
+    FromBf16 {
+        /// The values.
+        input: Slot,
+        /// As many.
+        output: Slot,
+    },
+    /// An int8 operator of one tensor.
+    Int8 {
+        /// The operator.
+        op: Int8Op,
+        /// The argument.
+        input: Slot,
+        /// The result.
+        output: Slot,
+    },
+    /// A sum or product of two tensors of codes.
+    BinaryInt8 {
+        /// The function.
+        op: BinaryInt8Step,
+        /// `[outer, inner]`.
+        left: Slot,
+        /// The second argument, broadcast over the outer axis where it is shorter.
+        right: Slot,
+        /// As long as `left`.
+        output: Slot,
+    },
+    /// Bilinear resize of codes.
+    ResizeInt8 {
+        /// Where each output value comes from.
+        resize: ResizeInt8,
+        /// Zero point and limits of the output.
+        range: CodeRange,
+        /// `[h, w, channels]`.
+        input: Slot,
+        /// `[h, w, channels]`.
+        output: Slot,
+    },
 }
 
 /// The second argument of [`Operator::Binary`].
@@ -86,7 +137,17 @@ impl Operator {
             | Self::Unary { input, output, .. }
             | Self::Transpose { input, output, .. }
             | Self::StridedCopy { input, output, .. }
-            | Self::Resize(Resize { input, output, .. }) => (*input, *output, None),
+            | Self::Resize(Resize { input, output, .. })
+            | Self::ToBf16 { input, output }
+            | Self::FromBf16 { input, output }
+            | Self::Int8 { input, output, .. }
+            | Self::ResizeInt8 { input, output, .. } => (*input, *output, None),
+            Self::BinaryInt8 {
+                left,
+                right,
+                output,
+                ..
+            } => (*left, *output, Some(*right)),
             Self::Binary {
                 left,
                 right,
@@ -102,6 +163,9 @@ impl Operator {
     /// Panics where a slot lies outside the arena or the output overlaps an input.
     pub(super) fn check(&self, arena_len: usize) {
         let (input, output, second) = self.slots();
+        if let Self::Int8 { op, .. } = self {
+            op.check(input, output);
+        }
         for slot in [Some(input), Some(output), second].into_iter().flatten() {
             let end = slot.offset.checked_add(slot.len);
             assert!(
@@ -116,15 +180,27 @@ impl Operator {
         );
     }
 
+    /// Bytes of scratch memory that a thread needs.
+    pub(super) fn scratch_len(&self) -> usize {
+        match self {
+            Self::ResizeInt8 { resize, .. } => resize.scratch_len() * size_of::<f32>(),
+            _ => 0,
+        }
+    }
+
     /// Runs the operator.
     ///
     /// # Safety
     /// [`Operator::check`] passed for an arena of this size, and nobody else uses the output.
     pub(super) unsafe fn run(&self, arena: &Arena, pool: &mut ThreadPool) {
         // SAFETY: inside the arena; nobody writes the inputs, which do not overlap the output.
-        let read = |slot: &Slot| unsafe { arena.slice(*slot) };
+        let read = |slot: &Slot| unsafe { arena.slice::<f32>(*slot) };
         // SAFETY: as above; each arm below takes the output once.
-        let write = |slot: &Slot| unsafe { arena.slice_mut(*slot) };
+        let write = |slot: &Slot| unsafe { arena.slice_mut::<f32>(*slot) };
+        // SAFETY: as above.
+        let bytes = |slot: &Slot| unsafe { arena.slice::<u8>(*slot) };
+        // SAFETY: as above.
+        let bytes_mut = |slot: &Slot| unsafe { arena.slice_mut::<u8>(*slot) };
         match self {
             Self::GlobalSumPool { input, output } => global_sum_pool(read(input), write(output)),
             Self::Unary {
@@ -147,9 +223,20 @@ impl Operator {
             Self::Transpose {
                 input,
                 output,
+                element,
                 sizes,
                 strides,
-            } => transpose(read(input), write(output), sizes, strides),
+            } => {
+                // SAFETY: as above.
+                let halves = |slot: &Slot| unsafe { arena.slice::<u16>(*slot) };
+                // SAFETY: as above.
+                let halves_mut = |slot: &Slot| unsafe { arena.slice_mut::<u16>(*slot) };
+                match *element {
+                    1 => transpose(bytes(input), bytes_mut(output), sizes, strides),
+                    2 => transpose(halves(input), halves_mut(output), sizes, strides),
+                    _ => transpose(read(input), write(output), sizes, strides),
+                }
+            }
             Self::StridedCopy {
                 input,
                 output,
@@ -158,7 +245,7 @@ impl Operator {
                 input_stride,
                 output_stride,
             } => {
-                let (input, output) = (read(input), write(output));
+                let (input, output) = (bytes(input), bytes_mut(output));
                 for row in 0..*rows {
                     let input = &input[row * input_stride..][..*len];
                     output[row * output_stride..][..*len].copy_from_slice(input);
@@ -166,6 +253,30 @@ impl Operator {
             }
             // SAFETY: the caller's promise is handed on.
             Self::Resize(resize) => unsafe { resize.run(arena, pool) },
+            // SAFETY: as above; slots of bfloat16 values.
+            Self::ToBf16 { input, output } => unsafe {
+                to_bf16(read(input), arena.slice_mut(*output));
+            },
+            // SAFETY: as above.
+            Self::FromBf16 { input, output } => unsafe {
+                from_bf16(arena.slice(*input), write(output));
+            },
+            // SAFETY: as above; `check` saw that the slots suit the types.
+            Self::Int8 { op, input, output } => unsafe { op.run(arena, *input, *output) },
+            Self::BinaryInt8 {
+                op,
+                left,
+                right,
+                output,
+                // SAFETY: as above.
+            } => unsafe { op.run(arena, *left, *right, *output) },
+            Self::ResizeInt8 {
+                resize,
+                range,
+                input,
+                output,
+                // SAFETY: as above; `scratch_len` says what it needs.
+            } => unsafe { run_resize(resize, *range, arena, pool, (*input, *output)) },
         }
     }
 }

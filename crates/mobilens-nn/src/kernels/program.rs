@@ -2,7 +2,7 @@
 
 use super::arena::{Arena, Slot};
 use super::fused_conv::FusedConv;
-use super::isa::Isa;
+use super::isa::IsaSet;
 use super::operator::Operator;
 use super::packed_gemm::PANEL;
 use super::thread_pool::ThreadPool;
@@ -22,17 +22,18 @@ pub struct Program {
     steps: Vec<Step>,
     arena_len: usize,
     scratch_len: usize,
-    isa: Isa,
+    isa: IsaSet,
 }
 
 impl Program {
-    /// Checks that every step stays within an arena of `arena_len` floats and that its output
+    /// Checks that every step stays within an arena of `arena_len` bytes and that its output
     /// does not overlap its inputs.
     ///
     /// # Panics
     /// When one does not, which is a bug in memory planning, or when this CPU does not support
     /// `isa`.
-    pub fn new(steps: Vec<Step>, arena_len: usize, isa: Isa) -> Self {
+    pub fn new(steps: Vec<Step>, arena_len: usize, isa: impl Into<IsaSet>) -> Self {
+        let isa = isa.into();
         assert!(isa.available(), "this CPU supports the instruction set");
         for step in &steps {
             match step {
@@ -44,7 +45,7 @@ impl Program {
             .iter()
             .map(|step| match step {
                 Step::FusedConv(conv) => conv.scratch_len,
-                Step::Operator(_) => 0,
+                Step::Operator(operator) => operator.scratch_len(),
             })
             .max()
             .unwrap_or(0);
@@ -56,8 +57,8 @@ impl Program {
         }
     }
 
-    /// The instruction set that the program runs on.
-    pub fn isa(&self) -> Isa {
+    /// The instruction sets that the program runs on.
+    pub fn isa(&self) -> IsaSet {
         self.isa
     }
 
@@ -105,11 +106,11 @@ fn check_fused_conv(conv: &FusedConv, arena_len: usize) {
     let stages = conv.stages();
     let (first, last) = (&stages[0], &stages[stages.len() - 1]);
     assert!(
-        inside(conv.input) && conv.input.len >= first.input.floats(),
+        inside(conv.input) && conv.input.len >= first.input_bytes(),
         "input slot"
     );
     assert!(
-        inside(conv.output) && conv.output.len >= last.output.floats(),
+        inside(conv.output) && conv.output.len >= last.output_bytes(),
         "output slot"
     );
     assert!(
@@ -118,7 +119,7 @@ fn check_fused_conv(conv: &FusedConv, arena_len: usize) {
     );
     if let Some(residual) = conv.residual {
         assert!(
-            inside(residual) && residual.len >= last.output.floats(),
+            inside(residual) && residual.len >= last.output_bytes(),
             "residual slot"
         );
         assert!(
@@ -127,7 +128,7 @@ fn check_fused_conv(conv: &FusedConv, arena_len: usize) {
         );
     }
     if let Some(bias) = conv.bias {
-        let needed = last.output.c.next_multiple_of(PANEL);
+        let needed = last.output.c.next_multiple_of(PANEL) * size_of::<f32>();
         assert!(inside(bias) && bias.len >= needed, "bias slot");
         assert!(!bias.overlaps(conv.output), "bias and output overlap");
     }
@@ -135,6 +136,11 @@ fn check_fused_conv(conv: &FusedConv, arena_len: usize) {
         assert_eq!(
             before.output, after.input,
             "output of a stage and input of the next"
+        );
+        assert_eq!(
+            before.weights.output_size(),
+            after.weights.input_size(),
+            "element types of a stage and the next"
         );
     }
     for stage in stages {

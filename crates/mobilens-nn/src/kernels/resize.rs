@@ -37,8 +37,8 @@ impl Resize {
         pool.parallel_for(height.div_ceil(ROWS_PER_TASK), &|task, _| {
             for y in task * ROWS_PER_TASK..height.min((task + 1) * ROWS_PER_TASK) {
                 let slot = Slot {
-                    offset: self.output.offset + y * row,
-                    len: row,
+                    offset: self.output.offset + y * row * size_of::<f32>(),
+                    len: row * size_of::<f32>(),
                 };
                 // SAFETY: a row of the output that only this task has.
                 let output = unsafe { arena.slice_mut(slot) };

@@ -1,27 +1,36 @@
 //! Rows of a feature map in memory: a whole tensor, or a ring buffer of its last few rows.
 
-/// A view of rows of floats: row `y` lies at `start + (y % row_count) * stride`.
+/// A view of rows of values: row `y` lies at `start + (y % row_count) * stride`.
 ///
 /// A whole tensor has all of its rows in memory. Between the stages of a
 /// [`FusedConv`](super::FusedConv) only the few rows that the next stage still reads are held, as a
 /// ring buffer, which keeps wide tensors in cache.
-#[derive(Clone, Copy, Debug)]
-pub struct RowView {
-    /// First float.
-    pub start: *mut f32,
-    /// Floats from one row to the next.
+#[derive(Debug)]
+pub struct RowView<T> {
+    /// First value.
+    pub start: *mut T,
+    /// Values from one row to the next.
     pub stride: usize,
     /// Number of rows in memory.
     pub row_count: usize,
 }
 
-impl RowView {
-    /// The first float of row `y`.
+// By hand, as a derive would ask it of `T`.
+impl<T> Clone for RowView<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for RowView<T> {}
+
+impl<T> RowView<T> {
+    /// The first value of row `y`.
     ///
     /// # Safety
-    /// The memory from `start` must hold `row_count` rows of `stride` floats.
+    /// The memory from `start` must hold `row_count` rows of `stride` values.
     #[inline]
-    pub unsafe fn row(&self, y: usize) -> *mut f32 {
+    pub unsafe fn row(&self, y: usize) -> *mut T {
         // SAFETY: the remainder is below `row_count`.
         unsafe { self.start.add(y % self.row_count * self.stride) }
     }

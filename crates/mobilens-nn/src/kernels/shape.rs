@@ -13,11 +13,11 @@ pub struct Shape {
 
 impl Shape {
     /// Number of values.
-    pub fn floats(self) -> usize {
+    pub fn elements(self) -> usize {
         self.h * self.w * self.c
     }
 
-    /// Floats in a row.
+    /// Values in a row.
     pub fn row(self) -> usize {
         self.w * self.c
     }

@@ -100,10 +100,10 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     };
     let output = Shape { h, w, c };
     let taps = kernel.0 * kernel.1 * if case.depthwise { 1 } else { shape.c };
-    let input = values(shape.floats(), case.seed);
+    let input = values(shape.elements(), case.seed);
     let weights = values(c * taps, case.seed ^ 1 << 20);
     let bias = values(c, case.seed ^ 1 << 21);
-    let residual = values(output.floats(), case.seed ^ 1 << 22);
+    let residual = values(output.elements(), case.seed ^ 1 << 22);
     let reference = if case.depthwise {
         depthwise_reference
     } else {
@@ -137,8 +137,8 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
             output,
             activation: case.activation,
         };
-        let place = |offset, len| Slot { offset, len };
-        let (n_in, n_out) = (shape.floats(), output.floats());
+        let place = Slot::of::<f32>;
+        let (n_in, n_out) = (shape.elements(), output.elements());
         let (from, to, extra) = if case.input_last {
             (place(2 * n_out, n_in), place(0, n_out), place(n_out, n_out))
         } else {
@@ -148,14 +148,14 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
                 place(n_in, n_out),
             )
         };
-        let mut conv = FusedConv::new(vec![stage], from, to, 1 << 12);
+        let mut conv = FusedConv::new(vec![stage], from, to, 1 << 14);
         if case.residual && !case.depthwise {
             conv.residual = Some(extra);
         }
-        let program = Program::new(vec![Step::FusedConv(conv)], n_in + 2 * n_out, isa);
+        let program = Program::new(vec![Step::FusedConv(conv)], 4 * (n_in + 2 * n_out), isa);
         let mut arena = program.arena(case.threads);
         arena.tensor_mut(from).copy_from_slice(&input);
-        arena.tensor_mut(to).fill(f32::NAN);
+        arena.tensor_mut::<f32>(to).fill(f32::NAN);
         arena.tensor_mut(extra).copy_from_slice(&residual);
         let mut pool = ThreadPool::new(case.threads).expect("threads");
         program.run(&mut arena, &mut pool);
@@ -164,7 +164,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
         let (rows, columns) = case.window.kernel;
         let terms = rows * columns * if case.depthwise { 1 } else { case.shape.c };
         let largest = largest * (terms as f32 / 512.0).sqrt().max(1.0);
-        for (at, (got, expected)) in arena.tensor(to).iter().zip(&expected).enumerate() {
+        for (at, (got, expected)) in arena.tensor::<f32>(to).iter().zip(&expected).enumerate() {
             let near = (got - expected).abs() <= TOLERANCE * largest;
             prop_assert!(near, "{}: {got} at {at}, expected {expected}", isa.name());
         }
@@ -215,14 +215,14 @@ fn sums_do_not_depend_on_how_many_threads_share_the_work() {
             );
             (middle.window.kernel, middle.window.pad) = ((3, 3), (1, 1));
             let stages = vec![dense(40, 64), middle, dense(64, 40)];
-            let n = shape.floats();
-            let (from, to) = (Slot { offset: 0, len: n }, Slot { offset: n, len: n });
-            let conv = FusedConv::new(stages, from, to, 4096);
-            let program = Program::new(vec![Step::FusedConv(conv)], 2 * n, isa);
+            let n = shape.elements();
+            let (from, to) = (Slot::of::<f32>(0, n), Slot::of::<f32>(n, n));
+            let conv = FusedConv::new(stages, from, to, 4 * 4096);
+            let program = Program::new(vec![Step::FusedConv(conv)], 8 * n, isa);
             let mut arena = program.arena(threads);
             arena.tensor_mut(from).copy_from_slice(&values(n, 7));
             program.run(&mut arena, &mut ThreadPool::new(threads).expect("threads"));
-            arena.tensor(to).to_vec()
+            arena.tensor::<f32>(to).to_vec()
         };
         let one = run(1);
         assert!((2..6).all(|threads| run(threads) == one), "{}", isa.name());

@@ -1,8 +1,15 @@
 //! Transposition: the values of a tensor in another order of axes.
 
+use super::buffer::Element;
+
 /// Writes the output, of the given `sizes`, from an input whose `strides` are given for each of
 /// the output's axes, innermost last.
-pub(super) fn transpose(input: &[f32], output: &mut [f32], sizes: &[usize], strides: &[usize]) {
+pub(super) fn transpose<T: Element>(
+    input: &[T],
+    output: &mut [T],
+    sizes: &[usize],
+    strides: &[usize],
+) {
     let (Some(inner), Some(stride)) = (sizes.last().copied(), strides.last().copied()) else {
         output.copy_from_slice(input);
         return;

@@ -1,11 +1,25 @@
 //! Writes small ONNX files, field by field (onnx.proto), for tests of what runs them.
 
+/// Element types by their numbers in onnx.proto.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Type {
+    #[default]
+    Float = 1,
+    Uint8 = 2,
+    Int8 = 3,
+    Int32 = 6,
+    Int64 = 7,
+    Float16 = 10,
+}
+
 /// A network that is put together node by node; opset 14.
 #[derive(Default)]
 pub struct Onnx {
     nodes: Vec<u8>,
     initializers: Vec<u8>,
     count: usize,
+    /// Of input and output.
+    types: [Type; 2],
 }
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {
@@ -27,7 +41,7 @@ fn bytes(out: &mut Vec<u8>, field: u64, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-fn value_info(name: &str, shape: &[usize]) -> Vec<u8> {
+fn value_info(name: &str, shape: &[usize], element: Type) -> Vec<u8> {
     let mut dims = Vec::new();
     for size in shape {
         let mut dim = Vec::new();
@@ -35,7 +49,7 @@ fn value_info(name: &str, shape: &[usize]) -> Vec<u8> {
         bytes(&mut dims, 1, &dim);
     }
     let (mut tensor, mut kind, mut info) = (Vec::new(), Vec::new(), Vec::new());
-    number(&mut tensor, 1, 1);
+    number(&mut tensor, 1, element as u64);
     bytes(&mut tensor, 2, &dims);
     bytes(&mut kind, 1, &tensor);
     bytes(&mut info, 1, name.as_bytes());
@@ -47,32 +61,51 @@ fn value_info(name: &str, shape: &[usize]) -> Vec<u8> {
 #[derive(Clone, Copy, Debug)]
 pub enum Value<'a> {
     Int(usize),
+    Signed(i64),
     Ints(&'a [usize]),
     Float(f32),
     Text(&'a str),
 }
 
 impl Onnx {
+    /// A network whose input and output have these types.
+    pub fn with_types(types: [Type; 2]) -> Self {
+        Self {
+            types,
+            ..Self::default()
+        }
+    }
+
     /// A list of whole numbers as a constant; gives its name.
     pub fn integers(&mut self, values: &[i64]) -> String {
         let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.tensor(&[values.len()], 7, raw)
+        self.tensor(&[values.len()], Type::Int64, raw)
     }
 
     /// A constant; gives its name.
     pub fn constant(&mut self, shape: &[usize], values: &[f32]) -> String {
         let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.tensor(shape, 1, raw)
+        self.tensor(shape, Type::Float, raw)
     }
 
-    fn tensor(&mut self, shape: &[usize], kind: u64, raw: Vec<u8>) -> String {
+    /// A constant of quantised values: uint8, int8 or int32; gives its name.
+    pub fn codes(&mut self, shape: &[usize], element: Type, values: &[i32]) -> String {
+        let size = if element == Type::Int32 { 4 } else { 1 };
+        let raw = values
+            .iter()
+            .flat_map(|v| v.to_le_bytes().into_iter().take(size));
+        self.tensor(shape, element, raw.collect())
+    }
+
+    /// A constant of any type, from its bytes; gives its name.
+    pub fn tensor(&mut self, shape: &[usize], element: Type, raw: Vec<u8>) -> String {
         self.count += 1;
         let name = format!("c{}", self.count);
         let mut tensor = Vec::new();
         for size in shape {
             number(&mut tensor, 1, *size as u64);
         }
-        number(&mut tensor, 2, kind);
+        number(&mut tensor, 2, element as u64);
         bytes(&mut tensor, 8, name.as_bytes());
         bytes(&mut tensor, 9, &raw);
         bytes(&mut self.initializers, 5, &tensor);
@@ -95,6 +128,10 @@ impl Onnx {
             bytes(&mut attribute, 1, key.as_bytes());
             let kind = match value {
                 Value::Int(value) => {
+                    number(&mut attribute, 3, *value as u64);
+                    2
+                }
+                Value::Signed(value) => {
                     number(&mut attribute, 3, *value as u64);
                     2
                 }
@@ -126,8 +163,12 @@ impl Onnx {
         let mut graph = self.nodes.clone();
         bytes(&mut graph, 2, b"test");
         graph.extend_from_slice(&self.initializers);
-        bytes(&mut graph, 11, &value_info("input", shape));
-        bytes(&mut graph, 12, &value_info(output, output_shape));
+        bytes(&mut graph, 11, &value_info("input", shape, self.types[0]));
+        bytes(
+            &mut graph,
+            12,
+            &value_info(output, output_shape, self.types[1]),
+        );
         let (mut opset, mut model) = (Vec::new(), Vec::new());
         number(&mut opset, 2, 14);
         number(&mut model, 1, 8);

@@ -8,10 +8,12 @@ use mobilens_nn::{KernelChoice, LoadOptions, Network, NnError};
 pub const TOLERANCE: f32 = 1e-4;
 
 /// The implementations that are held to tract.
-pub const KERNELS: [KernelChoice; 3] = [
+pub const KERNELS: [KernelChoice; 5] = [
     KernelChoice::Portable,
     KernelChoice::Avx2,
+    KernelChoice::AvxVnni,
     KernelChoice::Avx512,
+    KernelChoice::Avx512Vnni,
 ];
 
 /// The network on one implementation; `None` if this CPU does not support it.
