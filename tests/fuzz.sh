@@ -58,6 +58,9 @@ fuzz() {
     echo "$target: ${runs:-?} executions, ${covered:-cov: ?}"
 }
 
+# As in a Rust program, which libFuzzer's own `main` is not: a client that has gone is an error of the write.
+trap '' PIPE
+
 # As many targets at a time as there are processors.
 rm -f fuzz/artifacts/*.result
 for target in "${targets[@]}"; do
