@@ -185,8 +185,7 @@ pub use isa::{Int8Isa, Isa, IsaSet};
 pub use isa_bf16::Bf16Isa;
 pub use operator::{Operand, Operator};
 pub use operator_int8::{
-    CodeOperand, add_int8, dequantize, dequantize_sums, function_table, global_sum_pool_int8,
-    lookup, multiply_int8, quantize, requantize_sums, requantize_table,
+    CodeOperand, add_int8, dequantize, global_sum_pool_int8, lookup, multiply_int8, quantize,
 };
 pub use packed_depthwise::PackedDepthwise;
 pub use packed_depthwise_bf16::{BLOCK_BF16, PackedDepthwiseBf16};

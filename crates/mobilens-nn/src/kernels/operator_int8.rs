@@ -44,32 +44,6 @@ pub fn lookup(input: &[u8], table: &[u8; 256], output: &mut [u8]) {
     }
 }
 
-/// The table of a function: `range.code(function(scale * (code - zero_point)) / output_scale)` for
-/// each code.
-pub fn function_table(
-    (scale, zero_point): (f32, u8),
-    function: impl Fn(f32) -> f32,
-    (output_scale, range): (f32, CodeRange),
-) -> [u8; 256] {
-    std::array::from_fn(|code| {
-        let value = scale * (code as i32 - i32::from(zero_point)) as f32;
-        range.code(function(value) / output_scale)
-    })
-}
-
-/// The table that takes codes of one scale to codes of another:
-/// `range.code((code - zero_point) * (scale / output_scale))` for each code. A concatenation of
-/// tensors of different scales needs it, and a limit that stands by itself.
-pub fn requantize_table(
-    (scale, zero_point): (f32, u8),
-    (output_scale, range): (f32, CodeRange),
-) -> [u8; 256] {
-    let multiplier = scale / output_scale;
-    std::array::from_fn(|code| {
-        range.code((code as i32 - i32::from(zero_point)) as f32 * multiplier)
-    })
-}
-
 /// ONNX `QuantizeLinear`: `range.code(input / scale)`.
 pub fn quantize(input: &[f32], scale: f32, range: CodeRange, output: &mut [u8]) {
     for (output, value) in output.iter_mut().zip(input) {
@@ -150,20 +124,5 @@ pub fn global_sum_pool_int8(input: &[u8], zero_point: u8, output: &mut [i32]) {
     let zeros = i32::from(zero_point) * pixels as i32;
     for output in output {
         *output -= zeros;
-    }
-}
-
-/// Codes of sums: `range.code(sum * multiplier)`, where `multiplier` is the scale of the summed
-/// codes over the output's, and over the number of pixels for an average.
-pub fn requantize_sums(sums: &[i32], multiplier: f32, range: CodeRange, output: &mut [u8]) {
-    for (output, sum) in output.iter_mut().zip(sums) {
-        *output = nearest_code(*sum as f32 * multiplier, range);
-    }
-}
-
-/// Values of sums: `sum * scale`.
-pub fn dequantize_sums(sums: &[i32], scale: f32, output: &mut [f32]) {
-    for (output, sum) in output.iter_mut().zip(sums) {
-        *output = *sum as f32 * scale;
     }
 }
