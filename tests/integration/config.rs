@@ -229,8 +229,12 @@ fn the_fingerprint_of_a_pipeline_stays() {
     // What records of runs with version 0.1.0 have.
     let expected = "976493be4241b84ec1e1d473d472a99299ec9c2436e0902a512159101096d33e";
     let path = file("pipelines/ssd_replay.yaml");
-    let sha256 = |overrides: &[&str]| load(&path, overrides)[0].sha256();
+    let sha256 = |overrides: &[&str]| {
+        let float32 = ["model=../models/ssdlite_mobilenet_v2_coco.yaml"];
+        load(&path, &[&float32, overrides].concat())[0].sha256()
+    };
     assert_eq!(sha256(&[]), expected);
+    assert_ne!(load(&path, &[])[0].sha256(), expected);
     // Neither what is left out nor how the machine is used is part of it.
     assert_eq!(sha256(&["inference.workers=1"]), expected);
     assert_eq!(sha256(&["zones="]), expected);

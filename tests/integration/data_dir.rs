@@ -13,12 +13,12 @@ fn data_folder() -> tempfile::TempDir {
     for (from, to) in [
         ("pipelines/ssd_replay.yaml", "pipelines/installed.yaml"),
         (
-            "models/ssdlite_mobilenet_v2_coco.yaml",
-            "models/ssdlite_mobilenet_v2_coco.yaml",
+            "models/ssdlite_mobilenet_v2_coco_int8.yaml",
+            "models/ssdlite_mobilenet_v2_coco_int8.yaml",
         ),
         (
-            "models/ssdlite_mobilenet_v2_coco.onnx",
-            "models/ssdlite_mobilenet_v2_coco.onnx",
+            "models/ssdlite_mobilenet_v2_coco_int8.onnx",
+            "models/ssdlite_mobilenet_v2_coco_int8.onnx",
         ),
         ("assets/street.mp4", "assets/street.mp4"),
     ] {
@@ -31,7 +31,7 @@ fn data_folder() -> tempfile::TempDir {
 fn every_command_finds_what_is_installed() {
     let (data, elsewhere) = (data_folder(), tempfile::tempdir().expect("a folder"));
     let pipeline = "pipelines/installed.yaml";
-    let model = "models/ssdlite_mobilenet_v2_coco.onnx";
+    let model = "models/ssdlite_mobilenet_v2_coco_int8.onnx";
     for arguments in [
         vec![pipeline, "--headless", "--frames", "1"],
         vec!["check", pipeline],

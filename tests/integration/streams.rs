@@ -9,7 +9,7 @@ use serde_json::Value;
 /// Writes a pipeline with these `streams` (YAML, at two spaces) and runs it with `arguments`.
 fn run_streams(dir: &Path, beside: &str, streams: &str, arguments: &[&str]) -> Output {
     let path = dir.join("streams.yaml");
-    let model = file("models/ssdlite_mobilenet_v2_coco.yaml");
+    let model = file("models/ssdlite_mobilenet_v2_coco_int8.yaml");
     let text = format!("model: {}\n{beside}\nstreams:\n{streams}", model.display());
     std::fs::write(&path, text).expect("room");
     let path = path.to_str().expect("UTF-8");
