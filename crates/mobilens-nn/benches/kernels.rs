@@ -139,7 +139,8 @@ fn measure_depthwise_int8(isa: Int8Isa, stage: &ConvStage) -> f64 {
     let (shape, output_shape, window) = (stage.input, stage.output, stage.window);
     let taps = window.kernel.0 * window.kernel.1;
     let codes = |len: usize| (0..len).map(|i| (i * 7919 % 251) as u8);
-    let weights: Vec<i8> = codes(shape.c * taps).map(|code| code as i8).collect();
+    let signed = codes(shape.c * taps).map(|code| i16::from(code as i8));
+    let weights: Vec<i16> = signed.collect();
     let requantize = Requantize {
         multipliers: vec![1e-3; shape.c.next_multiple_of(64)],
         output: Int8Output::Codes {

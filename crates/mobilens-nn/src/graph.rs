@@ -80,8 +80,8 @@ pub(super) struct BinaryInt8 {
 /// A convolution of codes with the operators that were fused into it.
 #[derive(Clone, Debug)]
 pub(super) struct ConvInt8 {
-    /// `[out][in / groups][kernel_h][kernel_w]`.
-    pub weights: Vec<i8>,
+    /// `[out][in / groups][kernel_h][kernel_w]`, -255 to 254: a code of one byte less a zero point.
+    pub weights: Vec<i16>,
     /// One for each output channel, in units of the sums, with the input's zero point folded in.
     pub bias: Vec<i32>,
     /// Depthwise, or else dense.

@@ -11,6 +11,8 @@ use crate::kernels::{
 const MAX_SUM: i64 = 1 << 30;
 /// Largest absolute value of a bias in units of the sums.
 const MAX_BIAS: f64 = (1_u64 << 29) as f64;
+/// Codes of weights, less their zero point: the sums of two signed bytes.
+const WEIGHT_CODES: std::ops::RangeInclusive<f32> = -255.0..=254.0;
 
 /// The convolution of codes, if its weights are codes with a scale for each output channel and no
 /// sum can overflow. `rounding` is how the output is rounded; without one it is float32.
@@ -43,7 +45,7 @@ pub(super) fn conv_int8(
             let scale = (least_unit / f64::from(input.scale)) as f32 * 1.0001;
             channel = row
                 .iter()
-                .map(|weight| (weight / scale).round_ties_even() as i8)
+                .map(|weight| (weight / scale).round_ties_even() as i16)
                 .collect();
             unit = f64::from(input.scale) * f64::from(scale);
         }
@@ -84,13 +86,12 @@ pub(super) fn conv_int8(
     })
 }
 
-/// The codes of an output channel's weights, if they are codes of one signed byte.
-fn quantize_row(row: &[f32], scale: f32) -> Option<Vec<i8>> {
+/// The codes of an output channel's weights, less their zero point, if they are codes of one byte.
+fn quantize_row(row: &[f32], scale: f32) -> Option<Vec<i16>> {
     let code = |weight: &f32| {
         let code = (weight / scale).round_ties_even();
-        let is_code =
-            (-128.0..=127.0).contains(&code) && (code * scale - weight).abs() <= scale * 1e-3;
-        is_code.then_some(code as i8)
+        let is_code = WEIGHT_CODES.contains(&code) && (code * scale - weight).abs() <= scale * 1e-3;
+        is_code.then_some(code as i16)
     };
     row.iter().map(code).collect()
 }

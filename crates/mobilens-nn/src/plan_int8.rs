@@ -3,7 +3,7 @@
 use crate::graph::{Codes, ConvInt8, Node, Op};
 use crate::kernels::{
     Activation, BinaryInt8Step, ConvStage, ConvWeights, Int8Op, Int8Weights, PackedDepthwiseInt8,
-    PackedGemmInt8, ResizeInt8,
+    PackedGemmInt8, ResizeInt8, addends_of,
 };
 use crate::memory_plan::PlannedOp;
 use crate::plan::{NHWC, Planner, ValueLayout, report};
@@ -15,6 +15,24 @@ pub(super) fn global_sum_pool_int8(codes: Codes) -> Int8Op {
     Int8Op::GlobalSumPool {
         scale: codes.scale,
         zero_point: codes.zero_point,
+    }
+}
+
+/// Weights `[output][k]` as the GEMM takes them, in signed bytes, and the number of addends that a
+/// weight is cut into. Where a file's weights have a zero point (uint8, per tensor), some are outside
+/// of a signed byte: each is then the sum of two, `[output][addend][k]`, for the same inputs.
+fn signed_bytes(weights: &[i16], k: usize) -> (Vec<i8>, usize) {
+    let bytes: Result<Vec<i8>, _> = weights.iter().map(|w| i8::try_from(*w)).collect();
+    match bytes {
+        Ok(bytes) => (bytes, 1),
+        Err(_) => {
+            let rows = weights.chunks_exact(k.max(1));
+            let halves = rows.flat_map(|row| {
+                let addends = |n: usize| row.iter().map(move |w| addends_of(*w)[n]);
+                addends(0).chain(addends(1))
+            });
+            (halves.collect(), 2)
+        }
     }
 }
 
@@ -109,6 +127,7 @@ impl Planner<'_> {
         } else {
             let taps = kernel.0 * kernel.1;
             let weights = channels_innermost(&conv.weights, input_shape.c, taps);
+            let (weights, addends) = signed_bytes(&weights, input_shape.c * taps);
             let segments = if conv.window.dilation.1 == 1 {
                 kernel.0
             } else {
@@ -118,7 +137,7 @@ impl Planner<'_> {
                 packed: PackedGemmInt8::new(
                     &weights,
                     &conv.bias,
-                    segments,
+                    segments * addends,
                     requantize,
                     self.isa.int8,
                 ),

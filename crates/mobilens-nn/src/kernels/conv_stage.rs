@@ -170,7 +170,8 @@ impl ConvStage {
                 assert_eq!(packed.kernel, kernel, "kernel size of the weights");
             }
             ConvWeights::DenseInt8(Int8Weights { packed, .. }) => {
-                assert_eq!(packed.k, kernel.0 * kernel.1 * input.c, "size of K");
+                let k = kernel.0 * kernel.1 * input.c;
+                assert!(packed.k == k || packed.k == 2 * k, "size of K");
                 assert_eq!(packed.segment_len, self.gemm_segments().1, "segments of K");
                 assert_eq!(packed.outputs, output.c, "output channels");
             }
@@ -206,19 +207,18 @@ impl ConvStage {
 
     /// Multiply-accumulates (MACs).
     pub fn macs(&self) -> u64 {
-        let terms = match &self.weights {
-            ConvWeights::Dense(packed) => packed.k,
-            ConvWeights::DenseBf16 { packed, .. } => packed.k,
-            ConvWeights::DenseInt8(weights) => weights.packed.k,
-            ConvWeights::Depthwise(_)
-            | ConvWeights::DepthwiseInt8(_)
-            | ConvWeights::DepthwiseBf16(_) => self.window.kernel.0 * self.window.kernel.1,
+        let taps = self.window.kernel.0 * self.window.kernel.1;
+        let channels = if self.weights.is_dense() {
+            self.input.c
+        } else {
+            1
         };
-        (self.output.elements() * terms) as u64
+        (self.output.elements() * taps * channels) as u64
     }
 
     /// Where the contiguous segments of K begin in the (padded) input of one output pixel, and
-    /// their length: one for each kernel row, or for each tap where there is dilation.
+    /// their length: one for each kernel row, or for each tap where there is dilation. Where the
+    /// weights are sums of two, all of them are there twice.
     pub(super) fn gemm_segments(&self) -> (Vec<usize>, usize) {
         if !self.weights.is_dense() {
             return (Vec::new(), 0);
@@ -227,16 +227,19 @@ impl ConvStage {
         let (kernel, dilation) = (window.kernel, window.dilation);
         let width = (self.output.w.max(1) - 1) * window.stride.1 + (kernel.1 - 1) * dilation.1 + 1;
         let row = width * c;
-        if dilation.1 == 1 {
-            (
-                (0..kernel.0).map(|ky| ky * dilation.0 * row).collect(),
-                kernel.1 * c,
-            )
+        let (starts, len): (Vec<usize>, usize) = if dilation.1 == 1 {
+            let rows = (0..kernel.0).map(|ky| ky * dilation.0 * row);
+            (rows.collect(), kernel.1 * c)
         } else {
-            let starts = (0..kernel.0).flat_map(|ky| {
+            let taps = (0..kernel.0).flat_map(|ky| {
                 (0..kernel.1).map(move |kx| ky * dilation.0 * row + kx * dilation.1 * c)
             });
-            (starts.collect(), c)
-        }
+            (taps.collect(), c)
+        };
+        let addends = match &self.weights {
+            ConvWeights::DenseInt8(weights) => weights.packed.segments / starts.len().max(1),
+            _ => 1,
+        };
+        (starts.repeat(addends), len)
     }
 }

@@ -74,7 +74,7 @@ const GROUP_BYTES: usize = 256 << 10;
 pub(super) fn reference(
     (input, shape, zero_point): (&[u8], Shape, u8),
     window: Window,
-    weights: &[i8],
+    weights: &[i16],
     bias: &[i32],
     requantize: &Requantize,
     output: Shape,
@@ -112,7 +112,7 @@ pub unsafe fn depthwise_int8(isa: Int8Isa, job: &DepthwiseInt8Job<'_>) {
         "weights of this window, at most 7x7, and blocks that exist"
     );
     #[cfg(target_arch = "x86_64")]
-    if isa != Int8Isa::Portable && slides(&job.window) {
+    if isa != Int8Isa::Portable && slides(&job.window) && !job.packed.is_doubled() {
         // SAFETY: the caller's promise is handed on.
         return unsafe { slide_rows(isa, job) };
     }

@@ -189,7 +189,7 @@ pub use operator_int8::{
 };
 pub use packed_depthwise::PackedDepthwise;
 pub use packed_depthwise_bf16::{BLOCK_BF16, PackedDepthwiseBf16};
-pub use packed_depthwise_int8::PackedDepthwiseInt8;
+pub use packed_depthwise_int8::{PackedDepthwiseInt8, addends_of};
 pub use packed_gemm::{PANEL, PackedGemm};
 pub use packed_gemm_bf16::PackedGemmBf16;
 pub use packed_gemm_int8::PackedGemmInt8;

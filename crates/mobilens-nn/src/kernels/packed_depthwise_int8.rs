@@ -9,7 +9,10 @@
 //!
 //! Channels are packed in blocks of 64, one 64-byte register; what is left over in one block of as
 //! many 128-bit lanes as it needs, 4, 2 or 1.
+//!
+//! Weights outside of a signed byte are sums of two: each tap is then there twice.
 
+use super::depthwise_int8::MAX_TAPS;
 use super::requantize::{CodeFunction, CodeRange, Int8Output, Requantize};
 
 /// Channels in one 128-bit lane.
@@ -38,6 +41,8 @@ pub struct PackedDepthwiseInt8 {
     lines: Vec<Line>,
     /// The taps of the groups, the last repeated in a group that is not full.
     grouped_taps: Vec<Tap>,
+    /// Whether each tap is there twice in the groups, as weights do not fit in a signed byte.
+    doubled: bool,
     /// The taps one by one.
     taps: Vec<Tap>,
     /// For each 16 channels, whether a sum of two products may leave an `i16`.
@@ -71,13 +76,14 @@ impl PackedDepthwiseInt8 {
     ///
     /// `None` where the kernels cannot compute the convolution with the same result everywhere: a
     /// sum may leave an `i32` or a value in codes come near its ends, or the epilogue writes
-    /// float32, adds a residual, or has no code between its limits.
+    /// float32, adds a residual, or has no code between its limits; or where weights are outside of
+    /// -255 to 254, or outside of a signed byte in a kernel of more than 26 taps.
     ///
     /// # Panics
     /// When there are not as many weights as channels times taps, or fewer multipliers than
     /// channels.
     pub fn new(
-        weights: &[i8],
+        weights: &[i16],
         bias: &[i32],
         kernel: (usize, usize),
         requantize: &Requantize,
@@ -106,20 +112,23 @@ impl PackedDepthwiseInt8 {
             let multiplier = requantize.multipliers[channel];
             is_bounded(weights, bias[channel], multiplier, function)
         });
-        if !bounded || range.low > range.high {
+        let doubled = weights.iter().any(|weight| i8::try_from(*weight).is_err());
+        let of_two = weights.iter().all(|weight| (-255..=254).contains(weight));
+        if !bounded || range.low > range.high || !of_two || doubled && 2 * count > MAX_TAPS {
             return None;
         }
         let mut plain = vec![0; weights.len()];
         for (channel, row) in weights.chunks_exact(count.max(1)).enumerate() {
             for (tap, weight) in row.iter().enumerate() {
-                plain[tap * channels + channel] = i16::from(*weight);
+                plain[tap * channels + channel] = *weight;
             }
         }
         let mut packed = Self {
             channels,
             kernel,
             lines: Vec::new(),
-            grouped_taps: grouped_taps(kernel),
+            grouped_taps: grouped_taps(kernel, doubled),
+            doubled,
             taps: row_major_taps(kernel),
             saturates: vec![false; channels.div_ceil(LANE)],
             weights: plain,
@@ -160,6 +169,12 @@ impl PackedDepthwiseInt8 {
             channels,
             lanes: channels.div_ceil(LANE).next_power_of_two(),
         }
+    }
+
+    /// Whether each tap is there twice in the groups.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn is_doubled(&self) -> bool {
+        self.doubled
     }
 
     /// Number of groups of four taps.
@@ -237,7 +252,11 @@ impl PackedDepthwiseInt8 {
             let count = self.kernel.0 * self.kernel.1;
             let weight = |tap: usize| self.weights[tap * self.channels + channel];
             for group in 0..self.grouped_taps.len() / GROUP_TAPS {
-                let weights = if self.kernel == (3, 3) {
+                let weights = if self.doubled {
+                    let places = [0, 1, 2, 3].map(|place| group * GROUP_TAPS + place);
+                    let addend = |place: usize| addends_of(weight(place / 2))[place % 2].into();
+                    places.map(|place| if place < 2 * count { addend(place) } else { 0 })
+                } else if self.kernel == (3, 3) {
                     column_weights([0, 1, 2].map(|ky| weight(ky * 3 + group)))
                 } else {
                     let taps = [0, 1, 2, 3].map(|tap| group * GROUP_TAPS + tap);
@@ -254,7 +273,7 @@ impl PackedDepthwiseInt8 {
 }
 
 /// Whether no sum of a channel leaves an `i32` and no value comes near the ends of one.
-fn is_bounded(weights: &[i8], bias: i32, multiplier: f32, function: CodeFunction) -> bool {
+fn is_bounded(weights: &[i16], bias: i32, multiplier: f32, function: CodeFunction) -> bool {
     let sum_of = |sign: i64| {
         let of_sign = weights.iter().map(|w| (i64::from(*w) * sign).max(0));
         of_sign.sum::<i64>() * 255
@@ -272,12 +291,15 @@ fn is_bounded(weights: &[i8], bias: i32, multiplier: f32, function: CodeFunction
 
 /// The taps in groups of four. Those of 3x3 go by columns, as the kernel slides along the row, and
 /// have the middle one twice, see [`column_weights`].
-fn grouped_taps(kernel: (usize, usize)) -> Vec<Tap> {
-    if kernel == (3, 3) {
+fn grouped_taps(kernel: (usize, usize), doubled: bool) -> Vec<Tap> {
+    if kernel == (3, 3) && !doubled {
         let columns = (0..3).flat_map(|kx| [0, 1, 2, 1].map(|ky| (ky, kx)));
         return columns.collect();
     }
     let mut taps = row_major_taps(kernel);
+    if doubled {
+        taps = taps.into_iter().flat_map(|tap| [tap; 2]).collect();
+    }
     if let Some(last) = taps.last().copied() {
         taps.resize(taps.len().next_multiple_of(GROUP_TAPS), last);
     }
@@ -300,6 +322,12 @@ fn column_weights([above, middle, below]: [i16; 3]) -> [i16; 4] {
         0
     };
     [above, middle - moved, below, moved]
+}
+
+/// Two signed bytes whose sum is the weight, -255 to 254.
+pub fn addends_of(weight: i16) -> [i8; 2] {
+    let half = weight >> 1;
+    [half as i8, (weight - half) as i8]
 }
 
 /// The greatest sum of two weights of one sign of which no two products with codes up to 255

@@ -23,7 +23,9 @@ struct Case {
     window: Window,
     zero_point: u8,
     activations: Extreme,
-    weights: Option<i8>,
+    weights: Option<i16>,
+    /// Mixed weights are outside of a signed byte, where the kernel is small enough.
+    wide: bool,
     function: CodeFunction,
     range: CodeRange,
     /// Where the calls are cut: a row, a block of channels.
@@ -43,7 +45,9 @@ prop_compose! {
         activations in prop_oneof![4 => Just(None), 1 => Just(Some(0)), 1 => Just(Some(255))],
         weights in prop_oneof![
             4 => Just(None), 1 => Just(Some(127)), 1 => Just(Some(-127)), 1 => Just(Some(-128)),
+            1 => Just(Some(254)), 1 => Just(Some(-255)),
         ],
+        wide in prop::bool::weighted(0.3),
         function in 0..4, inverse_scale in 0.1f32..40.0,
         (zero_out, low, high) in (any::<u8>(), any::<u8>(), any::<u8>()), whole in prop::bool::weighted(0.3),
         cut in (0usize..20, 0usize..4), guard_before: bool, seed: u64,
@@ -51,7 +55,7 @@ prop_compose! {
         Case {
             shape: Shape { h, w, c },
             window: Window { kernel: if three { (3, 3) } else { kernel }, stride, dilation, pad },
-            zero_point, activations, weights,
+            zero_point, activations, weights, wide,
             function: match function {
                 0 => CodeFunction::HardSwish { inverse_scale },
                 1 => CodeFunction::HardSigmoid { inverse_scale },
@@ -139,8 +143,14 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     let mut codes = || case.activations.unwrap_or(next() as u8);
     let input: Vec<u8> = (0..shape.elements()).map(|_| codes()).collect();
     let mut next = random(case.seed ^ 1 << 20);
-    let mut weight = || case.weights.unwrap_or(next() as i8);
-    let weights: Vec<i8> = (0..c * taps).map(|_| weight()).collect();
+    let is_small = taps <= 26;
+    let mut weight = || match case.weights {
+        Some(weight) if is_small => weight,
+        Some(weight) => weight.clamp(-128, 127),
+        None if case.wide && is_small => (next() % 510) as i16 - 255,
+        None => i16::from(next() as i8),
+    };
+    let weights: Vec<i16> = (0..c * taps).map(|_| weight()).collect();
     let mut next = random(case.seed ^ 1 << 21);
     let bias: Vec<i32> = weights
         .chunks_exact(taps)
@@ -272,6 +282,7 @@ fn windows_of_mobilenets_at_their_widths() {
                 zero_point: 113,
                 activations: None,
                 weights: None,
+                wide: false,
                 function: CodeFunction::None,
                 range: CodeRange {
                     zero_point: 0,
@@ -305,6 +316,7 @@ fn any_number_of_channels() {
         zero_point: 9,
         activations: None,
         weights: None,
+        wide: false,
         function: CodeFunction::None,
         range: CodeRange {
             zero_point: 128,

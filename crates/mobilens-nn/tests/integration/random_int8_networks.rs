@@ -27,6 +27,8 @@ struct Case {
     /// The last convolution writes float32.
     head: bool,
     expand: usize,
+    /// Weights are uint8 with a zero point, so that some are outside of a signed byte.
+    weight_zero: Option<u8>,
     seed: u64,
 }
 
@@ -43,11 +45,13 @@ prop_compose! {
         kernel in prop::sample::select(vec![1usize, 3, 3, 5]), stride in 1usize..3,
         dilation in 1usize..4, pads in prop::array::uniform4(0usize..4), depthwise: bool,
         function in prop::sample::select(vec![Function::None, Function::Relu6, Function::HardSwish]),
-        residual: bool, squeeze: bool, head: bool, expand in 1usize..200, seed: u64,
+        residual: bool, squeeze: bool, head: bool, expand in 1usize..200,
+        weight_zero in prop_oneof![3 => Just(None), 1 => prop::sample::select(vec![Some(1), Some(40), Some(200)])],
+        seed: u64,
     ) -> Case {
         Case {
             height, width, channels, outputs, kernel, stride, dilation, pads, depthwise, function,
-            residual, squeeze, head, expand, seed,
+            residual, squeeze, head, expand, weight_zero, seed,
         }
     }
 }
@@ -66,6 +70,7 @@ const OUTER: Activation = Activation(8.0 / 255.0, -7, Type::Int8);
 
 struct Builder {
     onnx: Onnx,
+    weight_zero: Option<u8>,
     seed: u64,
 }
 
@@ -83,7 +88,9 @@ impl Builder {
         let count: usize = shape.iter().product();
         let fan_in = (count / shape[0]) as f32;
         let codes = values(count, self.seed);
-        let codes: Vec<i32> = codes.iter().map(|v| (v * 127.4) as i32).collect();
+        let middle = if self.weight_zero.is_some() { 127 } else { 0 };
+        let codes = codes.iter().map(|v| (v * 127.4) as i32 + middle);
+        let codes: Vec<i32> = codes.collect();
         let spread = values(shape[0], self.seed ^ 55);
         let scales: Vec<f32> = spread
             .iter()
@@ -95,9 +102,13 @@ impl Builder {
         let bias: Vec<i32> = bias.map(|(b, scale)| (b / scale) as i32).collect();
         let axis = [("axis", Value::Int(0))];
         let onnx = &mut self.onnx;
-        let weights = onnx.codes(&shape, Type::Int8, &codes);
+        let (kind, zero) = match self.weight_zero {
+            Some(zero) => (Type::Uint8, zero),
+            None => (Type::Int8, 0),
+        };
+        let weights = onnx.codes(&shape, kind, &codes);
         let scales = onnx.constant(&[shape[0]], &scales);
-        let zeros = onnx.codes(&[shape[0]], Type::Int8, &vec![0; shape[0]]);
+        let zeros = onnx.codes(&[shape[0]], kind, &vec![i32::from(zero); shape[0]]);
         let weights = onnx.node("DequantizeLinear", &[&weights, &scales, &zeros], &axis);
         let bias = onnx.codes(&[shape[0]], Type::Int32, &bias);
         let scales = onnx.constant(&[shape[0]], &bias_scales);
@@ -124,6 +135,7 @@ impl Builder {
 fn network(case: &Case) -> Option<Network> {
     let mut builder = Builder {
         onnx: Onnx::default(),
+        weight_zero: case.weight_zero,
         seed: case.seed,
     };
     let one: &[(&str, Value<'_>)] = &[("kernel_shape", Value::Ints(&[1, 1]))];
