@@ -8,6 +8,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `packed_gemm_int8` | weights, bias and multipliers packed in panels of up to 64 channels |
+//! | `excess_int8` | what AVX2 cannot sum in 16 bits, in steps of its own |
 //! | `gemm_int8_block` | one cache block, and how it is cut into microkernel tiles |
 //! | `gemm_int8_epilogue` | which epilogue turns the sums into codes or floats |
 //! | `gemm_int8_avx512`, `gemm_int8_ymm`, `gemm_int8_portable` | the microkernels; the former two with their epilogues in a file of their own |

@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 
+use super::excess_int8::ExcessStep;
 use super::gemm_block::prefetch;
-use super::packed_gemm_int8::{ExcessStep, MAX_REGISTERS, PackedGemmInt8, Panel};
+use super::packed_gemm_int8::{MAX_REGISTERS, PackedGemmInt8, Panel};
 use super::row_view::RowView;
 
 /// Most pixels in one microkernel tile.

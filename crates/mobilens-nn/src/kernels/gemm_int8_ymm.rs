@@ -1,8 +1,8 @@
 //! int8 GEMM microkernels on 32-byte registers (ymm): AVX2, and AVX-VNNI, which has `vpdpbusd` for
 //! them. A panel has up to four registers of 8 channels.
 //!
-//! AVX2 sums the products of four values in two steps, `vpmaddubsw` and `vpmaddwd`. The first
-//! saturates, which the packed weights rule out: see `packed_gemm_int8`.
+//! AVX2 sums products by `vpmaddubsw`, in pairs, and `vpmaddwd`, which widens the sums of two steps. The
+//! former saturates, which the packed weights rule out: see `excess_int8`.
 
 use std::arch::x86_64::*;
 use std::hint::assert_unchecked;
@@ -84,12 +84,12 @@ macro_rules! store_codes {
     };
 }
 
-/// The kernels of one instruction set: whether its sums of two products saturate, the most pixels in
-/// a tile of 1, 2, 3 and 4 registers, and how four products are added to each lane.
+/// The kernels of one instruction set: whether its sums of products saturate, the most pixels in a tile of
+/// 1, 2, 3 and 4 registers, how four products are added to each lane, and how the eight of two steps are.
 macro_rules! kernels {
     (
         $(#[$doc:meta])* $name:ident, $features:literal, $saturates:literal, $pixels:expr,
-        |$sums:ident, $values:ident, $weights:ident| $dot:expr
+        |$sums:ident, $values:ident, $weights:ident| $dot:expr, $dot_two:expr
     ) => {
         $(#[$doc])*
         pub(super) mod $name {
@@ -140,6 +140,12 @@ match pixels {
                 $dot
             }
 
+            #[target_feature(enable = $features)]
+            #[inline]
+            fn dot_two($sums: __m256i, $values: [__m256i; 2], $weights: [__m256i; 2]) -> __m256i {
+                $dot_two
+            }
+
             /// The microkernel for a tile of `P` pixels times `N` registers of channels,
             /// interleaved where `N` is four.
             ///
@@ -171,6 +177,45 @@ match pixels {
                             input[J] = tile.input[J].wrapping_add(*segment);
                         });
                         let mut left = block.segment_steps;
+                        // AVX2 adds the products of two steps in 16 bits.
+                        while $saturates && left >= 2 {
+                            left -= 2;
+                            if N < MAX_REGISTERS {
+                                let mut w = [[_mm256_setzero_si256(); N]; 2];
+                                unrolled!([0 1 2] I < N, {
+                                    w[0][I] = load(weights.wrapping_add(I * BYTES).cast());
+                                    w[1][I] = load(weights.wrapping_add((N + I) * BYTES).cast());
+                                });
+                                unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                                    let first = broadcast_step(input[J]);
+                                    let second = broadcast_step(input[J].wrapping_add(STEP));
+                                    input[J] = input[J].wrapping_add(2 * STEP);
+                                    unrolled!([0 1 2] I < N, {
+                                        sums[J][I] =
+                                            dot_two(sums[J][I], [first, second], [w[0][I], w[1][I]]);
+                                    });
+                                });
+                            } else {
+                                let mut values = [[_mm256_setzero_si256(); 2]; P];
+                                unrolled!([0 1 2] J < P, {
+                                    values[J] = [
+                                        broadcast_step(input[J]),
+                                        broadcast_step(input[J].wrapping_add(STEP)),
+                                    ];
+                                    input[J] = input[J].wrapping_add(2 * STEP);
+                                });
+                                unrolled!([0 1 2 3] I < N, {
+                                    let w = [
+                                        load(weights.wrapping_add(I * BYTES).cast()),
+                                        load(weights.wrapping_add((N + I) * BYTES).cast()),
+                                    ];
+                                    unrolled!([0 1 2] J < P, {
+                                        sums[J][I] = dot_two(sums[J][I], values[J], w);
+                                    });
+                                });
+                            }
+                            weights = weights.wrapping_add(2 * N * BYTES);
+                        }
                         while left > 0 {
                             left -= 1;
                             // The fewer of weights and values wait in registers.
@@ -275,6 +320,11 @@ kernels!(
     |sums, values, weights| {
         let pairs = _mm256_maddubs_epi16(values, weights);
         _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+    },
+    {
+        let first = _mm256_maddubs_epi16(values[0], weights[0]);
+        let pairs = _mm256_add_epi16(first, _mm256_maddubs_epi16(values[1], weights[1]));
+        _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
     }
 );
 
@@ -284,7 +334,11 @@ kernels!(
     "avx2,avxvnni",
     false,
     [8, 6, 4, 3],
-    |sums, values, weights| _mm256_dpbusd_avx_epi32(sums, values, weights)
+    |sums, values, weights| _mm256_dpbusd_avx_epi32(sums, values, weights),
+    {
+        let sums = _mm256_dpbusd_avx_epi32(sums, values[0], weights[0]);
+        _mm256_dpbusd_avx_epi32(sums, values[1], weights[1])
+    }
 );
 
 /// Broadcasts the four bytes of a step to all lanes.

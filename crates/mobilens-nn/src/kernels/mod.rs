@@ -101,6 +101,7 @@ mod depthwise_int8_x86;
 mod depthwise_portable;
 mod depthwise_row;
 mod elementwise;
+mod excess_int8;
 mod fused_conv;
 mod fused_conv_stage;
 mod gemm;

@@ -13,6 +13,7 @@
 //! [tile][register][step][lane][4]`.
 
 use super::buffer::Buffer;
+use super::excess_int8::{Excess, ExcessStep};
 use super::gemm_int8_epilogue::Epilogue;
 use super::isa::Int8Isa;
 use super::requantize::{Int8Output, Requantize};
@@ -103,91 +104,6 @@ impl Panel {
             (channel / lanes, channel % lanes)
         }
     }
-}
-
-/// Addends of weights for `vpmaddubsw` (AVX2), which saturates its sums of two products in 16 bits.
-///
-/// Two weights of one sign that are more than 128 together could: 255 x 129 > 32767. Such a pair is
-/// split into two that cannot, and the second is kept here, to be added in steps of its own. So
-/// every sum is exact.
-#[derive(Debug, Default)]
-struct Excess {
-    steps: Vec<ExcessStep>,
-    /// For each register of each panel the end of its steps.
-    ends: Vec<usize>,
-}
-
-/// A step of one register that is computed once more, with other weights.
-#[derive(Debug)]
-pub(super) struct ExcessStep {
-    /// The segment of K.
-    pub segment: usize,
-    /// First byte in the segment.
-    pub offset: usize,
-    /// The second addends.
-    pub weights: [i8; AVX2_LANES * STEP],
-}
-
-/// 32-bit lanes of a register.
-const AVX2_LANES: usize = 8;
-
-/// Largest sum of two weights of one sign at which `vpmaddubsw` cannot saturate.
-const MAX_PAIR: i32 = 128;
-
-impl Excess {
-    /// Takes out of `weights`, packed for registers of eight lanes, what could saturate.
-    fn split(weights: &mut [i8], panels: &[Panel], segments: usize, segment_steps: usize) -> Self {
-        let mut excess = Self::default();
-        let mut panel_weights = weights;
-        for panel in panels {
-            let len = segments * segment_steps * panel.registers * AVX2_LANES * STEP;
-            let (here, after) = panel_weights.split_at_mut(len);
-            panel_weights = after;
-            let registers = here.as_chunks_mut::<{ AVX2_LANES * STEP }>().0;
-            for register in 0..MAX_REGISTERS {
-                let lanes = registers.iter_mut().skip(register).step_by(panel.registers);
-                for (step, weights) in lanes.enumerate().filter(|_| register < panel.registers) {
-                    let second = split_pairs(weights);
-                    if second.iter().any(|weight| *weight != 0) {
-                        excess.steps.push(ExcessStep {
-                            segment: step / segment_steps,
-                            offset: step % segment_steps * STEP,
-                            weights: second,
-                        });
-                    }
-                }
-                excess.ends.push(excess.steps.len());
-            }
-        }
-        excess
-    }
-
-    fn of(&self, panel: usize, register: usize) -> &[ExcessStep] {
-        let index = panel * MAX_REGISTERS + register;
-        let end_of = |index: usize| self.ends.get(index).copied().unwrap_or(0);
-        &self.steps[index.checked_sub(1).map_or(0, end_of)..end_of(index)]
-    }
-}
-
-/// Halves the pairs that could saturate and returns their other halves.
-fn split_pairs<const N: usize>(weights: &mut [i8; N]) -> [i8; N] {
-    let mut second = [0; N];
-    for (pair, second) in weights
-        .as_chunks_mut::<2>()
-        .0
-        .iter_mut()
-        .zip(second.as_chunks_mut::<2>().0)
-    {
-        let [a, b] = pair.map(i32::from);
-        if a.signum() == b.signum() && (a + b).abs() > MAX_PAIR {
-            for (weight, second) in pair.iter_mut().zip(second) {
-                let half = *weight / 2;
-                *second = *weight - half;
-                *weight = half;
-            }
-        }
-    }
-    second
 }
 
 impl PackedGemmInt8 {
