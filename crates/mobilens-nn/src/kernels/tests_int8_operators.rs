@@ -91,10 +91,10 @@ proptest! {
             .collect();
         let mut sums = vec![7; channels];
         global_sum_pool_int8(&input, zero_point, &mut sums);
-        for channel in 0..channels {
+        for (channel, got) in sums.into_iter().enumerate() {
             let of_channel = input.iter().skip(channel).step_by(channels);
             let sum: i32 = of_channel.map(|code| i32::from(*code) - i32::from(zero_point)).sum();
-            prop_assert_eq!(sums[channel], sum);
+            prop_assert_eq!(got, sum);
         }
     }
 
