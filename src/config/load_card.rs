@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::diagnostic::{ConfigError, Diagnostic, io_reason};
 use super::document::{Document, key_path};
+use super::input_size::SsdInputSizes;
 use super::loaded::hex_sha256;
-use super::schema::{CardConfig, ModelConfig};
+use super::schema::{CardConfig, FitConfig, ModelConfig, ResizeConfig};
 use super::validate::{typed, validate_card};
 
 /// Loads a model card and the SHA-256 of its ONNX file.
@@ -80,10 +81,30 @@ pub(super) fn with_options(
         let error = document.error_at_value(&key_path!["model", key], message);
         Err(ConfigError(vec![error]))
     };
+    let size = match (model.input_px, model.width_px, model.height_px) {
+        (None, None, None) => None,
+        (Some(px), None, None) => Some(("input_px", px, px)),
+        (None, Some(width), Some(height)) => Some(("width_px", width, height)),
+        (None, Some(_), None) => return error("width_px", "needs `height_px`".to_owned()),
+        (None, None, Some(_)) => return error("height_px", "needs `width_px`".to_owned()),
+        (Some(_), ..) => return error("input_px", "not with `width_px` or `height_px`".to_owned()),
+    };
     let Some(head) = card.head.deeplab.clone() else {
-        if model.input_px.is_some() {
-            let message = format!("{} has a fixed input size", card.name);
-            return error("input_px", message);
+        if let Some((key, width, height)) = size {
+            let other = if key == "width_px" { "height_px" } else { key };
+            for (key, px) in [(key, width), (other, height)] {
+                if let Err(message) = SsdInputSizes::of(&card).check(px) {
+                    return error(key, message);
+                }
+            }
+            let input = &mut card.input;
+            input.trained_px = Some((input.width_px, input.height_px));
+            (input.width_px, input.height_px) = (width, height);
+        }
+        match model.fit {
+            Some(FitConfig::Stretch) => card.input.resize = ResizeConfig::Stretch,
+            Some(FitConfig::Letterbox) => card.input.resize = ResizeConfig::Letterbox,
+            Some(FitConfig::Rectangle) | None => {}
         }
         if model.output_stride.is_some() {
             let message = format!("{} is not a segmentation model", card.name);
@@ -110,8 +131,12 @@ pub(super) fn with_options(
         };
         (card, sha256) = found;
     }
-    if let Some(px) = model.input_px {
-        (card.input.width_px, card.input.height_px) = (px, px);
+    if model.fit.is_some() {
+        let message = format!("{} is a segmentation model, whose card says how", card.name);
+        return error("fit", message);
+    }
+    if let Some((_, width, height)) = size {
+        (card.input.width_px, card.input.height_px) = (width, height);
     }
     Ok((card, sha256))
 }

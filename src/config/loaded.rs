@@ -122,6 +122,9 @@ impl LoadedPipeline {
             if precision != PrecisionConfig::default() {
                 hashed.insert("precision".to_owned(), json!(precision));
             }
+            if let Some(fit) = self.config.model.fit {
+                hashed.insert("fit".to_owned(), json!(fit));
+            }
         }
         hex_sha256(hashed.to_string().as_bytes())
     }

@@ -11,6 +11,7 @@ mod diagnostic;
 mod document;
 mod effective;
 mod environment;
+mod input_size;
 mod load;
 mod load_card;
 mod loaded;
@@ -24,6 +25,7 @@ pub use diagnostic::{ConfigError, Diagnostic, Location};
 pub use document::Override;
 pub use effective::effective_yaml;
 pub use environment::{expand_env, is_url, server_url};
+pub use input_size::SsdInputSizes;
 pub use load::{load, load_all, load_for_analysis};
 pub use load_card::load_card;
 pub use loaded::{LoadedPipeline, hex_sha256};
@@ -31,11 +33,11 @@ pub use reference::{markdown_reference, pipeline_reference};
 pub use schema::{
     ActivationConfig, AnchorConfig, AnchorsConfig, AreaConfig, AreaRuleConfig, BoxCodingConfig,
     CameraConfig, CardConfig, ChannelOrder, ClassConfig, ClipsConfig, CocoConfig, ColourConfig,
-    DecoderConfig, DeeplabHeadConfig, DetectConfig, GatingConfig, HeadConfig, ImageFormat,
-    ImagesConfig, ImagesSinkConfig, InferenceConfig, InputConfig, IntervalConfig, JsonlConfig,
-    LabelConfig, LetterboxAnchorConfig, LineConfig, MasksSinkConfig, ModelConfig, MotConfig,
-    MotionGateConfig, MqttConfig, MqttFramesConfig, OnErrorConfig, OverlayConfig, PaceConfig,
-    PipelineConfig, PrecisionConfig, ReconnectConfig, RecordedPicture, RegionTrigger,
+    DecoderConfig, DeeplabHeadConfig, DetectConfig, FitConfig, GatingConfig, HeadConfig,
+    ImageFormat, ImagesConfig, ImagesSinkConfig, InferenceConfig, InputConfig, IntervalConfig,
+    JsonlConfig, LabelConfig, LetterboxAnchorConfig, LineConfig, MasksSinkConfig, ModelConfig,
+    MotConfig, MotionGateConfig, MqttConfig, MqttFramesConfig, OnErrorConfig, OverlayConfig,
+    PaceConfig, PipelineConfig, PrecisionConfig, ReconnectConfig, RecordedPicture, RegionTrigger,
     RegionsConfig, ResizeConfig, RotateConfig, RtspConfig, RtspTransport, SafeGroundConfig,
     SegmentConfig, SinkConfig, SourceConfig, SsdHeadConfig, TelemetryConfig, TilesConfig,
     TrackConfig, VideoConfig, VideoSinkConfig, WebConfig, WebhookConfig, WindowConfig, ZoneConfig,

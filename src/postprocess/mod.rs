@@ -13,10 +13,11 @@ mod nms;
 mod safe_ground;
 mod ssd;
 
-pub use anchors::AnchorParams;
+pub use anchors::{AnchorParams, FeatureMap};
 pub use class_mask::{ClassMask, UNKNOWN};
 pub use deeplab::{DeepLabDecoder, DeepLabParams};
 pub use detection::{Detection, Labels, Prediction, Segmentation};
 pub use logit_smoother::LogitSmoother;
+pub use nms::join_scales;
 pub use safe_ground::{SafeGround, SafeGroundFinder};
 pub use ssd::{BoxCoding, ScoreActivation, SsdDecoder, SsdParams, WantedClass};

@@ -1,5 +1,6 @@
-//! Non-maximum suppression of one class.
+//! Non-maximum suppression of one class, and of the detections of several input sizes.
 
+use super::detection::Detection;
 use mobilens_image::RectPx;
 
 /// A candidate box of one class.
@@ -34,6 +35,26 @@ pub fn nms_mut(candidates: &mut Vec<Candidate>, iou_threshold: f32, limit: usize
         }
     }
     candidates.truncate(kept);
+}
+
+/// Joins the detections of one picture at several input sizes: class-wise non-maximum suppression, best
+/// first, at most `limit`. Of equal scores that of the first size comes first.
+pub fn join_scales(of_scales: Vec<Vec<Detection>>, iou: f32, limit: usize) -> Vec<Detection> {
+    let mut all: Vec<Detection> = of_scales.into_iter().flatten().collect();
+    all.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let mut joined: Vec<Detection> = Vec::new();
+    for detection in all {
+        if joined.len() == limit {
+            break;
+        }
+        let suppresses = |better: &Detection| {
+            better.category_id == detection.category_id && better.rect.iou(&detection.rect) > iou
+        };
+        if !joined.iter().any(suppresses) {
+            joined.push(detection);
+        }
+    }
+    joined
 }
 
 #[cfg(test)]

@@ -65,6 +65,7 @@ mod fuse_convolutions;
 mod fuse_scales;
 mod graph;
 mod import;
+mod input_size;
 pub mod kernels;
 mod load_options;
 mod lower_bf16;
@@ -86,7 +87,7 @@ mod session;
 mod tensor_info;
 
 pub use error::NnError;
-pub use load_options::{KeptClasses, KernelChoice, LoadOptions, Precision};
+pub use load_options::{FeatureMaps, KeptClasses, KernelChoice, LoadOptions, Precision};
 pub use network::{Network, PrunedClasses};
 pub use quantize::{
     CalibrationPictures, QuantizeError, QuantizeOptions, QuantizePhase, QuantizeProgress,

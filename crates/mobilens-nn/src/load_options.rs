@@ -65,6 +65,18 @@ pub struct LoadOptions {
     /// Input height and width in pixels, for a fully convolutional network; `None` takes the fixed
     /// input size of the file.
     pub input: Option<(usize, usize)>,
+    /// Computes only the first feature maps of a detector; `None` computes all.
+    pub feature_maps: Option<FeatureMaps>,
+}
+
+/// The feature maps of a detector that are needed. Its other heads are not computed, nor what leads only to
+/// them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureMaps {
+    /// Names of the outputs that join the maps along the anchors, `[1, anchors, values]`.
+    pub outputs: Vec<String>,
+    /// How many are needed, the largest first.
+    pub count: usize,
 }
 
 /// The classes of a detector that are needed. Where the network allows it the others are pruned:

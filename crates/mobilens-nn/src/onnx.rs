@@ -6,6 +6,8 @@ use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::nn::Resize;
 
+use crate::input_size::{free_reshapes, keep_feature_maps};
+use crate::load_options::LoadOptions;
 use crate::qdq::{WeightScales, dequantize_model, register_fake_quantize};
 
 /// tract's message on one line.
@@ -13,13 +15,13 @@ pub(super) fn one_line(error: TractError) -> String {
     format!("{error:#}").replace('\n', " ")
 }
 
-/// tract's graph with static shapes, at the input size `(rows, columns)` where one is given; and the
+/// tract's graph with static shapes, at the input size and with the feature maps that are asked for; and the
 /// scales of quantised weights, `None` if the file is not quantised.
 pub(super) fn load_onnx(
     bytes: &[u8],
-    input_size: Option<(usize, usize)>,
+    options: &LoadOptions,
 ) -> Result<(TypedModel, Option<WeightScales>), String> {
-    let (mut model, weight_scales) = infer_shapes(bytes, input_size)?;
+    let (mut model, weight_scales) = infer_shapes(bytes, options)?;
     model.prop_consts().map_err(one_line)?;
     fold_casts(&mut model).map_err(one_line)?;
     lower_resizes(&mut model).map_err(one_line)?;
@@ -30,10 +32,10 @@ pub(super) fn load_onnx(
 /// size.
 fn infer_shapes(
     bytes: &[u8],
-    input_size: Option<(usize, usize)>,
+    options: &LoadOptions,
 ) -> Result<(TypedModel, Option<WeightScales>), String> {
     let mut loader = onnx();
-    if input_size.is_some() {
+    if options.input.is_some() || options.feature_maps.is_some() {
         loader = loader
             .with_ignore_output_shapes(true)
             .with_ignore_value_info(true);
@@ -43,11 +45,19 @@ fn infer_shapes(
     let mut file = loader
         .proto_model_for_read(&mut &*bytes)
         .map_err(context("Reading proto model"))?;
+    if let Some(graph) = &mut file.graph {
+        if options.input.is_some() {
+            free_reshapes(graph);
+        }
+        if let Some(maps) = &options.feature_maps {
+            keep_feature_maps(graph, maps)?;
+        }
+    }
     let weight_scales = dequantize_model(&mut file)?;
     let mut model = loader
         .model_for_proto_model(&file)
         .map_err(context("Translating proto model to model"))?;
-    let Some((rows, columns)) = input_size else {
+    let Some((rows, columns)) = options.input else {
         let model = model.into_typed().map_err(one_line)?;
         return Ok((model, weight_scales));
     };

@@ -68,6 +68,10 @@ pub struct InputConfig {
     /// Position of a letterboxed picture; only with `resize: letterbox`.
     #[schemars(extend("default" = LetterboxAnchorConfig::default()))]
     pub anchor: Option<LetterboxAnchorConfig>,
+    /// Width and height of the file's input, where the pipeline has another.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub trained_px: Option<(u32, u32)>,
 }
 
 /// Channel order.
@@ -219,6 +223,11 @@ pub struct LabelConfig {
 const PAD_VALUE: f32 = 127.5;
 
 impl InputConfig {
+    /// Width and height of the file's input.
+    pub fn trained_size_px(&self) -> (u32, u32) {
+        self.trained_px.unwrap_or((self.width_px, self.height_px))
+    }
+
     /// Padding value of a letterboxed picture.
     pub fn letterbox_pad_value(&self) -> f32 {
         self.pad_value.unwrap_or(PAD_VALUE)

@@ -14,6 +14,11 @@ pub struct GatingConfig {
     /// Inference on regions of interest at full resolution (detection models; not together with
     /// `tiles`). Default: off.
     pub regions: Option<RegionsConfig>,
+    /// Input sizes of a detection model, in pixels as `model.input_px`: the whole frame is inferred at each
+    /// of them, and what is found is joined by non-maximum suppression. Default: the model's own.
+    #[schemars(length(max = 4), inner(range(min = 33, max = 2049)))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scales: Vec<u32>,
     /// Inference on overlapping tiles at full resolution, for small objects (detection models).
     /// Default: off.
     pub tiles: Option<TilesConfig>,

@@ -34,7 +34,7 @@ pub use gating::{
 pub use generate::{pipeline_schema, schema_of};
 pub use inference::{InferenceConfig, PrecisionConfig};
 pub use lines::LineConfig;
-pub use model::ModelConfig;
+pub use model::{FitConfig, ModelConfig};
 pub use overlay::{ColourConfig, OverlayConfig};
 pub use pipeline::PipelineConfig;
 pub use segment::{AreaConfig, AreaRuleConfig, SafeGroundConfig, SegmentConfig};

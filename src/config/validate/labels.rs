@@ -8,7 +8,8 @@ use super::json_schema::did_you_mean;
 use super::validator::Validator;
 use super::zones::area_rules;
 use crate::config::document::{PathSegment, key_path};
-use crate::config::schema::{CardConfig, DetectConfig, SegmentConfig};
+use crate::config::input_size::SsdInputSizes;
+use crate::config::schema::{CardConfig, DetectConfig, FitConfig, SegmentConfig};
 
 impl Validator<'_> {
     /// Whether the settings are for the model's kind of head.
@@ -35,7 +36,27 @@ impl Validator<'_> {
             if config.gating.tiles.is_some() {
                 self.error_at_key(&key_path!["gating", "tiles"], &message);
             }
+            if !config.gating.scales.is_empty() {
+                self.error_at_key(&key_path!["gating", "scales"], &message);
+            }
             return;
+        }
+        let sizes = SsdInputSizes::of(card);
+        for (i, px) in config.gating.scales.iter().enumerate() {
+            if let Err(message) = sizes.check(*px) {
+                self.error_at_value(&key_path!["gating", "scales", i], message);
+            }
+        }
+        let model = &config.model;
+        let sized = model.input_px.is_some() || model.width_px.is_some();
+        if !config.gating.scales.is_empty() && sized {
+            let message = "expected one of model's input size and scales; got both";
+            self.error_at_key(&key_path!["gating", "scales"], message);
+        }
+        if model.fit == Some(FitConfig::Rectangle) && model.width_px.is_some() {
+            let message =
+                "`rectangle` chooses width and height itself; give `input_px`, or neither";
+            self.error_at_value(&key_path!["model", "fit"], message);
         }
         if config.segment != SegmentConfig::default() {
             let message = format!("{name} is a detection model, without masks; use `detect`");

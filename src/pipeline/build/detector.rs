@@ -1,31 +1,123 @@
 //! Detectors: holds a network against its card, and sets up the decoding of its head.
 
-use crate::config::{
-    ActivationConfig, CardConfig, DetectConfig, LoadedPipeline, PipelineConfig, SsdHeadConfig,
-};
-use crate::pipeline::options::ModelError;
-use crate::pipeline::stages::detect::DetectorModel;
-use crate::postprocess::{AnchorParams, BoxCoding, ScoreActivation, SsdParams, WantedClass};
-use mobilens_nn::{KeptClasses, Network, PrunedClasses};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::config::{
+    ActivationConfig, CardConfig, DetectConfig, FitConfig, LoadedPipeline, PipelineConfig,
+    SsdHeadConfig, SsdInputSizes,
+};
+use crate::gating::{InputSizes, feature_maps_beside};
+use crate::pipeline::options::ModelError;
+use crate::pipeline::stages::detect::{DetectorModel, ScaleLoader, ScaleModel};
+use crate::postprocess::{
+    AnchorParams, BoxCoding, FeatureMap, ScoreActivation, SsdParams, WantedClass,
+};
+use mobilens_image::{PreprocessParams, SizePx};
+use mobilens_nn::{FeatureMaps, KeptClasses, PrunedClasses};
+
+use super::model::Networks;
 use super::preprocess::preprocess_params;
 
-/// Holds the network that `pipeline` names against its card.
+/// The detector that `pipeline` names, its network held against its card.
 ///
 /// # Errors
-/// When it does not do what the card says.
+/// When it cannot be loaded or does not do what the card says.
 pub fn detector_model(
     pipeline: &LoadedPipeline,
-    head: &SsdHeadConfig,
-    network: Network,
+    networks: &Arc<Networks>,
 ) -> Result<DetectorModel, ModelError> {
-    let card = &pipeline.card;
+    let sizes = input_sizes(pipeline);
+    let (card, detect) = (pipeline.card.clone(), pipeline.config.detect.clone());
+    let floor = score_floor(&pipeline.config);
+    let (networks, scales) = (Arc::clone(networks), sizes.scales.clone());
+    let load = move |size: SizePx, scale: usize| {
+        let smaller = scale.checked_sub(1).and_then(|n| scales.get(n));
+        let beside = smaller.zip(scales.get(scale));
+        scale_model(&card, &detect, floor, &networks, size, beside)
+    };
+    let first_size = sizes.scales[0];
+    let first = Arc::new(load(first_size, 0)?);
+    let made = Mutex::new(HashMap::from([(first_size, Arc::clone(&first))]));
+    let load: Box<ScaleLoader> = Box::new(move |size, scale| {
+        let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+        match made.entry(size) {
+            Entry::Occupied(entry) => Ok(Arc::clone(entry.get())),
+            Entry::Vacant(entry) => {
+                let model = load(size, scale).map_err(|e| e.to_string())?;
+                Ok(Arc::clone(entry.insert(Arc::new(model))))
+            }
+        }
+    });
+    if !sizes.rectangle {
+        for (scale, size) in sizes.scales.iter().enumerate().skip(1) {
+            load(*size, scale).map_err(|why| ModelError::Card {
+                card: pipeline.card.name.clone(),
+                why,
+            })?;
+        }
+    }
+    Ok(DetectorModel { first, sizes, load })
+}
+
+/// The sizes of the network's input, from the pipeline and the card.
+fn input_sizes(pipeline: &LoadedPipeline) -> InputSizes {
+    let (config, input) = (&pipeline.config, &pipeline.card.input);
+    let possible = SsdInputSizes::of(&pipeline.card);
+    let (width, height) = possible.trained_px;
+    let squares = config.gating.scales.iter();
+    let squares = squares.map(|px| SizePx {
+        width: *px,
+        height: *px,
+    });
+    let mut scales: Vec<SizePx> = squares.collect();
+    scales.sort_unstable_by_key(|size| size.width);
+    scales.dedup();
+    if scales.is_empty() {
+        scales.push(SizePx {
+            width: input.width_px,
+            height: input.height_px,
+        });
+    }
+    InputSizes {
+        scales,
+        rectangle: config.model.fit == Some(FitConfig::Rectangle),
+        trained: SizePx { width, height },
+        step_px: possible.step_px,
+    }
+}
+
+/// The network at an input size, held against the card. `beside` is the next smaller scale, and this one.
+fn scale_model(
+    card: &CardConfig,
+    detect: &DetectConfig,
+    floor: f32,
+    networks: &Networks,
+    size: SizePx,
+    beside: Option<(&SizePx, &SizePx)>,
+) -> Result<ScaleModel, ModelError> {
     let fault = |why: String| ModelError::Card {
         card: card.name.clone(),
         why,
     };
-    let (w, h) = (card.input.width_px as usize, card.input.height_px as usize);
-    let expected = [1, 3, h, w];
+    let Some(head) = &card.head.ssd else {
+        return Err(fault("it has no SSD head".to_owned()));
+    };
+    let anchors = anchors_at(card, head, size, beside).ok_or_else(|| {
+        let (width, height) = card.input.trained_size_px();
+        fault(format!(
+            "its feature maps are not those of a network that halves an input of {width}x{height} again and again, \
+             so it has no other input size"
+        ))
+    })?;
+    let count = anchors.feature_maps.len();
+    let maps = (count < head.anchors.feature_maps.len()).then(|| FeatureMaps {
+        outputs: vec![head.boxes.clone(), head.scores.clone()],
+        count,
+    });
+    let network = networks.at(size, maps)?;
+    let expected = [1, 3, size.height as usize, size.width as usize];
     if network.input().shape != expected {
         return Err(fault(format!(
             "the card says that the input is {expected:?}, the network's is {:?}",
@@ -53,8 +145,7 @@ pub fn detector_model(
         )));
     };
     let pruned = network.pruned_classes();
-    let floor = score_floor(&pipeline.config);
-    let ssd = ssd_params(card, head, &pipeline.config.detect, floor, channels, pruned);
+    let ssd = ssd_params(card, head, anchors, detect, floor, channels, pruned);
     let anchors = ssd.anchors.count();
     if anchors != rows {
         return Err(fault(format!(
@@ -74,13 +165,49 @@ pub fn detector_model(
             label.id, label.name
         )));
     }
-    Ok(DetectorModel {
+    Ok(ScaleModel {
+        preprocess: PreprocessParams {
+            width_px: size.width,
+            height_px: size.height,
+            ..preprocess_params(card)
+        },
         network,
-        preprocess: preprocess_params(card),
         ssd,
         boxes_output,
         scores_output,
     })
+}
+
+/// The anchors at an input size; of the feature maps those that are worth computing beside the smaller scale.
+fn anchors_at(
+    card: &CardConfig,
+    head: &SsdHeadConfig,
+    size: SizePx,
+    beside: Option<(&SizePx, &SizePx)>,
+) -> Option<AnchorParams> {
+    let layout = &head.anchors;
+    let trained = AnchorParams {
+        feature_maps: layout
+            .feature_maps
+            .iter()
+            .map(|side| FeatureMap::square(*side))
+            .collect(),
+        scales: layout.scales.clone(),
+        trained_share: (1.0, 1.0),
+        aspect_ratios: layout.aspect_ratios.clone(),
+        interpolated_scale_aspect_ratio: layout.interpolated_scale_aspect_ratio,
+        reduce_boxes_in_lowest_layer: layout.reduce_boxes_in_lowest_layer,
+    };
+    let (width, height) = card.input.trained_size_px();
+    let count = beside.map(|(smaller, here)| {
+        let side = |size: &SizePx| size.width.max(size.height);
+        feature_maps_beside(&layout.scales, side(here), side(smaller))
+    });
+    if (size.width, size.height) == (width, height) && count.is_none() {
+        return Some(trained);
+    }
+    let most = count.unwrap_or(layout.feature_maps.len());
+    trained.at_size((height, width), (size.height, size.width), most)
 }
 
 /// The scores that are worth computing when only some of the card's labels are wanted; `None`
@@ -111,6 +238,7 @@ fn score_floor(config: &PipelineConfig) -> f32 {
 fn ssd_params(
     card: &CardConfig,
     head: &SsdHeadConfig,
+    anchors: AnchorParams,
     detect: &DetectConfig,
     floor: f32,
     channels: usize,
@@ -137,13 +265,7 @@ fn ssd_params(
         })
         .collect();
     SsdParams {
-        anchors: AnchorParams {
-            feature_maps: head.anchors.feature_maps.clone(),
-            scales: head.anchors.scales.clone(),
-            aspect_ratios: head.anchors.aspect_ratios.clone(),
-            interpolated_scale_aspect_ratio: head.anchors.interpolated_scale_aspect_ratio,
-            reduce_boxes_in_lowest_layer: head.anchors.reduce_boxes_in_lowest_layer,
-        },
+        anchors,
         box_coding: BoxCoding {
             y: head.box_coding.y,
             x: head.box_coding.x,

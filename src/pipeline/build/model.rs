@@ -1,6 +1,9 @@
 //! A network of either kind.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::{LoadedPipeline, PrecisionConfig};
 use crate::gating::Feedback;
@@ -8,7 +11,8 @@ use crate::pipeline::options::ModelError;
 use crate::pipeline::stages::detect::{Detector, DetectorModel};
 use crate::pipeline::stages::infer::{InferenceLatency, InferenceWorker};
 use crate::pipeline::stages::segment::{Segmenter, SegmenterModel};
-use mobilens_nn::{KernelChoice, LoadOptions, Network, NnError, Precision};
+use mobilens_image::SizePx;
+use mobilens_nn::{FeatureMaps, KernelChoice, LoadOptions, Network, NnError, Precision};
 
 use super::detector::{classes_to_keep, detector_model};
 use super::segmenter::segmenter_model;
@@ -45,16 +49,21 @@ impl Model {
             return Ok(Vec::new());
         };
         match (&card.head.ssd, &card.head.deeplab) {
-            (Some(ssd), _) => {
-                let network = load_network(configs, kernels)?;
+            (Some(_), _) => {
+                let networks = Arc::new(Networks::new(configs, kernels));
                 let models = configs.iter().map(|pipeline| {
-                    let model = detector_model(pipeline, ssd, network.clone())?;
+                    let model = detector_model(pipeline, &networks)?;
                     Ok(Self::Detector(Arc::new(model)))
                 });
                 models.collect()
             }
             (None, Some(deeplab)) => {
-                let network = load_network(configs, kernels)?;
+                let input = &configs[0].card.input;
+                let size = SizePx {
+                    width: input.width_px,
+                    height: input.height_px,
+                };
+                let network = Networks::new(configs, kernels).at(size, None)?;
                 let models = configs.iter().map(|pipeline| {
                     let model = segmenter_model(pipeline, deeplab, network.clone())?;
                     Ok(Self::Segmenter(Arc::new(model)))
@@ -71,7 +80,7 @@ impl Model {
     /// The network.
     pub fn network(&self) -> &Network {
         match self {
-            Self::Detector(model) => &model.network,
+            Self::Detector(model) => &model.first.network,
             Self::Segmenter(model) => &model.network,
         }
     }
@@ -94,30 +103,68 @@ impl Model {
     }
 }
 
-/// The network of streams that share it, with the classes that any of them wants.
-fn load_network(configs: &[LoadedPipeline], kernels: KernelChoice) -> Result<Network, ModelError> {
-    let card = &configs[0].card;
-    let all = configs
-        .iter()
-        .any(|pipeline| pipeline.config.detect.classes.is_empty());
-    let wanted = |name: &str| {
-        let mut configs = configs
+/// The network of streams that share it, with the classes that any of them wants, at each input size that is
+/// asked for.
+#[derive(Debug)]
+pub struct Networks {
+    file: PathBuf,
+    /// Those of the file's own input size.
+    options: LoadOptions,
+    /// The file's own input size, where another is an option of loading.
+    own_size: Option<SizePx>,
+    loaded: Mutex<HashMap<(SizePx, Option<usize>), Network>>,
+}
+
+impl Networks {
+    fn new(configs: &[LoadedPipeline], kernels: KernelChoice) -> Self {
+        let card = &configs[0].card;
+        let all = configs
             .iter()
-            .map(|pipeline| &pipeline.config.detect.classes);
-        configs.any(|classes| classes.contains_key(name))
-    };
-    let (width, height) = (card.input.width_px as usize, card.input.height_px as usize);
-    let options = LoadOptions {
-        kernels,
-        precision: configs[0].config.inference.precision.into(),
-        keep: if all {
+            .any(|pipeline| pipeline.config.detect.classes.is_empty());
+        let wanted = |name: &str| {
+            let mut configs = configs
+                .iter()
+                .map(|pipeline| &pipeline.config.detect.classes);
+            configs.any(|classes| classes.contains_key(name))
+        };
+        let keep = if all {
             None
         } else {
             classes_to_keep(card, &wanted)
-        },
-        input: card.head.deeplab.is_some().then_some((height, width)),
-    };
-    Ok(Network::load(&card.file, &options)?)
+        };
+        let (width, height) = card.input.trained_size_px();
+        Self {
+            file: card.file.clone(),
+            options: LoadOptions {
+                kernels,
+                precision: configs[0].config.inference.precision.into(),
+                keep,
+                ..LoadOptions::default()
+            },
+            own_size: card.head.ssd.is_some().then_some(SizePx { width, height }),
+            loaded: Mutex::default(),
+        }
+    }
+
+    /// The network at an input size, and with the first feature maps alone where some are given; loaded once.
+    ///
+    /// # Errors
+    /// When it cannot be loaded.
+    pub fn at(&self, size: SizePx, maps: Option<FeatureMaps>) -> Result<Network, NnError> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        match loaded.entry((size, maps.as_ref().map(|maps| maps.count))) {
+            Entry::Occupied(entry) => Ok(entry.get().clone()),
+            Entry::Vacant(entry) => {
+                let input = (size.height as usize, size.width as usize);
+                let options = LoadOptions {
+                    input: (self.own_size != Some(size)).then_some(input),
+                    feature_maps: maps,
+                    ..self.options.clone()
+                };
+                Ok(entry.insert(Network::load(&self.file, &options)?).clone())
+            }
+        }
+    }
 }
 
 impl From<PrecisionConfig> for Precision {
