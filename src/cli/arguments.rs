@@ -85,7 +85,7 @@ pub struct RunArgs {
     #[arg(value_name = "PIPELINE.yaml", required = true)]
     pub pipeline: Option<PathBuf>,
     /// Replace the source: a clip, a picture, a folder of pictures, rtsp://, or `-` for Y4M from
-    /// standard input.
+    /// standard input. Options of the new source are set with --set, e.g. `source.images.fps=10`.
     #[arg(long, value_name = "PATH|URL", value_hint = ValueHint::AnyPath)]
     pub input: Option<String>,
     /// No window; JSON lines to standard output unless a sink says otherwise.
@@ -305,10 +305,10 @@ pub struct EvalDetectionArgs {
     #[arg(long, value_name = "FILE.json")]
     pub results: Option<PathBuf>,
     /// A folder of pictures named after their image ids; may be repeated.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "results")]
     pub images: Vec<PathBuf>,
     /// Override a key of the pipeline; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "results")]
     pub overrides: Vec<String>,
     /// One JSON line instead of a table.
     #[arg(long)]

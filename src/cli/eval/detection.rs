@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use mobilens::config::{self, LoadedPipeline, Override};
+use mobilens::config::LoadedPipeline;
 use mobilens::eval::{CocoGroundTruth, read_results};
 use mobilens::flow::StopSignal;
 use mobilens::frame::FrameMeta;
@@ -12,9 +12,9 @@ use mobilens::pipeline::{InferenceLatency, Model};
 use mobilens::records::{CocoResult, RecordBuilder, image_id_from_name};
 use serde_json::json;
 
-use super::{Failure, infer_folder};
+use super::{Failure, infer_folder, load_for_pictures};
 use crate::cli::arguments::EvalDetectionArgs;
-use crate::cli::{data_dir, print};
+use crate::cli::print;
 
 /// The metrics in pycocotools' order.
 const NAMES: [&str; 12] = [
@@ -79,9 +79,7 @@ fn run_pipeline(
     arguments: &EvalDetectionArgs,
     truth: &CocoGroundTruth,
 ) -> Result<Vec<CocoResult>, Failure> {
-    let overrides = arguments.overrides.iter().map(|o| Override::parse(o));
-    let overrides = overrides.collect::<Result<Vec<_>, _>>()?;
-    let config = config::load(&data_dir::find(pipeline)?, &overrides)?;
+    let config = load_for_pictures(pipeline, &arguments.overrides, "eval detection")?;
     detect_folders(&config, &arguments.images, truth, &StopSignal::new())
 }
 
