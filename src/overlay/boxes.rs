@@ -107,7 +107,7 @@ impl Overlay {
         }
         for detection in prediction.detections.iter().rev() {
             let colour = self.colour(detection.category_id);
-            draw_box(picture, &detection.rect, line, colour);
+            draw_box_mut(picture, &detection.rect, line, colour);
             let percent = (detection.score * 100.0).round();
             let score = (!self.style.hide_scores).then(|| format!("{percent} %"));
             self.draw_label(
@@ -149,7 +149,7 @@ impl Overlay {
             let colour = self.colour(track.category_id);
             let rect = RectPx::from(track.bbox);
             trails.draw_mut(picture, track.track_id, colour, line);
-            draw_box(picture, &rect, thickness, colour);
+            draw_box_mut(picture, &rect, thickness, colour);
             let number = (!self.style.hide_labels).then(|| track.track_id.to_string());
             self.draw_label(picture, track.category_id, number, &rect, letters, colour);
         }
@@ -247,8 +247,9 @@ fn draw_zone_mut(picture: &mut RgbImage, zone: &Polygon) {
     }
 }
 
-/// A coloured line with a dark one on both sides, so that it shows on any background.
-fn draw_box(picture: &mut RgbImage, rect: &RectPx, line: u32, colour: [u8; 3]) {
+/// Draws a coloured line of `line` pixels with a dark one on both sides, so that it shows on any
+/// background. What lies outside the picture is cut off.
+pub fn draw_box_mut(picture: &mut RgbImage, rect: &RectPx, line: u32, colour: [u8; 3]) {
     let (x0, y0) = (rect.x.round() as i32, rect.y.round() as i32);
     let (x1, y1) = (
         (rect.x + rect.width).round() as i32,

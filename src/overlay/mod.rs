@@ -8,7 +8,7 @@ mod pictures;
 mod text;
 mod tracks;
 
-pub use boxes::{Overlay, OverlayStyle};
+pub use boxes::{Overlay, OverlayStyle, draw_box_mut};
 pub use heat::{HeatMap, draw_path_mut};
 pub use mask::{ClassColours, voc_colour};
 pub use palette::{colour_of, ink_on};

@@ -1,8 +1,10 @@
 //! `mobilens eval`: accuracy of results against ground truth.
 
+pub mod arguments;
 pub mod detection;
 pub mod segmentation;
 mod tracking;
+mod tracking_run;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,9 +20,8 @@ use mobilens::postprocess::Prediction;
 use mobilens_image::SizePx;
 use mobilens_nn::NnError;
 
-use crate::cli::arguments::EvalCommand;
-
 use super::{DONE, FAILED, USAGE, data_dir, print_error};
+use arguments::EvalCommand;
 
 /// Why an evaluation failed.
 #[derive(Debug, thiserror::Error)]

@@ -11,8 +11,8 @@ use mobilens::flow::StopSignal;
 use mobilens::pipeline::{InferenceLatency, Model};
 use serde_json::json;
 
+use super::arguments::EvalSegmentationArgs;
 use super::{Failure, infer_folder, load_for_pictures};
-use crate::cli::arguments::EvalSegmentationArgs;
 use crate::cli::print;
 
 /// Mean IoU of a pipeline that segments.
