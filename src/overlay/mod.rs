@@ -14,4 +14,4 @@ pub use mask::{ClassColours, voc_colour};
 pub use palette::{colour_of, ink_on};
 pub use pictures::FramePictures;
 pub use text::TextRenderer;
-pub use tracks::Trails;
+pub use tracks::{Counters, Trails};
