@@ -349,9 +349,9 @@ pub struct CompareArgs {
     /// The clip or the folder of pictures that the runs were on.
     #[arg(long, value_name = "CLIP|DIR", requires = "images", value_hint = ValueHint::AnyPath)]
     pub input: Option<String>,
-    /// Draw at most so many frames.
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_images: u32,
+    /// Draw at most so many frames; default: 20.
+    #[arg(long, value_name = "N", requires = "images", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_images: Option<u32>,
 }
 
 /// A number from 0 to 1.

@@ -14,6 +14,9 @@ use super::{DONE, FAILED, USAGE, print, print_error};
 use drawing::draw_frames;
 use reading::SavedRun;
 
+/// Most pictures that are drawn unless the command line says otherwise.
+const MAX_IMAGES: u32 = 20;
+
 /// Why a comparison failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -81,7 +84,7 @@ fn run(arguments: &CompareArgs) -> Result<(), Failure> {
     if let (Some(dir), Some(input)) = (&arguments.images, &arguments.input) {
         // Stable: of equal ones the earlier frames.
         frames.sort_by(|a, b| b.difference.total_cmp(&a.difference));
-        frames.truncate(arguments.max_images as usize);
+        frames.truncate(arguments.max_images.unwrap_or(MAX_IMAGES) as usize);
         let drawn = draw_frames(&first, &second, &frames, input, dir)?;
         if !arguments.json {
             print(&format!("{drawn} pictures in {}", dir.display()));

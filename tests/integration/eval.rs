@@ -159,9 +159,11 @@ fn sizes_and_curves_of_boxes() {
     assert_eq!(line["by_size"]["small"]["AP"], line["AP_small"]);
     assert_eq!(line["by_size"]["all"]["objects"], 3);
     assert_eq!(line["by_size"]["medium"]["AP"], -1.0);
-    let output = run(&[&base[..], &["--pr-curve", "nowhere/plot.png"]].concat());
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(complaints(&output).len(), 1);
+    for (file, code) in [("nowhere/plot.png", 1), ("plot", 2), ("plot.txt", 2)] {
+        let output = run(&[&base[..], &["--pr-curve", file]].concat());
+        assert_eq!(output.status.code(), Some(code), "{file}");
+        assert_eq!(complaints(&output).len(), 1, "{file}");
+    }
 }
 
 const TINY: &str = "tests/data/tiny/replay.yaml";
@@ -257,7 +259,7 @@ fn sequences_that_cannot_be_run_are_one_line() {
         (
             "good",
             &[track, "source.video.loop=true"],
-            "has no effect together with --input",
+            "has no effect together with --frames",
         ),
         ("good/img1", &[track], "no gt.txt found"),
     ];

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
+use image::ImageFormat;
 use mobilens::config::LoadedPipeline;
 use mobilens::eval::{
     CocoEvaluation, CocoGroundTruth, PrCurve, SizeMetrics, draw_pr_curves, read_results,
@@ -45,6 +46,11 @@ const SIZES: [(&str, &str); 4] = [
 
 /// COCO's twelve figures of saved results, or of a pipeline on pictures.
 pub fn detection(arguments: &EvalDetectionArgs) -> Result<(), Failure> {
+    if let Some(file) = &arguments.pr_curve {
+        // Before all that takes time.
+        ImageFormat::from_path(file)
+            .map_err(|_| Failure::Other(format!("{}: expected .png or .jpg", file.display())))?;
+    }
     let mut truth = CocoGroundTruth::default();
     for file in &arguments.coco {
         truth.add(file)?;

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mobilens::config::{self, LoadedPipeline, Override, PaceConfig, RunArguments};
+use mobilens::config::{
+    self, ConfigError, LoadedPipeline, Location, Override, PaceConfig, RunArguments,
+};
 use mobilens::eval::{EvalError, MotFrames, MotSequence};
 use mobilens::flow::StopSignal;
 use mobilens::pipeline::{self, RunOptions};
@@ -67,7 +69,8 @@ impl SequenceRunner {
             pace: Some(PaceConfig::Fast),
             ..RunArguments::default()
         };
-        let mut streams = config::load_all(&self.pipeline, &overrides, &arguments)?;
+        let loaded = config::load_all(&self.pipeline, &overrides, &arguments);
+        let mut streams = loaded.map_err(of_frames)?;
         let mut loaded = streams.remove(0);
         if loaded.config.track.is_none() {
             let file = self.pipeline.display();
@@ -100,6 +103,19 @@ impl SequenceRunner {
         let mut tracks = tracks.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(std::mem::take(&mut *tracks))
     }
+}
+
+/// An error of the input with the name of the argument that gave it.
+fn of_frames(ConfigError(mut errors): ConfigError) -> ConfigError {
+    for error in &mut errors {
+        error.message = error.message.replace("--input", "--frames");
+        if let Location::Argument(argument) = &mut error.location
+            && argument.starts_with("--input")
+        {
+            *argument = argument.replacen("--input", "--frames", 1).into();
+        }
+    }
+    ConfigError(errors)
 }
 
 /// Keeps the tracks of each frame, as the `mot` sink writes them.

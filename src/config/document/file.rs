@@ -86,7 +86,8 @@ impl<'a> Document<'a> {
         }
         if let Some(input) = input {
             if document.root.get("streams").is_some() {
-                let message = "the pipeline has several streams; use --set streams.0.source=...";
+                let message = "the pipeline has several streams, each with its own source; use --set \
+                               streams.0.source=... for one of them";
                 return Err(ConfigError::in_argument("--input", message));
             }
             input.validate_overrides(&document.root)?;
