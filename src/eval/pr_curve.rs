@@ -5,7 +5,7 @@ use imageproc::drawing::{draw_antialiased_line_segment_mut, draw_filled_rect_mut
 use imageproc::pixelops::interpolate;
 use imageproc::rect::Rect;
 
-use super::detection::RECALL_LEVELS;
+use super::size_metrics::RECALL_LEVELS;
 use crate::overlay::TextRenderer;
 
 const WIDTH: u32 = 820;
