@@ -135,6 +135,11 @@ impl ZoneMonitor {
         events
     }
 
+    /// The tracks of the objects that are counted as inside now.
+    pub fn tracks(&self) -> impl Iterator<Item = u64> {
+        self.objects.keys().copied()
+    }
+
     /// The occupancy counts.
     pub fn counts(&self) -> ZoneCounts {
         self.counts
@@ -194,7 +199,9 @@ mod tests {
         zone.observe(1, 1, true, 0.0);
         zone.observe(2, 1, true, 0.0);
         assert_eq!(zone.counts().peak, 2);
+        assert_eq!(zone.tracks().collect::<Vec<_>>(), [1, 2]);
         assert_eq!(zone.update(10.0, |id| id == 2).len(), 1);
+        assert_eq!(zone.tracks().collect::<Vec<_>>(), [2]);
         assert_eq!((zone.counts().now, zone.counts().left), (1, 1));
     }
 }

@@ -17,6 +17,20 @@ use crate::cli::arguments::{AnalyzeArgs, AnalyzeFormat};
 /// Events that derive from pixels, not from detections; they are copied unchanged.
 const OF_PIXELS: [&str; 4] = ["area_above", "area_below", "interval", "source"];
 
+/// What an analysis does not use of a pipeline.
+const UNUSED: [&str; 10] = [
+    "stream",
+    "source",
+    "fallback",
+    "telemetry",
+    "segment",
+    "gating",
+    "inference",
+    "overlay",
+    "sandbox",
+    "sinks",
+];
+
 /// Why an analysis failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -34,9 +48,10 @@ enum Failure {
 pub fn analyze(arguments: &AnalyzeArgs) -> u8 {
     let overrides = arguments.overrides.iter().map(|o| Override::parse(o));
     let overrides: Result<Vec<_>, _> = overrides.collect();
-    let config = match overrides
-        .and_then(|o| config::load_for_analysis(&data_dir::find(&arguments.pipeline)?, &o))
-    {
+    let config = match overrides.and_then(|o| {
+        config::ensure_used(&o, &UNUSED, "analyze")?;
+        config::load_for_analysis(&data_dir::find(&arguments.pipeline)?, &o)
+    }) {
         Ok(config) => config,
         Err(faults) => {
             print_error(&faults.to_string());

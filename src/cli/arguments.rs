@@ -9,6 +9,7 @@ use mobilens::config::PrecisionConfig;
 use mobilens_nn::KernelChoice;
 
 use super::data_dir::DATA_DIR_VARIABLE;
+use super::eval::arguments::EvalCommand;
 
 /// What people do most, each with its command.
 pub const EXAMPLES: &[(&str, &str)] = &[
@@ -85,7 +86,7 @@ pub struct RunArgs {
     #[arg(value_name = "PIPELINE.yaml", required = true)]
     pub pipeline: Option<PathBuf>,
     /// Replace the source: a clip, a picture, a folder of pictures, rtsp://, or `-` for Y4M from
-    /// standard input.
+    /// standard input. Options of the new source are set with --set, e.g. `source.images.fps=10`.
     #[arg(long, value_name = "PATH|URL", value_hint = ValueHint::AnyPath)]
     pub input: Option<String>,
     /// No window; JSON lines to standard output unless a sink says otherwise.
@@ -151,6 +152,11 @@ pub enum Command {
     Analyze(AnalyzeArgs),
     /// Draw a heat map of tracks from saved records.
     Plot(PlotArgs),
+    /// Compare the detections of two runs: what one saw and the other did not.
+    ///
+    /// Boxes of the same label are matched, those with the highest IoU first. Exit status 0 whether or
+    /// not the runs differ.
+    Compare(CompareArgs),
     /// Evaluate accuracy against ground truth.
     #[command(subcommand)]
     Eval(EvalCommand),
@@ -281,54 +287,6 @@ fn finite(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Kind of results to evaluate.
-#[derive(Debug, Subcommand)]
-pub enum EvalCommand {
-    /// Mean IoU, IoU per class and pixel accuracy of a segmentation pipeline.
-    Segmentation(EvalSegmentationArgs),
-    /// COCO AP and AR of saved results, or of a detection pipeline on pictures.
-    Detection(EvalDetectionArgs),
-    /// MOTA, IDF1 and HOTA of tracks in MOTChallenge format.
-    Tracking(EvalTrackingArgs),
-}
-
-#[derive(Debug, Args)]
-#[command(group(clap::ArgGroup::new("what").required(true).args(["results", "pipeline"])))]
-pub struct EvalDetectionArgs {
-    /// The pipeline, whose model and `detect` are used.
-    #[arg(value_name = "PIPELINE.yaml")]
-    pub pipeline: Option<PathBuf>,
-    /// COCO instance annotations; may be repeated.
-    #[arg(long, value_name = "FILE.json", required = true)]
-    pub coco: Vec<PathBuf>,
-    /// A COCO results file, instead of a pipeline.
-    #[arg(long, value_name = "FILE.json")]
-    pub results: Option<PathBuf>,
-    /// A folder of pictures named after their image ids; may be repeated.
-    #[arg(long, value_name = "DIR")]
-    pub images: Vec<PathBuf>,
-    /// Override a key of the pipeline; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub overrides: Vec<String>,
-    /// One JSON line instead of a table.
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct EvalTrackingArgs {
-    /// A folder with gt.txt or gt/gt.txt, or a folder of such folders.
-    #[arg(long, value_name = "DIR", required = true)]
-    pub mot: PathBuf,
-    /// The tracks: a file, or a folder with NAME.txt for each sequence; default: test.txt beside
-    /// each gt.txt.
-    #[arg(long, value_name = "FILE|DIR")]
-    pub results: Option<PathBuf>,
-    /// One JSON line a sequence instead of a table.
-    #[arg(long)]
-    pub json: bool,
-}
-
 #[derive(Debug, Args)]
 pub struct AnalyzeArgs {
     /// The JSON lines of a run, or `-` for standard input.
@@ -369,26 +327,40 @@ pub struct PlotArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(group(clap::ArgGroup::new("truth").required(true).args(["instances", "masks"])))]
-pub struct EvalSegmentationArgs {
-    /// The pipeline, whose model and `segment` are used.
-    #[arg(value_name = "PIPELINE.yaml")]
-    pub pipeline: PathBuf,
-    /// A folder of pictures; may be repeated.
-    #[arg(long, value_name = "DIR", required = true)]
-    pub images: Vec<PathBuf>,
-    /// COCO instance annotations of the pictures; may be repeated.
-    #[arg(long, value_name = "FILE.json")]
-    pub instances: Vec<PathBuf>,
-    /// A folder of masks: NAME.png or NAME_mask.png for a picture NAME.
-    #[arg(long, value_name = "DIR")]
-    pub masks: Option<PathBuf>,
-    /// Override a key of the pipeline; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub overrides: Vec<String>,
+pub struct CompareArgs {
+    /// The JSON lines of a run.
+    #[arg(value_name = "A.jsonl")]
+    pub first: PathBuf,
+    /// The JSON lines of another run on the same frames.
+    #[arg(value_name = "B.jsonl")]
+    pub second: PathBuf,
+    /// Lowest IoU of two boxes that are the same object.
+    #[arg(long, value_name = "IOU", default_value_t = 0.5, value_parser = share)]
+    pub iou: f64,
+    /// Leave out detections with a lower score.
+    #[arg(long, value_name = "SCORE", default_value_t = 0.0, value_parser = share)]
+    pub score: f64,
     /// One JSON line instead of a table.
     #[arg(long)]
     pub json: bool,
+    /// Draw the frames that differ most, as PNG files into this folder.
+    #[arg(long, value_name = "OUT_DIR", requires = "input")]
+    pub images: Option<PathBuf>,
+    /// The clip or the folder of pictures that the runs were on.
+    #[arg(long, value_name = "CLIP|DIR", requires = "images", value_hint = ValueHint::AnyPath)]
+    pub input: Option<String>,
+    /// Draw at most so many frames; default: 20.
+    #[arg(long, value_name = "N", requires = "images", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_images: Option<u32>,
+}
+
+/// A number from 0 to 1.
+fn share(text: &str) -> Result<f64, String> {
+    let value = text
+        .parse()
+        .ok()
+        .filter(|value| (0.0..=1.0).contains(value));
+    value.ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
 /// See [`KernelChoice`].

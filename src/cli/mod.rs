@@ -3,6 +3,7 @@
 mod analyze;
 mod arguments;
 mod bench;
+mod compare;
 mod data_dir;
 mod descriptors;
 mod eval;
@@ -64,6 +65,7 @@ fn command(cli: Cli) -> u8 {
         Some(Command::Bench(arguments)) => bench::bench(&arguments),
         Some(Command::Analyze(arguments)) => analyze::analyze(&arguments),
         Some(Command::Plot(arguments)) => plot::plot(&arguments),
+        Some(Command::Compare(arguments)) => compare::compare(&arguments),
         Some(Command::Eval(command)) => eval::eval(&command),
         Some(Command::Inspect(arguments)) => inspect::inspect(&arguments),
         Some(Command::Quantize(arguments)) => quantize::quantize_model(&arguments),

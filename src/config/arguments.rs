@@ -1,16 +1,11 @@
 //! What the command line changes in a pipeline, besides `--set`.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::diagnostic::{ConfigError, io_reason};
-use super::environment::is_url;
+use super::diagnostic::{ConfigError, Diagnostic};
+use super::document::{Document, key_path};
 use super::loaded::LoadedPipeline;
-use super::schema::{
-    CocoConfig, ImagesConfig, JsonlConfig, MotConfig, PaceConfig, PipelineConfig, RtspConfig,
-    SinkConfig, SourceConfig, VideoConfig,
-};
+use super::schema::{CocoConfig, JsonlConfig, MotConfig, PaceConfig, PipelineConfig, SinkConfig};
 use super::validate::SinkOrigins;
 
 /// Format of the results.
@@ -28,7 +23,7 @@ pub enum JsonFormat {
 /// The arguments of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunArguments {
-    /// Replaces the source.
+    /// Replaces the source and its fallback; the `fps` of an images source stays.
     pub input: Option<String>,
     /// No window; JSON lines to standard output unless a sink says otherwise.
     pub headless: bool,
@@ -41,15 +36,56 @@ pub struct RunArguments {
 }
 
 impl RunArguments {
-    /// Changes `config`, and tells where its sinks come from now.
-    ///
-    /// # Errors
-    /// When the input cannot be read.
-    pub(super) fn apply(&self, config: &mut PipelineConfig) -> Result<SinkOrigins, ConfigError> {
-        if let Some(input) = &self.input {
-            config.source = source_of(input)?;
-            config.fallback = None;
+    /// Errors for each `--set` whose value these arguments would replace. `config` is what the
+    /// `document` says.
+    pub(super) fn conflicts(
+        &self,
+        config: &PipelineConfig,
+        document: &Document<'_>,
+    ) -> Vec<Diagnostic> {
+        let mut errors = Vec::new();
+        let mut refuse = |set: &str, by: &str, what: &str| {
+            let message = format!("has no effect: {by} {what}; leave out one of them");
+            errors.extend(ConfigError::in_argument(set, message).0);
+        };
+        if self.pace.is_some() {
+            for (block, kind) in [
+                ("source", "video"),
+                ("source", "images"),
+                ("fallback", "video"),
+                ("fallback", "images"),
+            ] {
+                if let Some(set) = document.set_argument(&key_path![block, kind, "pace"]) {
+                    refuse(set, "--pace", "replaces it");
+                }
+            }
         }
+        for (i, sink) in config.sinks.iter().enumerate() {
+            if let Some(by) = self.removes(sink)
+                && let Some(set) = document.set_argument(&key_path!["sinks", i])
+            {
+                refuse(set, by, "takes this sink away");
+            }
+        }
+        errors
+    }
+
+    /// Which of the arguments takes a sink of the pipeline away.
+    fn removes(&self, sink: &SinkConfig) -> Option<&'static str> {
+        if self.headless && sink.window.is_some() {
+            return Some("--headless");
+        }
+        self.replaces_json().filter(|_| is_json(sink))
+    }
+
+    /// Which of the arguments replaces the pipeline's JSON sinks.
+    fn replaces_json(&self) -> Option<&'static str> {
+        let format = self.format.map(|_| "--format");
+        self.output.as_ref().map(|_| "--output").or(format)
+    }
+
+    /// Changes `config`, and tells where its sinks come from now.
+    pub(super) fn apply(&self, config: &mut PipelineConfig) -> SinkOrigins {
         if let Some(pace) = self.pace {
             for source in [Some(&mut config.source), config.fallback.as_mut()]
                 .into_iter()
@@ -63,31 +99,25 @@ impl RunArguments {
                 }
             }
         }
-        let replaces_json = self.output.is_some() || self.format.is_some();
         let mut origins = Vec::new();
         let mut index = 0;
         config.sinks.retain(|sink| {
-            let goes = self.headless && sink.window.is_some() || replaces_json && is_json(sink);
-            if !goes {
+            let stays = self.removes(sink).is_none();
+            if stays {
                 origins.push(Ok(index));
             }
             index += 1;
-            !goes
+            stays
         });
-        if replaces_json {
+        if let Some(argument) = self.replaces_json() {
             let path = self.output.clone().unwrap_or_else(|| PathBuf::from("-"));
             let format = self.format.unwrap_or_default();
             config.sinks.push(json_sink(path, format));
-            let argument = if self.output.is_some() {
-                "--output"
-            } else {
-                "--format"
-            };
             origins.push(Err(argument));
         } else if self.headless && add_json(config) {
             origins.push(Err("--headless"));
         }
-        Ok(origins)
+        origins
     }
 }
 
@@ -143,54 +173,8 @@ fn json_sink(path: PathBuf, format: JsonFormat) -> SinkConfig {
     }
 }
 
-/// A directory, an image's file extension or an image's signature mean images, everything else a
-/// video.
-fn source_of(input: &str) -> Result<SourceConfig, ConfigError> {
-    if input.starts_with("rtsp://") {
-        return Ok(SourceConfig {
-            rtsp: Some(RtspConfig::new(input)),
-            ..SourceConfig::default()
-        });
-    }
-    let error = |message: String| ConfigError::in_argument(&format!("--input {input}"), message);
-    let path = PathBuf::from(input);
-    let is_dir = if input == "-" || is_url(&path) {
-        false
-    } else {
-        let meta = std::fs::metadata(&path)
-            .map_err(|e| error(format!("cannot read it: {}", io_reason(&e))))?;
-        meta.is_dir()
-    };
-    let is_image =
-        is_dir || !is_url(&path) && has_image_extension(&path) || has_image_signature(&path);
-    Ok(SourceConfig {
-        images: is_image.then(|| ImagesConfig::new(input)),
-        video: (!is_image).then(|| VideoConfig::new(input)),
-        ..SourceConfig::default()
-    })
-}
-
-fn has_image_extension(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| {
-        ["jpg", "jpeg", "png", "bmp", "webp"]
-            .iter()
-            .any(|known| extension.eq_ignore_ascii_case(known))
-    })
-}
-
-fn has_image_signature(path: &Path) -> bool {
-    // The longest signature of an image format is shorter; a pipe must not be read.
-    let mut head = Vec::new();
-    let is_file = path.is_file();
-    is_file
-        && File::open(path).is_ok_and(|file| file.take(32).read_to_end(&mut head).is_ok())
-        && image::guess_format(&head).is_ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn with_sinks(sinks: &str) -> PipelineConfig {
@@ -218,11 +202,11 @@ mod tests {
             ..RunArguments::default()
         };
         let mut alone = with_sinks("[window: {}]");
-        let origins = headless.apply(&mut alone).expect("applies");
+        let origins = headless.apply(&mut alone);
         assert_eq!(kinds(&alone), ["jsonl"]);
         assert_eq!(origins, [Err("--headless")]);
         let mut two = with_sinks("[window: {}, coco: {path: r.json}]");
-        let origins = headless.apply(&mut two).expect("applies");
+        let origins = headless.apply(&mut two);
         assert_eq!(kinds(&two), ["coco"]);
         assert_eq!(origins, [Ok(1)]);
     }
@@ -235,28 +219,9 @@ mod tests {
             ..RunArguments::default()
         };
         let mut changed = with_sinks("[jsonl: {path: a}, window: {}]");
-        let origins = arguments.apply(&mut changed).expect("applies");
+        let origins = arguments.apply(&mut changed);
         assert_eq!(kinds(&changed), ["window", "coco"]);
         assert_eq!(origins, [Ok(1), Err("--output")]);
-    }
-
-    #[test]
-    fn an_input_is_told_by_what_it_is() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let path = |name: &str, bytes: &[u8]| {
-            let path = dir.path().join(name);
-            fs::write(&path, bytes).expect("room");
-            path.display().to_string()
-        };
-        let is_images = |input: &str| source_of(input).expect("is there").images.is_some();
-        assert!(is_images(&dir.path().display().to_string()));
-        assert!(is_images(&path("a.JPG", b"")));
-        assert!(is_images(&path("b", b"\x89PNG\r\n\x1a\n0000")));
-        assert!(!is_images(&path("c.mp4", b"\0\0\0\x18ftypisom0000")));
-        assert!(!is_images(&path("d", b"")));
-        assert!(source_of("rtsp://user:secret@gate/1").is_ok_and(|s| s.rtsp.is_some()));
-        assert!(!is_images("https://user:secret@gate/1.png"));
-        assert!(source_of("nowhere").is_err());
     }
 
     #[test]
@@ -266,7 +231,7 @@ mod tests {
             ..RunArguments::default()
         };
         let mut changed = with_sinks("[window: {}]");
-        arguments.apply(&mut changed).expect("applies");
+        arguments.apply(&mut changed);
         let fallback = changed.fallback.and_then(|f| f.video).expect("a clip");
         assert_eq!(fallback.pace, PaceConfig::Realtime);
     }

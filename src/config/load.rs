@@ -9,6 +9,7 @@ use super::arguments::RunArguments;
 use super::diagnostic::ConfigError;
 use super::document::{Document, MAX_VIOLATIONS, Override, key_path};
 use super::environment::is_url;
+use super::input::InputSource;
 use super::load_card::{load_card, load_card_only, with_options};
 use super::loaded::LoadedPipeline;
 use super::schema::PipelineConfig;
@@ -75,7 +76,9 @@ fn load_streams(
     arguments: &RunArguments,
     purpose: Purpose,
 ) -> Result<Vec<LoadedPipeline>, ConfigError> {
-    let document = Document::read_pipeline(file, overrides)?;
+    let input = arguments.input.as_deref().map(InputSource::of);
+    let input = input.transpose()?;
+    let document = Document::read_pipeline(file, overrides, input.as_ref())?;
     // One line is enough to look for the others.
     if let Some(warning) = document.warnings.first() {
         tracing::warn!("{warning}");
@@ -115,17 +118,16 @@ fn load_stream(
     arguments: &RunArguments,
     purpose: Purpose,
 ) -> Result<LoadedPipeline, ConfigError> {
-    let (mut config, mut given) = typed::<PipelineConfig>(document)?;
-    join_paths(&mut config, file.parent().unwrap_or(Path::new("")));
+    let (mut config, given) = typed::<PipelineConfig>(document)?;
+    let is_joined = arguments.input.is_none();
+    join_paths(
+        &mut config,
+        file.parent().unwrap_or(Path::new("")),
+        is_joined,
+    );
     let shared_sinks = document.shared_sinks();
-    if arguments.input.is_some() {
-        if shared_sinks.is_some() {
-            let message = "the pipeline has several streams; use --set streams.0.source=...";
-            return Err(ConfigError::in_argument("--input", message));
-        }
-        given["source"].take();
-    }
-    let origins = arguments.apply(&mut config)?;
+    let conflicts = arguments.conflicts(&config, document);
+    let origins = arguments.apply(&mut config);
     let shared = origins
         .iter()
         .map(|origin| match (origin, shared_sinks) {
@@ -134,6 +136,7 @@ fn load_stream(
         })
         .collect();
     let mut validator = Validator::new(document, &config, &given, &origins);
+    validator.errors.extend(conflicts);
     validator.validate_zones();
     validator.validate_lines();
     if purpose == Purpose::Run {
@@ -186,9 +189,11 @@ fn load_stream(
     }
 }
 
-/// Joins the paths of a pipeline to `base`, the directory of its file.
-fn join_paths(config: &mut PipelineConfig, base: &Path) {
-    let sources = [Some(&mut config.source), config.fallback.as_mut()];
+/// Joins the paths of a pipeline to `base`, the directory of its file; that of the source only
+/// `with_source`.
+fn join_paths(config: &mut PipelineConfig, base: &Path, with_source: bool) {
+    let source = Some(&mut config.source).filter(|_| with_source);
+    let sources = [source, config.fallback.as_mut()];
     for source in sources.into_iter().flatten() {
         if let Some(video) = &mut source.video
             && video.path != Path::new("-")

@@ -10,10 +10,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::ground_truth::EvalError;
+use super::size_metrics::{ClassCurve, IOU_THRESHOLDS, RECALL_LEVELS, SizeMetrics};
 use crate::records::CocoResult;
 
-/// Number of IoU thresholds, .5 to .95.
-const IOU_THRESHOLDS: usize = 10;
 /// Most detections per image and class (`maxDets`).
 const MAX_DETECTIONS: usize = 100;
 /// Areas in square pixels: all, small, medium, large.
@@ -103,8 +102,13 @@ impl CocoGroundTruth {
         self.images.contains(&image_id)
     }
 
-    /// The metrics of `detections`; images and classes without annotations are ignored.
+    /// COCO's twelve metrics of `detections`.
     pub fn figures(&self, detections: &[CocoResult]) -> CocoMetrics {
+        self.evaluate(detections).metrics()
+    }
+
+    /// Compares `detections` with the truth; images and classes without annotations are ignored.
+    pub fn evaluate(&self, detections: &[CocoResult]) -> CocoEvaluation {
         let mut found: BTreeMap<(u32, u64), Vec<Found>> = BTreeMap::new();
         for result in detections {
             let known =
@@ -121,9 +125,7 @@ impl CocoGroundTruth {
             of_image.sort_by(|a, b| b.0.total_cmp(&a.0));
             of_image.truncate(MAX_DETECTIONS);
         }
-        // Mean precision by overlap and recall by overlap, of each class that has objects.
-        let mut precisions: Vec<Vec<[f64; IOU_THRESHOLDS]>> = vec![Vec::new(); AREAS.len()];
-        let mut recalls: Vec<Vec<[f64; IOU_THRESHOLDS]>> = vec![Vec::new(); AREAS.len() + 2];
+        let mut evaluation = CocoEvaluation::default();
         for category in &self.categories {
             let of_class: Vec<Picture<'_>> = self
                 .images
@@ -134,53 +136,51 @@ impl CocoGroundTruth {
                     (truth.map_or(&[][..], |t| t), found.map_or(&[][..], |f| f))
                 })
                 .collect();
-            for (area, range) in AREAS.iter().enumerate() {
-                if let Some((precision, recall)) = evaluate_class(&of_class, *range, MAX_DETECTIONS)
-                {
-                    precisions[area].push(precision);
-                    recalls[area].push(recall);
-                }
+            for (area, range) in evaluation.by_size.iter_mut().zip(AREAS) {
+                area.add(evaluate_class(&of_class, range, MAX_DETECTIONS));
             }
-            for (slot, most) in [(AREAS.len(), 1), (AREAS.len() + 1, 10)] {
-                if let Some((_, recall)) = evaluate_class(&of_class, AREAS[0], most) {
-                    recalls[slot].push(recall);
-                }
+            for (few, most) in evaluation.with_few.iter_mut().zip([1, 10]) {
+                few.add(evaluate_class(&of_class, AREAS[0], most));
             }
         }
-        let mean = |classes: &[[f64; IOU_THRESHOLDS]]| {
-            let sum: f64 = classes.iter().flatten().sum();
-            if classes.is_empty() {
-                -1.0
-            } else {
-                sum / (classes.len() * IOU_THRESHOLDS) as f64
-            }
-        };
-        let at = |overlap: usize| {
-            let of_all = precisions[0].iter().map(|class| class[overlap]);
-            let n = precisions[0].len();
-            if n == 0 {
-                -1.0
-            } else {
-                of_all.sum::<f64>() / n as f64
-            }
-        };
+        evaluation
+    }
+}
+
+/// All that is measured of detections, averaged over classes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CocoEvaluation {
+    /// Of all objects; of small (area up to 32 x 32 pixels), medium (up to 96 x 96) and large ones.
+    pub by_size: [SizeMetrics; 4],
+    /// Of all objects, with the best 1 and 10 detections of each image and class.
+    with_few: [SizeMetrics; 2],
+}
+
+impl CocoEvaluation {
+    /// COCO's twelve metrics.
+    pub fn metrics(&self) -> CocoMetrics {
+        let [all, small, medium, large] = &self.by_size;
+        let [one, ten] = &self.with_few;
+        let or_minus_1 = |value: Option<f64>| value.unwrap_or(-1.0);
         CocoMetrics {
             precision: [
-                mean(&precisions[0]),
-                at(0),
-                at(5),
-                mean(&precisions[1]),
-                mean(&precisions[2]),
-                mean(&precisions[3]),
-            ],
+                all.ap(),
+                all.ap_at(0),
+                all.ap_at(5),
+                small.ap(),
+                medium.ap(),
+                large.ap(),
+            ]
+            .map(or_minus_1),
             recall: [
-                mean(&recalls[AREAS.len()]),
-                mean(&recalls[AREAS.len() + 1]),
-                mean(&recalls[0]),
-                mean(&recalls[1]),
-                mean(&recalls[2]),
-                mean(&recalls[3]),
-            ],
+                one.ar(),
+                ten.ar(),
+                all.ar(),
+                small.ar(),
+                medium.ar(),
+                large.ar(),
+            ]
+            .map(or_minus_1),
         }
     }
 }
@@ -193,12 +193,12 @@ enum MatchResult {
     Ignored,
 }
 
-/// Mean precision and greatest recall of one class per IoU threshold; `None` without objects.
+/// The curves of one class by IoU threshold, and the number of its objects; `None` without objects.
 fn evaluate_class(
     pictures: &[Picture<'_>],
     range: (f64, f64),
     most: usize,
-) -> Option<([f64; IOU_THRESHOLDS], [f64; IOU_THRESHOLDS])> {
+) -> Option<([ClassCurve; IOU_THRESHOLDS], u32)> {
     let mut results: Vec<(f64, [MatchResult; IOU_THRESHOLDS])> = Vec::new();
     let mut objects = 0;
     for (truth, found) in pictures {
@@ -209,8 +209,8 @@ fn evaluate_class(
         return None;
     }
     results.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let (mut precision, mut recall) = ([0.0; IOU_THRESHOLDS], [0.0; IOU_THRESHOLDS]);
-    for overlap in 0..IOU_THRESHOLDS {
+    let mut curves = [ClassCurve::default(); IOU_THRESHOLDS];
+    for (overlap, of_class) in curves.iter_mut().enumerate() {
         let (mut right, mut wrong) = (0_u32, 0_u32);
         let mut curve: Vec<(f64, f64)> = Vec::with_capacity(results.len());
         for (_, verdict) in &results {
@@ -225,20 +225,17 @@ fn evaluate_class(
                 right / (right + wrong + f64::EPSILON),
             ));
         }
-        recall[overlap] = curve.last().map_or(0.0, |(recall, _)| *recall);
+        of_class.recall = curve.last().map_or(0.0, |(recall, _)| *recall);
         for i in (1..curve.len()).rev() {
             curve[i - 1].1 = curve[i - 1].1.max(curve[i].1);
         }
-        let sum: f64 = (0..=100)
-            .map(|i| {
-                let wanted = f64::from(i) / 100.0;
-                let at = curve.partition_point(|(recall, _)| *recall < wanted);
-                curve.get(at).map_or(0.0, |(_, precision)| *precision)
-            })
-            .sum();
-        precision[overlap] = sum / 101.0;
+        for (level, precision) in of_class.precision.iter_mut().enumerate() {
+            let wanted = level as f64 / (RECALL_LEVELS - 1) as f64;
+            let at = curve.partition_point(|(recall, _)| *recall < wanted);
+            *precision = curve.get(at).map_or(0.0, |(_, precision)| *precision);
+        }
     }
-    Some((precision, recall))
+    Some((curves, objects))
 }
 
 /// Matches one image's detections, best first; returns the number of objects that count.
@@ -355,6 +352,39 @@ mod tests {
         assert_eq!(figures.precision[3], -1.0, "nothing is small");
         let half = truth(&two).figures(&all[..1]);
         assert!((half.precision[0] - 51.0 / 101.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn curves_and_sizes_agree_with_the_figures() {
+        let boxes = [
+            [0.0, 0.0, 20.0, 20.0],
+            [100.0, 0.0, 50.0, 50.0],
+            [200.0, 0.0, 200.0, 200.0],
+            [200.0, 300.0, 200.0, 200.0],
+        ];
+        let found = [
+            result(0.9, boxes[2]),
+            result(0.8, [500.0, 0.0, 50.0, 50.0]),
+            result(0.7, [102.0, 0.0, 50.0, 50.0]),
+        ];
+        let evaluation = truth(&boxes).evaluate(&found);
+        let [all, small, medium, large] = &evaluation.by_size;
+        let objects = [all, small, medium, large].map(SizeMetrics::objects);
+        assert_eq!((objects, all.classes()), ([4, 1, 1, 2], 1));
+        assert_eq!((small.ap(), small.ar()), (Some(0.0), Some(0.0)));
+        assert_eq!(large.ar(), Some(0.5));
+        // An IoU of 48 / 52 is enough up to .9.
+        assert!((medium.ar().expect("one") - 0.9).abs() < 1e-12);
+        let mean = |curve: [f64; RECALL_LEVELS]| curve.iter().sum::<f64>() / 101.0;
+        let figures = evaluation.metrics();
+        let at_50 = all.precision_at(0).expect("objects");
+        assert!((mean(at_50) - figures.precision[1]).abs() < 1e-12);
+        assert!(
+            (mean(all.mean_precision().expect("objects")) - figures.precision[0]).abs() < 1e-12
+        );
+        // One of four is found first; the second comes after a false one.
+        assert!((at_50[25] - 1.0).abs() < 1e-9 && (at_50[50] - 2.0 / 3.0).abs() < 1e-9);
+        assert_eq!(at_50[51], 0.0);
     }
 
     #[test]

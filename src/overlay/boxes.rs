@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use image::{Rgb, RgbImage};
-use imageproc::drawing::{draw_hollow_rect_mut, draw_line_segment_mut};
+use imageproc::drawing::{draw_filled_rect_mut, draw_hollow_rect_mut, draw_line_segment_mut};
 use imageproc::rect::Rect;
 
 use super::mask::{ClassColours, draw_classes_mut, draw_safe_ground_mut, voc_colour};
 use super::palette::colour_of;
 use super::text::TextRenderer;
-use super::tracks::{Trails, draw_counters_mut, draw_line_mut};
+use super::tracks::{Counters, Trails, draw_counters_mut, draw_line_mut};
 use crate::postprocess::{Labels, Prediction, Segmentation};
 use crate::records::{FrameRecord, TrackStateRecord};
 use mobilens_image::{Polygon, RectPx};
@@ -107,7 +107,7 @@ impl Overlay {
         }
         for detection in prediction.detections.iter().rev() {
             let colour = self.colour(detection.category_id);
-            draw_box(picture, &detection.rect, line, colour);
+            draw_box_mut(picture, &detection.rect, line, colour);
             let percent = (detection.score * 100.0).round();
             let score = (!self.style.hide_scores).then(|| format!("{percent} %"));
             self.draw_label(
@@ -121,13 +121,15 @@ impl Overlay {
         }
     }
 
-    /// Draws the objects that are followed, thinner where nobody looked, with their trails up to this
-    /// frame; the lines that they cross; and what was counted.
+    /// Draws the objects that are followed, with their trails up to this frame; the lines that they
+    /// cross; and what was counted. While a zone counts an object that was not detected in this frame,
+    /// its box is dashed and kept in sight, so that each object that is counted is shown. Others are
+    /// thin where nobody looked, and left out where they were not found.
     pub fn draw_tracks_mut(
         &mut self,
         picture: &mut RgbImage,
         record: &FrameRecord,
-        counters: &[(String, String)],
+        counters: &Counters,
         trails: &Trails,
     ) {
         let (line, letters) = self.widths(picture);
@@ -135,21 +137,30 @@ impl Overlay {
             for (from, to) in &self.style.lines {
                 draw_line_mut(picture, *from, *to, line);
             }
-            draw_counters_mut(picture, &mut self.text, counters, letters);
+            draw_counters_mut(picture, &mut self.text, &counters.texts, letters);
         }
         if self.style.hide_boxes {
             return;
         }
         for track in record.tracks.iter().flatten() {
-            let thickness = match track.state {
-                TrackStateRecord::Seen => line,
-                TrackStateRecord::Held => 1,
+            let is_counted = counters.inside.contains(&track.track_id);
+            let draw: fn(&mut RgbImage, &RectPx, u32, [u8; 3]) = match track.state {
+                TrackStateRecord::Seen => draw_box_mut,
+                TrackStateRecord::Held | TrackStateRecord::Lost if is_counted => {
+                    draw_dashed_box_mut
+                }
+                TrackStateRecord::Held => |picture, rect, _, colour| {
+                    draw_box_mut(picture, rect, 1, colour);
+                },
                 TrackStateRecord::Lost => continue,
             };
             let colour = self.colour(track.category_id);
-            let rect = RectPx::from(track.bbox);
+            let mut rect = RectPx::from(track.bbox);
+            if is_counted {
+                rect = in_sight(&rect, picture);
+            }
             trails.draw_mut(picture, track.track_id, colour, line);
-            draw_box(picture, &rect, thickness, colour);
+            draw(picture, &rect, line, colour);
             let number = (!self.style.hide_labels).then(|| track.track_id.to_string());
             self.draw_label(picture, track.category_id, number, &rect, letters, colour);
         }
@@ -247,8 +258,9 @@ fn draw_zone_mut(picture: &mut RgbImage, zone: &Polygon) {
     }
 }
 
-/// A coloured line with a dark one on both sides, so that it shows on any background.
-fn draw_box(picture: &mut RgbImage, rect: &RectPx, line: u32, colour: [u8; 3]) {
+/// Draws a coloured line of `line` pixels with a dark one on both sides, so that it shows on any
+/// background. What lies outside the picture is cut off.
+pub fn draw_box_mut(picture: &mut RgbImage, rect: &RectPx, line: u32, colour: [u8; 3]) {
     let (x0, y0) = (rect.x.round() as i32, rect.y.round() as i32);
     let (x1, y1) = (
         (rect.x + rect.width).round() as i32,
@@ -263,6 +275,73 @@ fn draw_box(picture: &mut RgbImage, rect: &RectPx, line: u32, colour: [u8; 3]) {
         let colour = if is_edge { [0, 0, 0] } else { colour };
         let at = Rect::at(x0 + ring, y0 + ring).of_size(width as u32, height as u32);
         draw_hollow_rect_mut(picture, at, Rgb(colour));
+    }
+}
+
+/// `rect`, moved so that its centre is in the picture: a box that is predicted for a while may be
+/// anywhere.
+fn in_sight(rect: &RectPx, picture: &RgbImage) -> RectPx {
+    let within = |begin: f32, length: f32, end: u32| {
+        let middle = begin + length / 2.0;
+        begin + middle.clamp(0.0, end as f32) - middle
+    };
+    RectPx {
+        x: within(rect.x, rect.width, picture.width()),
+        y: within(rect.y, rect.height, picture.height()),
+        ..*rect
+    }
+}
+
+/// Like [`draw_box_mut`], in dashes from corner to corner.
+fn draw_dashed_box_mut(picture: &mut RgbImage, rect: &RectPx, line: u32, colour: [u8; 3]) {
+    let (x0, y0) = (rect.x.round() - 1.0, rect.y.round() - 1.0);
+    // As wide as the box that is not dashed, with its dark lines on both sides.
+    let thick = line as f32 + 2.0;
+    let (x1, y1) = (
+        (rect.x + rect.width).round() + 1.0,
+        (rect.y + rect.height).round() + 1.0,
+    );
+    let (x1, y1) = (x1.max(x0 + thick), y1.max(y0 + thick));
+    let (columns, rows) = (picture.width() as f32, picture.height() as f32);
+    let dash = (4 * line).max(8) as f32;
+    for (from, to) in dashes(x0, x1, columns, dash) {
+        for y in [y0, y1 - thick] {
+            draw_dash_mut(picture, [from, y, to, y + thick], colour);
+        }
+    }
+    for (from, to) in dashes(y0, y1, rows, dash) {
+        for x in [x0, x1 - thick] {
+            draw_dash_mut(picture, [x, from, x + thick, to], colour);
+        }
+    }
+}
+
+/// The dashes of a line from `from` to `to`, about `dash` long: one at each end. Only those between 0
+/// and `end`.
+fn dashes(from: f32, to: f32, end: f32, dash: f32) -> impl Iterator<Item = (f32, f32)> {
+    let pairs = ((to - from) / dash / 2.0).floor().max(0.0);
+    let step = (to - from) / (2.0 * pairs + 1.0);
+    let first = ((-from / step / 2.0).floor() - 1.0).clamp(0.0, pairs);
+    let last = ((end - from) / step / 2.0).ceil().clamp(0.0, pairs);
+    (first as u64..=last as u64).map(move |i| {
+        let begin = from + 2.0 * i as f32 * step;
+        (begin, begin + step)
+    })
+}
+
+/// A filled rectangle from `[x, y]` to `[x, y]` with a dark outline.
+fn draw_dash_mut(picture: &mut RgbImage, [x0, y0, x1, y1]: [f32; 4], colour: [u8; 3]) {
+    // To just outside the picture: the coordinates of an object out of sight may be anything.
+    let within = |value: f32, end: u32| value.round().clamp(-8.0, end as f32 + 8.0) as i32;
+    let (width, height) = picture.dimensions();
+    let (x0, x1) = (within(x0, width), within(x1, width));
+    let (y0, y1) = (within(y0, height), within(y1, height));
+    for (inset, colour) in [(0, [0; 3]), (1, colour)] {
+        let (columns, rows) = (x1 - x0 - 2 * inset, y1 - y0 - 2 * inset);
+        if columns > 0 && rows > 0 {
+            let dash = Rect::at(x0 + inset, y0 + inset).of_size(columns as u32, rows as u32);
+            draw_filled_rect_mut(picture, dash, Rgb(colour));
+        }
     }
 }
 
@@ -307,6 +386,28 @@ mod tests {
                 ..Prediction::default()
             };
             overlay().draw_mut(&mut picture, &prediction);
+        }
+    }
+
+    #[test]
+    fn dashes_begin_and_end_a_line_and_stay_in_the_picture() {
+        let all: Vec<_> = dashes(10.0, 100.0, 200.0, 10.0).collect();
+        assert_eq!(all.len(), 5);
+        assert_eq!((all[0], all[4]), ((10.0, 20.0), (90.0, 100.0)));
+        assert_eq!(
+            dashes(0.0, 3.0, 200.0, 10.0).collect::<Vec<_>>(),
+            [(0.0, 3.0)]
+        );
+        // However far an object is out of sight.
+        assert!(dashes(-1e9, 1e9, 200.0, 10.0).count() < 100);
+        for rect in [
+            [-1e9, -1e9, 2e9, 2e9],
+            [500.0, 0.0, 9.0, 9.0],
+            [3.0, 3.0, 0.0, 0.0],
+        ] {
+            let mut picture = RgbImage::new(40, 40);
+            let rect = detection(1, 1.0, rect).rect;
+            draw_dashed_box_mut(&mut picture, &rect, 2, [255; 3]);
         }
     }
 }

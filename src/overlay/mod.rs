@@ -8,10 +8,10 @@ mod pictures;
 mod text;
 mod tracks;
 
-pub use boxes::{Overlay, OverlayStyle};
+pub use boxes::{Overlay, OverlayStyle, draw_box_mut};
 pub use heat::{HeatMap, draw_path_mut};
 pub use mask::{ClassColours, voc_colour};
 pub use palette::{colour_of, ink_on};
 pub use pictures::FramePictures;
 pub use text::TextRenderer;
-pub use tracks::Trails;
+pub use tracks::{Counters, Trails};

@@ -53,23 +53,20 @@ impl TextRenderer {
         let inner = Rect::at(x + 1, y + 1).of_size(width - 2, height - 2);
         draw_filled_rect_mut(picture, outer, Rgb([0; 3]));
         draw_filled_rect_mut(picture, inner, Rgb(plate));
-        for (column, row, &Luma([coverage])) in raster.enumerate_pixels() {
-            let (Ok(at_x), Ok(at_y)) = (
-                u32::try_from(x + column as i32),
-                u32::try_from(y + row as i32),
-            ) else {
-                continue;
-            };
-            if coverage > 0
-                && let Some(pixel) = picture.get_pixel_mut_checked(at_x, at_y)
-            {
-                let share = u32::from(coverage);
-                for (channel, ink) in pixel.0.iter_mut().zip(ink) {
-                    let mixed = u32::from(*channel) * (255 - share) + u32::from(ink) * share;
-                    *channel = (mixed / 255) as u8;
-                }
-            }
-        }
+        blend_mut(picture, raster, (x, y), ink);
+    }
+
+    /// Draws `text` without a plate, where [`draw_plate_mut`](Self::draw_plate_mut) would draw its
+    /// letters. What lies outside the picture is cut off.
+    pub fn draw_text_mut(
+        &mut self,
+        picture: &mut RgbImage,
+        text: &str,
+        height_px: u32,
+        at: (i32, i32),
+        ink: [u8; 3],
+    ) {
+        blend_mut(picture, self.raster(text, height_px), at, ink);
     }
 
     /// Coverage of each pixel of the plate, its outline included; at least 3 on a side.
@@ -96,5 +93,26 @@ impl TextRenderer {
                 );
                 raster
             })
+    }
+}
+
+/// Puts `ink` on the picture where `coverage` says, from `(x, y)` on.
+fn blend_mut(picture: &mut RgbImage, coverage: &GrayImage, (x, y): (i32, i32), ink: [u8; 3]) {
+    for (column, row, &Luma([coverage])) in coverage.enumerate_pixels() {
+        let (Ok(at_x), Ok(at_y)) = (
+            u32::try_from(x + column as i32),
+            u32::try_from(y + row as i32),
+        ) else {
+            continue;
+        };
+        if coverage > 0
+            && let Some(pixel) = picture.get_pixel_mut_checked(at_x, at_y)
+        {
+            let share = u32::from(coverage);
+            for (channel, ink) in pixel.0.iter_mut().zip(ink) {
+                let mixed = u32::from(*channel) * (255 - share) + u32::from(ink) * share;
+                *channel = (mixed / 255) as u8;
+            }
+        }
     }
 }

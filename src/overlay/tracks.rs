@@ -1,6 +1,6 @@
 //! Trails of tracks, counting lines, counters.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use image::{Rgb, RgbImage};
 use imageproc::drawing::draw_line_segment_mut;
@@ -11,6 +11,15 @@ use mobilens_image::RectPx;
 
 /// Points of a trail that are kept at most.
 const MOST_POINTS: usize = 512;
+
+/// What zones and lines have counted up to a frame.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counters {
+    /// Each zone's and line's name, and the text to show.
+    pub texts: Vec<(String, String)>,
+    /// The tracks that a zone counts as inside now, detected in this frame or not.
+    pub inside: BTreeSet<u64>,
+}
 
 /// Where tracked objects were in the last frames, by track: updated once for each frame of a stream,
 /// however many pictures are made of it.

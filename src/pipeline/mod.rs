@@ -58,7 +58,9 @@ mod threads;
 #[cfg(test)]
 mod tests;
 
-pub use build::{Model, analyzer, classes_to_keep, ensure_built, preprocess_params};
+pub use build::{
+    Model, analyzer, classes_to_keep, ensure_built, open_recording, preprocess_params,
+};
 pub use join::SHUTDOWN_DEADLINE;
 pub use options::{MissingFeature, ModelError, RunError, RunOptions};
 pub use progress::Progress;

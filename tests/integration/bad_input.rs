@@ -148,3 +148,165 @@ fn settings_that_are_wrong() {
     refused_by_set("source.camera={}", "exactly one of");
     refused_by_set("detect", "KEY=VALUE");
 }
+
+/// `--set` together with what replaces or does not use what it sets: exit 2 and one line.
+#[test]
+fn a_set_without_effect() {
+    const REPLAY: &str = "tests/data/tiny/replay.yaml";
+    const CAMERA: &str = "tests/data/tiny/camera.yaml";
+    let dir = tempfile::tempdir().expect("a folder");
+    let picture = dir.path().join("a.png");
+    RgbImage::new(32, 32).save(&picture).expect("room");
+    let pictures = dir.path().display().to_string();
+    let out = dir.path().join("out.jsonl").display().to_string();
+    let truth = dir.path().join("truth.json");
+    fs::write(&truth, r#"{"images":[],"categories":[],"annotations":[]}"#).expect("room");
+    let truth = truth.display().to_string();
+    let clip = "assets/street.mp4";
+    let multi = "pipelines/multi_camera.yaml";
+    let cases: [(&[&str], &str); 15] = [
+        (
+            &[
+                CAMERA,
+                "--set",
+                "source.camera.width_px=640",
+                "--input",
+                clip,
+            ],
+            "--set source.camera.width_px: has no effect together with --input: the source is a \
+             video (`source.video`) then",
+        ),
+        (
+            &[CAMERA, "--set", "source.images.fps=7", "--input", clip],
+            "--set source.images.fps: has no effect",
+        ),
+        (
+            &[REPLAY, "--set", "source.video.path=b.mp4", "--input", clip],
+            "--set source.video.path: has no effect together with --input: that is the source",
+        ),
+        (
+            &[REPLAY, "--set", "source={camera: {}}", "--input", clip],
+            "--set source: has no effect",
+        ),
+        (
+            &[
+                CAMERA,
+                "--set",
+                "fallback.video.path=b.mp4",
+                "--input",
+                clip,
+            ],
+            "--set fallback.video.path: has no effect together with --input: a file has no fallback",
+        ),
+        (
+            &[REPLAY, "--set", "source.video.lop=true", "--input", clip],
+            "did you mean \"loop\"?",
+        ),
+        (
+            &[REPLAY, "--set", "source.video.pace=live", "--pace", "fast"],
+            "--set source.video.pace: has no effect: --pace replaces it; leave out one of them",
+        ),
+        (
+            &[REPLAY, "--set", "sinks.0.jsonl.path=a", "--output", &out],
+            "--set sinks.0.jsonl.path: has no effect: --output takes this sink away",
+        ),
+        (
+            &[REPLAY, "--set", "sinks.0.jsonl.path=a", "--format", "coco"],
+            "--format takes this sink away",
+        ),
+        (
+            &[REPLAY, "--set", "sinks.1={window: {}}", "--headless"],
+            "--set sinks.1: has no effect: --headless takes this sink away",
+        ),
+        (
+            &[multi, "--set", "source.camera.fps=10"],
+            "source: has no effect: each stream has a `source` of its own; use `streams.0.source`",
+        ),
+        (
+            &[multi, "--input", clip],
+            "--input: the pipeline has several streams",
+        ),
+        (
+            &["analyze", &out, REPLAY, "--set", "sinks.0.jsonl.path=a"],
+            "--set sinks.0.jsonl.path: has no effect: `analyze` does not use `sinks`",
+        ),
+        (
+            &[
+                "eval",
+                "detection",
+                REPLAY,
+                "--coco",
+                &truth,
+                "--images",
+                &pictures,
+                "--set",
+                "track={}",
+            ],
+            "`eval detection` does not use `track`",
+        ),
+        (
+            &[
+                REPLAY,
+                "--set",
+                "source.video={path: a, decoder: builtin, ffmpeg_args: [-n]}",
+            ],
+            "has no effect with `decoder: builtin`",
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let output = run(arguments);
+        let said: Vec<String> = complaints(&output);
+        let context = format!("{arguments:?}: {}", stderr(&output));
+        assert_eq!(output.status.code(), Some(2), "{context}");
+        assert!(said.iter().any(|line| line.contains(expected)), "{context}");
+        if !expected.contains("builtin") {
+            assert_eq!(said.len(), 1, "{context}");
+        }
+    }
+}
+
+/// The options of the source that `--input` gives, and the rate of its images.
+#[test]
+fn a_set_beside_an_input() {
+    const REPLAY: &str = "tests/data/tiny/replay.yaml";
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path().join("pictures");
+    fs::create_dir(&folder).expect("room");
+    for name in ["a.png", "b.png"] {
+        RgbImage::new(32, 32).save(folder.join(name)).expect("room");
+    }
+    let input = folder.display().to_string();
+    let second_frame_ms = |arguments: &[&str]| {
+        let output = run(&[arguments, &["--headless", "--input", &input]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let records = support::records(&output.stdout);
+        support::of_type(&records, "frame")[1]["pts_ms"].clone()
+    };
+    assert_eq!(second_frame_ms(&[REPLAY]), 1000.0);
+    let set = ["--set", "source.images.fps=8"];
+    assert_eq!(second_frame_ms(&[&[REPLAY], &set[..]].concat()), 125.0);
+    // The rate that the pipeline gives for its own images counts for others, too.
+    let yaml = fs::read_to_string(file(REPLAY)).expect("the pipeline");
+    let yaml = yaml
+        .replace(
+            "video: { path: ../../../assets/street.mp4 }",
+            "images: { path: gone, fps: 4 }",
+        )
+        .replace(
+            "tiny.yaml",
+            &file("tests/data/tiny/tiny.yaml").display().to_string(),
+        );
+    let pipeline = dir.path().join("images.yaml");
+    fs::write(&pipeline, yaml).expect("room");
+    let pipeline = pipeline.display().to_string();
+    assert_eq!(second_frame_ms(&[&pipeline]), 250.0);
+    assert_eq!(
+        second_frame_ms(&[&[pipeline.as_str()], &set[..]].concat()),
+        125.0
+    );
+    // Options that say how it is run go with the source that had them.
+    let looping = ["--set", "source.images.loop=true", "--frames", "5"];
+    let output = run(&[&[REPLAY], &looping[..], &["--headless", "--input", &input]].concat());
+    let records = support::records(&output.stdout);
+    assert_eq!(support::of_type(&records, "frame").len(), 5);
+}

@@ -16,6 +16,7 @@ mod onnx;
 
 mod bad_input;
 mod codecs;
+mod compare;
 mod config;
 mod counting;
 mod data_dir;

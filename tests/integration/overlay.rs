@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use image::{Rgb, RgbImage};
-use mobilens::overlay::{Overlay, OverlayStyle};
+use mobilens::overlay::{Counters, Overlay, OverlayStyle, Trails};
 use mobilens::postprocess::{Detection, Labels, Prediction};
+use mobilens::records::{FrameRecord, TrackRecord, TrackStateRecord};
 use mobilens_image::RectPx;
 
 /// Codes of 255 that a glyph's edge may differ by.
@@ -168,4 +169,57 @@ fn the_style_is_obeyed() {
     let detections = vec![detection(1, 0.9, [40.0, 40.0, 140.0, 50.0])];
     draw(&mut picture, style, detections);
     assert_golden("style", &picture);
+}
+
+/// Objects that a zone counts are dashed where they were not detected; others are thin or left out.
+#[test]
+fn what_is_counted_is_shown() {
+    let track = |track_id, state, bbox: [f64; 4]| TrackRecord {
+        track_id,
+        category_id: 1,
+        label: "person".to_owned(),
+        state,
+        bbox: bbox.into(),
+    };
+    let lost_uncounted = [250.0, 120.0, 40.0, 60.0];
+    let record = FrameRecord {
+        tracks: Some(vec![
+            track(1, TrackStateRecord::Seen, [20.0, 30.0, 50.0, 70.0]),
+            track(2, TrackStateRecord::Held, [100.0, 30.0, 50.0, 70.0]),
+            track(3, TrackStateRecord::Held, [180.0, 30.0, 50.0, 70.0]),
+            track(4, TrackStateRecord::Lost, [100.0, 125.0, 61.0, 50.0]),
+            track(5, TrackStateRecord::Lost, lost_uncounted),
+            // It is predicted to be half outside, and the next far away.
+            track(6, TrackStateRecord::Lost, [290.0, 30.0, 60.0, 70.0]),
+            track(7, TrackStateRecord::Lost, [900.0, 150.0, 60.0, 70.0]),
+        ]),
+        ..FrameRecord::default()
+    };
+    let counters = Counters {
+        texts: vec![("yard".to_owned(), "yard: 5 now, 7 in all".to_owned())],
+        inside: [1, 3, 4, 6, 7].into(),
+    };
+    let style = OverlayStyle {
+        tracks: true,
+        ..OverlayStyle::default()
+    };
+    let labels = Arc::new(Labels::new(vec![(1, "person".to_owned())]));
+    let mut picture = gradient(320, 200);
+    let trails = Trails::new(0.0);
+    Overlay::new(style, labels).draw_tracks_mut(&mut picture, &record, &counters, &trails);
+    assert_golden("counted", &picture);
+    let clean = gradient(320, 200);
+    let changed = |[x, y, w, h]: [f64; 4]| {
+        let (x, y, w, h) = (x as u32, y as u32, w as u32, h as u32);
+        let upper_edge = (x..x + w).map(|x| (x, y + h));
+        upper_edge
+            .filter(|(x, y)| picture.get_pixel(*x, *y) != clean.get_pixel(*x, *y))
+            .count()
+    };
+    assert_eq!(changed([20.0, 30.0, 50.0, 70.0]), 50, "seen: a whole line");
+    let dashed = changed([180.0, 30.0, 50.0, 70.0]);
+    assert!((20..40).contains(&dashed), "held and counted: {dashed}");
+    let dashed = changed([100.0, 125.0, 61.0, 50.0]);
+    assert!((25..48).contains(&dashed), "lost and counted: {dashed}");
+    assert_eq!(changed(lost_uncounted), 0, "lost and not counted");
 }

@@ -1,15 +1,17 @@
 //! `mobilens eval`: accuracy of results against ground truth.
 
+pub mod arguments;
 pub mod detection;
 pub mod segmentation;
 mod tracking;
+mod tracking_run;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use mobilens::capture::{CaptureError, Captured, ImagesSource, Source};
-use mobilens::config::ConfigError;
+use mobilens::config::{self, ConfigError, LoadedPipeline, Override};
 use mobilens::eval::EvalError;
 use mobilens::flow::StopSignal;
 use mobilens::frame::{FrameMeta, InferencePlan, Packet};
@@ -18,9 +20,8 @@ use mobilens::postprocess::Prediction;
 use mobilens_image::SizePx;
 use mobilens_nn::NnError;
 
-use crate::cli::arguments::EvalCommand;
-
-use super::{DONE, FAILED, USAGE, print_error};
+use super::{DONE, FAILED, USAGE, data_dir, print_error};
+use arguments::EvalCommand;
 
 /// Why an evaluation failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,38 @@ pub enum Failure {
     Other(String),
     #[error("{0}")]
     Run(String),
+}
+
+/// What an evaluation on single pictures does not use of a pipeline.
+const UNUSED_ON_PICTURES: [&str; 16] = [
+    "stream",
+    "source",
+    "fallback",
+    "telemetry",
+    "track",
+    "zones",
+    "lines",
+    "gating.motion_gate",
+    "gating.interval",
+    "gating.regions",
+    "gating.tiles",
+    "inference.workers",
+    "inference.threads",
+    "inference.max_age_ms",
+    "overlay",
+    "sinks",
+];
+
+/// Loads a pipeline for the evaluation `command` on single pictures.
+fn load_for_pictures(
+    pipeline: &Path,
+    overrides: &[String],
+    command: &str,
+) -> Result<LoadedPipeline, Failure> {
+    let overrides = overrides.iter().map(|o| Override::parse(o));
+    let overrides = overrides.collect::<Result<Vec<_>, _>>()?;
+    config::ensure_used(&overrides, &UNUSED_ON_PICTURES, command)?;
+    Ok(config::load(&data_dir::find(pipeline)?, &overrides)?)
 }
 
 /// Runs the evaluation; exit code 2 for errors of the command line or of a file.

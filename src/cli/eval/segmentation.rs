@@ -5,21 +5,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use mobilens::config::{self, LoadedPipeline, Override};
+use mobilens::config::LoadedPipeline;
 use mobilens::eval::{CocoInstances, ConfusionMatrix, GroundTruth, MaskFolder};
 use mobilens::flow::StopSignal;
 use mobilens::pipeline::{InferenceLatency, Model};
 use serde_json::json;
 
-use super::{Failure, infer_folder};
-use crate::cli::arguments::EvalSegmentationArgs;
-use crate::cli::{data_dir, print};
+use super::arguments::EvalSegmentationArgs;
+use super::{Failure, infer_folder, load_for_pictures};
+use crate::cli::print;
 
 /// Mean IoU of a pipeline that segments.
 pub fn segmentation(arguments: &EvalSegmentationArgs) -> Result<(), Failure> {
-    let overrides = arguments.overrides.iter().map(|o| Override::parse(o));
-    let overrides = overrides.collect::<Result<Vec<_>, _>>()?;
-    let config = config::load(&data_dir::find(&arguments.pipeline)?, &overrides)?;
+    let (pipeline, overrides) = (&arguments.pipeline, &arguments.overrides);
+    let config = load_for_pictures(pipeline, overrides, "eval segmentation")?;
     let labels = config.card.labels();
     let truth: Box<dyn GroundTruth> = match &arguments.masks {
         Some(dir) => Box::new(MaskFolder::open(dir)?),

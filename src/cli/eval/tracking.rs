@@ -1,51 +1,56 @@
 //! `mobilens eval tracking`: HOTA, MOTA and IDF1.
 
-use std::path::{Path, PathBuf};
-
-use mobilens::eval::{TrackingMetrics, evaluate_tracking, read_mot};
+use mobilens::eval::{MotSequence, TrackingMetrics, evaluate_tracking, read_mot};
 use serde_json::json;
 
 use super::Failure;
-use crate::cli::arguments::EvalTrackingArgs;
+use super::arguments::EvalTrackingArgs;
+use super::tracking_run::SequenceRunner;
 use crate::cli::print;
 
-/// MOTA, IDF1 and HOTA of each sequence below a folder.
+/// MOTA, IDF1 and HOTA of each sequence below a folder, of saved tracks or of a pipeline's.
 pub fn tracking(arguments: &EvalTrackingArgs) -> Result<(), Failure> {
-    let mut sequences = Vec::new();
-    if let Some(truth) = truth_in(&arguments.mot) {
-        sequences.push((name_of(&arguments.mot), truth, arguments.mot.clone()));
-    } else {
-        let entries = std::fs::read_dir(&arguments.mot)
-            .map_err(|e| Failure::Other(format!("{}: {e}", arguments.mot.display())))?;
-        for dir in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            if let Some(truth) = truth_in(&dir) {
-                sequences.push((name_of(&dir), truth, dir));
+    match (&arguments.run, &arguments.frames, &arguments.mot) {
+        (Some(pipeline), Some(frames), _) => {
+            let sequences = MotSequence::find(frames)?;
+            let runner = SequenceRunner::new(pipeline, &arguments.overrides)?;
+            // All are looked at before the first one is run.
+            let runs = sequences.iter().map(|sequence| runner.prepare(sequence));
+            let runs = runs.collect::<Result<Vec<_>, _>>()?;
+            print_header(arguments.json);
+            for (sequence, loaded) in sequences.iter().zip(runs) {
+                let truth = read_mot(&sequence.truth, true)?;
+                let figures = evaluate_tracking(&truth, &runner.run(loaded)?);
+                show(&sequence.name, &figures, arguments.json);
             }
         }
-        sequences.sort();
+        (_, _, Some(mot)) => {
+            let sequences = MotSequence::find(mot)?;
+            print_header(arguments.json);
+            for sequence in sequences {
+                let result = match &arguments.results {
+                    Some(results) if results.is_dir() => {
+                        results.join(format!("{}.txt", sequence.name))
+                    }
+                    Some(results) => results.clone(),
+                    None => sequence.dir.join("test.txt"),
+                };
+                let truth = read_mot(&sequence.truth, true)?;
+                let figures = evaluate_tracking(&truth, &read_mot(&result, false)?);
+                show(&sequence.name, &figures, arguments.json);
+            }
+        }
+        _ => unreachable!("clap requires --mot, or --run with --frames"),
     }
-    if sequences.is_empty() {
-        let why = format!(
-            "{}: no gt.txt found, nor in its subfolders",
-            arguments.mot.display()
-        );
-        return Err(Failure::Other(why));
-    }
-    if !arguments.json {
+    Ok(())
+}
+
+fn print_header(as_json: bool) {
+    if !as_json {
         print(
             "                     HOTA   DetA   AssA   MOTA   IDF1  switches  false  missed  objects",
         );
     }
-    for (name, truth, dir) in sequences {
-        let result = match &arguments.results {
-            Some(results) if results.is_dir() => results.join(format!("{name}.txt")),
-            Some(results) => results.clone(),
-            None => dir.join("test.txt"),
-        };
-        let figures = evaluate_tracking(&read_mot(&truth, true)?, &read_mot(&result, false)?);
-        show(&name, &figures, arguments.json);
-    }
-    Ok(())
 }
 
 fn show(name: &str, figures: &TrackingMetrics, as_json: bool) {
@@ -71,15 +76,4 @@ fn show(name: &str, figures: &TrackingMetrics, as_json: bool) {
         "{name:<19} {hota:>6.3} {detection:>6.3} {association:>6.3} {mota:>6.3} {idf1:>6.3} \
          {id_switches:>9} {false_positives:>6} {missed:>7} {objects:>8}"
     ));
-}
-
-fn truth_in(dir: &Path) -> Option<PathBuf> {
-    let places = [dir.join("gt.txt"), dir.join("gt").join("gt.txt")];
-    places.into_iter().find(|path| path.is_file())
-}
-
-fn name_of(dir: &Path) -> String {
-    let name = dir.canonicalize().ok();
-    let name = name.as_deref().unwrap_or(dir).file_name();
-    name.map_or_else(String::new, |n| n.to_string_lossy().into_owned())
 }

@@ -13,6 +13,7 @@ use super::path::{PathSegment, Violation, dotted};
 use super::renamed::{rename_in_override, rename_keys};
 use super::view::StreamView;
 use crate::config::diagnostic::{ConfigError, Diagnostic, Location, io_reason};
+use crate::config::input::InputSource;
 
 /// Longest file that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -59,15 +60,22 @@ impl<'a> Document<'a> {
         })
     }
 
-    /// Reads the pipeline `file`, with old names of keys brought up to date, and puts `overrides`
-    /// over it.
+    /// Reads the pipeline `file`, with old names of keys brought up to date, puts `input` in the
+    /// place of its source, and `overrides` over both.
     ///
     /// # Errors
-    /// When the file cannot be read or is not YAML, gives a key under its old and its new name, or
-    /// when an override does not fit into it.
-    pub fn read_pipeline(file: &'a Path, overrides: &[Override]) -> Result<Self, ConfigError> {
+    /// When the file cannot be read or is not YAML, gives a key under its old and its new name, has
+    /// several streams and an input, or when an override does not fit into it or has no effect.
+    pub fn read_pipeline(
+        file: &'a Path,
+        overrides: &[Override],
+        input: Option<&InputSource>,
+    ) -> Result<Self, ConfigError> {
         let mut document = Self::read(file)?;
         document.warnings = rename_keys(&mut document.root, file)?;
+        if let Some(input) = input {
+            input.replace_source(&mut document.root);
+        }
         for change in overrides {
             let (path, warning) = rename_in_override(&change.path, &change.argument, file);
             document.warnings.extend(warning);
@@ -76,7 +84,26 @@ impl<'a> Document<'a> {
                 .set(&path, &change.value)
                 .map_err(|message| ConfigError::in_argument(&change.argument, message))?;
         }
+        if let Some(input) = input {
+            if document.root.get("streams").is_some() {
+                let message = "the pipeline has several streams, each with its own source; use --set \
+                               streams.0.source=... for one of them";
+                return Err(ConfigError::in_argument("--input", message));
+            }
+            input.validate_overrides(&document.root)?;
+        }
         Ok(document)
+    }
+
+    /// The `--set KEY` that the value at `path` was last changed by, if it was.
+    pub fn set_argument(&self, path: &[PathSegment]) -> Option<&str> {
+        let node = path
+            .iter()
+            .try_fold(&self.root, |node, segment| node.child(segment))?;
+        match &node.location {
+            Location::Argument(argument) if argument.starts_with("--set ") => Some(argument),
+            _ => None,
+        }
     }
 
     /// The document's values.

@@ -13,7 +13,8 @@ mod streams;
 mod view;
 
 pub use file::Document;
-pub use overrides::Override;
+pub use node::{Content, Entry, Node};
+pub use overrides::{Override, ensure_used};
 pub(super) use path::key_path;
 pub use path::{MAX_VIOLATIONS, PathSegment, Violation};
 pub use streams::SHARED_KEYS;

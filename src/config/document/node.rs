@@ -140,7 +140,8 @@ impl Node {
         self.entry(key).map(|entry| &entry.value)
     }
 
-    fn child(&self, segment: &PathSegment) -> Option<&Self> {
+    /// The value of a key or at an index, if it has it.
+    pub fn child(&self, segment: &PathSegment) -> Option<&Self> {
         match segment {
             PathSegment::Key(key) => self.get(key),
             PathSegment::Index(index) => self.items()?.get(*index),

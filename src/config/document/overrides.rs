@@ -1,8 +1,11 @@
 //! `--set KEY=VALUE`: a value of the command line over the file's own.
 
+use std::path::Path;
+
 use super::node::{Content, Node};
 use super::parse::parse_yaml;
 use super::path::{PathSegment, dotted};
+use super::renamed::rename_in_override;
 use crate::config::diagnostic::{ConfigError, Location};
 
 /// A dotted key and a YAML value.
@@ -64,6 +67,40 @@ impl Override {
     }
 }
 
+/// Refuses overrides that `command` makes no use of: of the dotted keys `unused`, and of what is
+/// below them.
+///
+/// # Errors
+/// One for each.
+pub fn ensure_used(
+    overrides: &[Override],
+    unused: &[&str],
+    command: &str,
+) -> Result<(), ConfigError> {
+    let mut errors = Vec::new();
+    for change in overrides {
+        let (path, _) = rename_in_override(&change.path, &change.argument, Path::new(""));
+        for key in unused {
+            let key_path: Vec<_> = key.split('.').map(PathSegment::from).collect();
+            let is_unused = path.starts_with(&key_path)
+                || key_path.strip_prefix(path.as_slice()).is_some_and(|rest| {
+                    let value = rest.iter().try_fold(&change.value, |v, key| v.child(key));
+                    value.is_some_and(|value| value.content != Content::Null)
+                });
+            if is_unused {
+                let message = format!("has no effect: `{command}` does not use `{key}`");
+                errors.extend(ConfigError::in_argument(&change.argument, message).0);
+                break;
+            }
+        }
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(ConfigError(errors))
+    }
+}
+
 fn is_bracketed(text: &str) -> bool {
     text.trim_start().starts_with(['{', '[', '"', '\''])
 }
@@ -111,6 +148,26 @@ mod tests {
                 value,
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_command_does_not_use_is_refused() {
+        let unused = ["sinks", "gating.tiles"];
+        for (text, is_used) in [
+            ("sinks.0.jsonl.path=a", false),
+            ("sinks=", false),
+            ("detect.nms_iou=.5", true),
+            ("gating.tiles.rows=2", false),
+            ("attention.tiles.rows=2", false),
+            ("gating={tiles: {rows: 2}}", false),
+            ("gating={tiles: }", true),
+            ("gating={}", true),
+            ("gating.regions={}", true),
+        ] {
+            let change = Override::parse(text).expect(text);
+            let refused = ensure_used(&[change], &unused, "eval").err();
+            assert_eq!(refused.is_none(), is_used, "{text}: {refused:?}");
         }
     }
 

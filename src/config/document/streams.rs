@@ -11,7 +11,7 @@ use super::node::{Content, Entry, Node};
 use super::path::key_path;
 use super::size::DocumentSize;
 use super::view::StreamView;
-use crate::config::diagnostic::ConfigError;
+use crate::config::diagnostic::{ConfigError, Diagnostic};
 
 /// Most streams of a file.
 const MAX_STREAMS: usize = 256;
@@ -64,10 +64,25 @@ impl Document<'_> {
                 }
             }
         }
+        self.unused_shared_keys(blocks, &mut errors);
         if errors.is_empty() {
             Ok(documents)
         } else {
             Err(ConfigError::sorted(errors))
+        }
+    }
+
+    /// Errors for keys beside `streams` that each stream has itself.
+    fn unused_shared_keys(&self, blocks: &[Node], errors: &mut Vec<Diagnostic>) {
+        for entry in self.root.entries().unwrap_or_default() {
+            let key = entry.key.as_str();
+            let is_shared = SHARED_KEYS.contains(&key) || ["streams", "sinks"].contains(&key);
+            if !is_shared && blocks.iter().all(|block| block.get(key).is_some()) {
+                let message = format!(
+                    "has no effect: each stream has a `{key}` of its own; use `streams.0.{key}`"
+                );
+                errors.push(self.error_at_key(&key_path![key], message));
+            }
         }
     }
 

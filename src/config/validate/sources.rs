@@ -8,7 +8,7 @@ use super::validator::Validator;
 use crate::config::diagnostic::io_reason;
 use crate::config::document::key_path;
 use crate::config::environment::{expand_env, is_url, server_url};
-use crate::config::schema::{RegionTrigger, SourceConfig};
+use crate::config::schema::{DecoderConfig, RegionTrigger, SourceConfig};
 use crate::telemetry::TelemetryLog;
 
 impl Validator<'_> {
@@ -42,6 +42,16 @@ impl Validator<'_> {
             && let Err(message) = server_url(&rtsp.url, &["rtsp"])
         {
             self.error_at_value(&key_path![name, "rtsp", "url"], message);
+        }
+        let rtsp = source.rtsp.as_ref();
+        let rtsp = rtsp.map(|rtsp| ("rtsp", rtsp.decoder, &rtsp.ffmpeg_args));
+        let video = source.video.as_ref();
+        let video = video.map(|video| ("video", video.decoder, &video.ffmpeg_args));
+        if let Some((kind, DecoderConfig::Builtin, arguments)) = rtsp.or(video)
+            && !arguments.is_empty()
+        {
+            let message = "has no effect with `decoder: builtin`";
+            self.error_at_key(&key_path![name, kind, "ffmpeg_args"], message);
         }
         let Some((kind, path)) = path_of_source(source) else {
             return;

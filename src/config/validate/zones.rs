@@ -15,6 +15,17 @@ impl Validator<'_> {
             if let Err(error) = Polygon::new(zone.polygon.clone()) {
                 self.error_at_value(&key_path!["zones", name, "polygon"], error.to_string());
             }
+            let times = [("loiter_ms", zone.loiter_ms), ("update_ms", zone.update_ms)];
+            for (key, _) in times.iter().filter(|(_, ms)| ms.is_some()) {
+                let message = if zone.ignore {
+                    "has no effect with `ignore: true`: such a zone makes no events"
+                } else if config.track.is_none() {
+                    "these events need tracking: add `track: {}`"
+                } else {
+                    continue;
+                };
+                self.error_at_key(&key_path!["zones", name, *key], message);
+            }
         }
         let known: Vec<&str> = config.zones.keys().map(String::as_str).collect();
         let mut check = |path: &[PathSegment], zone: Option<&String>| {

@@ -20,5 +20,5 @@ pub use features::ensure_built;
 pub use model::Model;
 pub use preprocess::preprocess_params;
 pub use sinks::SharedSinks;
-pub use source::{OpenOptions, open_source};
+pub use source::{OpenOptions, open_recording, open_source};
 pub use stream::{build_stream, max_concurrent_frames, open_window};

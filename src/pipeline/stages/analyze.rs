@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::analytics::{
     AnchorPoint, Crossing, Direction, LineCounter, LineCounts, ZoneCounts, ZoneEvent, ZoneMonitor,
 };
+use crate::overlay::Counters;
 use crate::postprocess::Labels;
 use crate::records::{
     DetectionRecord, EventRecord, FrameRecord, RecordBox, TrackRecord, TrackStateRecord, rounded,
@@ -105,8 +106,8 @@ impl Analyzer {
         }
     }
 
-    /// The counts of zones and lines so far: names, and texts for the overlay.
-    pub fn counters(&self) -> Vec<(String, String)> {
+    /// What zones and lines have counted so far, for the overlay.
+    pub fn counters(&self) -> Counters {
         let zones = self
             .zones
             .iter()
@@ -127,7 +128,10 @@ impl Analyzer {
                 format!("{}: {inward} in, {outward} out", line.name),
             )
         });
-        zones.chain(lines).collect()
+        Counters {
+            texts: zones.chain(lines).collect(),
+            inside: self.zones.iter().flat_map(|z| z.monitor.tracks()).collect(),
+        }
     }
 
     fn threshold(&self, label: &str) -> f64 {

@@ -6,7 +6,7 @@ use image::RgbImage;
 
 use crate::flow::{Latency, Receiver, Sender};
 use crate::frame::FrameMeta;
-use crate::overlay::{FramePictures, Overlay, Trails};
+use crate::overlay::{Counters, FramePictures, Overlay, Trails};
 use crate::postprocess::Prediction;
 use crate::records::FrameRecord;
 
@@ -20,8 +20,8 @@ pub struct AnalyzedFrame {
     pub prediction: Prediction,
     /// Its record.
     pub record: Arc<FrameRecord>,
-    /// Zones and lines with what they have counted: names, and the texts to show.
-    pub counters: Vec<(String, String)>,
+    /// What zones and lines have counted, and which tracks they count now.
+    pub counters: Counters,
     /// Where the tracked objects were, up to this frame.
     pub trails: Arc<Trails>,
     /// The image, and the pictures that are made from it.
@@ -119,7 +119,7 @@ mod tests {
             },
             prediction: Prediction::default(),
             record: Arc::new(record),
-            counters: Vec::new(),
+            counters: Counters::default(),
             trails: Arc::new(trails),
             pictures: FramePictures::new(Arc::new(image.expect("planes"))),
         }

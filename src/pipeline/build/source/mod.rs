@@ -104,19 +104,31 @@ fn open(
     attempt.wait(options.idle)
 }
 
-/// Opens a clip or pictures.
+/// Opens a clip or pictures, without regard to their pace.
+///
+/// # Errors
+/// When they cannot be opened, or the source is a camera.
+pub fn open_recording(
+    config: &SourceConfig,
+    stop: &StopSignal,
+) -> Result<Box<dyn Source>, CaptureError> {
+    match (&config.video, &config.images) {
+        (Some(video), _) => open_video(video, stop),
+        (None, Some(images)) => Ok(Box::new(ImagesSource::open(&images.path, images.fps)?)),
+        (None, None) => Err(CaptureError::Malformed {
+            path: "source".into(),
+            why: "expected a video or images".to_owned(),
+        }),
+    }
+}
+
+/// Opens a clip or pictures as the configuration says.
 fn open_file(config: &SourceConfig, stop: &StopSignal) -> Result<OpenSource, CaptureError> {
-    let (source, pace, looping): (Box<dyn Source>, _, _) = match (&config.video, &config.images) {
-        (Some(video), _) => (open_video(video, stop)?, video.pace, video.looping),
-        (None, Some(images)) => (
-            Box::new(ImagesSource::open(&images.path, images.fps)?),
-            images.pace,
-            images.looping,
-        ),
-        (None, None) => unreachable!("the schema wants exactly one source"),
-    };
+    let video = config.video.as_ref().map(|v| (v.pace, v.looping));
+    let images = config.images.as_ref().map(|i| (i.pace, i.looping));
+    let (pace, looping) = video.or(images).unwrap_or_default();
     Ok(OpenSource {
-        source,
+        source: open_recording(config, stop)?,
         pace: match pace {
             PaceConfig::Fast => Pace::Fast,
             PaceConfig::Realtime | PaceConfig::Live => Pace::Realtime,
