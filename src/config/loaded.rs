@@ -137,6 +137,11 @@ impl LoadedPipeline {
             "detect": config.detect, "track": track, "zones": config.zones, "lines": config.lines,
         });
         leave_out_defaults(&mut hashed, &self.given);
+        if let Some(track) = hashed["track"].as_object_mut() {
+            // The hash was defined before there were these.
+            let given = |key: &str| self.given.pointer(&format!("/track/{key}")).is_some();
+            track.retain(|key, _| !LATER_TRACK_KEYS.contains(&key.as_str()) || given(key));
+        }
         Some(hex_sha256(hashed.to_string().as_bytes()))
     }
 }
@@ -146,6 +151,15 @@ pub fn hex_sha256(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// Keys of `track` that are hashed only where they are given.
+const LATER_TRACK_KEYS: [&str; 5] = [
+    "score_high",
+    "start_score",
+    "nms_iou",
+    "cross_class_iou",
+    "confirm_ms",
+];
 
 /// Keys that are hashed as null unless they are given, whatever their default; `*` is any key or
 /// index. Records name these hashes, so what is hashed must stay as it was first defined.

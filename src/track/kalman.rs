@@ -100,8 +100,13 @@ impl BoxKalmanFilter {
 
     /// Corrects the state with a measured box.
     pub fn correct(&mut self, rect: &RectPx) {
+        self.correct_with(rect, 1.0);
+    }
+
+    /// The same with a box whose variance is `variance` times that of a measured one.
+    pub fn correct_with(&mut self, rect: &RectPx, variance: f64) {
         let z = measurement_of(rect);
-        let noise = self.noise(&z);
+        let noise = self.noise(&z, variance);
         for ((axis, z), variance) in self.axes.iter_mut().zip(z).zip(noise) {
             axis.correct(z, variance);
         }
@@ -110,8 +115,8 @@ impl BoxKalmanFilter {
 
     /// Measurement variances. A box smaller than the full size is taken as partly occluded, so that its
     /// centre may be off by half of the missing part.
-    fn noise(&self, z: &[f64; 4]) -> [f64; 4] {
-        let base = (MEASUREMENT_STD * self.height()).powi(2);
+    fn noise(&self, z: &[f64; 4], variance: f64) -> [f64; 4] {
+        let base = (MEASUREMENT_STD * self.height()).powi(2) * variance;
         let occluded = |i: usize| ((self.full_size[i] - z[i + 2]).max(0.0) / 2.0).powi(2);
         [base + occluded(0), base + occluded(1), base, base]
     }
@@ -169,6 +174,12 @@ impl BoxKalmanFilter {
     fn height(&self) -> f64 {
         self.axes[3].x.max(1.0)
     }
+}
+
+/// Centre of a box, in pixels.
+pub(super) fn centre_of(rect: &RectPx) -> [f64; 2] {
+    let [x, y, ..] = measurement_of(rect);
+    [x, y]
 }
 
 fn measurement_of(rect: &RectPx) -> [f64; 4] {
@@ -267,7 +278,7 @@ mod tests {
                 dense.predict(dt);
                 if seen {
                     let z = measurement_of(&rect(x, y, w, h));
-                    dense.correct(z, fast.noise(&z));
+                    dense.correct(z, fast.noise(&z, 1.0));
                     fast.correct(&rect(x, y, w, h));
                 }
                 for i in 0..4 {

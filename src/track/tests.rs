@@ -1,12 +1,20 @@
 //! The tracker on scripted scenes.
 
+mod association;
+mod births;
+
 use super::{FrameContext, Observation, TrackState, Tracker, TrackerParams};
 use mobilens_image::{RectPx, Similarity};
 
 const PARAMS: TrackerParams = TrackerParams {
     score_low: 0.1,
+    score_high: 0.5,
+    start_score: 0.65,
     match_iou: 0.2,
+    nms_iou: 0.5,
+    cross_class_iou: 0.8,
     confirm_frames: 2,
+    confirm_ms: 1200.0,
     memory_ms: 1000.0,
 };
 
@@ -27,6 +35,7 @@ fn person(x: f32, score: f64) -> Observation {
 fn scene(frame: u32) -> FrameContext<'static> {
     FrameContext {
         t_ms: f64::from(frame) * 40.0,
+        size: None,
         is_cut: false,
         camera: None,
         inferred: None,

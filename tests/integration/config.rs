@@ -244,6 +244,17 @@ fn the_fingerprint_of_a_pipeline_stays() {
 }
 
 #[test]
+fn the_fingerprint_of_an_analysis_stays() {
+    let expected = "54f444652f67e0d19c85a278f24a70d30d484b32f2f3054a0c8fe7e6ba5f1158";
+    let path = file("pipelines/ssd_counting.yaml");
+    let sha256 = |overrides: &[&str]| load(&path, overrides)[0].analysis_sha256();
+    assert_eq!(sha256(&[]).as_deref(), Some(expected));
+    // What is given is part of it, as is each key of the block that was there from the first.
+    assert_ne!(sha256(&["track.start_score=0.65"]), sha256(&[]));
+    assert_ne!(sha256(&["track.memory_ms=1600"]), sha256(&[]));
+}
+
+#[test]
 fn the_reference_is_generated_from_the_schema() {
     let output = mobilens()
         .args(["schema", "--markdown"])

@@ -44,8 +44,13 @@ pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
     let tracker = config.track.as_ref().map(|track| {
         Tracker::new(TrackerParams {
             score_low: track.score_low,
+            score_high: track.score_high,
+            start_score: track.start_score,
             match_iou: track.match_iou,
+            nms_iou: track.nms_iou,
+            cross_class_iou: track.cross_class_iou,
             confirm_frames: track.confirm_frames,
+            confirm_ms: track.confirm_ms as f64,
             memory_ms: track.memory_ms as f64,
         })
     });

@@ -89,7 +89,7 @@ impl Analyzer {
         let is_clear = |d: &DetectionRecord| d.score >= self.threshold(&d.label);
         (record.detections, record.faint) = all.into_iter().partition(is_clear);
         if let Some(mut tracker) = self.tracker.take() {
-            let tracks = update_tracks(&mut tracker, record);
+            let tracks = update_tracks(&mut tracker, record, size);
             record.tracks = Some(tracks.iter().map(|t| self.track_record(t)).collect());
             self.monitor_zones(record, &tracks, size);
             self.count_lines(record, &tracks, size);
@@ -280,7 +280,7 @@ impl MonitoredZone {
 }
 
 /// Sets the track ids of the record's detections; returns all confirmed tracks.
-fn update_tracks(tracker: &mut Tracker, record: &mut FrameRecord) -> Vec<TrackView> {
+fn update_tracks(tracker: &mut Tracker, record: &mut FrameRecord, size: SizePx) -> Vec<TrackView> {
     let regions = record.regions.as_ref();
     let looked: Option<Vec<RectPx>> = match (record.inferred, regions) {
         (Some(false), _) => Some(Vec::new()),
@@ -290,6 +290,7 @@ fn update_tracks(tracker: &mut Tracker, record: &mut FrameRecord) -> Vec<TrackVi
     let camera = record.camera.map(|[a, b, x, y]| Similarity { a, b, x, y });
     let scene = FrameContext {
         t_ms: record.pts_ms,
+        size: Some(size),
         is_cut: record.cut,
         camera: camera.as_ref(),
         inferred: looked.as_deref(),
