@@ -8,6 +8,7 @@
 mod camera_motion;
 mod change_detector;
 mod crops;
+mod feedback;
 mod input_sizes;
 mod luma_plane;
 mod params;
@@ -16,7 +17,8 @@ mod plan;
 pub use camera_motion::CameraMotion;
 pub use change_detector::ChangeDetector;
 pub use crops::{CropDetections, merge_boxes, tiles_of};
+pub use feedback::Feedback;
 pub use input_sizes::{InputSizes, feature_maps_beside};
 pub use luma_plane::LumaPlane;
 pub use params::{GatingParams, InferenceInterval, MotionGate, RegionParams, TileParams};
-pub use plan::{Feedback, Gating};
+pub use plan::Gating;

@@ -1,11 +1,8 @@
 //! Inference plans from motion, tracks, tiles and latency.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
 use super::crops::{square_around, tiles_of};
 use super::params::{GatingParams, InferenceInterval, TileParams};
-use super::{CameraMotion, ChangeDetector, LumaPlane};
+use super::{CameraMotion, ChangeDetector, Feedback, LumaPlane};
 use crate::flow::StopSignal;
 use crate::frame::{InferencePlan, Region};
 use mobilens_image::{Image, RectPx, Similarity, SizePx};
@@ -18,58 +15,6 @@ const WHOLE_SHARE: f32 = 0.6;
 const REST_MS: f64 = 400.0;
 /// Frames between two changes of the interval, per frame of interval.
 const SETTLE_FRAMES: u64 = 15;
-
-/// Feedback from later stages: tracks, record age, inference time.
-#[derive(Debug, Default)]
-pub struct Feedback {
-    state: Mutex<FeedbackState>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct FeedbackState {
-    /// The last frame whose record was published.
-    published: Option<u64>,
-    tracks: Vec<RectPx>,
-    /// Age of records when they are made, exponential average.
-    age_ms: Option<f64>,
-    /// Time of one inference, exponential average.
-    inference_ms: Option<f64>,
-}
-
-impl Feedback {
-    /// Reports that a frame's record was published, with its tracks and its age.
-    pub fn published(&self, frame: u64, tracks: Vec<RectPx>, age_ms: Option<f64>) {
-        let mut state = self.lock();
-        state.published = Some(frame);
-        state.tracks = tracks;
-        if let Some(age) = age_ms {
-            state.age_ms = Some(state.age_ms.map_or(age, |a| a + (age - a) * 0.2));
-        }
-        self.changed.notify_all();
-    }
-
-    /// Reports the time of one inference.
-    pub fn inferred(&self, took: Duration) {
-        let ms = took.as_secs_f64() * 1000.0;
-        let mut state = self.lock();
-        state.inference_ms = Some(state.inference_ms.map_or(ms, |a| a + (ms - a) * 0.1));
-    }
-
-    /// Waits until the record of the frame before `frame` is published; its tracks.
-    fn tracks_before(&self, frame: u64, stop: &StopSignal) -> Vec<RectPx> {
-        let mut state = self.lock();
-        while state.published.map_or(0, |last| last + 1) < frame && !stop.is_stopped() {
-            let waited = self.changed.wait_timeout(state, Duration::from_millis(50));
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        state.tracks.clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, FeedbackState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Makes the inference plan of each frame, in frame order.
 #[derive(Debug)]
@@ -199,7 +144,7 @@ impl Gating {
         max_interval: u32,
         feedback: &Feedback,
     ) {
-        let Some(age_ms) = feedback.lock().age_ms else {
+        let Some(age_ms) = feedback.age_ms() else {
             return;
         };
         if frame < self.settled_at {
@@ -240,7 +185,7 @@ impl Gating {
         }
         let boxes = match (regions.on_tracks, self.drops) {
             (true, false) => feedback.tracks_before(frame, stop),
-            (true, true) => feedback.lock().tracks.clone(),
+            (true, true) => feedback.tracks(),
             (false, _) => self.change.areas(),
         };
         let mut crops: Vec<RectPx> = Vec::new();
@@ -278,7 +223,7 @@ impl Gating {
             height: size.height as f32,
         };
         let by_budget = params.budget_ms.map(|budget| {
-            let inference_ms = feedback.lock().inference_ms.unwrap_or(budget);
+            let inference_ms = feedback.inference_ms().unwrap_or(budget);
             let count = (budget / inference_ms.max(0.01)) as usize;
             count.saturating_sub(usize::from(params.whole)).max(1)
         });
