@@ -6,6 +6,7 @@
 
 mod anchors;
 mod class_mask;
+mod decoder;
 mod deeplab;
 mod detection;
 mod logit_smoother;
@@ -15,6 +16,7 @@ mod ssd;
 
 pub use anchors::{AnchorParams, FeatureMap};
 pub use class_mask::{ClassMask, UNKNOWN};
+pub use decoder::{HeadDecoder, HeadParams};
 pub use deeplab::{DeepLabDecoder, DeepLabParams};
 pub use detection::{Detection, Labels, Prediction, Segmentation};
 pub use logit_smoother::LogitSmoother;

@@ -6,19 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::{
     ActivationConfig, CardConfig, DetectConfig, FitConfig, LoadedPipeline, PipelineConfig,
-    SsdHeadConfig, SsdInputSizes,
+    SsdInputSizes,
 };
-use crate::gating::{InputScale, InputSizes, feature_maps_beside, look_scales};
+use crate::gating::{InputScale, InputSizes, look_scales};
 use crate::pipeline::options::ModelError;
 use crate::pipeline::stages::detect::{DetectorModel, ScaleLoader, ScaleModel};
-use crate::postprocess::{
-    AnchorParams, BoxCoding, FeatureMap, ScoreActivation, SsdParams, WantedClass,
-};
+use crate::postprocess::WantedClass;
 use mobilens_image::{PreprocessParams, SizePx};
-use mobilens_nn::{FeatureMaps, KeptClasses, PrunedClasses};
+use mobilens_nn::{KeptClasses, Network, PrunedClasses};
 
 use super::model::Networks;
 use super::preprocess::preprocess_params;
+use super::ssd::SsdLayout;
 
 /// The detector that `pipeline` names, its network held against its card.
 ///
@@ -123,74 +122,20 @@ fn scale_model(
     size: SizePx,
     beside: Option<(SizePx, SizePx)>,
 ) -> Result<ScaleModel, ModelError> {
-    let fault = |why: String| ModelError::Card {
-        card: card.name.clone(),
-        why,
-    };
     let Some(head) = &card.head.ssd else {
-        return Err(fault("it has no SSD head".to_owned()));
+        return Err(fault(card, "it has no SSD head".to_owned()));
     };
-    let anchors = anchors_at(card, head, size, beside).ok_or_else(|| {
-        let (width, height) = card.input.trained_size_px();
-        fault(format!(
-            "its feature maps are not those of a network that halves an input of {width}x{height} again and again, \
-             so it has no other input size"
-        ))
-    })?;
-    let count = anchors.feature_maps.len();
-    let maps = (count < head.anchors.feature_maps.len()).then(|| FeatureMaps {
-        outputs: vec![head.boxes.clone(), head.scores.clone()],
-        count,
-    });
-    let network = networks.at(size, maps)?;
+    let layout = SsdLayout::new(card, head, size, beside)?;
+    let network = networks.at(size, layout.maps())?;
     let expected = [1, 3, size.height as usize, size.width as usize];
     if network.input().shape != expected {
-        return Err(fault(format!(
+        let why = format!(
             "the card says that the input is {expected:?}, the network's is {:?}",
             network.input().shape
-        )));
+        );
+        return Err(fault(card, why));
     }
-    let output = |name: &str| {
-        network
-            .outputs()
-            .iter()
-            .position(|o| o.name == name)
-            .ok_or_else(|| {
-                let known: Vec<&str> = network.outputs().iter().map(|o| o.name.as_str()).collect();
-                fault(format!(
-                    "the network has no output \"{name}\"; it has {}",
-                    known.join(", ")
-                ))
-            })
-    };
-    let (boxes_output, scores_output) = (output(&head.boxes)?, output(&head.scores)?);
-    let scores = &network.outputs()[scores_output].shape;
-    let &[1, rows, channels] = scores.as_slice() else {
-        return Err(fault(format!(
-            "the scores' shape is {scores:?}; expected [1, anchors, channels]"
-        )));
-    };
-    let pruned = network.pruned_classes();
-    let ssd = ssd_params(card, head, anchors, detect, floor, channels, pruned);
-    let anchors = ssd.anchors.count();
-    if anchors != rows {
-        return Err(fault(format!(
-            "the card's anchors are {anchors}, the network scores {rows}"
-        )));
-    }
-    let boxes = &network.outputs()[boxes_output].shape;
-    if *boxes != [1, anchors, 4] {
-        return Err(fault(format!(
-            "the boxes' shape is {boxes:?}; expected [1, {anchors}, 4]"
-        )));
-    }
-    let of = pruned.map_or(channels, |pruned| pruned.of);
-    if let Some(label) = card.labels.iter().find(|l| l.id as usize >= of) {
-        return Err(fault(format!(
-            "the label {} (\"{}\") has no channel; the scores have {of}",
-            label.id, label.name
-        )));
-    }
+    let (head, outputs) = layout.head_params(detect, floor, &network)?;
     Ok(ScaleModel {
         preprocess: PreprocessParams {
             width_px: size.width,
@@ -198,42 +143,71 @@ fn scale_model(
             ..preprocess_params(card)
         },
         network,
-        ssd,
-        boxes_output,
-        scores_output,
+        head,
+        outputs,
     })
 }
 
-/// The anchors at an input size; of the feature maps those that are worth computing beside the smaller scale.
-fn anchors_at(
-    card: &CardConfig,
-    head: &SsdHeadConfig,
-    size: SizePx,
-    beside: Option<(SizePx, SizePx)>,
-) -> Option<AnchorParams> {
-    let layout = &head.anchors;
-    let trained = AnchorParams {
-        feature_maps: layout
-            .feature_maps
-            .iter()
-            .map(|side| FeatureMap::square(*side))
-            .collect(),
-        scales: layout.scales.clone(),
-        trained_share: (1.0, 1.0),
-        aspect_ratios: layout.aspect_ratios.clone(),
-        interpolated_scale_aspect_ratio: layout.interpolated_scale_aspect_ratio,
-        reduce_boxes_in_lowest_layer: layout.reduce_boxes_in_lowest_layer,
-    };
-    let (width, height) = card.input.trained_size_px();
-    let count = beside.map(|(smaller, here)| {
-        let side = |size: SizePx| size.width.max(size.height);
-        feature_maps_beside(&layout.scales, side(here), side(smaller))
-    });
-    if (size.width, size.height) == (width, height) && count.is_none() {
-        return Some(trained);
+/// A contradiction between a card and its network.
+pub fn fault(card: &CardConfig, why: String) -> ModelError {
+    ModelError::Card {
+        card: card.name.clone(),
+        why,
     }
-    let most = count.unwrap_or(layout.feature_maps.len());
-    trained.at_size((height, width), (size.height, size.width), most)
+}
+
+/// The number of the output that the card calls `name`.
+///
+/// # Errors
+/// Names the network's outputs if it is none of them.
+pub fn output_index(card: &CardConfig, network: &Network, name: &str) -> Result<usize, ModelError> {
+    let outputs = network.outputs();
+    outputs.iter().position(|o| o.name == name).ok_or_else(|| {
+        let known: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();
+        let known = known.join(", ");
+        let why = format!("the network has no output \"{name}\"; it has {known}");
+        fault(card, why)
+    })
+}
+
+/// The classes that are wanted, each with its channel of `channels` and the score below which no later stage
+/// uses it.
+///
+/// # Errors
+/// When a label has no channel.
+pub fn wanted_classes(
+    card: &CardConfig,
+    detect: &DetectConfig,
+    floor: f32,
+    background: bool,
+    channels: usize,
+    pruned: Option<&PrunedClasses>,
+) -> Result<Vec<WantedClass>, ModelError> {
+    if let Some(label) = card.labels.iter().find(|l| l.id as usize >= channels) {
+        let why = format!(
+            "the label {} (\"{}\") has no channel; the scores have {channels}",
+            label.id, label.name
+        );
+        return Err(fault(card, why));
+    }
+    let labels = card.labels.iter();
+    let labels = labels.filter(|label| !(background && label.id == 0));
+    let wanted = labels.filter_map(|label| {
+        if !detect.is_wanted(&label.name) {
+            return None;
+        }
+        let class_id = label.id as usize;
+        let channel = match pruned {
+            Some(pruned) => pruned.classes.binary_search(&class_id).ok()?,
+            None => class_id,
+        };
+        Some(WantedClass {
+            channel,
+            category_id: label.id,
+            score_threshold: detect.score_threshold_of(&label.name).min(floor),
+        })
+    });
+    Ok(wanted.collect())
 }
 
 /// The scores that are worth computing when only some of the card's labels are wanted; `None`
@@ -257,54 +231,4 @@ pub fn classes_to_keep(card: &CardConfig, is_wanted: &dyn Fn(&str) -> bool) -> O
 fn score_floor(config: &PipelineConfig) -> f32 {
     let track = config.track.as_ref();
     track.map_or(f32::INFINITY, |track| track.score_low as f32)
-}
-
-/// The decoder's settings. It discards early what no later stage uses; the score threshold itself is
-/// applied by the analyzer.
-fn ssd_params(
-    card: &CardConfig,
-    head: &SsdHeadConfig,
-    anchors: AnchorParams,
-    detect: &DetectConfig,
-    floor: f32,
-    channels: usize,
-    pruned: Option<&PrunedClasses>,
-) -> SsdParams {
-    let classes = card
-        .labels
-        .iter()
-        .filter(|label| !(head.background && label.id == 0))
-        .filter_map(|label| {
-            if !detect.is_wanted(&label.name) {
-                return None;
-            }
-            let class_id = label.id as usize;
-            let channel = match pruned {
-                Some(pruned) => pruned.classes.binary_search(&class_id).ok()?,
-                None => class_id,
-            };
-            Some(WantedClass {
-                channel,
-                category_id: label.id,
-                score_threshold: detect.score_threshold_of(&label.name).min(floor),
-            })
-        })
-        .collect();
-    SsdParams {
-        anchors,
-        box_coding: BoxCoding {
-            y: head.box_coding.y,
-            x: head.box_coding.x,
-            h: head.box_coding.h,
-            w: head.box_coding.w,
-        },
-        activation: match head.activation {
-            ActivationConfig::Sigmoid => ScoreActivation::Sigmoid,
-            ActivationConfig::Softmax => ScoreActivation::Softmax,
-        },
-        channels,
-        classes,
-        nms_iou: detect.nms_iou.unwrap_or(head.nms_iou),
-        max_detections: detect.max_detections.unwrap_or(head.max_detections) as usize,
-    }
 }

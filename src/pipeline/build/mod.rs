@@ -12,6 +12,7 @@ mod preprocess;
 mod segmenter;
 mod sinks;
 mod source;
+mod ssd;
 mod stream;
 mod zones;
 

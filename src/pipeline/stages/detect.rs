@@ -11,7 +11,7 @@ use crate::flow::Latency;
 use crate::frame::{InferencePlan, Look, Packet, Region};
 use crate::gating::{CropDetections, Feedback, InputSizes, merge_boxes};
 use crate::pipeline::options::ModelError;
-use crate::postprocess::{Detection, Prediction, SsdDecoder, SsdParams, join_scales};
+use crate::postprocess::{Detection, HeadDecoder, HeadParams, Prediction, join_scales};
 use mobilens_image::{Image, ImageError, PixelFormat, PreprocessParams, RectPx, SizePx, YuvColour};
 use mobilens_nn::{Network, NnError};
 
@@ -25,11 +25,9 @@ pub struct ScaleModel {
     /// From image to input tensor.
     pub preprocess: PreprocessParams,
     /// From outputs to detections.
-    pub ssd: SsdParams,
-    /// Which output holds the box encodings.
-    pub boxes_output: usize,
-    /// Which output holds the class logits.
-    pub scores_output: usize,
+    pub head: HeadParams,
+    /// Which of the network's outputs the head reads, in its order.
+    pub outputs: Vec<usize>,
 }
 
 /// Size of the picture on which input sizes are measured before the first frame.
@@ -72,7 +70,7 @@ impl fmt::Debug for DetectorModel {
 struct Scale {
     model: Arc<ScaleModel>,
     inference: Inference,
-    decoder: SsdDecoder,
+    decoder: HeadDecoder,
 }
 
 impl Scale {
@@ -82,7 +80,7 @@ impl Scale {
         latency: &InferenceLatency,
     ) -> Result<Self, NnError> {
         let inference = Inference::new(&model.network, &model.preprocess, threads, latency)?;
-        let decoder = SsdDecoder::new(model.ssd.clone());
+        let decoder = HeadDecoder::new(model.head.clone());
         Ok(Self {
             model,
             inference,
@@ -92,11 +90,11 @@ impl Scale {
 
     fn run(&mut self, image: &Image, postprocess: &Latency) -> Result<Vec<Detection>, String> {
         let image_from_model = self.inference.run(image)?;
-        let boxes = self.inference.output(self.model.boxes_output);
-        let scores = self.inference.output(self.model.scores_output);
+        let outputs = self.model.outputs.iter();
+        let outputs: Vec<&[f32]> = outputs.map(|i| self.inference.output(*i)).collect();
         let size = image.size();
         let decoder = &mut self.decoder;
-        Ok(postprocess.time(|| decoder.decode(boxes, scores, &image_from_model, size)))
+        Ok(postprocess.time(|| decoder.decode(&outputs, &image_from_model, size)))
     }
 }
 
@@ -218,8 +216,8 @@ impl Detector {
         if of_scales.len() == 1 {
             return of_scales.pop().unwrap_or_default();
         }
-        let params = &self.model.first.ssd;
-        let joined = || join_scales(of_scales, params.nms_iou, params.max_detections);
+        let head = &self.model.first.head;
+        let joined = || join_scales(of_scales, head.nms_iou(), head.max_detections());
         self.latency.postprocess.time(joined)
     }
 
@@ -284,11 +282,11 @@ impl Detector {
                 detections,
             };
             parts.insert(0, whole);
-            let params = &self.model.first.ssd;
+            let head = &self.model.first.head;
             detections = self
                 .latency
                 .postprocess
-                .time(|| merge_boxes(&parts, size, params.nms_iou, params.max_detections));
+                .time(|| merge_boxes(&parts, size, head.nms_iou(), head.max_detections()));
         }
         let took = began.elapsed();
         if let Some(latency) = &self.latency.looks {
@@ -320,8 +318,8 @@ impl InferenceWorker for Detector {
             Region::Crops(crops) => {
                 let parts = crops.iter().map(|crop| self.infer_region(&image, crop));
                 let parts: Vec<CropDetections> = parts.collect::<Result<_, _>>()?;
-                let params = &self.model.first.ssd;
-                merge_boxes(&parts, image.size(), params.nms_iou, params.max_detections)
+                let head = &self.model.first.head;
+                merge_boxes(&parts, image.size(), head.nms_iou(), head.max_detections())
             }
         };
         let plan = packet.payload.clone();
