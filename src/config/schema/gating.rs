@@ -25,14 +25,17 @@ pub struct GatingConfig {
     /// `budget_ms` (detection models; not together with `scales`, `regions` or `tiles`). The choice follows
     /// the scene and the measured speed of this machine, so runs are not reproducible, except by `plan`.
     /// Default: off.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub looks: Option<LooksConfig>,
     /// Time in milliseconds for all inferences on a frame, with `looks: auto`. Default: the time between
     /// two frames of the source; 1000 for pictures.
     #[schemars(range(min = 1.0, max = 60_000.0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_ms: Option<f64>,
     /// JSON lines of an earlier run with `looks: auto`, relative to this YAML file: the same inferences are
     /// run on the same frames again. Default: none.
     #[schemars(length(min = 1), extend("x-expected" = "a path"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<PathBuf>,
     /// Inference on overlapping tiles at full resolution, for small objects (detection models).
     /// Default: off.
