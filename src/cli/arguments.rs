@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
@@ -10,6 +11,9 @@ use mobilens_nn::KernelChoice;
 
 use super::data_dir::DATA_DIR_VARIABLE;
 use super::eval::arguments::EvalCommand;
+
+/// Longest axis of `--shape`.
+const MAX_AXIS: usize = 65_536;
 
 /// What people do most, each with its command.
 pub const EXAMPLES: &[(&str, &str)] = &[
@@ -212,6 +216,27 @@ pub struct InspectArgs {
     /// Kernel implementation for the model's operators.
     #[arg(long, value_enum, default_value_t)]
     pub kernels: Kernels,
+    /// Shape of the input, for axes that the file leaves free, for instance 1x3x48x192.
+    #[arg(long, value_name = "NxCxHxW")]
+    pub shape: Option<InputShape>,
+}
+
+/// Shape of a model's input.
+#[derive(Clone, Debug)]
+pub struct InputShape(pub Vec<usize>);
+
+impl FromStr for InputShape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let axes = text.split(['x', 'X']).map(|axis| match axis.parse() {
+            Ok(size @ 1..=MAX_AXIS) => Ok(size),
+            _ => Err(format!(
+                "expected sizes of 1 to {MAX_AXIS} joined by x, for instance 1x3x224x224"
+            )),
+        });
+        axes.collect::<Result<_, _>>().map(Self)
+    }
 }
 
 /// Arguments of `bench`.
@@ -226,6 +251,9 @@ pub struct BenchArgs {
     /// Measured runs of a model (default 50), or frames of a pipeline (default: all).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub iters: Option<u32>,
+    /// Shape of a model's input, for axes that the file leaves free, for instance 1x3x48x192.
+    #[arg(long, value_name = "NxCxHxW")]
+    pub shape: Option<InputShape>,
     /// Only these classes of a detector, by the labels of the card beside the model.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub classes: Vec<String>,

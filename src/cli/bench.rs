@@ -31,10 +31,11 @@ pub fn bench(arguments: &BenchArgs) -> u8 {
         .extension()
         .is_some_and(|e| e == "yaml" || e == "yml");
     if is_yaml {
-        let only_models = !arguments.classes.is_empty() || arguments.layers;
+        let only_models =
+            !arguments.classes.is_empty() || arguments.layers || arguments.shape.is_some();
         if only_models {
             print_error(
-                "--classes and --layers are for models; a pipeline names its classes itself",
+                "--classes, --layers and --shape are for models; a pipeline names these itself",
             );
             return USAGE;
         }
@@ -77,6 +78,7 @@ fn bench_model(path: &Path, arguments: &BenchArgs) -> Result<(), ModelBenchError
         kernels: arguments.kernels.into(),
         precision: PrecisionConfig::from(arguments.precision.unwrap_or_default()).into(),
         keep: wanted_classes(path, &arguments.classes)?,
+        shape: arguments.shape.as_ref().map(|shape| shape.0.clone()),
         ..LoadOptions::default()
     };
     let network = Network::load(path, &options)?;

@@ -36,6 +36,7 @@ pub fn inspect(arguments: &InspectArgs) -> u8 {
     let options = LoadOptions {
         kernels: arguments.kernels.into(),
         precision: PrecisionConfig::from(arguments.precision.unwrap_or_default()).into(),
+        shape: arguments.shape.as_ref().map(|shape| shape.0.clone()),
         ..LoadOptions::default()
     };
     match Network::load(&path, &options) {

@@ -65,6 +65,7 @@ mod fuse_convolutions;
 mod fuse_scales;
 mod graph;
 mod import;
+mod input_shape;
 mod input_size;
 pub mod kernels;
 mod load_options;

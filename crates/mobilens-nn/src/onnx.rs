@@ -6,6 +6,7 @@ use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::nn::Resize;
 
+use crate::input_shape::fix_free_axes;
 use crate::input_size::{free_reshapes, keep_feature_maps};
 use crate::load_options::LoadOptions;
 use crate::qdq::{WeightScales, dequantize_model, register_fake_quantize};
@@ -46,6 +47,16 @@ fn infer_shapes(
         .proto_model_for_read(&mut &*bytes)
         .map_err(context("Reading proto model"))?;
     if let Some(graph) = &mut file.graph {
+        let pixels = options
+            .input
+            .map(|(rows, columns)| vec![1, 3, rows, columns]);
+        let shape = pixels.as_ref().or(options.shape.as_ref());
+        if fix_free_axes(graph, shape.map(Vec::as_slice), pixels.is_some())? {
+            // Shapes of later values may hold the names of the axes.
+            loader = loader
+                .with_ignore_output_shapes(true)
+                .with_ignore_value_info(true);
+        }
         if options.input.is_some() {
             free_reshapes(graph);
         }

@@ -139,6 +139,7 @@ impl Networks {
                 kernels,
                 precision: configs[0].config.inference.precision.into(),
                 keep,
+                shape: Some(vec![1, 3, height as usize, width as usize]),
                 ..LoadOptions::default()
             },
             own_size: card.head.ssd.is_some().then_some(SizePx { width, height }),

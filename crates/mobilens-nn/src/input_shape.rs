@@ -1,0 +1,196 @@
+//! The shape of a network's input, where the file leaves axes of it free.
+//!
+//! Exporters write a free axis as a name (`batch`, `height`) instead of a size; the kernels and the memory plan
+//! need sizes.
+
+use tract_onnx::pb::tensor_shape_proto::Dimension;
+use tract_onnx::pb::tensor_shape_proto::dimension::Value;
+use tract_onnx::pb::type_proto;
+use tract_onnx::pb::{GraphProto, TensorShapeProto, ValueInfoProto};
+
+/// Gives each free axis of the only input its size from `shape`; without one, a free first axis, the batch, is 1.
+/// Returns whether an axis was free. A graph with other than one input is left as it is.
+///
+/// # Errors
+/// Names the axes that remain free, and how to give them a size; and those with another size in the file, unless
+/// the graph `is_resized` later.
+pub(super) fn fix_free_axes(
+    graph: &mut GraphProto,
+    shape: Option<&[usize]>,
+    is_resized: bool,
+) -> Result<bool, String> {
+    let is_constant = |input: &ValueInfoProto, graph: &GraphProto| {
+        graph.initializer.iter().any(|t| t.name == input.name)
+    };
+    let mut inputs = (0..graph.input.len()).filter(|i| !is_constant(&graph.input[*i], graph));
+    let (Some(index), None) = (inputs.next(), inputs.next()) else {
+        return Ok(false);
+    };
+    let input = &mut graph.input[index];
+    let written = written_shape(input);
+    let name = input.name.clone();
+    let Some(dims) = dims_of(input) else {
+        return Ok(false);
+    };
+    if let Some(shape) = shape
+        && shape.len() != dims.len()
+    {
+        let (axes, given) = (dims.len(), shape.len());
+        return Err(format!(
+            "the input {name} is {written}, with {axes} axes; the shape that was given has {given}"
+        ));
+    }
+    let mut was_free = false;
+    let mut free = Vec::new();
+    for (axis, dim) in dims.iter_mut().enumerate() {
+        if let Some(Value::DimValue(size)) = dim.value
+            && size > 0
+        {
+            let given = shape.map(|shape| shape[axis]);
+            if !is_resized && given.is_some_and(|given| usize::try_from(size) != Ok(given)) {
+                let given = shape.unwrap_or_default();
+                return Err(format!(
+                    "the input {name} is {written}, with axis {axis} fixed at {size}; the shape that was given is \
+                     {given:?}"
+                ));
+            }
+            continue;
+        }
+        was_free = true;
+        let size = match shape {
+            Some(shape) => Some(shape[axis]),
+            None => (axis == 0).then_some(1),
+        };
+        match size {
+            Some(size) => {
+                let size = i64::try_from(size).map_err(|e| format!("axis {axis}: {e}"))?;
+                dim.value = Some(Value::DimValue(size));
+            }
+            None => free.push(axis.to_string()),
+        }
+    }
+    if free.is_empty() {
+        return Ok(was_free);
+    }
+    let example: Vec<String> = dims
+        .iter()
+        .enumerate()
+        .map(|(axis, dim)| match dim.value {
+            Some(Value::DimValue(size)) if size > 0 => size.to_string(),
+            _ if axis == 1 => "3".to_owned(),
+            _ => "224".to_owned(),
+        })
+        .collect();
+    let (axes, are) = if free.len() == 1 {
+        ("axis", "is")
+    } else {
+        ("axes", "are")
+    };
+    Err(format!(
+        "the input {name} is {written}: {axes} {} {are} free; give its shape by `--shape`, for instance --shape {}, or \
+         by `input` of a model card",
+        free.join(" and "),
+        example.join("x"),
+    ))
+}
+
+/// The axes of an input, if it says them.
+fn dims_of(input: &mut ValueInfoProto) -> Option<&mut Vec<Dimension>> {
+    let type_proto::Value::TensorType(tensor) = input.r#type.as_mut()?.value.as_mut()?;
+    let TensorShapeProto { dim } = tensor.shape.as_mut()?;
+    Some(dim)
+}
+
+/// The shape as the file has it, `[batch, 3, 300, 300]`.
+fn written_shape(input: &mut ValueInfoProto) -> String {
+    let dims = dims_of(input).map(std::mem::take).unwrap_or_default();
+    let size = |dim: &Dimension| match &dim.value {
+        Some(Value::DimValue(size)) => size.to_string(),
+        Some(Value::DimParam(name)) if !name.is_empty() => name.clone(),
+        _ => "?".to_owned(),
+    };
+    let written: Vec<String> = dims.iter().map(size).collect();
+    if let Some(all) = dims_of(input) {
+        *all = dims;
+    }
+    format!("[{}]", written.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::pb::{TensorProto, TypeProto};
+
+    use super::*;
+
+    fn graph(axes: &[&str]) -> GraphProto {
+        let dim = |axis: &&str| Dimension {
+            value: match axis.parse() {
+                Ok(size) => Some(Value::DimValue(size)),
+                Err(_) if axis.is_empty() => None,
+                Err(_) => Some(Value::DimParam((*axis).to_owned())),
+            },
+            ..Dimension::default()
+        };
+        let tensor = type_proto::Tensor {
+            elem_type: 1,
+            shape: Some(TensorShapeProto {
+                dim: axes.iter().map(dim).collect(),
+            }),
+        };
+        let input = |name: &str| ValueInfoProto {
+            name: name.to_owned(),
+            r#type: Some(TypeProto {
+                value: Some(type_proto::Value::TensorType(tensor.clone())),
+                ..TypeProto::default()
+            }),
+            ..ValueInfoProto::default()
+        };
+        GraphProto {
+            // Old files list weights among the inputs.
+            input: vec![input("weight"), input("x")],
+            initializer: vec![TensorProto {
+                name: "weight".to_owned(),
+                ..TensorProto::default()
+            }],
+            ..GraphProto::default()
+        }
+    }
+
+    fn fixed(axes: &[&str], shape: Option<&[usize]>) -> Result<(bool, String), String> {
+        let mut graph = graph(axes);
+        let was_free = fix_free_axes(&mut graph, shape, false)?;
+        Ok((was_free, written_shape(&mut graph.input[1])))
+    }
+
+    #[test]
+    fn a_free_batch_is_one_and_other_axes_are_given() {
+        let all = ["batch", "3", "height", ""];
+        assert_eq!(
+            fixed(&["batch", "3", "48", "192"], None),
+            Ok((true, "[1, 3, 48, 192]".to_owned()))
+        );
+        assert_eq!(
+            fixed(&all, Some(&[1, 3, 48, 192])),
+            Ok((true, "[1, 3, 48, 192]".to_owned()))
+        );
+        let message = fixed(&["1", "3", "48", "192"], Some(&[1, 3, 64, 64])).expect_err("fixed");
+        assert!(
+            message.contains("axis 2 fixed at 48; the shape that was given is [1, 3, 64, 64]"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn free_axes_are_named() {
+        let message = fixed(&["batch", "3", "height", ""], None).expect_err("two axes are free");
+        assert!(
+            message.contains("the input x is [batch, 3, height, ?]: axes 2 and 3 are free")
+                && message.contains("--shape 1x3x224x224"),
+            "{message}"
+        );
+        let message = fixed(&["-1", "3", "-1", "192"], None).expect_err("one is");
+        assert!(message.contains("axis 2 is free"), "{message}");
+        let message = fixed(&["n", "3", "h", "w"], Some(&[3, 48, 192])).expect_err("three axes");
+        assert!(message.contains("with 4 axes"), "{message}");
+    }
+}
