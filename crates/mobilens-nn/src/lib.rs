@@ -60,6 +60,7 @@
 //! of int8 not on the instruction set either.
 
 mod error;
+mod external_data;
 mod fuse;
 mod fuse_convolutions;
 mod fuse_scales;

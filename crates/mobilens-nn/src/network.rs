@@ -55,7 +55,7 @@ impl Network {
             path: path.to_owned(),
             reason: e.to_string(),
         })?;
-        let (model, weight_scales) = caught(path, || load_onnx(&bytes, options))?;
+        let (model, weight_scales) = caught(path, || load_onnx(&bytes, path.parent(), options))?;
         let format = number_format(path, options, weight_scales.is_some())?;
         let weight_scales = weight_scales.unwrap_or_default();
         let network = caught(path, || {
@@ -77,7 +77,7 @@ impl Network {
         options: &LoadOptions,
     ) -> Result<Self, String> {
         let load = || {
-            let (model, weight_scales) = load_onnx(bytes, options)?;
+            let (model, weight_scales) = load_onnx(bytes, None, options)?;
             let format = number_format(Path::new("the model"), options, weight_scales.is_some());
             let format = format.map_err(|e| e.to_string())?;
             Self::from_model(

@@ -1,11 +1,14 @@
 //! Loads an ONNX file with tract: shape inference, and constant folding that tract leaves out.
 
+use std::path::Path;
+
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::model::TypedModelPatch;
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::nn::Resize;
 
+use crate::external_data::read_external_data;
 use crate::input_shape::fix_free_axes;
 use crate::input_size::{free_reshapes, keep_feature_maps};
 use crate::load_options::LoadOptions;
@@ -17,12 +20,13 @@ pub(super) fn one_line(error: TractError) -> String {
 }
 
 /// tract's graph with static shapes, at the input size and with the feature maps that are asked for; and the
-/// scales of quantised weights, `None` if the file is not quantised.
+/// scales of quantised weights, `None` if the file is not quantised. Weights may be in other files of `folder`.
 pub(super) fn load_onnx(
     bytes: &[u8],
+    folder: Option<&Path>,
     options: &LoadOptions,
 ) -> Result<(TypedModel, Option<WeightScales>), String> {
-    let (mut model, weight_scales) = infer_shapes(bytes, options)?;
+    let (mut model, weight_scales) = infer_shapes(bytes, folder, options)?;
     model.prop_consts().map_err(one_line)?;
     fold_casts(&mut model).map_err(one_line)?;
     lower_resizes(&mut model).map_err(one_line)?;
@@ -33,6 +37,7 @@ pub(super) fn load_onnx(
 /// size.
 fn infer_shapes(
     bytes: &[u8],
+    folder: Option<&Path>,
     options: &LoadOptions,
 ) -> Result<(TypedModel, Option<WeightScales>), String> {
     let mut loader = onnx();
@@ -47,6 +52,7 @@ fn infer_shapes(
         .proto_model_for_read(&mut &*bytes)
         .map_err(context("Reading proto model"))?;
     if let Some(graph) = &mut file.graph {
+        read_external_data(graph, folder)?;
         let pixels = options
             .input
             .map(|(rows, columns)| vec![1, 3, rows, columns]);
