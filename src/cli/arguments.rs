@@ -216,7 +216,7 @@ pub struct InspectArgs {
     /// Kernel implementation for the model's operators.
     #[arg(long, value_enum, default_value_t)]
     pub kernels: Kernels,
-    /// Shape of the input, for axes that the file leaves free, for instance 1x3x48x192.
+    /// Shape of the input, where the file leaves axes free or has another, for instance 1x3x48x192.
     #[arg(long, value_name = "NxCxHxW")]
     pub shape: Option<InputShape>,
 }
@@ -251,7 +251,7 @@ pub struct BenchArgs {
     /// Measured runs of a model (default 50), or frames of a pipeline (default: all).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub iters: Option<u32>,
-    /// Shape of a model's input, for axes that the file leaves free, for instance 1x3x48x192.
+    /// Shape of a model's input, where the file leaves axes free or has another, for instance 1x3x48x192.
     #[arg(long, value_name = "NxCxHxW")]
     pub shape: Option<InputShape>,
     /// Only these classes of a detector, by the labels of the card beside the model.

@@ -1,23 +1,21 @@
-//! The shape of a network's input, where the file leaves axes of it free.
+//! The shape of a network's input: that of the file, or another, and what the file leaves free.
 //!
-//! Exporters write a free axis as a name (`batch`, `height`) instead of a size; the kernels and the memory plan
-//! need sizes.
+//! Exporters write a free axis as a name (`batch`, `height`) instead of a size, or the size of an example; the
+//! kernels and the memory plan need the sizes of the run.
 
 use tract_onnx::pb::tensor_shape_proto::Dimension;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value;
 use tract_onnx::pb::type_proto;
 use tract_onnx::pb::{GraphProto, TensorShapeProto, ValueInfoProto};
 
-/// Gives each free axis of the only input its size from `shape`; without one, a free first axis, the batch, is 1.
-/// Returns whether an axis was free. A graph with other than one input is left as it is.
+/// Gives the only input this shape; without one, a free first axis, the batch, is 1. Returns whether that changed
+/// anything. A graph with other than one input is left as it is.
 ///
 /// # Errors
-/// Names the axes that remain free, and how to give them a size; and those with another size in the file, unless
-/// the graph `is_resized` later.
-pub(super) fn fix_free_axes(
+/// Names the axes that remain free, and how to give them a size; says how many axes a shape must have.
+pub(super) fn set_input_shape(
     graph: &mut GraphProto,
     shape: Option<&[usize]>,
-    is_resized: bool,
 ) -> Result<bool, String> {
     let is_constant = |input: &ValueInfoProto, graph: &GraphProto| {
         graph.initializer.iter().any(|t| t.name == input.name)
@@ -40,23 +38,18 @@ pub(super) fn fix_free_axes(
             "the input {name} is {written}, with {axes} axes; the shape that was given has {given}"
         ));
     }
-    let mut was_free = false;
+    let mut is_changed = false;
     let mut free = Vec::new();
     for (axis, dim) in dims.iter_mut().enumerate() {
         if let Some(Value::DimValue(size)) = dim.value
             && size > 0
         {
             let given = shape.map(|shape| shape[axis]);
-            if !is_resized && given.is_some_and(|given| usize::try_from(size) != Ok(given)) {
-                let given = shape.unwrap_or_default();
-                return Err(format!(
-                    "the input {name} is {written}, with axis {axis} fixed at {size}; the shape that was given is \
-                     {given:?}"
-                ));
+            if given.is_none_or(|given| usize::try_from(size) == Ok(given)) {
+                continue;
             }
-            continue;
         }
-        was_free = true;
+        is_changed = true;
         let size = match shape {
             Some(shape) => Some(shape[axis]),
             None => (axis == 0).then_some(1),
@@ -70,7 +63,7 @@ pub(super) fn fix_free_axes(
         }
     }
     if free.is_empty() {
-        return Ok(was_free);
+        return Ok(is_changed);
     }
     let example: Vec<String> = dims
         .iter()
@@ -158,12 +151,12 @@ mod tests {
 
     fn fixed(axes: &[&str], shape: Option<&[usize]>) -> Result<(bool, String), String> {
         let mut graph = graph(axes);
-        let was_free = fix_free_axes(&mut graph, shape, false)?;
-        Ok((was_free, written_shape(&mut graph.input[1])))
+        let is_changed = set_input_shape(&mut graph, shape)?;
+        Ok((is_changed, written_shape(&mut graph.input[1])))
     }
 
     #[test]
-    fn a_free_batch_is_one_and_other_axes_are_given() {
+    fn a_free_batch_is_one_and_a_given_shape_replaces_the_files() {
         let all = ["batch", "3", "height", ""];
         assert_eq!(
             fixed(&["batch", "3", "48", "192"], None),
@@ -173,10 +166,13 @@ mod tests {
             fixed(&all, Some(&[1, 3, 48, 192])),
             Ok((true, "[1, 3, 48, 192]".to_owned()))
         );
-        let message = fixed(&["1", "3", "48", "192"], Some(&[1, 3, 64, 64])).expect_err("fixed");
-        assert!(
-            message.contains("axis 2 fixed at 48; the shape that was given is [1, 3, 64, 64]"),
-            "{message}"
+        assert_eq!(
+            fixed(&["10", "3", "32", "32"], Some(&[1, 3, 640, 640])),
+            Ok((true, "[1, 3, 640, 640]".to_owned()))
+        );
+        assert_eq!(
+            fixed(&["1", "3", "48", "192"], Some(&[1, 3, 48, 192])),
+            Ok((false, "[1, 3, 48, 192]".to_owned()))
         );
     }
 

@@ -9,7 +9,7 @@ use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::nn::Resize;
 
 use crate::external_data::read_external_data;
-use crate::input_shape::fix_free_axes;
+use crate::input_shape::set_input_shape;
 use crate::input_size::{free_reshapes, keep_feature_maps};
 use crate::load_options::LoadOptions;
 use crate::qdq::{WeightScales, dequantize_model, register_fake_quantize};
@@ -57,8 +57,8 @@ fn infer_shapes(
             .input
             .map(|(rows, columns)| vec![1, 3, rows, columns]);
         let shape = pixels.as_ref().or(options.shape.as_ref());
-        if fix_free_axes(graph, shape.map(Vec::as_slice), pixels.is_some())? {
-            // Shapes of later values may hold the names of the axes.
+        if set_input_shape(graph, shape.map(Vec::as_slice))? {
+            // Those of later values follow from it.
             loader = loader
                 .with_ignore_output_shapes(true)
                 .with_ignore_value_info(true);
@@ -75,7 +75,10 @@ fn infer_shapes(
         .model_for_proto_model(&file)
         .map_err(context("Translating proto model to model"))?;
     let Some((rows, columns)) = options.input else {
-        let model = model.into_typed().map_err(one_line)?;
+        let model = model.into_typed().map_err(|error| match &options.shape {
+            Some(shape) => format!("with an input of {shape:?}: {}", one_line(error)),
+            None => one_line(error),
+        })?;
         return Ok((model, weight_scales));
     };
     let fact = f32::fact([1, 3, rows, columns]);
