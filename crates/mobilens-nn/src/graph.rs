@@ -14,9 +14,11 @@ pub(super) type ValueId = usize;
 /// The operator of a node.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    /// A convolution over `[1, c, h, w]`, dense or depthwise.
+    /// A convolution over `[1, c, h, w]`, dense or depthwise; or one with a 1x1 kernel over the rows of a matrix
+    /// `[.., c]`, which is its product with the weights.
     Conv(Conv),
-    /// `x * mul + add`, either one number for all or one for each index of axis 1.
+    /// `x * mul + add`, either one number for all or one for each channel: each index of axis 1 of four, else of
+    /// the last axis.
     Affine { mul: Vec<f32>, add: Vec<f32> },
     /// An elementwise function.
     Unary(UnaryOp),

@@ -10,6 +10,7 @@ use tract_onnx::tract_core::model::{OutletId, TypedNode};
 use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, Pad, PadMode, TypedConcat};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cnn::{Conv as TractConv, KernelFormat};
+use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::identity::Identity;
 use tract_onnx::tract_core::ops::math::{Add, Div, Max, Min, Mul, Sub};
@@ -70,6 +71,16 @@ pub(super) fn import(
             node,
             conv,
             &input,
+            weight_scales,
+        )?));
+    }
+    if let Some(product) = op.downcast_ref::<EinSum>() {
+        return single_input(Op::Conv(matrix_product(
+            model,
+            node,
+            product,
+            &input,
+            &output,
             weight_scales,
         )?));
     }
@@ -224,6 +235,69 @@ fn convolution(
     })
 }
 
+/// The product of a matrix, or of several, with constant weights (`Gemm`, `MatMul`), as a convolution over its
+/// rows.
+fn matrix_product(
+    model: &TypedModel,
+    node: &TypedNode,
+    product: &EinSum,
+    input: &[usize],
+    output: &[usize],
+    weight_scales: &WeightScales,
+) -> Option<Conv> {
+    let [_, weights] = node.inputs[..] else {
+        return None;
+    };
+    let last = input.len().checked_sub(1)?;
+    if product.q_params.is_some() || !(1..=2).contains(&last) || output.len() != input.len() {
+        return None;
+    }
+    let weights = constant(model, weights)?;
+    let shape = weights.shape();
+    let (mut k_axis, mut n_axis) = (None, None);
+    for axis in product.axes.iter_all_axes() {
+        match (
+            &axis.inputs[0][..],
+            &axis.inputs[1][..],
+            &axis.outputs[0][..],
+        ) {
+            ([from], [], [to]) if from == to && *from != last => {}
+            ([from], [broadcast], [to])
+                if from == to && *from != last && shape[*broadcast] == 1 => {}
+            ([from], [k], []) if *from == last => k_axis = Some(*k),
+            ([], [n], [to]) if *to == last => n_axis = Some(*n),
+            _ => return None,
+        }
+    }
+    let (k_axis, n_axis) = (k_axis?, n_axis?);
+    let (inputs, outputs) = (shape[k_axis], shape[n_axis]);
+    let values = floats(weights)?;
+    if values.len() != inputs * outputs {
+        return None;
+    }
+    let weights = if n_axis < k_axis {
+        values
+    } else {
+        let columns = (0..outputs).flat_map(|n| values.iter().skip(n).step_by(outputs));
+        columns.copied().collect()
+    };
+    Some(Conv {
+        weight_scales: weight_scales.find(&weights, outputs),
+        weights,
+        bias: vec![0.0; outputs],
+        depthwise: false,
+        window: Window {
+            kernel: (1, 1),
+            stride: (1, 1),
+            dilation: (1, 1),
+            pad: (0, 0),
+        },
+        activation: Activation::NONE,
+        residual: false,
+        bias_input: false,
+    })
+}
+
 fn import_binary(
     model: &TypedModel,
     node: &TypedNode,
@@ -289,14 +363,19 @@ fn import_binary(
     }
 }
 
-/// The values of a constant operand: a scalar, or one for each channel of `[1, c, h, w]`.
+/// The values of a constant operand: a scalar, or one for each channel of `[1, c, h, w]` or `[.., c]`.
 fn scalar_or_per_channel(tensor: &Tensor, output: &[usize]) -> Option<Vec<f32>> {
     let values = floats(tensor)?;
     let shape = tensor.shape();
-    let per_channel = output.len() == 4
-        && shape.len() == 4
-        && shape[1] == output[1]
-        && shape.iter().product::<usize>() == output[1];
+    let channel_axis = if output.len() == 4 {
+        1
+    } else {
+        output.len().saturating_sub(1)
+    };
+    let per_channel = (2..=4).contains(&output.len())
+        && shape.len() == output.len()
+        && shape[channel_axis] == output[channel_axis]
+        && values.len() == output[channel_axis];
     (values.len() == 1 || per_channel).then_some(values)
 }
 

@@ -238,6 +238,14 @@ impl Planner<'_> {
         Ok(output)
     }
 
+    /// The order of the value's axes with the channels innermost.
+    pub(super) fn channels_last(&self, value: ValueId) -> Vec<usize> {
+        match self.graph.shapes[value].len() {
+            4 => NHWC.to_vec(),
+            rank => (0..rank).collect(),
+        }
+    }
+
     pub(super) fn define(&mut self, value: ValueId, order: Vec<usize>) -> usize {
         let allocation = self.allocate(self.graph.bytes_of(value));
         self.layouts
@@ -258,7 +266,7 @@ impl Planner<'_> {
                 let order = if mul.len() == 1 {
                     self.layout(node.inputs[0])?.order.clone()
                 } else {
-                    NHWC.to_vec()
+                    self.channels_last(node.inputs[0])
                 };
                 let input = self.in_order(node.inputs[0], &order)?;
                 let scaled = self.allocate(graph.bytes_of(node.output));

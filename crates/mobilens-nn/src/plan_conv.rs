@@ -5,15 +5,24 @@ use crate::kernels::{
     ConvStage, ConvWeights, PackedDepthwise, PackedDepthwiseBf16, PackedGemm, PackedGemmBf16, Shape,
 };
 use crate::memory_plan::PlannedOp;
-use crate::plan::{NHWC, Planner, ValueLayout, report};
+use crate::plan::{Planner, ValueLayout, report};
 use crate::precision::NumberFormat;
 
 impl Planner<'_> {
-    /// Shape of a feature map.
+    /// Shape of a feature map, or of a matrix's rows as pixels.
     pub(super) fn feature_map(&self, node: &Node, value: ValueId) -> Result<Shape, String> {
         match self.graph.shapes[value][..] {
             [1, c, h, w] => Ok(Shape { h, w, c }),
-            _ => Err(format!("{}: not a [1, c, h, w] feature map", node.name)),
+            [rows, c] => Ok(Shape { h: 1, w: rows, c }),
+            [matrices, rows, c] => Ok(Shape {
+                h: 1,
+                w: matrices * rows,
+                c,
+            }),
+            _ => Err(format!(
+                "{}: no [1, c, h, w] feature map, nor a matrix",
+                node.name
+            )),
         }
     }
 
@@ -27,11 +36,14 @@ impl Planner<'_> {
         let graph = self.graph;
         let shape_of = |value| self.feature_map(node, value);
         let (input_shape, output_shape) = (shape_of(node.inputs[0])?, shape_of(node.output)?);
-        let input = self.in_order(node.inputs[0], &NHWC)?;
+        let input = self.in_order(node.inputs[0], &self.channels_last(node.inputs[0]))?;
         let mut more = node.inputs[1..].iter();
         let mut next = |wanted: bool| -> Result<Option<usize>, String> {
             match more.next() {
-                Some(value) if wanted => self.in_order(*value, &NHWC).map(Some),
+                Some(value) if wanted => {
+                    let order = self.channels_last(*value);
+                    self.in_order(*value, &order).map(Some)
+                }
                 _ => Ok(None),
             }
         };
@@ -73,14 +85,17 @@ impl Planner<'_> {
             output: output_shape,
             activation: conv.activation,
         };
-        let op = conv_name(conv.depthwise, kernel);
+        let op = match graph.shapes[node.output].len() {
+            4 => conv_name(conv.depthwise, kernel),
+            _ => MATRIX_PRODUCT,
+        };
         let parameters = (conv.weights.len() + conv.bias.len()) as u64;
         let shape = &graph.shapes[node.output];
         let mut layer = report(&node.name, op, shape, stage.macs(), parameters);
         if bf16.is_some() {
             layer.format = NumberFormat::Bf16;
         }
-        let output = self.define(node.output, NHWC.to_vec());
+        let output = self.define(node.output, self.channels_last(node.output));
         self.push(
             PlannedOp::Conv {
                 stages: vec![stage],
@@ -108,6 +123,9 @@ impl Planner<'_> {
         Ok(())
     }
 }
+
+/// The name of a matrix product in reports.
+pub(super) const MATRIX_PRODUCT: &str = "matmul";
 
 /// The name of a convolution in reports.
 pub(super) fn conv_name(depthwise: bool, kernel: (usize, usize)) -> &'static str {

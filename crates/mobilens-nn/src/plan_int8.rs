@@ -7,7 +7,7 @@ use crate::kernels::{
 };
 use crate::memory_plan::PlannedOp;
 use crate::plan::{NHWC, Planner, ValueLayout, report};
-use crate::plan_conv::{channels_innermost, conv_name};
+use crate::plan_conv::{MATRIX_PRODUCT, channels_innermost, conv_name};
 use crate::precision::NumberFormat;
 
 /// Global sum pooling of codes.
@@ -113,9 +113,11 @@ impl Planner<'_> {
     fn conv_int8(&mut self, node: &Node, conv: &ConvInt8) -> Result<(), String> {
         let input_shape = self.feature_map(node, node.inputs[0])?;
         let output_shape = self.feature_map(node, node.output)?;
-        let input = self.in_order(node.inputs[0], &NHWC)?;
+        let input = self.in_order(node.inputs[0], &self.channels_last(node.inputs[0]))?;
         let residual = match node.inputs.get(1) {
-            Some(value) if conv.residual => Some(self.in_order(*value, &NHWC)?),
+            Some(value) if conv.residual => {
+                Some(self.in_order(*value, &self.channels_last(*value))?)
+            }
             _ => None,
         };
         let kernel = conv.window.kernel;
@@ -151,12 +153,15 @@ impl Planner<'_> {
             output: output_shape,
             activation: Activation::NONE,
         };
-        let name = conv_name(conv.depthwise, kernel);
+        let name = match self.graph.shapes[node.output].len() {
+            4 => conv_name(conv.depthwise, kernel),
+            _ => MATRIX_PRODUCT,
+        };
         let parameters = (conv.weights.len() + conv.bias.len()) as u64;
         let shape = &self.graph.shapes[node.output];
         let mut layer = report(&node.name, name, shape, stage.macs(), parameters);
         layer.format = NumberFormat::Int8;
-        let output = self.define(node.output, NHWC.to_vec());
+        let output = self.define(node.output, self.channels_last(node.output));
         let op = PlannedOp::Conv {
             stages: vec![stage],
             input,

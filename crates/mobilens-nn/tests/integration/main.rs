@@ -4,6 +4,7 @@
 mod bf16;
 mod class_pruning;
 mod fusion_patterns;
+mod matrix_products;
 mod models;
 mod onnx;
 mod parity;
