@@ -29,6 +29,8 @@ pub struct Scores<'a> {
     pub objectness: Option<Predictions<'a>>,
     /// Activation of the class scores. Objectness is activated by a sigmoid unless this is `None`.
     pub activation: ScoreActivation,
+    /// How many of the class scores, from the first on, are those of labels; the others are background.
+    pub labels: usize,
 }
 
 /// Collects the candidates of a frame. Owns its scratch memory.
@@ -40,6 +42,8 @@ pub struct Selection {
     /// IoU threshold of NMS; `None` for no NMS.
     nms_iou: Option<f32>,
     max_detections: usize,
+    /// Added to the width and height of each box in NMS.
+    border: (f32, f32),
     /// Candidates per class.
     candidates: Vec<Vec<Candidate>>,
 }
@@ -58,7 +62,14 @@ impl Selection {
             multi_label,
             nms_iou,
             max_detections,
+            border: (0.0, 0.0),
         }
+    }
+
+    /// NMS that counts the last pixel of a box as part of it, where pixels have this width and height in the
+    /// frame: `x1 - x0 + 1` in the code of the original Faster R-CNN and what descends from it.
+    pub fn include_last_pixel(&mut self, pixel: (f32, f32)) {
+        self.border = pixel;
     }
 
     /// Forgets the candidates of the last frame.
@@ -98,8 +109,7 @@ impl Selection {
                         ScoreActivation::None => raw,
                         _ => sigmoid(raw),
                     };
-                    if score >= class.score_threshold && self.is_label(classes, row, class.channel)
-                    {
+                    if score >= class.score_threshold && self.is_label(scores, row, class.channel) {
                         self.push(i, score, rect(row), first + row);
                     }
                 }
@@ -156,7 +166,7 @@ impl Selection {
                     }
                 };
                 let score = objectness * of_class;
-                if score >= class.score_threshold && self.is_label(classes, row, class.channel) {
+                if score >= class.score_threshold && self.is_label(scores, row, class.channel) {
                     self.push(i, score, rect(row), first + row);
                 }
             }
@@ -165,12 +175,13 @@ impl Selection {
 
     /// Whether a row may have the label of `channel`: any with several labels a box, else the best, the
     /// first of equal ones.
-    fn is_label(&self, classes: &Predictions<'_>, row: usize, channel: usize) -> bool {
+    fn is_label(&self, scores: &Scores<'_>, row: usize, channel: usize) -> bool {
+        let classes = &scores.classes;
         if self.multi_label || classes.channels() == 0 {
             return true;
         }
         let own = classes.at(row, channel);
-        (0..classes.channels()).all(|other| {
+        (0..classes.channels().min(scores.labels)).all(|other| {
             let raw = classes.at(row, other);
             !(raw > own || (raw == own && other < channel))
         })
@@ -183,7 +194,11 @@ impl Selection {
         if score.is_finite() && has_area && rect.x.is_finite() && rect.y.is_finite() {
             self.candidates[class].push(Candidate {
                 score,
-                rect,
+                rect: RectPx {
+                    width: rect.width + self.border.0,
+                    height: rect.height + self.border.1,
+                    ..rect
+                },
                 anchor: anchor as u32,
             });
         }
@@ -209,10 +224,15 @@ impl Selection {
                 nms_mut(candidates, iou, self.max_detections);
             }
             found.extend(candidates.iter().map(|candidate| {
+                let rect = RectPx {
+                    width: candidate.rect.width - self.border.0,
+                    height: candidate.rect.height - self.border.1,
+                    ..candidate.rect
+                };
                 let detection = Detection {
                     category_id: class.category_id,
                     score: candidate.score,
-                    rect: candidate.rect.clipped(size),
+                    rect: rect.clipped(size),
                 };
                 (detection, candidate.anchor as usize)
             }));

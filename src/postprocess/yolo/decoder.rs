@@ -2,38 +2,19 @@
 
 use super::super::activation::{ScoreActivation, sigmoid};
 use super::super::detection::Detection;
+use super::super::input_boxes::{InputBoxes, cells};
 use super::super::predictions::{Predictions, RowLayout};
 use super::super::selection::{Scores, Selection};
 use super::params::{
-    AnchorMapLayout, AnchorUnit, BoxUnit, SizeCoding, YoloAnchorMap, YoloFormat, YoloParams, cells,
+    AnchorMapLayout, AnchorUnit, SizeCoding, YoloAnchorMap, YoloFormat, YoloParams,
 };
-use mobilens_image::{ImageFromModel, RectPx, SizePx};
+use mobilens_image::{ImageFromModel, SizePx};
 
 /// Decodes the outputs of a YOLO. Owns its scratch memory: use one per worker.
 #[derive(Clone, Debug)]
 pub struct YoloDecoder {
     params: YoloParams,
     selection: Selection,
-}
-
-/// From pixels of the network's input to those of the frame.
-#[derive(Clone, Copy)]
-struct ToImage<'a> {
-    width: f32,
-    height: f32,
-    image_from_model: &'a ImageFromModel,
-}
-
-impl ToImage<'_> {
-    fn corners(&self, x0: f32, y0: f32, x1: f32, y1: f32) -> RectPx {
-        let (w, h) = (self.width, self.height);
-        self.image_from_model.rect(x0 / w, y0 / h, x1 / w, y1 / h)
-    }
-
-    fn centre(&self, cx: f32, cy: f32, w: f32, h: f32) -> RectPx {
-        let (half_w, half_h) = (w / 2.0, h / 2.0);
-        self.corners(cx - half_w, cy - half_h, cx + half_w, cy + half_h)
-    }
 }
 
 impl YoloDecoder {
@@ -67,11 +48,7 @@ impl YoloDecoder {
     ) -> Vec<Detection> {
         self.selection.clear();
         let input = self.params.input;
-        let to_image = ToImage {
-            width: input.width as f32,
-            height: input.height as f32,
-            image_from_model,
-        };
+        let to_image = InputBoxes::pixels(input, image_from_model);
         let classes = self.params.class_channels;
         let selection = &mut self.selection;
         match &self.params.format {
@@ -90,7 +67,7 @@ impl YoloDecoder {
                 let channels = 4 + usize::from(*objectness) + classes;
                 for output in outputs.iter().take(1) {
                     let rows = Predictions::new(output, channels, *layout);
-                    let to_image = unit(to_image, *box_unit);
+                    let to_image = to_image.with_unit(*box_unit);
                     let scores = scores(rows, *objectness, *activation);
                     selection.scan(&scores, 0, |row| {
                         let [cx, cy, w, h] = rows.values(row);
@@ -125,6 +102,7 @@ impl YoloDecoder {
                         classes: classes.first_rows(boxes.rows()),
                         objectness: None,
                         activation: *activation,
+                        labels: classes.channels(),
                     };
                     let (_, columns) = cells(input, *map);
                     let stride = *map as f32;
@@ -168,7 +146,7 @@ impl YoloDecoder {
             }
             YoloFormat::EndToEnd { box_unit } => {
                 for output in outputs.iter().take(1) {
-                    end_to_end(selection, output, unit(to_image, *box_unit));
+                    end_to_end(selection, output, to_image.with_unit(*box_unit));
                 }
             }
         }
@@ -176,22 +154,12 @@ impl YoloDecoder {
     }
 }
 
-/// The transform of boxes in `unit`.
-fn unit(to_image: ToImage<'_>, unit: BoxUnit) -> ToImage<'_> {
-    match unit {
-        BoxUnit::Pixels => to_image,
-        BoxUnit::Normalized => ToImage {
-            width: 1.0,
-            height: 1.0,
-            ..to_image
-        },
-    }
-}
-
 /// The scores behind the four box channels of rows.
 fn scores(rows: Predictions<'_>, objectness: bool, activation: ScoreActivation) -> Scores<'_> {
+    let classes = rows.channels_from(4 + usize::from(objectness));
     Scores {
-        classes: rows.channels_from(4 + usize::from(objectness)),
+        classes,
+        labels: classes.channels(),
         objectness: objectness.then(|| rows.channels_from(4).first_channels(1)),
         activation,
     }
@@ -205,7 +173,7 @@ fn anchor_map(
     map: &YoloAnchorMap,
     output: &[f32],
     first: usize,
-    to_image: ToImage<'_>,
+    to_image: InputBoxes<'_>,
 ) -> usize {
     let YoloFormat::AnchorMaps {
         anchor_unit,
@@ -260,7 +228,7 @@ fn finite(values: [f32; 4]) -> [f32; 4] {
 }
 
 /// Adds detections that the network has already selected.
-fn end_to_end(selection: &mut Selection, output: &[f32], to_image: ToImage<'_>) {
+fn end_to_end(selection: &mut Selection, output: &[f32], to_image: InputBoxes<'_>) {
     for (row, values) in output.chunks_exact(6).enumerate() {
         let &[x0, y0, x1, y1, score, class] = values else {
             continue;

@@ -33,6 +33,4 @@ mod shapes;
 mod tests;
 
 pub use decoder::YoloDecoder;
-pub use params::{
-    AnchorMapLayout, AnchorUnit, BoxUnit, SizeCoding, YoloAnchorMap, YoloFormat, YoloParams,
-};
+pub use params::{AnchorMapLayout, AnchorUnit, SizeCoding, YoloAnchorMap, YoloFormat, YoloParams};

@@ -1,6 +1,7 @@
 //! Parameters of a YOLO head.
 
 use super::super::activation::ScoreActivation;
+use super::super::input_boxes::BoxUnit;
 use super::super::predictions::RowLayout;
 use super::super::selection::WantedClass;
 use mobilens_image::SizePx;
@@ -103,15 +104,6 @@ pub enum AnchorUnit {
     Cells,
 }
 
-/// Unit of decoded boxes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BoxUnit {
-    /// Pixels of the network's input.
-    Pixels,
-    /// Shares of the input's width and height.
-    Normalized,
-}
-
 /// Coding of widths and heights at anchors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SizeCoding {
@@ -130,10 +122,4 @@ pub enum AnchorMapLayout {
     ChannelsLast,
     /// `[1, A, h, w, 5+C]`: v5 and v7 exported with their training outputs.
     AnchorsFirst,
-}
-
-/// Rows and columns of the map of a stride.
-pub(super) fn cells(input: SizePx, stride: u32) -> (usize, usize) {
-    let count = |side: u32| side.div_ceil(stride.max(1)).max(1) as usize;
-    (count(input.height), count(input.width))
 }

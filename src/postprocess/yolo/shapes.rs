@@ -2,8 +2,9 @@
 
 use mobilens_image::SizePx;
 
+use super::super::input_boxes::cells;
 use super::super::predictions::RowLayout;
-use super::params::{AnchorMapLayout, YoloFormat, cells};
+use super::params::{AnchorMapLayout, YoloFormat};
 
 impl YoloFormat {
     /// Number of outputs.

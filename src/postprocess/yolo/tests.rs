@@ -1,6 +1,7 @@
 //! Edge cases; boxes and scores are held to an independent reference in `tests/integration/heads.rs`.
 
 use super::super::activation::ScoreActivation;
+use super::super::input_boxes::BoxUnit;
 use super::super::predictions::RowLayout;
 use super::super::selection::WantedClass;
 use super::*;
@@ -138,10 +139,10 @@ fn the_shapes_tell_the_number_of_classes() {
         assert_eq!(format.class_channels(&views, INPUT), Ok(expected));
         assert!(format.class_channels(&views[1..], INPUT).is_err());
         let mut wrong = views.clone();
-        wrong[0] = &[1, 3, 5];
+        wrong[0] = &[1, 3, 3, 4];
         assert!(
             format.class_channels(&wrong, INPUT).is_err(),
-            "{format:?} takes [1, 3, 5]"
+            "{format:?} takes [1, 3, 3, 4]"
         );
     }
 }
