@@ -299,6 +299,7 @@ fn ssd_params(
             w: head.box_coding.w,
         },
         activation: match head.activation {
+            ActivationConfig::None => ScoreActivation::None,
             ActivationConfig::Sigmoid => ScoreActivation::Sigmoid,
             ActivationConfig::Softmax => ScoreActivation::Softmax,
         },
