@@ -93,7 +93,9 @@ pub(super) fn with_options(
         if let Some((key, width, height)) = size {
             let other = if key == "width_px" { "height_px" } else { key };
             for (key, px) in [(key, width), (other, height)] {
-                if let Err(message) = SsdInputSizes::of(&card).check(px) {
+                if card.head.ssd.is_some()
+                    && let Err(message) = SsdInputSizes::of(&card).check(px)
+                {
                     return error(key, message);
                 }
             }

@@ -1,25 +1,56 @@
-//! Decoders of network outputs: SSD boxes, DeepLab masks.
+//! Decoders of network outputs: boxes of detection heads, DeepLab masks.
 //!
-//! Coordinates of the model end here: [`SsdDecoder`] takes the raw heads and the transform from
-//! preprocessing and returns [`Detection`]s in frame pixels; [`DeepLabDecoder`] returns a [`ClassMask`]
-//! of the frame's size.
+//! Coordinates of the model end here: the decoder of a detection head takes the raw outputs and the
+//! transform from preprocessing and returns [`Detection`]s in frame pixels; [`DeepLabDecoder`] returns a
+//! [`ClassMask`] of the frame's size.
+//!
+//! | decoder | networks |
+//! |---|---|
+//! | [`SsdDecoder`] | SSD, SSDLite |
+//! | [`YoloDecoder`] | YOLOv2 to v12, YOLOX |
+//! | [`GflDecoder`] | NanoDet, PicoDet, GFL |
+//! | [`CenterNetDecoder`] | CenterNet, CenterFace |
+//! | [`RetinaFaceDecoder`] | RetinaFace |
+//! | [`DetrDecoder`] | RT-DETR, D-FINE, DETR |
 
+mod activation;
 mod anchors;
+mod centernet;
 mod class_mask;
 mod decoder;
 mod deeplab;
 mod detection;
+mod detr;
+mod face;
+mod gfl;
+mod input_boxes;
 mod logit_smoother;
 mod nms;
+mod predictions;
+mod retinaface;
 mod safe_ground;
+mod selection;
 mod ssd;
+mod yolo;
 
+pub use activation::ScoreActivation;
 pub use anchors::{AnchorParams, FeatureMap};
+pub use centernet::{CenterNetCoding, CenterNetDecoder, CenterNetParams};
 pub use class_mask::{ClassMask, UNKNOWN};
 pub use decoder::{HeadDecoder, HeadParams};
 pub use deeplab::{DeepLabDecoder, DeepLabParams};
 pub use detection::{Detection, Labels, Prediction, Segmentation};
+pub use detr::{DetrDecoder, DetrParams, detr_class_channels};
+pub use face::FaceDetection;
+pub use gfl::{GflDecoder, GflOutputs, GflParams};
+pub use input_boxes::BoxUnit;
 pub use logit_smoother::LogitSmoother;
 pub use nms::join_scales;
+pub use predictions::RowLayout;
+pub use retinaface::{RetinaFaceDecoder, RetinaFaceParams};
 pub use safe_ground::{SafeGround, SafeGroundFinder};
-pub use ssd::{BoxCoding, ScoreActivation, SsdDecoder, SsdParams, WantedClass};
+pub use selection::WantedClass;
+pub use ssd::{BoxCoding, SsdDecoder, SsdParams};
+pub use yolo::{
+    AnchorMapLayout, AnchorUnit, SizeCoding, YoloAnchorMap, YoloDecoder, YoloFormat, YoloParams,
+};

@@ -9,19 +9,11 @@
 //! space, so that the sigmoid is computed only for scores that pass. NMS is per class, then the best
 //! `max_detections` of all classes are kept, as the TensorFlow Object Detection API's `multiclass_non_max_suppression` does.
 
+use super::activation::{ScoreActivation, sigmoid};
 use super::anchors::{Anchor, AnchorParams, anchors};
 use super::detection::Detection;
-use super::nms::{Candidate, nms_mut};
+use super::selection::{Selection, WantedClass};
 use mobilens_image::{ImageFromModel, RectPx, SizePx};
-
-/// Activation that turns class logits into scores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScoreActivation {
-    /// Sigmoid, independently per class.
-    Sigmoid,
-    /// Softmax over all channels of an anchor, including the background.
-    Softmax,
-}
 
 /// Divisors of the box encodings ("scale factors" of the box coder).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,17 +26,6 @@ pub struct BoxCoding {
     pub h: f32,
     /// Of tw.
     pub w: f32,
-}
-
-/// A requested class: one channel of the scores tensor.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct WantedClass {
-    /// Index in the scores tensor.
-    pub channel: usize,
-    /// Label id of the detections.
-    pub category_id: u32,
-    /// Detections with a lower score are dropped.
-    pub score_threshold: f32,
 }
 
 /// Parameters of an [`SsdDecoder`].
@@ -71,24 +52,24 @@ pub struct SsdParams {
 pub struct SsdDecoder {
     params: SsdParams,
     anchors: Vec<Anchor>,
-    /// Logit of each class's threshold; unused with softmax.
-    logit_thresholds: Vec<f32>,
-    /// Candidates per class.
-    candidates: Vec<Vec<Candidate>>,
+    /// Raw value of each class's threshold; unused with softmax.
+    raw_thresholds: Vec<f32>,
+    selection: Selection,
 }
 
 impl SsdDecoder {
     /// A decoder for one head; computes the anchors.
     pub fn new(params: SsdParams) -> Self {
-        let logit_thresholds = params
+        let raw_thresholds = params
             .classes
             .iter()
-            .map(|class| logit(class.score_threshold))
+            .map(|class| params.activation.raw_threshold(class.score_threshold))
             .collect();
+        let iou = Some(params.nms_iou);
         Self {
             anchors: anchors(&params.anchors),
-            logit_thresholds,
-            candidates: vec![Vec::new(); params.classes.len()],
+            raw_thresholds,
+            selection: Selection::new(params.classes.clone(), true, iou, params.max_detections),
             params,
         }
     }
@@ -109,16 +90,14 @@ impl SsdDecoder {
     ) -> Vec<Detection> {
         debug_assert_eq!(boxes.len(), 4 * self.anchors.len());
         debug_assert_eq!(scores.len(), self.params.channels * self.anchors.len());
-        for of_class in &mut self.candidates {
-            of_class.clear();
-        }
+        self.selection.clear();
         let rows = boxes
             .chunks_exact(4)
             .zip(scores.chunks_exact(self.params.channels));
         for (anchor_index, (encoding, logits)) in rows.enumerate() {
             self.collect(anchor_index, encoding, logits, image_from_model);
         }
-        self.select(size)
+        self.selection.finish(size)
     }
 
     /// Adds one anchor to the candidates of each class whose threshold it passes.
@@ -130,7 +109,7 @@ impl SsdDecoder {
         image_from_model: &ImageFromModel,
     ) {
         let softmax = match self.params.activation {
-            ScoreActivation::Sigmoid => None,
+            ScoreActivation::None | ScoreActivation::Sigmoid => None,
             ScoreActivation::Softmax => {
                 let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let sum: f32 = logits.iter().map(|l| (l - largest).exp()).sum();
@@ -141,8 +120,9 @@ impl SsdDecoder {
         for (i, class) in self.params.classes.iter().enumerate() {
             let logit = logits[class.channel];
             let score = match softmax {
-                None if logit >= self.logit_thresholds[i] => sigmoid(logit),
-                None => continue,
+                _ if !logit.is_finite() || logit < self.raw_thresholds[i] => continue,
+                None if self.params.activation == ScoreActivation::None => logit,
+                None => sigmoid(logit),
                 Some((largest, sum)) => (logit - largest).exp() / sum,
             };
             if score.is_nan() || score < class.score_threshold {
@@ -151,13 +131,7 @@ impl SsdDecoder {
             let rect = *rect.get_or_insert_with(|| {
                 self.rect(&self.anchors[anchor_index], encoding, image_from_model)
             });
-            if rect.area().is_finite() {
-                self.candidates[i].push(Candidate {
-                    score,
-                    rect,
-                    anchor: anchor_index as u32,
-                });
-            }
+            self.selection.push(i, score, rect, anchor_index);
         }
     }
 
@@ -170,35 +144,6 @@ impl SsdDecoder {
         let w = (encoding[3] / coding.w).exp() * anchor.w;
         to_image.rect(cx - w / 2.0, cy - h / 2.0, cx + w / 2.0, cy + h / 2.0)
     }
-
-    /// Class-wise NMS, then the best of all classes.
-    fn select(&mut self, size: SizePx) -> Vec<Detection> {
-        let mut detections = Vec::new();
-        for (class, candidates) in self.params.classes.iter().zip(&mut self.candidates) {
-            nms_mut(candidates, self.params.nms_iou, self.params.max_detections);
-            detections.extend(candidates.iter().map(|candidate| Detection {
-                category_id: class.category_id,
-                score: candidate.score,
-                rect: candidate.rect.clipped(size),
-            }));
-        }
-        detections.retain(|d| d.rect.area() > 0.0);
-        // Stable: equal scores stay in the order of the classes, then of the anchors.
-        detections.sort_by(|a, b| b.score.total_cmp(&a.score));
-        detections.truncate(self.params.max_detections);
-        detections
-    }
-}
-
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-/// Slightly below the logit of `p`, so that rounding never drops what the exact test would keep.
-fn logit(p: f32) -> f32 {
-    let p = p.min(0.999_999);
-    let exact = (p / (1.0 - p)).ln();
-    exact - exact.abs().max(1.0) * 1e-4
 }
 
 #[cfg(test)]

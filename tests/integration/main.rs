@@ -23,6 +23,7 @@ mod data_dir;
 mod decode_parity;
 mod eval;
 mod golden;
+mod heads;
 mod images;
 mod looks;
 mod mqtt;

@@ -37,7 +37,7 @@ impl Truth {
     /// # Errors
     /// When it cannot be read, or is for another kind of model.
     pub fn open(arguments: &QuantizeArgs, card: &CardConfig) -> Result<Option<Self>, Failure> {
-        let detects = card.head.ssd.is_some();
+        let detects = card.head.detects();
         let name = &card.name;
         if !arguments.coco.is_empty() {
             if !detects {

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::postprocess::Labels;
 
+use super::heads::{
+    CenternetHeadConfig, DetrHeadConfig, GflHeadConfig, RetinafaceHeadConfig, YoloHeadConfig,
+};
+
 /// A model card, `models/NAME.yaml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -118,6 +122,21 @@ pub struct HeadConfig {
     /// DeepLab: a class for each pixel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deeplab: Option<DeeplabHeadConfig>,
+    /// YOLO: version 2 to 12, YOLOX.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub yolo: Option<YoloHeadConfig>,
+    /// Generalized focal loss (NanoDet, PicoDet): class scores and distributions of distances.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gfl: Option<GflHeadConfig>,
+    /// CenterNet, CenterFace: a heat map of centres.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub centernet: Option<CenternetHeadConfig>,
+    /// RetinaFace: priors with variances.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retinaface: Option<RetinafaceHeadConfig>,
+    /// DETR (RT-DETR, D-FINE): logits and boxes of queries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detr: Option<DetrHeadConfig>,
 }
 
 /// SSD: boxes and class scores at anchors.
@@ -186,6 +205,8 @@ pub struct BoxCodingConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ActivationConfig {
+    /// The network's outputs are scores.
+    None,
     /// Sigmoid: each class independently.
     Sigmoid,
     /// Softmax over all channels.
@@ -236,6 +257,35 @@ impl InputConfig {
     /// Position of a letterboxed picture.
     pub fn letterbox_anchor(&self) -> LetterboxAnchorConfig {
         self.anchor.unwrap_or_default()
+    }
+}
+
+impl ActivationConfig {
+    /// A default.
+    pub(super) fn none() -> Self {
+        Self::None
+    }
+
+    /// A default.
+    pub(super) fn sigmoid() -> Self {
+        Self::Sigmoid
+    }
+}
+
+impl HeadConfig {
+    /// Whether it finds boxes.
+    pub fn detects(&self) -> bool {
+        self.ssd.is_some()
+            || self.yolo.is_some()
+            || self.gfl.is_some()
+            || self.centernet.is_some()
+            || self.retinaface.is_some()
+            || self.detr.is_some()
+    }
+
+    /// Whether channel 0 is the background, so that labels start at 1.
+    pub fn has_background(&self) -> bool {
+        self.ssd.as_ref().is_some_and(|ssd| ssd.background) || self.retinaface.is_some()
     }
 }
 

@@ -11,6 +11,7 @@ mod default_of;
 mod detect;
 mod gating;
 mod generate;
+mod heads;
 mod inference;
 mod lines;
 mod model;
@@ -33,6 +34,12 @@ pub use gating::{
     TilesConfig,
 };
 pub use generate::{pipeline_schema, schema_of};
+pub use heads::{
+    AnchorMapLayoutConfig, AnchorUnitConfig, BoxUnitConfig, CenternetCodingConfig,
+    CenternetHeadConfig, DetrHeadConfig, GflHeadConfig, RetinafaceHeadConfig, RowLayoutConfig,
+    SizeCodingConfig, YoloAnchorMapConfig, YoloAnchorMapsConfig, YoloDistributionMapsConfig,
+    YoloEndToEndConfig, YoloFormatConfig, YoloGridRowsConfig, YoloHeadConfig, YoloRowsConfig,
+};
 pub use inference::{InferenceConfig, PrecisionConfig};
 pub use lines::LineConfig;
 pub use model::{FitConfig, ModelConfig};

@@ -6,20 +6,16 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::document::{Document, PathSegment, key_path};
 use crate::config::schema::{CardConfig, ResizeConfig};
 
+use super::heads::head_errors;
+
 /// The errors of a card, without its ONNX file.
 pub fn validate_card(card: &CardConfig, document: &Document<'_>) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
     let mut error = |path: &[PathSegment], message: String| {
         errors.push(document.error_at_value(path, message));
     };
-    if let Some(ssd) = &card.head.ssd {
-        let (maps, scales) = (ssd.anchors.feature_maps.len(), ssd.anchors.scales.len());
-        if maps != scales {
-            error(
-                &key_path!["head", "ssd", "anchors", "scales"],
-                format!("expected one scale for each of {maps} feature maps; got {scales}"),
-            );
-        }
+    for (path, message) in head_errors(&card.head) {
+        error(&path, message);
     }
     if card.input.std.contains(&0.0) {
         error(
@@ -40,7 +36,7 @@ pub fn validate_card(card: &CardConfig, document: &Document<'_>) -> Vec<Diagnost
             }
         }
     }
-    let has_background = card.head.ssd.as_ref().is_some_and(|ssd| ssd.background);
+    let has_background = card.head.has_background();
     let (mut ids, mut names) = (HashSet::new(), HashSet::new());
     for (i, label) in card.labels.iter().enumerate() {
         if !ids.insert(label.id) {

@@ -47,6 +47,39 @@ impl Validator<'_> {
             }
             return;
         }
+        self.validate_input_sizes(card);
+        if config.segment != SegmentConfig::default() {
+            let message = format!("{name} is a detection model, without masks; use `detect`");
+            self.error_at_key(&key_path!["segment"], message);
+        }
+        for (i, sink) in config.sinks.iter().enumerate() {
+            if sink.masks.is_some() {
+                let message = format!("{name} is a detection model, without masks");
+                self.error_at_sink(i, &key_path!["masks"], message);
+            }
+        }
+    }
+
+    /// Input sizes of a detector, which only an SSD chooses freely.
+    fn validate_input_sizes(&mut self, card: &CardConfig) {
+        let config = self.config;
+        let name = &card.name;
+        if card.head.ssd.is_none() {
+            let message = format!("is for SSD models; {name} has another head");
+            let gating = &config.gating;
+            let given = [
+                ("scales", !gating.scales.is_empty()),
+                ("looks", gating.looks.is_some()),
+                ("plan", gating.plan.is_some()),
+            ];
+            for (key, _) in given.iter().filter(|(_, is_given)| *is_given) {
+                self.error_at_key(&key_path!["gating", *key], &message);
+            }
+            if config.model.fit == Some(FitConfig::Rectangle) {
+                self.error_at_value(&key_path!["model", "fit"], &message);
+            }
+            return;
+        }
         let sizes = SsdInputSizes::of(card);
         for (i, px) in config.gating.scales.iter().enumerate() {
             if let Err(message) = sizes.check(*px) {
@@ -67,16 +100,6 @@ impl Validator<'_> {
             let message =
                 "`rectangle` chooses width and height itself; give `input_px`, or neither";
             self.error_at_value(&key_path!["model", "fit"], message);
-        }
-        if config.segment != SegmentConfig::default() {
-            let message = format!("{name} is a detection model, without masks; use `detect`");
-            self.error_at_key(&key_path!["segment"], message);
-        }
-        for (i, sink) in config.sinks.iter().enumerate() {
-            if sink.masks.is_some() {
-                let message = format!("{name} is a detection model, without masks");
-                self.error_at_sink(i, &key_path!["masks"], message);
-            }
         }
     }
 

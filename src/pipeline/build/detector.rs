@@ -15,6 +15,7 @@ use crate::postprocess::WantedClass;
 use mobilens_image::{PreprocessParams, SizePx};
 use mobilens_nn::{KeptClasses, Network, PrunedClasses};
 
+use super::heads::HeadSource;
 use super::model::Networks;
 use super::preprocess::preprocess_params;
 use super::ssd::SsdLayout;
@@ -122,11 +123,10 @@ fn scale_model(
     size: SizePx,
     beside: Option<(SizePx, SizePx)>,
 ) -> Result<ScaleModel, ModelError> {
-    let Some(head) = &card.head.ssd else {
-        return Err(fault(card, "it has no SSD head".to_owned()));
-    };
-    let layout = SsdLayout::new(card, head, size, beside)?;
-    let network = networks.at(size, layout.maps())?;
+    let ssd = card.head.ssd.as_ref();
+    let layout = ssd.map(|head| SsdLayout::new(card, head, size, beside));
+    let layout = layout.transpose()?;
+    let network = networks.at(size, layout.as_ref().and_then(SsdLayout::maps))?;
     let expected = [1, 3, size.height as usize, size.width as usize];
     if network.input().shape != expected {
         let why = format!(
@@ -135,7 +135,16 @@ fn scale_model(
         );
         return Err(fault(card, why));
     }
-    let (head, outputs) = layout.head_params(detect, floor, &network)?;
+    let (head, outputs) = match layout {
+        Some(layout) => layout.head_params(detect, floor, &network)?,
+        None => HeadSource {
+            card,
+            detect,
+            floor,
+            network: &network,
+        }
+        .head_params()?,
+    };
     Ok(ScaleModel {
         preprocess: PreprocessParams {
             width_px: size.width,

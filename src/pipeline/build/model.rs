@@ -48,8 +48,8 @@ impl Model {
         let Some(LoadedPipeline { card, .. }) = configs.first() else {
             return Ok(Vec::new());
         };
-        match (&card.head.ssd, &card.head.deeplab) {
-            (Some(_), _) => {
+        match (card.head.detects(), &card.head.deeplab) {
+            (true, _) => {
                 let networks = Arc::new(Networks::new(configs, kernels));
                 let models = configs.iter().map(|pipeline| {
                     let model = detector_model(pipeline, &networks)?;
@@ -57,7 +57,7 @@ impl Model {
                 });
                 models.collect()
             }
-            (None, Some(deeplab)) => {
+            (false, Some(deeplab)) => {
                 let input = &configs[0].card.input;
                 let size = SizePx {
                     width: input.width_px,
@@ -70,7 +70,7 @@ impl Model {
                 });
                 models.collect()
             }
-            (None, None) => Err(ModelError::Card {
+            (false, None) => Err(ModelError::Card {
                 card: card.name.clone(),
                 why: "it has no head".to_owned(),
             }),
@@ -142,7 +142,7 @@ impl Networks {
                 shape: Some(vec![1, 3, height as usize, width as usize]),
                 ..LoadOptions::default()
             },
-            own_size: card.head.ssd.is_some().then_some(SizePx { width, height }),
+            own_size: card.head.detects().then_some(SizePx { width, height }),
             loaded: Mutex::default(),
         }
     }

@@ -1,15 +1,14 @@
 //! SSD heads: anchors at an input size, and the decoding of what the network finds there.
 
-use crate::config::{ActivationConfig, CardConfig, DetectConfig, SsdHeadConfig};
+use crate::config::{CardConfig, DetectConfig, SsdHeadConfig};
 use crate::gating::feature_maps_beside;
 use crate::pipeline::options::ModelError;
-use crate::postprocess::{
-    AnchorParams, BoxCoding, FeatureMap, HeadParams, ScoreActivation, SsdParams,
-};
+use crate::postprocess::{AnchorParams, BoxCoding, FeatureMap, HeadParams, SsdParams};
 use mobilens_image::SizePx;
 use mobilens_nn::{FeatureMaps, Network};
 
 use super::detector::{fault, output_index, wanted_classes};
+use super::heads::activation;
 
 /// The anchors of an SSD at one input size.
 pub struct SsdLayout<'a> {
@@ -98,10 +97,7 @@ impl<'a> SsdLayout<'a> {
                 h: head.box_coding.h,
                 w: head.box_coding.w,
             },
-            activation: match head.activation {
-                ActivationConfig::Sigmoid => ScoreActivation::Sigmoid,
-                ActivationConfig::Softmax => ScoreActivation::Softmax,
-            },
+            activation: activation(head.activation),
             channels,
             classes: wanted_classes(card, detect, floor, head.background, of, pruned)?,
             nms_iou: detect.nms_iou.unwrap_or(head.nms_iou),

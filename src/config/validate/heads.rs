@@ -1,0 +1,135 @@
+//! Heads of detection networks: what their schema cannot express.
+
+use crate::config::document::{PathSegment, key_path};
+use crate::config::schema::{
+    ActivationConfig, CenternetCodingConfig, CenternetHeadConfig, GflHeadConfig, HeadConfig,
+    RetinafaceHeadConfig, SsdHeadConfig, YoloHeadConfig,
+};
+
+/// An error at a path of the card.
+type Found = (Vec<PathSegment>, String);
+
+/// The errors of a head.
+pub fn head_errors(head: &HeadConfig) -> Vec<Found> {
+    let mut errors = Vec::new();
+    errors.extend(head.ssd.as_ref().and_then(ssd));
+    errors.extend(head.yolo.as_ref().map(yolo).unwrap_or_default());
+    errors.extend(head.gfl.as_ref().and_then(gfl));
+    errors.extend(head.centernet.as_ref().map(centernet).unwrap_or_default());
+    errors.extend(head.retinaface.as_ref().map(retinaface).unwrap_or_default());
+    errors
+}
+
+fn ssd(ssd: &SsdHeadConfig) -> Option<Found> {
+    let (maps, scales) = (ssd.anchors.feature_maps.len(), ssd.anchors.scales.len());
+    (maps != scales).then(|| {
+        (
+            key_path!["head", "ssd", "anchors", "scales"].to_vec(),
+            format!("expected one scale for each of {maps} feature maps; got {scales}"),
+        )
+    })
+}
+
+fn yolo(yolo: &YoloHeadConfig) -> Vec<Found> {
+    let mut errors = Vec::new();
+    let (expected, got) = (yolo.format.output_count(), yolo.outputs.len());
+    if expected != got {
+        let reason = match (&yolo.format.anchor_maps, &yolo.format.distribution_maps) {
+            (Some(_), _) => "one for each of `maps`",
+            (_, Some(maps)) if maps.split => "boxes and classes of each of `strides`",
+            (_, Some(_)) => "one for each of `strides`",
+            _ => "with all boxes",
+        };
+        errors.push((
+            key_path!["head", "yolo", "outputs"].to_vec(),
+            format!("expected {expected} ({reason}); got {got}"),
+        ));
+    }
+    let has_nms = yolo.format.end_to_end.is_none();
+    match yolo.nms_iou {
+        None if has_nms => errors.push((
+            key_path!["head", "yolo"].to_vec(),
+            "missing key \"nms_iou\"; only `end_to_end` needs no non-maximum suppression"
+                .to_owned(),
+        )),
+        Some(_) if !has_nms => errors.push((
+            key_path!["head", "yolo", "nms_iou"].to_vec(),
+            "not with `end_to_end`, which needs no non-maximum suppression".to_owned(),
+        )),
+        _ => {}
+    }
+    let maps = yolo.format.anchor_maps.iter().flat_map(|maps| &maps.maps);
+    for (i, map) in maps.enumerate() {
+        for (j, anchor) in map.anchors.iter().enumerate() {
+            if !anchor.iter().all(|side| *side > 0.0) {
+                let format = key_path!["head", "yolo", "format", "anchor_maps", "maps"];
+                let anchor = key_path![i, "anchors", j];
+                let message = "expected a width and a height above 0".to_owned();
+                errors.push(([&format[..], &anchor[..]].concat(), message));
+            }
+        }
+    }
+    errors
+}
+
+fn gfl(gfl: &GflHeadConfig) -> Option<Found> {
+    let expected = if gfl.joined { 1 } else { 2 * gfl.strides.len() };
+    let got = gfl.outputs.len();
+    let reason = if gfl.joined {
+        "`joined`"
+    } else {
+        "class scores of each of `strides`, then distributions of each"
+    };
+    (expected != got).then(|| {
+        (
+            key_path!["head", "gfl", "outputs"].to_vec(),
+            format!("expected {expected} ({reason}); got {got}"),
+        )
+    })
+}
+
+fn centernet(centernet: &CenternetHeadConfig) -> Vec<Found> {
+    let mut errors = Vec::new();
+    if centernet.landmarks.is_some() && centernet.coding != CenternetCodingConfig::Centerface {
+        errors.push((
+            key_path!["head", "centernet", "landmarks"].to_vec(),
+            "only valid with `coding: centerface`".to_owned(),
+        ));
+    }
+    if centernet.activation == ActivationConfig::Softmax {
+        errors.push((
+            key_path!["head", "centernet", "activation"].to_vec(),
+            "expected one of none, sigmoid; got softmax".to_owned(),
+        ));
+    }
+    errors
+}
+
+fn retinaface(retinaface: &RetinafaceHeadConfig) -> Vec<Found> {
+    let mut errors = Vec::new();
+    let (maps, sizes) = (retinaface.strides.len(), &retinaface.prior_sizes_px);
+    if maps != sizes.len() {
+        errors.push((
+            key_path!["head", "retinaface", "prior_sizes_px"].to_vec(),
+            format!(
+                "expected one list for each of {maps} strides; got {}",
+                sizes.len()
+            ),
+        ));
+    }
+    for (i, sizes) in sizes.iter().enumerate() {
+        if sizes.is_empty() || !sizes.iter().all(|side| *side > 0.0) {
+            errors.push((
+                key_path!["head", "retinaface", "prior_sizes_px", i].to_vec(),
+                "expected at least one size, each above 0".to_owned(),
+            ));
+        }
+    }
+    if !retinaface.variances.iter().all(|variance| *variance > 0.0) {
+        errors.push((
+            key_path!["head", "retinaface", "variances"].to_vec(),
+            "expected numbers above 0".to_owned(),
+        ));
+    }
+    errors
+}

@@ -1,0 +1,244 @@
+//! The decoder of all formats.
+
+use super::super::activation::{ScoreActivation, sigmoid};
+use super::super::detection::Detection;
+use super::super::input_boxes::{InputBoxes, cells};
+use super::super::predictions::{Predictions, RowLayout};
+use super::super::selection::{Scores, Selection};
+use super::params::{
+    AnchorMapLayout, AnchorUnit, SizeCoding, YoloAnchorMap, YoloFormat, YoloParams,
+};
+use mobilens_image::{ImageFromModel, SizePx};
+
+/// Decodes the outputs of a YOLO. Owns its scratch memory: use one per worker.
+#[derive(Clone, Debug)]
+pub struct YoloDecoder {
+    params: YoloParams,
+    selection: Selection,
+}
+
+impl YoloDecoder {
+    /// A decoder for one head.
+    pub fn new(params: YoloParams) -> Self {
+        let has_nms = !matches!(params.format, YoloFormat::EndToEnd { .. });
+        Self {
+            selection: Selection::new(
+                params.classes.clone(),
+                params.multi_label,
+                has_nms.then_some(params.nms_iou),
+                params.max_detections,
+            ),
+            params,
+        }
+    }
+
+    /// What it was made with.
+    pub fn params(&self) -> &YoloParams {
+        &self.params
+    }
+
+    /// Decodes one frame. `outputs` are those that [`YoloFormat`] names, in its order; outputs that are
+    /// missing or too short hold nothing. The result is in pixels of a frame of `size`, best first, clipped
+    /// to the frame.
+    pub fn decode(
+        &mut self,
+        outputs: &[&[f32]],
+        image_from_model: &ImageFromModel,
+        size: SizePx,
+    ) -> Vec<Detection> {
+        self.selection.clear();
+        let input = self.params.input;
+        let to_image = InputBoxes::pixels(input, image_from_model);
+        let classes = self.params.class_channels;
+        let selection = &mut self.selection;
+        match &self.params.format {
+            YoloFormat::AnchorMaps { maps, .. } => {
+                let mut first = 0;
+                for (map, output) in maps.iter().zip(outputs) {
+                    first += anchor_map(selection, &self.params, map, output, first, to_image);
+                }
+            }
+            YoloFormat::Rows {
+                objectness,
+                layout,
+                box_unit,
+                activation,
+            } => {
+                let channels = 4 + usize::from(*objectness) + classes;
+                for output in outputs.iter().take(1) {
+                    let rows = Predictions::new(output, channels, *layout);
+                    let to_image = to_image.with_unit(*box_unit);
+                    let scores = scores(rows, *objectness, *activation);
+                    selection.scan(&scores, 0, |row| {
+                        let [cx, cy, w, h] = rows.values(row);
+                        to_image.centre(cx, cy, w, h)
+                    });
+                }
+            }
+            YoloFormat::DistributionMaps {
+                strides,
+                bins,
+                split,
+                activation,
+            } => {
+                let mut first = 0;
+                for (map, outputs) in strides
+                    .iter()
+                    .zip(outputs.chunks(if *split { 2 } else { 1 }))
+                {
+                    let (boxes, classes) = match outputs {
+                        [boxes, scores] => (
+                            Predictions::new(boxes, 4 * bins, RowLayout::ChannelsFirst),
+                            Predictions::new(scores, classes, RowLayout::ChannelsFirst),
+                        ),
+                        [both] if !split => {
+                            let channels = 4 * bins + classes;
+                            let both = Predictions::new(both, channels, RowLayout::ChannelsFirst);
+                            (both, both.channels_from(4 * bins))
+                        }
+                        _ => break,
+                    };
+                    let scores = Scores {
+                        classes: classes.first_rows(boxes.rows()),
+                        objectness: None,
+                        activation: *activation,
+                        labels: classes.channels(),
+                    };
+                    let (_, columns) = cells(input, *map);
+                    let stride = *map as f32;
+                    selection.scan(&scores, first, |row| {
+                        let side = |i: usize| boxes.expectation(row, i * bins, *bins);
+                        let cx = (row % columns) as f32 + 0.5;
+                        let cy = (row / columns) as f32 + 0.5;
+                        to_image.corners(
+                            (cx - side(0)) * stride,
+                            (cy - side(1)) * stride,
+                            (cx + side(2)) * stride,
+                            (cy + side(3)) * stride,
+                        )
+                    });
+                    first += boxes.rows();
+                }
+            }
+            YoloFormat::GridRows {
+                strides,
+                activation,
+            } => {
+                for output in outputs.iter().take(1) {
+                    let all = Predictions::new(output, 5 + classes, RowLayout::RowsFirst);
+                    let mut first = 0;
+                    for stride in strides {
+                        let (rows, columns) = cells(input, *stride);
+                        let map = all.rows_from(first).first_rows(rows * columns);
+                        let stride = *stride as f32;
+                        selection.scan(&scores(map, true, *activation), first, |row| {
+                            let [x, y, w, h] = map.values(row);
+                            to_image.centre(
+                                (x + (row % columns) as f32) * stride,
+                                (y + (row / columns) as f32) * stride,
+                                w.exp() * stride,
+                                h.exp() * stride,
+                            )
+                        });
+                        first += rows * columns;
+                    }
+                }
+            }
+            YoloFormat::EndToEnd { box_unit } => {
+                for output in outputs.iter().take(1) {
+                    end_to_end(selection, output, to_image.with_unit(*box_unit));
+                }
+            }
+        }
+        self.selection.finish(size)
+    }
+}
+
+/// The scores behind the four box channels of rows.
+fn scores(rows: Predictions<'_>, objectness: bool, activation: ScoreActivation) -> Scores<'_> {
+    let classes = rows.channels_from(4 + usize::from(objectness));
+    Scores {
+        classes,
+        labels: classes.channels(),
+        objectness: objectness.then(|| rows.channels_from(4).first_channels(1)),
+        activation,
+    }
+}
+
+/// Adds the candidates of one raw map at anchors, of which the first has the number `first`; how many
+/// predictions it has.
+fn anchor_map(
+    selection: &mut Selection,
+    params: &YoloParams,
+    map: &YoloAnchorMap,
+    output: &[f32],
+    first: usize,
+    to_image: InputBoxes<'_>,
+) -> usize {
+    let YoloFormat::AnchorMaps {
+        anchor_unit,
+        size_coding,
+        scale_xy,
+        activation,
+        layout,
+        ..
+    } = &params.format
+    else {
+        return 0;
+    };
+    let (rows, columns) = cells(params.input, map.stride);
+    let (cells, channels) = (rows * columns, 5 + params.class_channels);
+    let (anchor_stride, cell_stride, channel_stride) = match layout {
+        AnchorMapLayout::ChannelsFirst => (channels * cells, 1, cells),
+        AnchorMapLayout::ChannelsLast => (channels, map.anchors.len() * channels, 1),
+        AnchorMapLayout::AnchorsFirst => (channels * cells, channels, 1),
+    };
+    let stride = map.stride as f32;
+    for (a, (anchor_w, anchor_h)) in map.anchors.iter().enumerate() {
+        let Some(data) = output.get(a * anchor_stride..) else {
+            break;
+        };
+        let of_anchor = Predictions::strided(data, cells, channels, cell_stride, channel_stride);
+        let to_px = match anchor_unit {
+            AnchorUnit::Pixels => 1.0,
+            AnchorUnit::Cells => stride,
+        };
+        let centre = |t: f32| scale_xy * sigmoid(t) - (scale_xy - 1.0) / 2.0;
+        let side = |t: f32, anchor: f32| match size_coding {
+            SizeCoding::Exp => t.exp() * anchor * to_px,
+            SizeCoding::SquaredSigmoid => (2.0 * sigmoid(t)).powi(2) * anchor * to_px,
+        };
+        let scores = scores(of_anchor, true, *activation);
+        selection.scan(&scores, first + a * cells, |row| {
+            let [x, y, w, h] = finite(of_anchor.values(row));
+            to_image.centre(
+                (centre(x) + (row % columns) as f32) * stride,
+                (centre(y) + (row / columns) as f32) * stride,
+                side(w, *anchor_w),
+                side(h, *anchor_h),
+            )
+        });
+    }
+    map.anchors.len() * cells
+}
+
+/// The values, or not a number where one is infinite: a sigmoid would hide it.
+fn finite(values: [f32; 4]) -> [f32; 4] {
+    values.map(|v| if v.is_finite() { v } else { f32::NAN })
+}
+
+/// Adds detections that the network has already selected.
+fn end_to_end(selection: &mut Selection, output: &[f32], to_image: InputBoxes<'_>) {
+    for (row, values) in output.chunks_exact(6).enumerate() {
+        let &[x0, y0, x1, y1, score, class] = values else {
+            continue;
+        };
+        // Classes are whole numbers as floats; -1 marks an empty row in some exports.
+        if !(class > -0.5 && class < 1e6) {
+            continue;
+        }
+        if let Some(wanted) = selection.class_of(class.round() as usize, score) {
+            selection.push(wanted, score, to_image.corners(x0, y0, x1, y1), row);
+        }
+    }
+}
