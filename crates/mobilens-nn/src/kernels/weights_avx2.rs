@@ -1,0 +1,276 @@
+//! Weights of dense int8 convolutions in the order in which AVX2 takes them.
+//!
+//! `vpmaddubsw` multiplies bytes and adds two products with saturation in 16 bits. The kernel for AVX2
+//! adds the results of two steps of K in 16 bits as well, before it widens them: four products. With
+//! activations up to 255 that is exact where the positive weights of the four, and the negative ones,
+//! are not more than 128 together: 255 x 128 < 32768.
+//!
+//! So each register has its steps in pairs that hold this, in an order of its own. What goes with no
+//! other step is wide: weights and activations in 16 bits, which `vpmaddwd` multiplies and sums in 32.
+//! A pair takes 5 instructions, a wide step 4.
+
+use super::packed_gemm_int8::{MAX_REGISTERS, Panel, STEP};
+
+/// 32-bit lanes of a register.
+const LANES: usize = 8;
+/// Weights of a step in a register.
+const WEIGHTS: usize = LANES * STEP;
+/// Largest sum of weights of one sign whose products cannot leave 16 bits together.
+const MAX_LOAD: i16 = 128;
+
+/// Most bytes of a pixel in a chunk of K; their wide copies stay in L1.
+pub(super) const MAX_CHUNK: usize = 512;
+/// Bytes that are widened at once, in a chunk that has as many.
+pub(super) const WIDENED: usize = 16;
+
+/// The weights of all panels.
+#[derive(Debug, Default)]
+pub(super) struct WeightsAvx2 {
+    /// `[panel][chunk][register][pair, then wide step][2][8 lanes]`, four bytes or two 16-bit values
+    /// in each lane.
+    pub weights: Vec<i8>,
+    /// `[panel][chunk]`.
+    chunks: Vec<Chunk>,
+    /// Chunks of a panel.
+    panel_chunks: usize,
+    /// For each panel the start of its weights, and the end of all.
+    starts: Vec<usize>,
+}
+
+/// Neighbouring steps in a segment of K.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    /// The segment.
+    pub segment: usize,
+    /// First byte of the chunk in it.
+    pub start: usize,
+    /// Bytes that are widened at once: [`WIDENED`], or a step.
+    pub block_len: usize,
+    /// Where they begin, in bytes from the chunk's first.
+    pub blocks: Vec<u16>,
+    /// The steps of each register of the panel.
+    pub registers: [Steps; MAX_REGISTERS],
+}
+
+/// The steps of a register, in bytes from the chunk's first.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    /// Those that are added in 16 bits.
+    pub pairs: Vec<[u16; 2]>,
+    /// Those that are wide.
+    pub wide: Vec<u16>,
+}
+
+impl WeightsAvx2 {
+    /// Orders weights that are packed step by step for registers of eight lanes.
+    pub fn new(packed: &[i8], panels: &[Panel], segments: usize, segment_steps: usize) -> Self {
+        let chunks = segment_steps.div_ceil(MAX_CHUNK / STEP);
+        let chunk_steps = segment_steps.div_ceil(chunks);
+        let mut all = Self {
+            panel_chunks: segments * segment_steps.div_ceil(chunk_steps),
+            ..Self::default()
+        };
+        let mut registers = packed.as_chunks::<WEIGHTS>().0;
+        for panel in panels {
+            all.starts.push(all.weights.len());
+            for segment in 0..segments {
+                let (here, after) = registers.split_at(segment_steps * panel.registers);
+                registers = after;
+                let chunks = here.chunks(chunk_steps * panel.registers);
+                for (index, weights) in chunks.enumerate() {
+                    let start = index * chunk_steps * STEP;
+                    let chunk = all.push_chunk(weights, panel.registers);
+                    all.chunks.push(Chunk {
+                        segment,
+                        start,
+                        ..chunk
+                    });
+                }
+            }
+        }
+        all.starts.push(all.weights.len());
+        all
+    }
+
+    /// Adds the weights of the steps of some registers to all, and says where they are.
+    fn push_chunk(&mut self, weights: &[[i8; WEIGHTS]], registers: usize) -> Chunk {
+        let register_steps = std::array::from_fn(|register| {
+            let weights = weights.iter().skip(register).step_by(registers);
+            let steps = (0..).step_by(STEP).zip(weights);
+            let steps = steps.map(|(at, weights)| Step::new(at, *weights));
+            let exists = register < registers;
+            let (pairs, wide) = split(steps.filter(|_| exists).collect());
+            for step in pairs.iter().flatten() {
+                self.weights.extend(step.weights);
+            }
+            for step in &wide {
+                self.weights.extend(step.in_16_bits());
+            }
+            Steps {
+                pairs: pairs.iter().map(|[a, b]| [a.at, b.at]).collect(),
+                wide: wide.iter().map(|step| step.at).collect(),
+            }
+        });
+        let len = weights.len() / registers * STEP;
+        let block_len = if len < WIDENED { STEP } else { WIDENED };
+        // The last block ends with the chunk.
+        let block =
+            |at: &u16| (usize::from(*at) / block_len * block_len).min(len - block_len) as u16;
+        let wide = register_steps.iter().flat_map(|steps: &Steps| &steps.wide);
+        let mut blocks: Vec<_> = wide.map(block).collect();
+        blocks.sort_unstable();
+        blocks.dedup();
+        Chunk {
+            segment: 0,
+            start: 0,
+            block_len,
+            blocks,
+            registers: register_steps,
+        }
+    }
+
+    /// The chunks of a panel.
+    pub fn chunks(&self, panel: usize) -> &[Chunk] {
+        &self.chunks[panel * self.panel_chunks..(panel + 1) * self.panel_chunks]
+    }
+
+    /// Where the weights of a panel begin; behind the last one their end.
+    pub fn start(&self, panel: usize) -> usize {
+        self.starts[panel.min(self.starts.len() - 1)]
+    }
+}
+
+/// A step of one register.
+#[derive(Clone, Debug)]
+struct Step {
+    /// Bytes from the chunk's first.
+    at: u16,
+    weights: [i8; WEIGHTS],
+    /// For each two neighbouring weights the sum of the positive and that of the negative ones,
+    /// without its sign.
+    load: [i16; WEIGHTS],
+    greatest: i16,
+}
+
+impl Step {
+    fn new(at: u16, weights: [i8; WEIGHTS]) -> Self {
+        let mut load = [0; WEIGHTS];
+        let pairs = weights.as_chunks::<2>().0;
+        for (load, weights) in load.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
+            let weights = weights.map(i16::from);
+            let of_sign = |sign: i16| weights.map(|weight| (weight * sign).max(0)).iter().sum();
+            *load = [of_sign(1), of_sign(-1)];
+        }
+        let greatest = load.iter().fold(0, |most, load| most.max(*load));
+        Self {
+            at,
+            weights,
+            load,
+            greatest,
+        }
+    }
+
+    /// Whether the products of both can be added in 16 bits.
+    fn goes_with(&self, other: &Self) -> bool {
+        let mut sums = self.load;
+        for (sum, load) in sums.iter_mut().zip(other.load) {
+            *sum += load;
+        }
+        sums.iter().fold(0, |most, sum| most.max(*sum)) <= MAX_LOAD
+    }
+
+    /// The first two weights of each lane in 16 bits, then the others.
+    fn in_16_bits(&self) -> impl Iterator<Item = i8> {
+        let lanes = self.weights.as_chunks::<STEP>().0;
+        let values = [0, 2].into_iter().flat_map(|first| {
+            let of_lane = move |lane: &[i8; STEP]| [lane[first], lane[first + 1]];
+            lanes.iter().flat_map(of_lane)
+        });
+        values.flat_map(|weight| i16::from(weight).to_le_bytes().map(u8::cast_signed))
+    }
+}
+
+/// Puts steps into pairs whose products can be added in 16 bits; the second are those that go with
+/// no other.
+fn split(mut steps: Vec<Step>) -> (Vec<[Step; 2]>, Vec<Step>) {
+    steps.retain(|step| step.greatest > 0);
+    let (mut wide, mut others): (Vec<_>, Vec<_>) =
+        steps.into_iter().partition(|step| step.greatest > MAX_LOAD);
+    // Those that go with fewest others are taken first, and with the most difficult of these.
+    others.sort_by_key(|step| step.greatest);
+    let mut pairs = Vec::new();
+    while let Some(step) = others.pop() {
+        match others.iter().rposition(|other| step.goes_with(other)) {
+            Some(index) => pairs.push([step, others.remove(index)]),
+            None => wide.push(step),
+        }
+    }
+    (pairs, wide)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn weight() -> impl Strategy<Value = i8> {
+        let extreme = prop::sample::select(vec![127, -127, -128, 64, -64, 1, 0]);
+        prop_oneof![any::<i8>(), -20..20_i8, extreme]
+    }
+
+    proptest! {
+        #[test]
+        fn each_step_is_there_once_and_no_pair_leaves_16_bits(
+            weights in prop::collection::vec(prop::collection::vec(weight(), WEIGHTS), 0..24),
+        ) {
+            let weights: Vec<[i8; WEIGHTS]> =
+                weights.into_iter().map(|step| step.try_into().expect("as many")).collect();
+            let steps = (0..).zip(&weights).map(|(at, weights)| Step::new(at, *weights));
+            let (pairs, wide) = split(steps.collect());
+            for [a, b] in &pairs {
+                for place in 0..WEIGHTS / 2 {
+                    let weights = [a, b].map(|step| step.weights[2 * place..][..2].to_vec()).concat();
+                    for sign in [1, -1] {
+                        let of_sign = weights.iter().map(|weight| (i32::from(*weight) * sign).max(0));
+                        prop_assert!(of_sign.sum::<i32>() <= 128);
+                    }
+                }
+            }
+            let mut all: Vec<_> = pairs.iter().flatten().chain(&wide).collect();
+            all.sort_by_key(|step| step.at);
+            let kept = (0..).zip(&weights).filter(|(_, weights)| **weights != [0; WEIGHTS]);
+            let kept: Vec<_> = kept.map(|(at, weights)| (at, *weights)).collect();
+            prop_assert_eq!(all.iter().map(|step| (step.at, step.weights)).collect::<Vec<_>>(), kept);
+        }
+    }
+
+    #[test]
+    fn steps_that_go_together_are_found() {
+        let step = |at, weight| Step::new(at, [weight; WEIGHTS]);
+        // Two neighbours of 44 and two of 20 are 128 together; others of the same sign are more.
+        let (pairs, wide) = split(vec![
+            step(0, 44),
+            step(1, 20),
+            step(2, -40),
+            step(3, 64),
+            step(4, -65),
+        ]);
+        let mut places: Vec<_> = pairs
+            .iter()
+            .map(|[a, b]| [a.at.min(b.at), a.at.max(b.at)])
+            .collect();
+        places.sort_unstable();
+        assert_eq!(places, [[0, 1], [2, 3]]);
+        assert_eq!(wide.iter().map(|step| step.at).collect::<Vec<_>>(), [4]);
+    }
+
+    #[test]
+    fn blocks_cover_the_wide_steps_and_end_with_the_chunk() {
+        for (steps, expected, len) in [(2, vec![0, 4], STEP), (7, vec![0, 12], WIDENED)] {
+            let mut all = WeightsAvx2::default();
+            let chunk = all.push_chunk(&vec![[100; WEIGHTS]; steps], 1);
+            assert_eq!((chunk.blocks, chunk.block_len), (expected, len));
+        }
+    }
+}
