@@ -180,13 +180,15 @@ impl Step {
     }
 
     /// The first two weights of each lane in 16 bits, then the others.
-    fn in_16_bits(&self) -> impl Iterator<Item = i8> {
-        let lanes = self.weights.as_chunks::<STEP>().0;
-        let values = [0, 2].into_iter().flat_map(|first| {
-            let of_lane = move |lane: &[i8; STEP]| [lane[first], lane[first + 1]];
-            lanes.iter().flat_map(of_lane)
-        });
-        values.flat_map(|weight| i16::from(weight).to_le_bytes().map(u8::cast_signed))
+    fn in_16_bits(&self) -> [i8; 2 * WEIGHTS] {
+        let mut wide = [0; 2 * WEIGHTS];
+        for (i, weight) in self.weights.iter().enumerate() {
+            let (lane, byte) = (i / STEP, i % STEP);
+            let at = byte / 2 * WEIGHTS + lane * STEP + byte % 2 * 2;
+            wide[at..at + 2]
+                .copy_from_slice(&i16::from(*weight).to_le_bytes().map(u8::cast_signed));
+        }
+        wide
     }
 }
 
