@@ -96,8 +96,8 @@ unsafe fn products<const P: usize, const N: usize>(
 ) {
     let ones = _mm256_set1_epi16(1);
     let mut weights = block.weights;
-    // SAFETY: bias for the panel's registers, two registers of weights for each pair of steps and each
-    // wide step, and steps that lie in the chunk, which lies in the segment.
+    // SAFETY: bias for the panel's registers, a register of weights for each step and two for each that
+    // is wide, and steps that lie in the chunk, which lies in the segment.
     unsafe {
         let all_sums = (&raw mut (*scratch).sums).cast::<__m256i>();
         let wide = (&raw const (*scratch).wide).cast::<u16>();
@@ -123,6 +123,14 @@ unsafe fn products<const P: usize, const N: usize>(
                     weights = weights.wrapping_add(2 * BYTES);
                     unrolled!([0 1 2 3 4 5 6 7] J < P, {
                         sums[J] = add_pair(sums[J], pixels[J], offsets, w, ones);
+                    });
+                }
+                for offset in &steps.singles {
+                    let offset = usize::from(*offset);
+                    let w = load(weights.cast());
+                    weights = weights.wrapping_add(BYTES);
+                    unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                        sums[J] = add_single(sums[J], pixels[J], offset, w, ones);
                     });
                 }
                 for offset in &steps.wide {
@@ -206,6 +214,39 @@ unsafe fn add_pair(
             second = in(reg) offsets[1],
             first_weights = in(ymm_reg) weights[0],
             second_weights = in(ymm_reg) weights[1],
+            ones = in(ymm_reg) ones,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    result
+}
+
+/// Adds to each lane the products of a step of a pixel, which is `offset` bytes from it.
+///
+/// # Safety
+/// The step is readable.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn add_single(
+    sums: __m256i,
+    pixel: *const u8,
+    offset: usize,
+    weights: __m256i,
+    ones: __m256i,
+) -> __m256i {
+    let result;
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "vpbroadcastd {a}, dword ptr [{pixel} + {offset}]",
+            "vpmaddubsw {a}, {a}, {weights}",
+            "vpmaddwd {a}, {a}, {ones}",
+            "vpaddd {sums}, {sums}, {a}",
+            a = out(ymm_reg) _,
+            sums = inout(ymm_reg) sums => result,
+            pixel = in(reg) pixel,
+            offset = in(reg) offset,
+            weights = in(ymm_reg) weights,
             ones = in(ymm_reg) ones,
             options(pure, readonly, nostack, preserves_flags),
         );

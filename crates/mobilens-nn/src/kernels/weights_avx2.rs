@@ -5,9 +5,10 @@
 //! activations up to 255 that is exact where the positive weights of the four, and the negative ones,
 //! are not more than 128 together: 255 x 128 < 32768.
 //!
-//! So each register has its steps in pairs that hold this, in an order of its own. What goes with no
-//! other step is wide: weights and activations in 16 bits, which `vpmaddwd` multiplies and sums in 32.
-//! A pair takes 5 instructions, a wide step 4.
+//! So each register has its steps in an order of its own: first pairs that hold this, which take 5
+//! instructions for each pixel; then single steps that go with no other, 3 instructions; last wide
+//! steps, which have too much by themselves, 4 instructions: weights and activations in 16 bits, which
+//! `vpmaddwd` multiplies and sums in 32.
 
 use super::packed_gemm_int8::{MAX_REGISTERS, Panel, STEP};
 
@@ -26,8 +27,8 @@ pub(super) const WIDENED: usize = 16;
 /// The weights of all panels.
 #[derive(Debug, Default)]
 pub(super) struct WeightsAvx2 {
-    /// `[panel][chunk][register][pair, then wide step][2][8 lanes]`, four bytes or two 16-bit values
-    /// in each lane.
+    /// `[panel][chunk][register][step][lane]`: four bytes in each lane, of a wide step twice two 16-bit
+    /// values.
     pub weights: Vec<i8>,
     /// `[panel][chunk]`.
     chunks: Vec<Chunk>,
@@ -52,12 +53,14 @@ pub(super) struct Chunk {
     pub registers: [Steps; MAX_REGISTERS],
 }
 
-/// The steps of a register, in bytes from the chunk's first.
+/// The steps of a register in the order of their weights, in bytes from the chunk's first.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
-    /// Those that are added in 16 bits.
+    /// Those whose sums are added in 16 bits.
     pub pairs: Vec<[u16; 2]>,
-    /// Those that are wide.
+    /// Those that go with no other.
+    pub singles: Vec<u16>,
+    /// Those in 16 bits.
     pub wide: Vec<u16>,
 }
 
@@ -99,8 +102,12 @@ impl WeightsAvx2 {
             let steps = (0..).step_by(STEP).zip(weights);
             let steps = steps.map(|(at, weights)| Step::new(at, *weights));
             let exists = register < registers;
-            let (pairs, wide) = split(steps.filter(|_| exists).collect());
-            for step in pairs.iter().flatten() {
+            let Split {
+                pairs,
+                singles,
+                wide,
+            } = Split::new(steps.filter(|_| exists).collect());
+            for step in pairs.iter().flatten().chain(&singles) {
                 self.weights.extend(step.weights);
             }
             for step in &wide {
@@ -108,6 +115,7 @@ impl WeightsAvx2 {
             }
             Steps {
                 pairs: pairs.iter().map(|[a, b]| [a.at, b.at]).collect(),
+                singles: singles.iter().map(|step| step.at).collect(),
                 wide: wide.iter().map(|step| step.at).collect(),
             }
         });
@@ -192,22 +200,35 @@ impl Step {
     }
 }
 
-/// Puts steps into pairs whose products can be added in 16 bits; the second are those that go with
-/// no other.
-fn split(mut steps: Vec<Step>) -> (Vec<[Step; 2]>, Vec<Step>) {
-    steps.retain(|step| step.greatest > 0);
-    let (mut wide, mut others): (Vec<_>, Vec<_>) =
-        steps.into_iter().partition(|step| step.greatest > MAX_LOAD);
-    // Those that go with fewest others are taken first, and with the most difficult of these.
-    others.sort_by_key(|step| step.greatest);
-    let mut pairs = Vec::new();
-    while let Some(step) = others.pop() {
-        match others.iter().rposition(|other| step.goes_with(other)) {
-            Some(index) => pairs.push([step, others.remove(index)]),
-            None => wide.push(step),
+/// The steps of a register by how they are multiplied.
+#[derive(Debug)]
+struct Split {
+    pairs: Vec<[Step; 2]>,
+    singles: Vec<Step>,
+    wide: Vec<Step>,
+}
+
+impl Split {
+    /// Leaves out steps without weights.
+    fn new(mut steps: Vec<Step>) -> Self {
+        steps.retain(|step| step.greatest > 0);
+        let (wide, mut others): (Vec<_>, Vec<_>) =
+            steps.into_iter().partition(|step| step.greatest > MAX_LOAD);
+        // Those that go with fewest others are taken first, and with the most difficult of these.
+        others.sort_by_key(|step| step.greatest);
+        let (mut pairs, mut singles) = (Vec::new(), Vec::new());
+        while let Some(step) = others.pop() {
+            match others.iter().rposition(|other| step.goes_with(other)) {
+                Some(index) => pairs.push([step, others.remove(index)]),
+                None => singles.push(step),
+            }
+        }
+        Self {
+            pairs,
+            singles,
+            wide,
         }
     }
-    (pairs, wide)
 }
 
 #[cfg(test)]
@@ -223,48 +244,46 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_step_is_there_once_and_no_pair_leaves_16_bits(
+        fn each_step_is_there_once_and_no_sum_leaves_16_bits(
             weights in prop::collection::vec(prop::collection::vec(weight(), WEIGHTS), 0..24),
+            light in prop::collection::vec(prop::collection::vec(-20..20_i8, WEIGHTS), 0..24),
         ) {
-            let weights: Vec<[i8; WEIGHTS]> =
-                weights.into_iter().map(|step| step.try_into().expect("as many")).collect();
-            let steps = (0..).zip(&weights).map(|(at, weights)| Step::new(at, *weights));
-            let (pairs, wide) = split(steps.collect());
-            for [a, b] in &pairs {
+            let weights = weights.into_iter().chain(light);
+            let steps = (0..).zip(weights).map(|(at, weights)| {
+                Step::new(at, weights.try_into().expect("as many"))
+            });
+            let steps: Vec<_> = steps.collect();
+            let Split { pairs, singles, wide } = Split::new(steps.clone());
+            let groups = pairs.iter().map(<[Step; 2]>::as_slice);
+            for group in groups.chain(singles.chunks(1)) {
                 for place in 0..WEIGHTS / 2 {
-                    let weights = [a, b].map(|step| step.weights[2 * place..][..2].to_vec()).concat();
-                    for sign in [1, -1] {
-                        let of_sign = weights.iter().map(|weight| (i32::from(*weight) * sign).max(0));
-                        prop_assert!(of_sign.sum::<i32>() <= 128);
-                    }
+                    let all = group.iter().flat_map(|step| &step.weights[2 * place..][..2]);
+                    let sum_of = |sign: i32| {
+                        all.clone().map(|weight| (i32::from(*weight) * sign).max(0)).sum::<i32>()
+                    };
+                    prop_assert!(sum_of(1) <= 128 && sum_of(-1) <= 128);
                 }
             }
-            let mut all: Vec<_> = pairs.iter().flatten().chain(&wide).collect();
-            all.sort_by_key(|step| step.at);
-            let kept = (0..).zip(&weights).filter(|(_, weights)| **weights != [0; WEIGHTS]);
-            let kept: Vec<_> = kept.map(|(at, weights)| (at, *weights)).collect();
-            prop_assert_eq!(all.iter().map(|step| (step.at, step.weights)).collect::<Vec<_>>(), kept);
+            let mut found = [pairs.concat(), singles, wide].concat();
+            found.sort_by_key(|step| step.at);
+            let kept = steps.iter().filter(|step| step.weights != [0; WEIGHTS]);
+            let parts = |step: &Step| (step.at, step.weights);
+            let found: Vec<_> = found.iter().map(parts).collect();
+            prop_assert_eq!(found, kept.map(parts).collect::<Vec<_>>());
         }
     }
 
     #[test]
     fn steps_that_go_together_are_found() {
-        let step = |at, weight| Step::new(at, [weight; WEIGHTS]);
-        // Two neighbours of 44 and two of 20 are 128 together; others of the same sign are more.
-        let (pairs, wide) = split(vec![
-            step(0, 44),
-            step(1, 20),
-            step(2, -40),
-            step(3, 64),
-            step(4, -65),
-        ]);
-        let mut places: Vec<_> = pairs
-            .iter()
-            .map(|[a, b]| [a.at.min(b.at), a.at.max(b.at)])
-            .collect();
-        places.sort_unstable();
-        assert_eq!(places, [[0, 1], [2, 3]]);
-        assert_eq!(wide.iter().map(|step| step.at).collect::<Vec<_>>(), [4]);
+        // Two neighbours of 44 and two of 20 are 128 together.
+        let weights = [44, 20, 64, 63, -65, -40];
+        let steps = (0..).zip(weights.map(|weight| [weight; WEIGHTS]));
+        let split = Split::new(steps.map(|(at, weights)| Step::new(at, weights)).collect());
+        let weights_of =
+            |steps: &[Step]| steps.iter().map(|step| step.weights[0]).collect::<Vec<_>>();
+        assert_eq!(weights_of(&split.wide), [-65]);
+        assert_eq!(weights_of(&split.singles), [63]);
+        assert_eq!(weights_of(&split.pairs.concat()), [64, -40, 44, 20]);
     }
 
     #[test]
