@@ -8,10 +8,11 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `packed_gemm_int8` | weights, bias and multipliers packed in panels of up to 64 channels |
-//! | `excess_int8` | what AVX2 cannot sum in 16 bits, in steps of its own |
+//! | `weights_avx2` | weights in the order of AVX2: those that it can sum in 16 bits, and the others |
 //! | `gemm_int8_block` | one cache block, and how it is cut into microkernel tiles |
 //! | `gemm_int8_epilogue` | which epilogue turns the sums into codes or floats |
-//! | `gemm_int8_avx512`, `gemm_int8_ymm`, `gemm_int8_portable` | the microkernels; the former two with their epilogues in a file of their own |
+//! | `gemm_int8_avx512`, `gemm_int8_avx_vnni`, `gemm_int8_avx2`, `gemm_int8_portable` | the microkernels |
+//! | `gemm_int8_avx512_epilogue`, `gemm_int8_ymm_epilogue` | their epilogues; AVX-VNNI and AVX2 share the latter |
 //! | `gemm_int8_amx`, `amx` | the microkernel on tile registers, and these |
 
 use std::cell::Cell;
@@ -43,9 +44,9 @@ fn block_kernel(packed: &PackedGemmInt8) -> BlockKernel {
         #[cfg(target_arch = "x86_64")]
         Int8Isa::Avx512Vnni | Int8Isa::Avx512Amx => super::gemm_int8_avx512::gemm_block,
         #[cfg(target_arch = "x86_64")]
-        Int8Isa::AvxVnni => super::gemm_int8_ymm::avx_vnni::gemm_block,
+        Int8Isa::AvxVnni => super::gemm_int8_avx_vnni::gemm_block,
         #[cfg(target_arch = "x86_64")]
-        Int8Isa::Avx2 => super::gemm_int8_ymm::avx2::gemm_block,
+        Int8Isa::Avx2 => super::gemm_int8_avx2::gemm_block,
         _ => super::gemm_int8_portable::gemm_block,
     }
 }
@@ -136,7 +137,7 @@ unsafe fn gemm_rows(job: &GemmInt8Job<'_>, y0: usize, y1: usize, tile_rows: &Cel
                 weights: packed.weights_from(index).as_ptr(),
                 bias: packed.bias_from(index).as_ptr(),
                 multipliers: packed.multipliers_from(index).as_ptr(),
-                excess: packed.excess(index),
+                chunks: packed.chunks(index),
                 segment_steps: packed.segment_steps(),
                 codes: at(codes, offset),
                 floats: at(floats, offset),

@@ -2,10 +2,10 @@
 
 use std::cell::Cell;
 
-use super::excess_int8::ExcessStep;
 use super::gemm_block::prefetch;
-use super::packed_gemm_int8::{MAX_REGISTERS, PackedGemmInt8, Panel};
+use super::packed_gemm_int8::{PackedGemmInt8, Panel};
 use super::row_view::RowView;
+use super::weights_avx2::Chunk;
 
 /// Most pixels in one microkernel tile.
 pub(super) const MAX_TILE_PIXELS: usize = 8;
@@ -62,8 +62,8 @@ pub(super) struct GemmInt8Block<'a> {
     pub weights: *const i8,
     pub bias: *const i32,
     pub multipliers: *const f32,
-    /// Steps to be computed once more with other weights.
-    pub excess: [&'a [ExcessStep]; MAX_REGISTERS],
+    /// The chunks of K, for AVX2.
+    pub chunks: &'a [Chunk],
     /// Steps in each segment of K.
     pub segment_steps: usize,
     /// First code of the panel at the block's first pixel; null where floats are written.

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::activation::Activation;
-use super::gemm_int8_block::{GemmInt8Block, Int8Tile};
+use super::gemm_int8_block::GemmInt8Block;
 use super::packed_gemm_int8::{MAX_REGISTERS, STEP};
 use super::requantize::{CodeFunction, CodeRange, Int8Output, Residual, ResidualRounding};
 use super::simd::unrolled;
@@ -12,6 +12,134 @@ use super::simd::unrolled;
 pub(super) const LANES: usize = 8;
 /// Bytes of a register.
 pub(super) const BYTES: usize = LANES * STEP;
+
+/// Packs and stores the codes of a tile, given in 32 bits; a macro, as a function that the compiler
+/// does not inline would take its registers through memory.
+macro_rules! store_codes {
+    (
+        $block:ident, $offset:expr, $p:ident, $n:ident,
+        |$j:ident, $i:ident, $multiplier:ident| $code:expr, $pack:ident $(, $limits:ident)?
+    ) => {
+        let mut codes = [[_mm256_setzero_si256(); $n]; $p];
+        unrolled!([0 1 2 3] $i < $n, {
+            let $multiplier = load_floats($block.multipliers.wrapping_add($i * LANES));
+            unrolled!([0 1 2 3 4 5 6 7] $j < $p, { codes[$j][$i] = $code; });
+        });
+        let stride = $block.output_stride;
+        let output = $block.codes.wrapping_add($offset);
+        if $n == 4 {
+            unrolled!([0 1 2 3 4 5 6 7] J < $p, {
+                let [a, b, c, d] = [codes[J][0], codes[J][1], codes[J][2], codes[J][3]];
+                let at = output.wrapping_add(J.wrapping_mul(stride));
+                _mm256_storeu_si256(at.cast(), $pack(a, b, c, d $(, &$limits)?));
+            });
+        } else if $n == 3 {
+            unrolled!([0 1 2 3 4 5 6 7] J < $p, {
+                let [a, b, c] = [codes[J][0], codes[J][1], codes[J][2]];
+                let bytes = in_order($pack(a, b, c, _mm256_setzero_si256() $(, &$limits)?));
+                let at = output.wrapping_add(J.wrapping_mul(stride));
+                let third = _mm256_extracti128_si256::<1>(bytes);
+                _mm_storeu_si128(at.cast(), _mm256_castsi256_si128(bytes));
+                _mm_storel_epi64(at.wrapping_add(2 * LANES).cast(), third);
+            });
+        } else if $n == 2 {
+            unrolled!([0 2 4 6] J < $p, {
+                let [a, b] = [codes[J][0], codes[J][1]];
+                // Where the number of pixels is odd the last is packed twice.
+                let c = if J + 1 < $p { codes[J + 1][0] } else { a };
+                let d = if J + 1 < $p { codes[J + 1][1] } else { b };
+                let bytes = in_order($pack(a, b, c, d $(, &$limits)?));
+                let at = output.wrapping_add(J.wrapping_mul(stride));
+                _mm_storeu_si128(at.cast(), _mm256_castsi256_si128(bytes));
+                if J + 1 < $p {
+                    let second = _mm256_extracti128_si256::<1>(bytes);
+                    _mm_storeu_si128(at.wrapping_add(stride).cast(), second);
+                }
+            });
+        } else {
+            unrolled!([0 4] J < $p, {
+                let a = codes[J][0];
+                let b = if J + 1 < $p { codes[J + 1][0] } else { a };
+                let c = if J + 2 < $p { codes[J + 2][0] } else { a };
+                let d = if J + 3 < $p { codes[J + 3][0] } else { a };
+                let bytes = in_order($pack(a, b, c, d $(, &$limits)?));
+                let parts = [
+                    _mm256_castsi256_si128(bytes),
+                    _mm_bsrli_si128::<8>(_mm256_castsi256_si128(bytes)),
+                    _mm256_extracti128_si256::<1>(bytes),
+                    _mm_bsrli_si128::<8>(_mm256_extracti128_si256::<1>(bytes)),
+                ];
+                unrolled!([0 1 2 3] I < 4, {
+                    if J + I < $p {
+                        let at = output.wrapping_add((J + I).wrapping_mul(stride));
+                        _mm_storel_epi64(at.cast(), parts[I]);
+                    }
+                });
+            });
+        }
+    };
+}
+
+/// Requantises and stores a tile of `$p` pixels times `$n` registers, whose sums `$sum` gives and
+/// `$stored` puts into memory, `[pixel][$n]`.
+macro_rules! store_tile {
+    (
+        $block:ident, $offset:expr, $p:ident, $n:ident,
+        |$j:ident, $i:ident| $sum:expr, stored: $stored:expr
+    ) => {
+        let epilogue = if $block.panel.channels == $n * LANES {
+            $block.job.packed.epilogue()
+        } else {
+            Epilogue::General
+        };
+        match epilogue {
+            Epilogue::Unsigned => {
+                store_codes!(
+                    $block,
+                    $offset,
+                    $p,
+                    $n,
+                    |$j, $i, multiplier| code(scaled($sum, multiplier)),
+                    pack
+                );
+            }
+            Epilogue::Codes(range) => {
+                let limits = Limits::new(range);
+                store_codes!(
+                    $block,
+                    $offset,
+                    $p,
+                    $n,
+                    |$j, $i, multiplier| code(scaled($sum, multiplier)),
+                    pack_limited,
+                    limits
+                );
+            }
+            Epilogue::RoundedResidual(residual, rounding, range) => {
+                let limits = Limits::new(range);
+                let rounding = Rounding::new(rounding);
+                let sum = ResidualSum::new(residual);
+                let from = $block.residual.wrapping_add($offset);
+                store_codes!(
+                    $block,
+                    $offset,
+                    $p,
+                    $n,
+                    |$j, $i, multiplier| {
+                        let at = $j.wrapping_mul($block.output_stride);
+                        let other = load_residual::<$n>(from.wrapping_add(at), $i);
+                        code(sum.add(rounding.apply(scaled($sum, multiplier)), other))
+                    },
+                    pack_limited,
+                    limits
+                );
+            }
+            Epilogue::General => general::<$n>($block, $offset, $p, $stored),
+        }
+    };
+}
+
+pub(super) use {store_codes, store_tile};
 
 /// Loads a register of 32-bit values.
 ///
@@ -33,6 +161,17 @@ pub(super) unsafe fn load(from: *const i32) -> __m256i {
 pub(super) unsafe fn load_floats(from: *const f32) -> __m256 {
     // SAFETY: the caller's promise.
     unsafe { _mm256_maskload_ps(from, _mm256_set1_epi32(-1)) }
+}
+
+/// Broadcasts the four bytes of a step to all lanes.
+///
+/// # Safety
+/// They are readable.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) unsafe fn broadcast_step(from: *const u8) -> __m256i {
+    // SAFETY: the caller's promise; the mask leaves out the other lanes.
+    _mm256_broadcastd_epi32(unsafe { _mm_maskload_epi32(from.cast(), _mm_setr_epi32(-1, 0, 0, 0)) })
 }
 
 /// The sums in codes or real units.
@@ -187,7 +326,7 @@ pub(super) fn spread(four: i32) -> __m256i {
 }
 
 /// The epilogue of every kind of output, for those that are not common enough for one of their own:
-/// `sums` lie in memory, `[pixel][N]`.
+/// `sums` lie in memory, `[pixel][N]`, and the first value goes to `offset`.
 ///
 /// # Safety
 /// As [`GemmInt8Block`]; the panel has `N` registers, and the sums of `pixels` are readable.
@@ -195,13 +334,13 @@ pub(super) fn spread(four: i32) -> __m256i {
 #[inline(never)]
 pub(super) unsafe fn general<const N: usize>(
     block: &GemmInt8Block<'_>,
-    tile: &Int8Tile,
+    offset: usize,
     pixels: usize,
     sums: *const __m256i,
 ) {
     let channels = block.panel.channels;
     for pixel in 0..pixels {
-        let at = tile.offset + pixel * block.output_stride;
+        let at = offset + pixel * block.output_stride;
         let mut values = [_mm256_setzero_ps(); N];
         // SAFETY: the caller's promise.
         unsafe {

@@ -101,7 +101,6 @@ mod depthwise_int8_x86;
 mod depthwise_portable;
 mod depthwise_row;
 mod elementwise;
-mod excess_int8;
 mod fused_conv;
 mod fused_conv_stage;
 mod gemm;
@@ -121,14 +120,16 @@ mod gemm_int8;
 #[cfg(target_arch = "x86_64")]
 mod gemm_int8_amx;
 #[cfg(target_arch = "x86_64")]
+mod gemm_int8_avx2;
+#[cfg(target_arch = "x86_64")]
 mod gemm_int8_avx512;
 #[cfg(target_arch = "x86_64")]
 mod gemm_int8_avx512_epilogue;
+#[cfg(target_arch = "x86_64")]
+mod gemm_int8_avx_vnni;
 mod gemm_int8_block;
 mod gemm_int8_epilogue;
 mod gemm_int8_portable;
-#[cfg(target_arch = "x86_64")]
-mod gemm_int8_ymm;
 #[cfg(target_arch = "x86_64")]
 mod gemm_int8_ymm_epilogue;
 mod gemm_portable;
@@ -168,6 +169,7 @@ mod tests_int8_operators;
 mod tests_thread_pool;
 mod thread_pool;
 mod transpose;
+mod weights_avx2;
 mod window;
 
 pub use activation::Activation;

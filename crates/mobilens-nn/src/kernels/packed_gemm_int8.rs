@@ -10,13 +10,14 @@
 //! instructions that turn four registers of sums into one of codes leave these in order. A last
 //! panel of at most three registers has its channels in order. Plain Rust has them in order always,
 //! and its weights as `[panel][k][register][lane]`. For AMX the steps are cut into tiles, `[panel]
-//! [tile][register][step][lane][4]`.
+//! [tile][register][step][lane][4]`. For AVX2 they are ordered as
+//! [`weights_avx2`](super::weights_avx2) says.
 
 use super::buffer::Buffer;
-use super::excess_int8::{Excess, ExcessStep};
 use super::gemm_int8_epilogue::Epilogue;
 use super::isa::Int8Isa;
 use super::requantize::{Int8Output, Requantize};
+use super::weights_avx2::{Chunk, WeightsAvx2};
 
 /// Values of K in one step: the weights in one 32-bit lane.
 pub(super) const STEP: usize = 4;
@@ -29,7 +30,7 @@ pub struct PackedGemmInt8 {
     weights: Buffer<i8>,
     bias: Buffer<i32>,
     multipliers: Buffer<f32>,
-    excess: Excess,
+    avx2: WeightsAvx2,
     output: Int8Output,
     epilogue: Epilogue,
     isa: Int8Isa,
@@ -188,15 +189,16 @@ impl PackedGemmInt8 {
                 }
             }
         }
-        let excess = match isa {
-            Int8Isa::Avx2 => Excess::split(&mut packed, &panels, segments, segment_steps),
-            _ => Excess::default(),
-        };
+        let mut avx2 = WeightsAvx2::default();
+        if isa == Int8Isa::Avx2 {
+            avx2 = WeightsAvx2::new(&packed, &panels, segments, segment_steps);
+            packed = Buffer::from_slice(&std::mem::take(&mut avx2.weights));
+        }
         Self {
             weights: packed,
             bias: packed_bias,
             multipliers,
-            excess,
+            avx2,
             output: requantize.output.clone(),
             epilogue: Epilogue::new(&requantize.output),
             isa,
@@ -248,7 +250,11 @@ impl PackedGemmInt8 {
     pub(super) fn weights_from(&self, panel: usize) -> &[i8] {
         let steps = self.segments * self.segment_steps;
         let whole = steps * MAX_REGISTERS * lanes_of(self.isa) * STEP;
-        &self.weights[(panel * whole).min(self.weights.len())..]
+        let before = match self.isa {
+            Int8Isa::Avx2 => self.avx2.start(panel),
+            _ => panel * whole,
+        };
+        &self.weights[before.min(self.weights.len())..]
     }
 
     /// The bias from a panel on, in the order of the lanes.
@@ -261,9 +267,9 @@ impl PackedGemmInt8 {
         &self.multipliers[panel * MAX_REGISTERS * lanes_of(self.isa)..]
     }
 
-    /// The steps that each register of a panel needs once more; AVX2 alone has any.
-    pub(super) fn excess(&self, panel: usize) -> [&[ExcessStep]; MAX_REGISTERS] {
-        std::array::from_fn(|register| self.excess.of(panel, register))
+    /// The chunks of K of a panel; AVX2 alone has any.
+    pub(super) fn chunks(&self, panel: usize) -> &[Chunk] {
+        self.avx2.chunks(panel)
     }
 
     /// Bytes of all packed weights.

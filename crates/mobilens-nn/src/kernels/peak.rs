@@ -137,10 +137,10 @@ unsafe fn spin_amx(rounds: u64) -> u64 {
     PRODUCTS_PER_TILE / FEWER
 }
 
-/// An int8 loop: twelve chains of sums on registers of `$lanes` bytes.
+/// An int8 loop: twelve chains of sums, to each of which `$products` products are added.
 #[cfg(target_arch = "x86_64")]
 macro_rules! spin_int8 {
-    ($name:ident, $features:literal, $lanes:literal, $zero:ident, $one:ident, |$s:ident, $a:ident| $dot:expr) => {
+    ($name:ident, $features:literal, $products:literal, $zero:ident, $one:ident, |$s:ident, $a:ident| $dot:expr) => {
         #[target_feature(enable = $features)]
         fn $name(rounds: u64) -> u64 {
             use std::arch::x86_64::*;
@@ -156,7 +156,7 @@ macro_rules! spin_int8 {
                 sums = std::hint::black_box(sums);
             }
             std::hint::black_box(&sums);
-            $lanes
+            $products
         }
     };
 }
@@ -181,16 +181,18 @@ spin_int8!(
     |sums, a| _mm256_dpbusd_avx_epi32(sums, a, a)
 );
 
-// The first product is not the same in every step, so that the compiler cannot take it out.
+// The products of two steps, as the kernel adds them, not the same in every step, so that the compiler
+// cannot take them out.
 #[cfg(target_arch = "x86_64")]
 spin_int8!(
     spin_int8_avx2,
     "avx2",
-    32,
+    64,
     _mm256_setzero_si256,
     _mm256_set1_epi8,
     |sums, a| {
-        let pairs = _mm256_maddubs_epi16(sums, a);
+        let first = _mm256_maddubs_epi16(sums, a);
+        let pairs = _mm256_add_epi16(first, _mm256_maddubs_epi16(a, sums));
         _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, a))
     }
 );
