@@ -13,7 +13,7 @@
 //! All dense convolutions of the int8 SSDLite MobileNetV2, one core of a Sapphire Rapids: 13.5 ms where
 //! what could leave 16 bits was added in steps beside those of all channels; 11.8 with an order of its
 //! own for each register and a second, partial step instead of a wide one; 10.8 with wide steps; 10.3
-//! with single steps, too. Groups of four light steps did not help: 9 % in the heads, lost elsewhere.
+//! with single steps, too. Groups of four light steps did not help: a few percent in the heads, lost elsewhere.
 
 use super::packed_gemm_int8::{MAX_REGISTERS, Panel, STEP};
 
