@@ -11,9 +11,9 @@ const LEARNING: f64 = 0.1;
 /// Share of frames whose looks are to take no longer than estimated.
 const QUANTILE: f64 = 0.97;
 /// How far one frame moves the estimate of that quantile.
-const STEP: f64 = 0.08;
+const STEP: f64 = 0.15;
 /// The quantile as a multiple of the average: where it begins, and its bounds.
-const OVERRUN: (f64, f64, f64) = (1.3, 1.0, 4.0);
+const OVERRUN: (f64, f64, f64) = (1.5, 1.0, 4.0);
 
 /// Times of inferences, learned while they run.
 ///
@@ -137,7 +137,7 @@ mod tests {
     fn a_slower_machine_makes_all_sizes_dearer() {
         let mut costs = calibrated();
         let before = costs.expected_ms([side(300), side(556)]).expect("known");
-        assert!((before - 11.0 * 1.3).abs() < 1e-9, "{before}");
+        assert!((before - 11.0 * 1.5).abs() < 1e-9, "{before}");
         for _ in 0..100 {
             costs.frame(&[whole(300)], ms(6.0));
         }
@@ -147,7 +147,7 @@ mod tests {
             costs.frame(&[whole(300)], ms(3.0));
         }
         let again = costs.expected_ms([side(556)]).expect("known");
-        assert!((7.9..9.5).contains(&again), "{again}");
+        assert!((7.9..11.0).contains(&again), "{again}");
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
     fn a_size_that_was_not_measured_costs_by_its_pixels() {
         let costs = calibrated();
         let expected = costs.expected_ms([side(1112)]).expect("known");
-        assert!((expected - 4.0 * 8.0 * 1.3).abs() < 1e-9, "{expected}");
+        assert!((expected - 4.0 * 8.0 * 1.5).abs() < 1e-9, "{expected}");
         assert!(costs.knows(side(556)) && !costs.knows(side(1112)));
     }
 }

@@ -65,6 +65,8 @@ pub struct SceneHints {
     pub t_ms: f64,
     /// Size of the frame.
     pub size: SizePx,
+    /// Time that was already spent on the frame, in milliseconds.
+    pub spent_ms: f64,
     /// Where it differs from the frame before.
     pub changes: Vec<RectPx>,
     /// Tracked objects in earlier frames.
@@ -94,7 +96,7 @@ impl LookPlanner {
 
     /// The looks at a frame.
     pub fn plan(&mut self, hints: &SceneHints, costs: &LookCosts) -> Vec<Look> {
-        let level = self.level(hints.size, costs);
+        let level = self.level(hints, costs);
         let params = &self.params;
         let survey_is_due = self
             .surveyed_ms
@@ -122,8 +124,9 @@ impl LookPlanner {
     }
 
     /// The best level that fits into the budget; the smallest size alone if none does.
-    fn level(&self, size: SizePx, costs: &LookCosts) -> Vec<Look> {
+    fn level(&self, hints: &SceneHints, costs: &LookCosts) -> Vec<Look> {
         let params = &self.params;
+        let (size, budget_ms) = (hints.size, params.budget_ms - hints.spent_ms);
         let (trained, step) = (params.sizes.trained.width, params.sizes.step_px);
         let longer = f64::from(size.width.max(size.height));
         let looks = |level: &[u32]| -> Vec<Look> {
@@ -140,8 +143,7 @@ impl LookPlanner {
                 .last()
                 .map_or(0, |l| l.input.width.max(l.input.height));
             let ms = costs.expected_ms(looks.iter().map(|look| look.input));
-            f64::from(largest) <= MOST_ENLARGED * longer
-                && ms.is_some_and(|ms| ms <= params.budget_ms)
+            f64::from(largest) <= MOST_ENLARGED * longer && ms.is_some_and(|ms| ms <= budget_ms)
         };
         let levels = LEVELS.iter().skip(1).rev().map(|level| looks(level));
         levels
@@ -280,6 +282,7 @@ mod tests {
             is_new: false,
             t_ms,
             size: SIZE,
+            spent_ms: 0.0,
             changes: Vec::new(),
             tracks: Vec::new(),
         }
@@ -322,9 +325,9 @@ mod tests {
             sides
         };
         assert_eq!(of(3.0), [300], "one inference is always made");
-        assert_eq!(of(14.0), [300, 364]);
+        assert_eq!(of(16.0), [300, 364]);
         assert_eq!(of(30.0), [300, 556]);
-        assert_eq!(of(70.0), [300, 556, 812]);
+        assert_eq!(of(75.0), [300, 556, 812]);
         assert_eq!(of(1000.0), [300, 556, 812, 1068]);
     }
 

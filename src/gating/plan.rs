@@ -1,5 +1,7 @@
 //! Inference plans from motion, tracks, tiles and latency.
 
+use std::time::Instant;
+
 use super::crops::{square_around, tiles_of};
 use super::looks::{LookPlanner, SceneHints};
 use super::params::{GatingParams, InferenceInterval, TileParams};
@@ -16,6 +18,14 @@ const WHOLE_SHARE: f32 = 0.6;
 const REST_MS: f64 = 400.0;
 /// Frames between two changes of the interval, per frame of interval.
 const SETTLE_FRAMES: u64 = 15;
+
+/// A frame's number and media time, and when its plan was begun.
+#[derive(Clone, Copy, Debug)]
+struct FrameTime {
+    frame: u64,
+    t_ms: f64,
+    began: Instant,
+}
 
 /// Makes the inference plan of each frame, in frame order.
 #[derive(Debug)]
@@ -72,6 +82,7 @@ impl Gating {
         feedback: &Feedback,
         stop: &StopSignal,
     ) -> InferencePlan {
+        let began = Instant::now();
         self.plane.fill(image, PLANE_WIDTH);
         let is_cut = self.change.next(&self.plane);
         self.scene += u64::from(is_cut);
@@ -116,7 +127,8 @@ impl Gating {
                 return plan;
             }
         }
-        plan.region = self.regions(is_forced, frame, t_ms, image.size(), feedback, stop);
+        let at = FrameTime { frame, t_ms, began };
+        plan.region = self.regions(is_forced, at, image.size(), feedback, stop);
         if plan.region != Region::None {
             self.inferred_ms = Some(t_ms);
             self.since_inference = 0;
@@ -177,17 +189,18 @@ impl Gating {
     fn regions(
         &mut self,
         is_forced: bool,
-        frame: u64,
-        t_ms: f64,
+        at: FrameTime,
         size: SizePx,
         feedback: &Feedback,
         stop: &StopSignal,
     ) -> Region {
+        let FrameTime { frame, t_ms, began } = at;
         if let Some(looks) = &mut self.looks {
             let hints = SceneHints {
                 is_new: is_forced,
                 t_ms,
                 size,
+                spent_ms: began.elapsed().as_secs_f64() * 1000.0,
                 changes: self.change.areas(),
                 tracks: feedback.tracks(),
             };

@@ -18,7 +18,7 @@ use super::detector::input_sizes;
 /// Budget in milliseconds where the source has no frame rate.
 const PICTURE_BUDGET_MS: f64 = 1000.0;
 /// Share of the budget that the looks are planned for; the rest is for what else happens to a frame.
-const PLANNED_SHARE: f64 = 0.9;
+const PLANNED_SHARE: f64 = 0.85;
 
 /// How looks are planned, if they are.
 pub fn look_params(pipeline: &LoadedPipeline, info: &SourceInfo) -> Option<LookParams> {
