@@ -89,7 +89,10 @@ pub fn print(text: &str) {
 /// Exit code of an error: 2 for configuration, 1 for the machine or files.
 pub fn exit_code_of(error: &RunError) -> u8 {
     match error {
-        RunError::Model(_) | RunError::Network(_) | RunError::Feature(_) => USAGE,
+        RunError::Model(_)
+        | RunError::Network(_)
+        | RunError::Feature(_)
+        | RunError::Plan { .. } => USAGE,
         RunError::Capture(_) | RunError::Sink(_) | RunError::Thread(_) | RunError::Panicked(_) => {
             FAILED
         }

@@ -208,6 +208,9 @@ fn join_paths(config: &mut PipelineConfig, base: &Path, with_source: bool) {
     if let Some(srt) = config.telemetry.as_mut().and_then(|t| t.srt.as_mut()) {
         *srt = base.join(&*srt);
     }
+    if let Some(plan) = &mut config.gating.plan {
+        *plan = base.join(&*plan);
+    }
     config.model.card = base.join(&config.model.card);
     for sink in &mut config.sinks {
         let paths = [

@@ -1,6 +1,6 @@
 //! Inference plan of a frame: on which regions the network runs.
 
-use mobilens_image::{RectPx, Similarity};
+use mobilens_image::{RectPx, Similarity, SizePx};
 
 /// On which regions of a frame the network runs, and what gating knows of the frame.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,17 @@ pub enum Region {
     Whole,
     /// Crops of the frame, in pixels; the whole frame may be one of them.
     Crops(Vec<RectPx>),
+    /// The whole frame or parts of it, each at an input size of its own.
+    Looks(Vec<Look>),
+}
+
+/// One inference on a frame, or on a part of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Look {
+    /// Width and height of the network's input.
+    pub input: SizePx,
+    /// The part of the frame, in pixels; all of it if `None`.
+    pub region: Option<RectPx>,
 }
 
 impl Default for InferencePlan {

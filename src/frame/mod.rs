@@ -11,7 +11,7 @@ mod message;
 mod meta;
 mod telemetry;
 
-pub use inference_plan::{InferencePlan, Region};
+pub use inference_plan::{InferencePlan, Look, Region};
 pub use message::{SourceEvent, StreamMessage};
 pub use meta::{FrameMeta, MediaTime, Packet};
 pub use telemetry::{GeoPoint, Telemetry};

@@ -44,7 +44,7 @@ pub fn square_around(rect: &RectPx, side_px: f32, size: SizePx) -> RectPx {
 }
 
 /// The rectangle aligned to even pixels (for subsampled chroma), inside the picture.
-fn even(rect: &RectPx, size: SizePx) -> RectPx {
+pub(super) fn even(rect: &RectPx, size: SizePx) -> RectPx {
     let begin = |v: f32| (v / 2.0).floor() * 2.0;
     let (x, y) = (begin(rect.x), begin(rect.y));
     let end = |v: f32, all: u32| ((v / 2.0).ceil() * 2.0).min(all as f32);

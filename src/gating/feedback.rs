@@ -3,6 +3,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::LookCosts;
 use crate::flow::StopSignal;
 use mobilens_image::RectPx;
 
@@ -22,6 +23,7 @@ struct FeedbackState {
     age_ms: Option<f64>,
     /// Time of one inference, exponential average.
     inference_ms: Option<f64>,
+    costs: LookCosts,
 }
 
 impl Feedback {
@@ -41,6 +43,11 @@ impl Feedback {
         let ms = took.as_secs_f64() * 1000.0;
         let mut state = self.lock();
         state.inference_ms = Some(state.inference_ms.map_or(ms, |a| a + (ms - a) * 0.1));
+    }
+
+    /// Reads or changes what is known of the time that looks take.
+    pub fn with_costs<R>(&self, f: impl FnOnce(&mut LookCosts) -> R) -> R {
+        f(&mut self.lock().costs)
     }
 
     /// Waits until the record of the frame before `frame` is published; its tracks.

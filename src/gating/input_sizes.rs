@@ -2,12 +2,20 @@
 
 use mobilens_image::SizePx;
 
+/// One of a detector's input sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InputScale {
+    /// A square, or the width and height of the one other input.
+    pub px: SizePx,
+    /// The next smaller input that always looks at the same picture, if there is one.
+    pub beside: Option<SizePx>,
+}
+
 /// At which input sizes a detector looks at a picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputSizes {
-    /// Input sizes for the whole picture, smallest first; each is the side of a square, or the width and
-    /// height of the one other input.
-    pub scales: Vec<SizePx>,
+    /// Input sizes for the whole picture, smallest first.
+    pub scales: Vec<InputScale>,
     /// Whether inputs take the picture's aspect ratio, with about as many pixels.
     pub rectangle: bool,
     /// Width and height that the network was trained with.
@@ -26,12 +34,27 @@ impl InputSizes {
     pub fn of_whole(&self, size: SizePx) -> impl Iterator<Item = SizePx> {
         self.scales
             .iter()
-            .map(move |scale| self.fitted(*scale, size))
+            .map(move |scale| self.fitted(scale.px, size))
+    }
+
+    /// The input size for all of a picture of `size` at a scale of `side_px`.
+    pub fn of_side(&self, side_px: u32, size: SizePx) -> SizePx {
+        let square = SizePx {
+            width: side_px,
+            height: side_px,
+        };
+        self.fitted(square, size)
+    }
+
+    /// The number of the scale that gives a picture of `size` this input.
+    pub fn scale_of(&self, input: SizePx, size: SizePx) -> Option<usize> {
+        let gives = |scale: &InputScale| self.fitted(scale.px, size) == input;
+        self.scales.iter().position(gives)
     }
 
     /// The input size for a part of a picture: the smallest.
     pub fn of_part(&self, size: SizePx) -> SizePx {
-        let first = self.scales.first().copied();
+        let first = self.scales.first().map(|scale| scale.px);
         self.fitted(first.unwrap_or(self.trained), size)
     }
 
@@ -101,7 +124,12 @@ mod tests {
 
     fn sizes(rectangle: bool) -> InputSizes {
         InputSizes {
-            scales: vec![size(300, 300), size(556, 556)],
+            scales: [(300, None), (556, Some(size(300, 300)))]
+                .map(|(px, beside)| InputScale {
+                    px: size(px, px),
+                    beside,
+                })
+                .to_vec(),
             rectangle,
             trained: size(300, 300),
             step_px: 64,

@@ -10,6 +10,8 @@ mod change_detector;
 mod crops;
 mod feedback;
 mod input_sizes;
+mod look_costs;
+mod looks;
 mod luma_plane;
 mod params;
 mod plan;
@@ -18,7 +20,11 @@ pub use camera_motion::CameraMotion;
 pub use change_detector::ChangeDetector;
 pub use crops::{CropDetections, merge_boxes, tiles_of};
 pub use feedback::Feedback;
-pub use input_sizes::{InputSizes, feature_maps_beside};
+pub use input_sizes::{InputScale, InputSizes, feature_maps_beside};
+pub use look_costs::LookCosts;
+pub use looks::{LookParams, LookPlanner, SceneHints, look_scales};
 pub use luma_plane::LumaPlane;
-pub use params::{GatingParams, InferenceInterval, MotionGate, RegionParams, TileParams};
+pub use params::{
+    GatingParams, InferenceInterval, MotionGate, RecordedPlan, RegionParams, TileParams,
+};
 pub use plan::Gating;

@@ -1,5 +1,19 @@
 //! Gating parameters.
 
+use std::collections::HashMap;
+
+use super::looks::LookParams;
+use crate::frame::Region;
+
+/// What an earlier run did with a frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordedPlan {
+    /// Where the network ran.
+    pub region: Region,
+    /// Whether nothing had moved.
+    pub is_still: bool,
+}
+
 /// What gating does; everything off by default, so that inference runs on every whole frame.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GatingParams {
@@ -11,6 +25,10 @@ pub struct GatingParams {
     pub regions: Option<RegionParams>,
     /// Run inference on tiles of the frame.
     pub tiles: Option<TileParams>,
+    /// Run inference at several input sizes and on parts of the frame, within a time budget.
+    pub looks: Option<LookParams>,
+    /// Repeat the plans of an earlier run, by the frame's number; what is not in it is inferred as a whole.
+    pub recorded: Option<HashMap<u64, RecordedPlan>>,
     /// Estimate the camera's motion.
     pub camera: bool,
 }

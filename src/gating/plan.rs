@@ -1,6 +1,7 @@
 //! Inference plans from motion, tracks, tiles and latency.
 
 use super::crops::{square_around, tiles_of};
+use super::looks::{LookPlanner, SceneHints};
 use super::params::{GatingParams, InferenceInterval, TileParams};
 use super::{CameraMotion, ChangeDetector, Feedback, LumaPlane};
 use crate::flow::StopSignal;
@@ -34,6 +35,7 @@ pub struct Gating {
     every: u32,
     settled_at: u64,
     next_tile: usize,
+    looks: Option<LookPlanner>,
 }
 
 impl Gating {
@@ -44,6 +46,7 @@ impl Gating {
                 Some(InferenceInterval::Frames(n)) => n,
                 _ => 1,
             },
+            looks: params.looks.clone().map(LookPlanner::new),
             params,
             drops,
             plane: LumaPlane::default(),
@@ -85,6 +88,13 @@ impl Gating {
             };
             plan.camera = Some(self.camera);
         }
+        if let Some(recorded) = &self.params.recorded {
+            if let Some(recorded) = recorded.get(&frame) {
+                plan.region = recorded.region.clone();
+                plan.is_still = recorded.is_still;
+            }
+            return plan;
+        }
         if let Some(InferenceInterval::Latency {
             target_ms,
             max_interval,
@@ -111,7 +121,8 @@ impl Gating {
             self.inferred_ms = Some(t_ms);
             self.since_inference = 0;
             // Tracking alone needs cuts only, no reference.
-            if self.params.gate.is_some() || self.params.regions.is_some() {
+            let params = &self.params;
+            if params.gate.is_some() || params.regions.is_some() || params.looks.is_some() {
                 self.change.set_reference();
             }
         }
@@ -172,6 +183,16 @@ impl Gating {
         feedback: &Feedback,
         stop: &StopSignal,
     ) -> Region {
+        if let Some(looks) = &mut self.looks {
+            let hints = SceneHints {
+                is_new: is_forced,
+                t_ms,
+                size,
+                changes: self.change.areas(),
+                tracks: feedback.tracks(),
+            };
+            return Region::Looks(feedback.with_costs(|costs| looks.plan(&hints, costs)));
+        }
         if let Some(tiles) = self.params.tiles {
             return self.tiles(&tiles, size, feedback);
         }

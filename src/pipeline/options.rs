@@ -42,6 +42,14 @@ pub enum RunError {
     /// A sink cannot be opened.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// The plan of an earlier run cannot be repeated.
+    #[error("{}: {why}", path.display())]
+    Plan {
+        /// The file that `gating.plan` names.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),

@@ -65,8 +65,8 @@ pub struct Pipeline {
     pub frame_limit: Option<u64>,
     /// One for each inference thread.
     pub workers: Vec<Box<dyn InferenceWorker>>,
-    /// Latencies inside the workers: preprocess, infer, postprocess.
-    pub latency: [Latency; 3],
+    /// Latencies inside the workers, in order.
+    pub latency: Vec<Latency>,
     /// This stream's slot in the scheduler, where several streams share the network.
     pub slot: Option<StreamSlot>,
     /// Live frames that waited longer are dropped.
@@ -301,7 +301,6 @@ impl Pipeline {
         shutdown.source_ended();
         stages.join(&mut shutdown, &failures);
         drop(self.health);
-        let [preprocess, infer, postprocess] = self.latency;
         let frames = frame_counts(&counts, &capture_counts, &emitted);
         let end = EndRecord::new(&self.stream, stop.reason(), frames);
         let mut finishing = Threads::default();
@@ -321,15 +320,10 @@ impl Pipeline {
             end,
             failures: failures.all(),
             sink_drops: sink_drops.counts(),
-            latencies: vec![
-                decode,
-                preprocess,
-                infer,
-                postprocess,
-                overlay,
-                record,
-                end_to_end,
-            ],
+            latencies: std::iter::once(decode)
+                .chain(self.latency)
+                .chain([overlay, record, end_to_end])
+                .collect(),
             elapsed: started.elapsed(),
             network: None,
         })

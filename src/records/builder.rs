@@ -10,7 +10,7 @@ use mobilens_image::{RectPx, SizePx};
 
 use super::polygons::polygons_of;
 use super::record::{
-    ClassAreaRecord, DetectionRecord, EventRecord, FrameRecord, SafeGroundRecord,
+    ClassAreaRecord, DetectionRecord, EventRecord, FrameRecord, LookRecord, SafeGroundRecord,
     SegmentationRecord,
 };
 use super::record_box::RecordBox;
@@ -73,7 +73,11 @@ impl RecordBuilder {
             inferred: self.has_inferred.then_some(plan.region != Region::None),
             regions: match &plan.region {
                 Region::Crops(parts) => Some(parts.iter().map(RecordBox::from).collect()),
-                Region::Whole | Region::None => None,
+                Region::Whole | Region::None | Region::Looks(_) => None,
+            },
+            looks: match &plan.region {
+                Region::Looks(looks) => Some(looks.iter().map(LookRecord::from).collect()),
+                Region::Whole | Region::None | Region::Crops(_) => None,
             },
             still: plan.is_still,
             detections: detections.map(|d| self.detection(d, &locator)).collect(),

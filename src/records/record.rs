@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::StopReason;
-use crate::frame::{GeoPoint, Telemetry};
+use crate::frame::{GeoPoint, Look, Telemetry};
 
 use super::record_box::RecordBox;
 use super::rle::Rle;
@@ -120,6 +120,10 @@ pub struct FrameRecord {
     /// The regions that it ran on, `[x, y, width, height]`; absent if it was the whole frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regions: Option<Vec<RecordBox>>,
+    /// The inferences of which its detections are joined, where they are planned frame by frame
+    /// (`gating.looks`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub looks: Option<Vec<LookRecord>>,
     /// Nothing moved since the network last ran.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub still: bool,
@@ -147,6 +151,25 @@ pub struct FrameRecord {
     /// The events of this frame, which are written as records of their own.
     #[serde(skip)]
     pub events: Vec<EventRecord>,
+}
+
+/// One inference on a frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LookRecord {
+    /// Width and height of the network's input in pixels.
+    pub input: [u32; 2],
+    /// The part of the frame that it saw, `[x, y, width, height]`; absent if it was the whole frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<RecordBox>,
+}
+
+impl From<&Look> for LookRecord {
+    fn from(look: &Look) -> Self {
+        Self {
+            input: [look.input.width, look.input.height],
+            region: look.region.as_ref().map(RecordBox::from),
+        }
+    }
 }
 
 /// Something that happened.

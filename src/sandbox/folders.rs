@@ -65,6 +65,7 @@ impl Folders {
             let telemetry = config.telemetry.as_ref();
             folders.add_read(telemetry.and_then(|telemetry| telemetry.srt.as_deref()));
             folders.add_read(Some(&config.model.card));
+            folders.add_read(config.gating.plan.as_deref());
             folders.add_read(Some(&pipeline.card.file));
             for sink in &config.sinks {
                 for file in [

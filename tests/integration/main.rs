@@ -24,6 +24,7 @@ mod decode_parity;
 mod eval;
 mod golden;
 mod images;
+mod looks;
 mod mqtt;
 mod overlay;
 mod precision;

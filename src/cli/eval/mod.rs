@@ -43,7 +43,7 @@ pub enum Failure {
 }
 
 /// What an evaluation on single pictures does not use of a pipeline.
-const UNUSED_ON_PICTURES: [&str; 16] = [
+const UNUSED_ON_PICTURES: [&str; 19] = [
     "stream",
     "source",
     "fallback",
@@ -55,6 +55,9 @@ const UNUSED_ON_PICTURES: [&str; 16] = [
     "gating.interval",
     "gating.regions",
     "gating.tiles",
+    "gating.looks",
+    "gating.budget_ms",
+    "gating.plan",
     "inference.workers",
     "inference.threads",
     "inference.max_age_ms",

@@ -1,5 +1,7 @@
 //! `gating`: on which frames and regions the network runs.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,9 +21,30 @@ pub struct GatingConfig {
     #[schemars(length(max = 4), inner(range(min = 33, max = 2049)))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scales: Vec<u32>,
+    /// `auto`: each frame is inferred at the input sizes, and on the parts, that find most within
+    /// `budget_ms` (detection models; not together with `scales`, `regions` or `tiles`). The choice follows
+    /// the scene and the measured speed of this machine, so runs are not reproducible, except by `plan`.
+    /// Default: off.
+    pub looks: Option<LooksConfig>,
+    /// Time in milliseconds for all inferences on a frame, with `looks: auto`. Default: the time between
+    /// two frames of the source; 1000 for pictures.
+    #[schemars(range(min = 1.0, max = 60_000.0))]
+    pub budget_ms: Option<f64>,
+    /// JSON lines of an earlier run with `looks: auto`, relative to this YAML file: the same inferences are
+    /// run on the same frames again. Default: none.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
+    pub plan: Option<PathBuf>,
     /// Inference on overlapping tiles at full resolution, for small objects (detection models).
     /// Default: off.
     pub tiles: Option<TilesConfig>,
+}
+
+/// How input sizes and parts of a frame are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LooksConfig {
+    /// Frame by frame, within a time budget.
+    Auto,
 }
 
 /// Motion gate: no inference while the picture does not change.

@@ -29,7 +29,8 @@ pub use card::{
 };
 pub use detect::{ClassConfig, DetectConfig};
 pub use gating::{
-    GatingConfig, IntervalConfig, MotionGateConfig, RegionTrigger, RegionsConfig, TilesConfig,
+    GatingConfig, IntervalConfig, LooksConfig, MotionGateConfig, RegionTrigger, RegionsConfig,
+    TilesConfig,
 };
 pub use generate::{pipeline_schema, schema_of};
 pub use inference::{InferenceConfig, PrecisionConfig};

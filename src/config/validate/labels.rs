@@ -39,6 +39,12 @@ impl Validator<'_> {
             if !config.gating.scales.is_empty() {
                 self.error_at_key(&key_path!["gating", "scales"], &message);
             }
+            if config.gating.looks.is_some() {
+                self.error_at_key(&key_path!["gating", "looks"], &message);
+            }
+            if config.gating.plan.is_some() {
+                self.error_at_key(&key_path!["gating", "plan"], &message);
+            }
             return;
         }
         let sizes = SsdInputSizes::of(card);
@@ -52,6 +58,10 @@ impl Validator<'_> {
         if !config.gating.scales.is_empty() && sized {
             let message = "expected one of model's input size and scales; got both";
             self.error_at_key(&key_path!["gating", "scales"], message);
+        }
+        if config.gating.looks.is_some() && sized {
+            let message = "expected one of model's input size and looks; got both";
+            self.error_at_key(&key_path!["gating", "looks"], message);
         }
         if model.fit == Some(FitConfig::Rectangle) && model.width_px.is_some() {
             let message =

@@ -1,6 +1,6 @@
 //! Sources, telemetry, tracking, gating and the order of frames.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use super::paths::path_of_source;
@@ -105,6 +105,40 @@ impl Validator<'_> {
         }
     }
 
+    /// Looks: keys that exclude each other, and the plan's file.
+    fn validate_looks(&mut self) {
+        let gating = &self.config.gating;
+        let others = [
+            ("scales", !gating.scales.is_empty()),
+            ("regions", gating.regions.is_some()),
+            ("tiles", gating.tiles.is_some()),
+        ];
+        for key in ["looks", "plan"] {
+            let is_given = match key {
+                "looks" => gating.looks.is_some(),
+                _ => gating.plan.is_some(),
+            };
+            for (other, _) in others.iter().filter(|(_, other)| is_given && *other) {
+                let message = format!("expected one of {key} and {other}; got both");
+                self.error_at_key(&key_path!["gating", *other], message);
+            }
+        }
+        if gating.looks.is_some() && gating.plan.is_some() {
+            let message = "expected one of looks and plan; got both";
+            self.error_at_key(&key_path!["gating", "plan"], message);
+        }
+        if gating.budget_ms.is_some() && gating.looks.is_none() {
+            let message = "has no effect without `looks: auto`";
+            self.error_at_key(&key_path!["gating", "budget_ms"], message);
+        }
+        if let Some(plan) = &gating.plan
+            && let Err(error) = File::open(plan)
+        {
+            let message = format!("{}: {error}", plan.display());
+            self.error_at_value(&key_path!["gating", "plan"], message);
+        }
+    }
+
     /// Gating: keys that exclude each other or need tracking.
     pub fn validate_gating(&mut self) {
         let gating = &self.config.gating;
@@ -112,6 +146,7 @@ impl Validator<'_> {
             let message = "expected one of regions and tiles; got both";
             self.error_at_key(&key_path!["gating", "tiles"], message);
         }
+        self.validate_looks();
         if let Some(regions) = &gating.regions
             && regions.on == RegionTrigger::Tracks
             && self.config.track.is_none()

@@ -8,7 +8,7 @@ use crate::config::{
     ActivationConfig, CardConfig, DetectConfig, FitConfig, LoadedPipeline, PipelineConfig,
     SsdHeadConfig, SsdInputSizes,
 };
-use crate::gating::{InputSizes, feature_maps_beside};
+use crate::gating::{InputScale, InputSizes, feature_maps_beside, look_scales};
 use crate::pipeline::options::ModelError;
 use crate::pipeline::stages::detect::{DetectorModel, ScaleLoader, ScaleModel};
 use crate::postprocess::{
@@ -33,11 +33,11 @@ pub fn detector_model(
     let floor = score_floor(&pipeline.config);
     let (networks, scales) = (Arc::clone(networks), sizes.scales.clone());
     let load = move |size: SizePx, scale: usize| {
-        let smaller = scale.checked_sub(1).and_then(|n| scales.get(n));
-        let beside = smaller.zip(scales.get(scale));
+        let scale = scales.get(scale);
+        let beside = scale.and_then(|scale| Some((scale.beside?, scale.px)));
         scale_model(&card, &detect, floor, &networks, size, beside)
     };
-    let first_size = sizes.scales[0];
+    let first_size = sizes.scales[0].px;
     let first = Arc::new(load(first_size, 0)?);
     let made = Mutex::new(HashMap::from([(first_size, Arc::clone(&first))]));
     let load: Box<ScaleLoader> = Box::new(move |size, scale| {
@@ -50,34 +50,60 @@ pub fn detector_model(
             }
         }
     });
+    let gating = &pipeline.config.gating;
+    let is_planned = gating.looks.is_some() || gating.plan.is_some();
     if !sizes.rectangle {
-        for (scale, size) in sizes.scales.iter().enumerate().skip(1) {
-            load(*size, scale).map_err(|why| ModelError::Card {
+        // Of sizes that may never be used the first shows whether the network can have others.
+        let count = if is_planned { 1 } else { usize::MAX };
+        for (scale, size) in sizes.scales.iter().enumerate().skip(1).take(count) {
+            load(size.px, scale).map_err(|why| ModelError::Card {
                 card: pipeline.card.name.clone(),
                 why,
             })?;
         }
     }
-    Ok(DetectorModel { first, sizes, load })
+    let budget_ms = gating.budget_ms.unwrap_or(f64::INFINITY);
+    Ok(DetectorModel {
+        name: pipeline.card.name.clone(),
+        first,
+        calibrate_ms: (gating.looks.is_some() && !sizes.rectangle).then_some(budget_ms),
+        is_planned,
+        sizes,
+        load,
+    })
 }
 
 /// The sizes of the network's input, from the pipeline and the card.
-fn input_sizes(pipeline: &LoadedPipeline) -> InputSizes {
+pub fn input_sizes(pipeline: &LoadedPipeline) -> InputSizes {
     let (config, input) = (&pipeline.config, &pipeline.card.input);
     let possible = SsdInputSizes::of(&pipeline.card);
     let (width, height) = possible.trained_px;
-    let squares = config.gating.scales.iter();
-    let squares = squares.map(|px| SizePx {
-        width: *px,
-        height: *px,
-    });
-    let mut scales: Vec<SizePx> = squares.collect();
-    scales.sort_unstable_by_key(|size| size.width);
-    scales.dedup();
+    let gating = &config.gating;
+    let sides = if gating.looks.is_some() || gating.plan.is_some() {
+        look_scales(width, possible.step_px)
+    } else {
+        let mut sides = gating.scales.clone();
+        sides.sort_unstable();
+        sides.dedup();
+        let smaller = std::iter::once(None).chain(sides.iter().copied().map(Some));
+        sides.iter().copied().zip(smaller).collect()
+    };
+    let square = |px: u32| SizePx {
+        width: px,
+        height: px,
+    };
+    let scale = |(px, beside): &(u32, Option<u32>)| InputScale {
+        px: square(*px),
+        beside: beside.map(square),
+    };
+    let mut scales: Vec<InputScale> = sides.iter().map(scale).collect();
     if scales.is_empty() {
-        scales.push(SizePx {
-            width: input.width_px,
-            height: input.height_px,
+        scales.push(InputScale {
+            px: SizePx {
+                width: input.width_px,
+                height: input.height_px,
+            },
+            beside: None,
         });
     }
     InputSizes {
@@ -95,7 +121,7 @@ fn scale_model(
     floor: f32,
     networks: &Networks,
     size: SizePx,
-    beside: Option<(&SizePx, &SizePx)>,
+    beside: Option<(SizePx, SizePx)>,
 ) -> Result<ScaleModel, ModelError> {
     let fault = |why: String| ModelError::Card {
         card: card.name.clone(),
@@ -183,7 +209,7 @@ fn anchors_at(
     card: &CardConfig,
     head: &SsdHeadConfig,
     size: SizePx,
-    beside: Option<(&SizePx, &SizePx)>,
+    beside: Option<(SizePx, SizePx)>,
 ) -> Option<AnchorParams> {
     let layout = &head.anchors;
     let trained = AnchorParams {
@@ -200,7 +226,7 @@ fn anchors_at(
     };
     let (width, height) = card.input.trained_size_px();
     let count = beside.map(|(smaller, here)| {
-        let side = |size: &SizePx| size.width.max(size.height);
+        let side = |size: SizePx| size.width.max(size.height);
         feature_maps_beside(&layout.scales, side(here), side(smaller))
     });
     if (size.width, size.height) == (width, height) && count.is_none() {

@@ -1,9 +1,13 @@
 //! Gating: which frames and regions the network runs on, from the configuration.
 
+use crate::capture::SourceInfo;
 use crate::config::{GatingConfig, LoadedPipeline, RegionTrigger};
 use crate::gating::{
     Gating, GatingParams, InferenceInterval, MotionGate, RegionParams, TileParams,
 };
+use crate::pipeline::options::RunError;
+
+use super::looks::{look_params, recorded_plans};
 
 /// Whether the network may look at less than all of every frame.
 pub fn is_gated(pipeline: &LoadedPipeline) -> bool {
@@ -20,10 +24,17 @@ pub fn compares_pictures(pipeline: &LoadedPipeline) -> bool {
 
 /// What decides where to look, if there is something to decide, or cuts and the camera's motion are
 /// needed further on.
-pub fn gating(pipeline: &LoadedPipeline, drops: bool) -> Option<Gating> {
+///
+/// # Errors
+/// When the plan of an earlier run cannot be read.
+pub fn gating(
+    pipeline: &LoadedPipeline,
+    info: &SourceInfo,
+    drops: bool,
+) -> Result<Option<Gating>, RunError> {
     let config = &pipeline.config.gating;
     if !is_gated(pipeline) && pipeline.config.track.is_none() {
-        return None;
+        return Ok(None);
     }
     let gate = config.motion_gate.as_ref().map(|gate| MotionGate {
         share: gate.share,
@@ -64,7 +75,9 @@ pub fn gating(pipeline: &LoadedPipeline, drops: bool) -> Option<Gating> {
         every,
         regions,
         tiles,
+        looks: look_params(pipeline, info),
+        recorded: recorded_plans(pipeline)?,
         camera,
     };
-    Some(Gating::new(params, drops))
+    Ok(Some(Gating::new(params, drops)))
 }

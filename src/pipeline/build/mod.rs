@@ -5,6 +5,7 @@ mod areas;
 mod detector;
 mod features;
 mod gating;
+mod looks;
 mod model;
 mod overlay;
 mod preprocess;

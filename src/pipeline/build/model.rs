@@ -95,7 +95,7 @@ impl Model {
         threads: usize,
         latency: &InferenceLatency,
         feedback: &Arc<Feedback>,
-    ) -> Result<Box<dyn InferenceWorker>, NnError> {
+    ) -> Result<Box<dyn InferenceWorker>, ModelError> {
         Ok(match self {
             Self::Detector(model) => Box::new(Detector::new(model, threads, latency, feedback)?),
             Self::Segmenter(model) => Box::new(Segmenter::new(model, threads, latency)?),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::analytics::AreaRules;
 use crate::capture::SourceInfo;
 use crate::config::{LoadedPipeline, RegionTrigger, SinkConfig, WindowConfig, ensure_json};
-use crate::flow::{StreamHealth, StreamSlot};
+use crate::flow::{Latency, StreamHealth, StreamSlot};
 use crate::gating::Feedback;
 use crate::overlay::Overlay;
 use crate::pipeline::options::{RunError, RunOptions};
@@ -47,7 +47,12 @@ pub fn build_stream(
 ) -> Result<Pipeline, RunError> {
     let (info, drops) = (source.source.info().clone(), source.drops);
     let labels = Arc::new(loaded.card.labels());
-    let latency = InferenceLatency::default();
+    let gating_config = &loaded.config.gating;
+    let has_looks = gating_config.looks.is_some() || gating_config.plan.is_some();
+    let latency = InferenceLatency {
+        looks: has_looks.then(|| Latency::new("looks")),
+        ..InferenceLatency::default()
+    };
     let (count, threads) = workers_and_threads(loaded, drops, slot.is_some());
     let feedback = Arc::<Feedback>::default();
     let mut workers: Vec<Box<dyn InferenceWorker>> = Vec::new();
@@ -88,7 +93,7 @@ pub fn build_stream(
         },
         rules: AreaRules::new(area_rules(loaded, &labels)),
         analyzer: analyzer(loaded, &labels),
-        gating: gating(loaded, drops),
+        gating: gating(loaded, &info, drops)?,
         feedback,
         sinks,
         overlay,

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::flow::Latency;
-use crate::frame::{InferencePlan, Packet, Region};
+use crate::frame::{InferencePlan, Look, Packet, Region};
 use crate::gating::{CropDetections, Feedback, InputSizes, merge_boxes};
+use crate::pipeline::options::ModelError;
 use crate::postprocess::{Detection, Prediction, SsdDecoder, SsdParams, join_scales};
-use mobilens_image::{Image, PreprocessParams, RectPx, SizePx};
+use mobilens_image::{Image, ImageError, PixelFormat, PreprocessParams, RectPx, SizePx, YuvColour};
 use mobilens_nn::{Network, NnError};
 
 use super::infer::{Inference, InferenceLatency, InferenceWorker};
@@ -31,17 +32,31 @@ pub struct ScaleModel {
     pub scores_output: usize,
 }
 
+/// Size of the picture on which input sizes are measured before the first frame.
+const CALIBRATION_SIZE: SizePx = SizePx {
+    width: 1280,
+    height: 720,
+};
+/// Inferences of which the fastest counts; the first ones warm memory and caches up.
+const CALIBRATION_RUNS: usize = 4;
+
 /// Makes the network for an input size, which is that of scale number so and so.
 pub type ScaleLoader = dyn Fn(SizePx, usize) -> Result<Arc<ScaleModel>, String> + Send + Sync;
 
 /// A detection network at all its input sizes, shared by the workers.
 pub struct DetectorModel {
+    /// Name of the card.
+    pub name: String,
     /// At the smallest size for the whole picture, or for a square one.
     pub first: Arc<ScaleModel>,
     /// Which sizes there are.
     pub sizes: InputSizes,
     /// Gives the others; the same model for the same size.
     pub load: Box<ScaleLoader>,
+    /// Whether sizes are chosen frame by frame; a frame without a plan gets the first alone.
+    pub is_planned: bool,
+    /// Whether all sizes are measured before the first frame, up to this time in milliseconds.
+    pub calibrate_ms: Option<f64>,
 }
 
 impl fmt::Debug for DetectorModel {
@@ -92,6 +107,8 @@ pub struct Detector {
     threads: usize,
     latency: InferenceLatency,
     feedback: Arc<Feedback>,
+    /// The inputs for all of a picture, by its size.
+    inputs: HashMap<SizePx, Vec<SizePx>>,
 }
 
 impl Detector {
@@ -104,19 +121,62 @@ impl Detector {
         threads: usize,
         latency: &InferenceLatency,
         feedback: &Arc<Feedback>,
-    ) -> Result<Self, NnError> {
+    ) -> Result<Self, ModelError> {
         let mut scales = HashMap::new();
         if !model.sizes.rectangle {
             let first = Scale::new(Arc::clone(&model.first), threads, latency)?;
-            scales.extend(model.sizes.scales.first().map(|size| (*size, first)));
+            scales.extend(model.sizes.scales.first().map(|scale| (scale.px, first)));
         }
-        Ok(Self {
+        let mut detector = Self {
             model: Arc::clone(model),
             scales,
             threads,
-            latency: latency.clone(),
+            // Not those of the run's frames, until it is calibrated.
+            latency: InferenceLatency::default(),
+            inputs: HashMap::new(),
             feedback: Arc::clone(feedback),
-        })
+        };
+        if let Some(budget_ms) = model.calibrate_ms {
+            let calibrated = detector.calibrate(budget_ms);
+            calibrated.map_err(|why| ModelError::Card {
+                card: model.name.clone(),
+                why,
+            })?;
+        }
+        detector.latency = latency.clone();
+        for scale in detector.scales.values_mut() {
+            scale.inference.report_to(latency);
+        }
+        Ok(detector)
+    }
+
+    /// Measures the input sizes, smallest first, until one takes all of the budget by itself, and makes them
+    /// ready to run.
+    fn calibrate(&mut self, budget_ms: f64) -> Result<(), String> {
+        let image = grey(CALIBRATION_SIZE).map_err(|e| e.to_string())?;
+        for (scale, input) in self.inputs(image.size()).into_iter().enumerate() {
+            let mut least = Duration::MAX;
+            for _ in 0..CALIBRATION_RUNS {
+                let began = Instant::now();
+                self.infer(&image, input, scale)?;
+                least = least.min(began.elapsed());
+            }
+            self.feedback.with_costs(|costs| {
+                if !costs.knows(input) {
+                    costs.calibrate(input, least);
+                }
+            });
+            if least.as_secs_f64() * 1000.0 > budget_ms {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The inputs for all of a picture, one for each scale.
+    fn inputs(&mut self, size: SizePx) -> Vec<SizePx> {
+        let of_whole = || self.model.sizes.of_whole(size).collect();
+        self.inputs.entry(size).or_insert_with(of_whole).clone()
     }
 
     /// One inference at the size `input`, which is that of scale number `scale`.
@@ -142,39 +202,112 @@ impl Detector {
 
     /// The whole picture, at every input size for it.
     fn infer_whole(&mut self, image: &Image) -> Result<Vec<Detection>, String> {
-        let inputs: Vec<SizePx> = self.model.sizes.of_whole(image.size()).collect();
+        let mut inputs = self.inputs(image.size());
+        if self.model.is_planned {
+            inputs.truncate(1);
+        }
         let mut of_scales = Vec::with_capacity(inputs.len());
         for (scale, input) in inputs.into_iter().enumerate() {
             of_scales.push(self.infer(image, input, scale)?);
         }
+        Ok(self.join(of_scales))
+    }
+
+    /// Joins what was found in one picture at several input sizes.
+    fn join(&self, mut of_scales: Vec<Vec<Detection>>) -> Vec<Detection> {
         if of_scales.len() == 1 {
-            return Ok(of_scales.pop().unwrap_or_default());
+            return of_scales.pop().unwrap_or_default();
         }
         let params = &self.model.first.ssd;
         let joined = || join_scales(of_scales, params.nms_iou, params.max_detections);
-        Ok(self.latency.postprocess.time(joined))
+        self.latency.postprocess.time(joined)
     }
 
     /// Runs the network on a region; detections are in pixels of the whole frame.
     fn infer_region(&mut self, image: &Image, part: &RectPx) -> Result<CropDetections, String> {
-        let [x, y, width, height] = [part.x, part.y, part.width, part.height].map(|v| v as u32);
+        let [width, height] = [part.width, part.height].map(|v| v as u32);
         let size = SizePx { width, height };
         let detections = if size == image.size() {
             self.infer_whole(image)?
         } else {
             let input = self.model.sizes.of_part(size);
-            let mut detections = self.infer(&image.crop(x, y, size), input, 0)?;
-            for detection in &mut detections {
-                detection.rect.x += part.x;
-                detection.rect.y += part.y;
-            }
-            detections
+            self.infer_crop(image, part, input)?
         };
         Ok(CropDetections {
             crop: *part,
             detections,
         })
     }
+
+    /// One inference on a part of the frame, in whole pixels, at the size `input`.
+    fn infer_crop(
+        &mut self,
+        image: &Image,
+        part: &RectPx,
+        input: SizePx,
+    ) -> Result<Vec<Detection>, String> {
+        let [x, y, width, height] = [part.x, part.y, part.width, part.height].map(|v| v as u32);
+        let mut detections = self.infer(&image.crop(x, y, SizePx { width, height }), input, 0)?;
+        for detection in &mut detections {
+            detection.rect.x += part.x;
+            detection.rect.y += part.y;
+        }
+        Ok(detections)
+    }
+
+    /// The whole frame and parts of it, each at the size that the plan gives it.
+    fn infer_looks(&mut self, image: &Image, looks: &[Look]) -> Result<Vec<Detection>, String> {
+        let began = Instant::now();
+        let size = image.size();
+        let (mut of_scales, mut parts) = (Vec::new(), Vec::new());
+        for look in looks {
+            match look.region {
+                None => {
+                    let scale = self.inputs(size).iter().position(|px| *px == look.input);
+                    of_scales.push(self.infer(image, look.input, scale.unwrap_or(0))?);
+                }
+                Some(crop) => parts.push(CropDetections {
+                    crop,
+                    detections: self.infer_crop(image, &crop, look.input)?,
+                }),
+            }
+        }
+        let mut detections = self.join(of_scales);
+        if !parts.is_empty() {
+            let whole = CropDetections {
+                crop: RectPx {
+                    x: 0.0,
+                    y: 0.0,
+                    width: size.width as f32,
+                    height: size.height as f32,
+                },
+                detections,
+            };
+            parts.insert(0, whole);
+            let params = &self.model.first.ssd;
+            detections = self
+                .latency
+                .postprocess
+                .time(|| merge_boxes(&parts, size, params.nms_iou, params.max_detections));
+        }
+        let took = began.elapsed();
+        if let Some(latency) = &self.latency.looks {
+            latency.record(took);
+        }
+        self.feedback.with_costs(|costs| costs.frame(looks, took));
+        Ok(detections)
+    }
+}
+
+/// A grey picture.
+fn grey(size: SizePx) -> Result<Image, ImageError> {
+    let format = PixelFormat::I420;
+    Image::new(
+        size,
+        format,
+        YuvColour::DEFAULT,
+        vec![128; format.bytes(size)],
+    )
 }
 
 impl InferenceWorker for Detector {
@@ -183,6 +316,7 @@ impl InferenceWorker for Detector {
         let detections = match &packet.payload.region {
             Region::None => Vec::new(),
             Region::Whole => self.infer_whole(&image)?,
+            Region::Looks(looks) => self.infer_looks(&image, looks)?,
             Region::Crops(crops) => {
                 let parts = crops.iter().map(|crop| self.infer_region(&image, crop));
                 let parts: Vec<CropDetections> = parts.collect::<Result<_, _>>()?;

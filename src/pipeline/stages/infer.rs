@@ -48,12 +48,16 @@ pub struct InferenceLatency {
     pub infer: Latency,
     /// From the network's outputs to results.
     pub postprocess: Latency,
+    /// All of this, for all inferences on one frame, where they are planned frame by frame.
+    pub looks: Option<Latency>,
 }
 
 impl InferenceLatency {
     /// The steps in their order.
-    pub fn in_order(self) -> [Latency; 3] {
-        [self.preprocess, self.infer, self.postprocess]
+    pub fn in_order(self) -> Vec<Latency> {
+        let mut steps = vec![self.preprocess, self.infer, self.postprocess];
+        steps.extend(self.looks);
+        steps
     }
 }
 
@@ -63,6 +67,7 @@ impl Default for InferenceLatency {
             preprocess: Latency::new("preprocess"),
             infer: Latency::new("infer"),
             postprocess: Latency::new("postprocess"),
+            looks: None,
         }
     }
 }
@@ -90,6 +95,11 @@ impl Inference {
             session: network.session(threads)?,
             latency: latency.clone(),
         })
+    }
+
+    /// Reports the latencies of later runs elsewhere.
+    pub fn report_to(&mut self, latency: &InferenceLatency) {
+        self.latency = latency.clone();
     }
 
     /// Runs the network on `image`; returns the transform from model space to the image's pixels.

@@ -165,7 +165,9 @@ pub(super) fn run_scripted(
         },
         frame_limit: None,
         workers,
-        latency: ["preprocess", "infer", "postprocess"].map(Latency::new),
+        latency: ["preprocess", "infer", "postprocess"]
+            .map(Latency::new)
+            .to_vec(),
         slot: None,
         max_age: Duration::from_secs(3600),
         builder: RecordBuilder::default(),
