@@ -42,6 +42,6 @@ pub use schema::{
     OverlayConfig, PaceConfig, PipelineConfig, PrecisionConfig, ReconnectConfig, RecordedPicture,
     RegionTrigger, RegionsConfig, ResizeConfig, RotateConfig, RtspConfig, RtspTransport,
     SafeGroundConfig, SegmentConfig, SinkConfig, SourceConfig, SsdHeadConfig, TelemetryConfig,
-    TilesConfig, TrackConfig, VideoConfig, VideoSinkConfig, WebConfig, WebhookConfig, WindowConfig,
-    ZoneConfig, pipeline_schema, schema_of,
+    TileMergeConfig, TilesConfig, TrackConfig, VideoConfig, VideoSinkConfig, WebConfig,
+    WebhookConfig, WindowConfig, ZoneConfig, pipeline_schema, schema_of,
 };
