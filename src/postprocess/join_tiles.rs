@@ -25,7 +25,7 @@ pub enum TileMerge {
     /// The best of boxes whose intersection over the smaller area is above the threshold.
     Smaller,
     /// Weighted boxes fusion: the mean of boxes whose IoU is above the threshold, weighted by their scores,
-    /// with the mean of their scores.
+    /// with the mean of the best score in each tile.
     #[default]
     Fusion,
 }
@@ -67,11 +67,13 @@ const SMALL_SHARE: f32 = 0.0225;
 struct Cluster {
     category_id: u32,
     rect: RectPx,
-    /// The best box's score, or the mean.
+    /// The best box's score, or the mean of the looks.
     score: f32,
-    /// Sum of the scores, and number of boxes.
-    sum: f32,
-    count: f32,
+    /// Sum of the scores: the weight of the box.
+    weight: f32,
+    /// The looks that show it, and the sum of the best score of each.
+    looks: Vec<usize>,
+    best: f32,
     /// Greatest score of a box of the whole picture.
     whole: f32,
 }
@@ -146,8 +148,8 @@ fn merged(entire: &[Sighting], params: &JoinParams) -> Vec<Cluster> {
     let mut objects: Vec<Cluster> = Vec::new();
     for Sighting {
         detection,
+        look,
         is_whole,
-        ..
     } in entire
     {
         let overlap = |object: &Cluster| match params.merge {
@@ -168,21 +170,26 @@ fn merged(entire: &[Sighting], params: &JoinParams) -> Vec<Cluster> {
                 category_id: detection.category_id,
                 rect: detection.rect,
                 score: detection.score,
-                sum: detection.score,
-                count: 1.0,
+                weight: detection.score,
+                looks: vec![*look],
+                best: detection.score,
                 whole,
             });
             continue;
         };
         object.whole = object.whole.max(whole);
         if params.merge == TileMerge::Fusion {
-            let sum = object.sum + detection.score;
-            if sum > 0.0 {
-                object.rect = weighted_mean(&object.rect, &detection.rect, detection.score / sum);
+            object.weight += detection.score;
+            if object.weight > 0.0 {
+                let share = detection.score / object.weight;
+                object.rect = weighted_mean(&object.rect, &detection.rect, share);
             }
-            object.sum = sum;
-            object.count += 1.0;
-            object.score = sum / object.count;
+            // Sorted: the first of a look is its best.
+            if !object.looks.contains(look) {
+                object.looks.push(*look);
+                object.best += detection.score;
+                object.score = object.best / object.looks.len() as f32;
+            }
         }
     }
     objects

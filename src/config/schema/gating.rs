@@ -153,8 +153,8 @@ pub struct TilesConfig {
     #[schemars(range(min = 0.0, max = 1.0))]
     pub merge_overlap: Option<f32>,
     /// No inference on tiles in which nothing moves, nothing is tracked, and the whole frame shows nothing
-    /// above a score of 0.1. Only with `whole`.
-    pub skip_quiet: bool,
+    /// above a score of 0.1. Only with `whole`. Default: as `whole`.
+    pub skip_quiet: Option<bool>,
     /// Longest time without inference on a tile that `skip_quiet` leaves out.
     #[schemars(range(min = 1, max = 3_600_000))]
     pub force_ms: u64,
@@ -184,7 +184,7 @@ impl Default for TilesConfig {
             whole: true,
             merge: TileMergeConfig::default(),
             merge_overlap: None,
-            skip_quiet: true,
+            skip_quiet: None,
             force_ms: 2000,
         }
     }
