@@ -44,8 +44,8 @@ pub use schema::{
     ReconnectConfig, RecordedPicture, RegionTrigger, RegionsConfig, ResizeConfig,
     RetinafaceHeadConfig, RotateConfig, RowLayoutConfig, RtspConfig, RtspTransport,
     SafeGroundConfig, SegmentConfig, SinkConfig, SizeCodingConfig, SourceConfig, SsdHeadConfig,
-    TelemetryConfig, TilesConfig, TrackConfig, VideoConfig, VideoSinkConfig, WebConfig,
-    WebhookConfig, WindowConfig, YoloAnchorMapConfig, YoloAnchorMapsConfig,
+    TelemetryConfig, TileMergeConfig, TilesConfig, TrackConfig, VideoConfig, VideoSinkConfig,
+    WebConfig, WebhookConfig, WindowConfig, YoloAnchorMapConfig, YoloAnchorMapsConfig,
     YoloDistributionMapsConfig, YoloEndToEndConfig, YoloFormatConfig, YoloGridRowsConfig,
     YoloHeadConfig, YoloRowsConfig, ZoneConfig, pipeline_schema, schema_of,
 };

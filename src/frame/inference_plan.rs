@@ -7,6 +7,9 @@ use mobilens_image::{RectPx, Similarity, SizePx};
 pub struct InferencePlan {
     /// Regions to run the network on.
     pub region: Region,
+    /// Tiles, in pixels, that the network runs on only if the whole frame, one of the crops of `region`, shows
+    /// something there. In a prediction: those that it did not run on.
+    pub quiet: Vec<RectPx>,
     /// Number of the scene, from 0. Not a flag for a cut before this frame: the first frame after a
     /// cut may be dropped later.
     pub scene: u64,
@@ -46,6 +49,7 @@ impl Default for InferencePlan {
     fn default() -> Self {
         Self {
             region: Region::Whole,
+            quiet: Vec::new(),
             scene: 0,
             is_still: false,
             camera: None,

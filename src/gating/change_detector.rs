@@ -5,6 +5,8 @@
 //! (a value may lie anywhere within the range of its neighbours), and noise and flicker (a running mean
 //! of the frame-to-frame difference of each value raises its threshold).
 
+use std::ops::Range;
+
 use super::LumaPlane;
 use mobilens_image::RectPx;
 
@@ -69,25 +71,44 @@ impl ChangeDetector {
 
     /// Makes the last frame the reference that later frames are compared with.
     pub fn set_reference(&mut self) {
+        self.set_reference_rows(0..self.before.width, 0..self.before.height);
+        self.has_reference = true;
+    }
+
+    /// The same for a part of the picture, in pixels of the frame; for all of it if there is no reference.
+    pub fn set_reference_in(&mut self, part: &RectPx) {
+        if !self.has_reference {
+            self.set_reference();
+            return;
+        }
+        let step = self.before.step.max(1) as f32;
+        let range = |start: f32, side: f32, all: usize| {
+            let end = ((start + side) / step).ceil() as usize;
+            ((start / step).floor() as usize).min(all)..end.min(all)
+        };
+        let columns = range(part.x, part.width, self.before.width);
+        let rows = range(part.y, part.height, self.before.height);
+        self.set_reference_rows(columns, rows);
+    }
+
+    fn set_reference_rows(&mut self, columns: Range<usize>, rows: Range<usize>) {
         let (width, height) = (self.before.width, self.before.height);
         let data = &self.before.data;
-        self.low.clone_from(data);
-        self.high.clone_from(data);
-        let mut spread = |from: usize, to: usize| {
-            self.low[to] = self.low[to].min(data[from]);
-            self.high[to] = self.high[to].max(data[from]);
-        };
-        for y in 0..height {
-            for x in 0..width {
-                let at = y * width + x;
+        self.low.resize(data.len(), 0);
+        self.high.resize(data.len(), 0);
+        for y in rows {
+            for x in columns.clone() {
+                let (mut low, mut high) = (u8::MAX, 0);
                 for ny in y.saturating_sub(1)..(y + 2).min(height) {
-                    for nx in x.saturating_sub(1)..(x + 2).min(width) {
-                        spread(ny * width + nx, at);
+                    for value in &data[ny * width..][x.saturating_sub(1)..(x + 2).min(width)] {
+                        low = low.min(*value);
+                        high = high.max(*value);
                     }
                 }
+                self.low[y * width + x] = low;
+                self.high[y * width + x] = high;
             }
         }
-        self.has_reference = true;
     }
 
     /// Share of the picture (0 to 1) that differs from the reference; 1 without a reference.

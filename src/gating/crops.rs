@@ -1,12 +1,6 @@
-//! Crops of a frame (tiles, regions of interest), and merging of their detections.
+//! Crops of a frame: tiles, regions of interest.
 
-use crate::postprocess::Detection;
 use mobilens_image::{RectPx, SizePx};
-
-/// A box truncated by its crop's border is a fragment of one that covers this share of it.
-const FRAGMENT_COVERAGE: f32 = 0.6;
-/// Pixels from a crop's border within which a box counts as truncated.
-const BORDER_PX: f32 = 3.0;
 
 /// A grid of `columns` x `rows` tiles over a picture; neighbours share `overlap` of a tile's side.
 pub fn tiles_of(size: SizePx, columns: u32, rows: u32, overlap: f32) -> Vec<RectPx> {
@@ -56,130 +50,11 @@ pub(super) fn even(rect: &RectPx, size: SizePx) -> RectPx {
     }
 }
 
-/// Detections of one crop, in pixels of the frame.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CropDetections {
-    /// The crop.
-    pub crop: RectPx,
-    /// Its detections.
-    pub detections: Vec<Detection>,
-}
-
-/// Merges the detections of several crops: class-wise non-maximum suppression, in which boxes truncated
-/// by their crop's border come after all others, and are also suppressed by a box that covers most of
-/// them, whatever their scores.
-pub fn merge_boxes(
-    crops: &[CropDetections],
-    size: SizePx,
-    iou: f32,
-    limit: usize,
-) -> Vec<Detection> {
-    let mut all: Vec<(bool, Detection)> = Vec::new();
-    for CropDetections { crop, detections } in crops {
-        let truncated = |d: &Detection| is_truncated(&d.rect, crop, size);
-        all.extend(detections.iter().map(|d| (truncated(d), *d)));
-    }
-    all.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.score.total_cmp(&a.1.score)));
-    let mut selected: Vec<Detection> = Vec::new();
-    for (truncated, detection) in all {
-        let suppresses = |better: &Detection| {
-            better.category_id == detection.category_id
-                && (better.rect.iou(&detection.rect) > iou
-                    || truncated && covered(&detection.rect, &better.rect) > FRAGMENT_COVERAGE)
-        };
-        if !selected.iter().any(suppresses) {
-            selected.push(detection);
-        }
-    }
-    selected.sort_by(|a, b| b.score.total_cmp(&a.score));
-    selected.truncate(limit);
-    selected
-}
-
-/// Whether a box ends at a border of its crop that is not a border of the picture.
-fn is_truncated(rect: &RectPx, crop: &RectPx, size: SizePx) -> bool {
-    let (right, lower) = (crop.x + crop.width, crop.y + crop.height);
-    (crop.x > 0.0 && rect.x - crop.x < BORDER_PX)
-        || (crop.y > 0.0 && rect.y - crop.y < BORDER_PX)
-        || (right < size.width as f32 && right - rect.x - rect.width < BORDER_PX)
-        || (lower < size.height as f32 && lower - rect.y - rect.height < BORDER_PX)
-}
-
-/// The share of `a` that lies in `b`.
-fn covered(a: &RectPx, b: &RectPx) -> f32 {
-    let w = (a.x + a.width).min(b.x + b.width) - a.x.max(b.x);
-    let h = (a.y + a.height).min(b.y + b.height) - a.y.max(b.y);
-    w.max(0.0) * h.max(0.0) / a.area().max(1e-6)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    const SIZE: SizePx = SizePx {
-        width: 400,
-        height: 200,
-    };
-
-    fn car(x: f32, y: f32, width: f32, height: f32, score: f32) -> Detection {
-        Detection {
-            category_id: 3,
-            score,
-            rect: RectPx {
-                x,
-                y,
-                width,
-                height,
-            },
-        }
-    }
-
-    #[test]
-    fn a_fragment_at_a_border_is_suppressed_by_the_whole() {
-        let tiles = tiles_of(SIZE, 2, 1, 0.2);
-        let (left, right) = (tiles[0], tiles[1]);
-        let edge = left.x + left.width;
-        let crops = [
-            // The left tile sees the front half, with a high score.
-            CropDetections {
-                crop: left,
-                detections: vec![car(edge - 30.0, 80.0, 30.0, 30.0, 0.95)],
-            },
-            CropDetections {
-                crop: right,
-                detections: vec![car(edge - 30.0, 80.0, 70.0, 32.0, 0.6)],
-            },
-        ];
-        let merged = merge_boxes(&crops, SIZE, 0.5, 100);
-        assert_eq!(merged, crops[1].detections);
-        // Without the whole, the fragment stays.
-        assert_eq!(
-            merge_boxes(&crops[..1], SIZE, 0.5, 100),
-            crops[0].detections
-        );
-    }
-
-    #[test]
-    fn at_the_pictures_own_border_nothing_is_truncated() {
-        let whole = RectPx {
-            x: 0.0,
-            y: 0.0,
-            width: 400.0,
-            height: 200.0,
-        };
-        assert!(!is_truncated(
-            &RectPx {
-                x: 0.0,
-                y: 0.0,
-                width: 400.0,
-                height: 200.0
-            },
-            &whole,
-            SIZE
-        ));
-    }
 
     proptest! {
         #[test]

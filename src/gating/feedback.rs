@@ -1,5 +1,6 @@
 //! What later stages tell the gating.
 
+use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,11 +15,16 @@ pub struct Feedback {
     changed: Condvar,
 }
 
+/// Frames whose findings are kept.
+const KEPT_FRAMES: usize = 64;
+
 #[derive(Debug, Default)]
 struct FeedbackState {
     /// The last frame whose record was published.
     published: Option<u64>,
     tracks: Vec<RectPx>,
+    /// What was found in the last frames that the network ran on, latest last.
+    found: VecDeque<(u64, Vec<RectPx>)>,
     /// Age of records when they are made, exponential average.
     age_ms: Option<f64>,
     /// Time of one inference, exponential average.
@@ -36,6 +42,16 @@ impl Feedback {
             state.age_ms = Some(state.age_ms.map_or(age, |a| a + (age - a) * 0.2));
         }
         self.changed.notify_all();
+    }
+
+    /// Reports where something was found or is tracked in a frame that the network ran on; before the frame is
+    /// reported as published.
+    pub fn has_found(&self, frame: u64, boxes: Vec<RectPx>) {
+        let mut state = self.lock();
+        state.found.push_back((frame, boxes));
+        if state.found.len() > KEPT_FRAMES {
+            state.found.pop_front();
+        }
     }
 
     /// Reports the time of one inference.
@@ -58,6 +74,24 @@ impl Feedback {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         state.tracks.clone()
+    }
+
+    /// Waits until the record of `frame` is published; what was found in it.
+    pub(super) fn found_in(&self, frame: u64, stop: &StopSignal) -> Vec<RectPx> {
+        let mut state = self.lock();
+        while state.published.is_none_or(|last| last < frame) && !stop.is_stopped() {
+            let waited = self.changed.wait_timeout(state, Duration::from_millis(50));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let of_frame = state.found.iter().find(|(of, _)| *of == frame);
+        of_frame.map_or_else(Vec::new, |(_, boxes)| boxes.clone())
+    }
+
+    /// What was found in the last published frame that the network ran on.
+    pub(super) fn found(&self) -> Vec<RectPx> {
+        let state = self.lock();
+        let last = state.found.back();
+        last.map_or_else(Vec::new, |(_, boxes)| boxes.clone())
     }
 
     /// The tracks of the last published frame.

@@ -15,10 +15,11 @@ mod looks;
 mod luma_plane;
 mod params;
 mod plan;
+mod tiles;
 
 pub use camera_motion::CameraMotion;
 pub use change_detector::ChangeDetector;
-pub use crops::{CropDetections, merge_boxes, tiles_of};
+pub use crops::tiles_of;
 pub use feedback::Feedback;
 pub use input_sizes::{InputScale, InputSizes, feature_maps_beside};
 pub use look_costs::LookCosts;

@@ -87,4 +87,9 @@ pub struct TileParams {
     pub budget_ms: Option<f64>,
     /// Run inference on the whole frame as well.
     pub whole: bool,
+    /// With `whole`: leave out tiles in which nothing moves, nothing was found, and the whole frame shows
+    /// nothing.
+    pub skip_quiet: bool,
+    /// Longest time that a tile is left out, in milliseconds.
+    pub force_ms: f64,
 }

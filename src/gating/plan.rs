@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use super::crops::{square_around, tiles_of};
+use super::crops::square_around;
 use super::looks::{LookPlanner, SceneHints};
-use super::params::{GatingParams, InferenceInterval, TileParams};
+use super::params::{GatingParams, InferenceInterval};
+use super::tiles::{TileHints, TilePlanner};
 use super::{CameraMotion, ChangeDetector, Feedback, LumaPlane};
 use crate::flow::StopSignal;
 use crate::frame::{InferencePlan, Region};
@@ -44,7 +45,7 @@ pub struct Gating {
     since_inference: u32,
     every: u32,
     settled_at: u64,
-    next_tile: usize,
+    tiles: Option<TilePlanner>,
     looks: Option<LookPlanner>,
 }
 
@@ -57,6 +58,7 @@ impl Gating {
                 _ => 1,
             },
             looks: params.looks.clone().map(LookPlanner::new),
+            tiles: params.tiles.map(TilePlanner::new),
             params,
             drops,
             plane: LumaPlane::default(),
@@ -69,7 +71,6 @@ impl Gating {
             whole_ms: None,
             since_inference: 0,
             settled_at: 0,
-            next_tile: 0,
         }
     }
 
@@ -86,6 +87,9 @@ impl Gating {
         self.plane.fill(image, PLANE_WIDTH);
         let is_cut = self.change.next(&self.plane);
         self.scene += u64::from(is_cut);
+        if let Some(tiles) = &mut self.tiles {
+            tiles.observe(&self.plane);
+        }
         let mut plan = InferencePlan {
             scene: self.scene,
             ..InferencePlan::default()
@@ -127,8 +131,24 @@ impl Gating {
                 return plan;
             }
         }
-        let at = FrameTime { frame, t_ms, began };
-        plan.region = self.regions(is_forced, at, image.size(), feedback, stop);
+        if let Some(tiles) = &mut self.tiles {
+            let found = match tiles.waits_for() {
+                Some(earlier) if !self.drops => feedback.found_in(earlier, stop),
+                _ => feedback.found(),
+            };
+            let hints = TileHints {
+                frame,
+                t_ms,
+                size: image.size(),
+                is_new: is_forced,
+                found,
+                inference_ms: feedback.inference_ms(),
+            };
+            (plan.region, plan.quiet) = tiles.plan(&hints);
+        } else {
+            let at = FrameTime { frame, t_ms, began };
+            plan.region = self.regions(is_forced, at, image.size(), feedback, stop);
+        }
         if plan.region != Region::None {
             self.inferred_ms = Some(t_ms);
             self.since_inference = 0;
@@ -206,9 +226,6 @@ impl Gating {
             };
             return Region::Looks(feedback.with_costs(|costs| looks.plan(&hints, costs)));
         }
-        if let Some(tiles) = self.params.tiles {
-            return self.tiles(&tiles, size, feedback);
-        }
         let Some(regions) = self.params.regions else {
             return Region::Whole;
         };
@@ -247,35 +264,12 @@ impl Gating {
             Region::Crops(crops)
         }
     }
-
-    fn tiles(&mut self, params: &TileParams, size: SizePx, feedback: &Feedback) -> Region {
-        let all = tiles_of(size, params.columns, params.rows, params.overlap);
-        let whole = RectPx {
-            x: 0.0,
-            y: 0.0,
-            width: size.width as f32,
-            height: size.height as f32,
-        };
-        let by_budget = params.budget_ms.map(|budget| {
-            let inference_ms = feedback.inference_ms().unwrap_or(budget);
-            let count = (budget / inference_ms.max(0.01)) as usize;
-            count.saturating_sub(usize::from(params.whole)).max(1)
-        });
-        let n = by_budget
-            .or(params.at_once)
-            .unwrap_or(all.len())
-            .min(all.len());
-        let mut crops: Vec<RectPx> = params.whole.then_some(whole).into_iter().collect();
-        crops.extend((0..n).map(|i| all[(self.next_tile + i) % all.len()]));
-        self.next_tile = (self.next_tile + n) % all.len();
-        Region::Crops(crops)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gating::{MotionGate, RegionParams};
+    use crate::gating::{MotionGate, RegionParams, TileParams, tiles_of};
     use mobilens_image::{PixelFormat, YuvColour};
 
     const SIZE: SizePx = SizePx {
@@ -404,6 +398,8 @@ mod tests {
             at_once: Some(3),
             budget_ms: None,
             whole: true,
+            skip_quiet: false,
+            force_ms: 1000.0,
         };
         let params = GatingParams {
             tiles: Some(tiles),

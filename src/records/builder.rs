@@ -75,6 +75,7 @@ impl RecordBuilder {
                 Region::Crops(parts) => Some(parts.iter().map(RecordBox::from).collect()),
                 Region::Whole | Region::None | Region::Looks(_) => None,
             },
+            skipped: plan.quiet.iter().map(RecordBox::from).collect(),
             looks: match &plan.region {
                 Region::Looks(looks) => Some(looks.iter().map(LookRecord::from).collect()),
                 Region::Whole | Region::None | Region::Crops(_) => None,

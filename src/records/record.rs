@@ -120,6 +120,10 @@ pub struct FrameRecord {
     /// The regions that it ran on, `[x, y, width, height]`; absent if it was the whole frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regions: Option<Vec<RecordBox>>,
+    /// The tiles that it did not run on, as nothing moved there, nothing was found, and the whole frame showed
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<RecordBox>,
     /// The inferences of which its detections are joined, where they are planned frame by frame
     /// (`gating.looks`).
     #[serde(skip_serializing_if = "Option::is_none")]

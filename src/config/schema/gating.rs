@@ -148,6 +148,32 @@ pub struct TilesConfig {
     pub budget_ms: Option<f64>,
     /// Inference on the whole frame too, for large objects.
     pub whole: bool,
+    /// How boxes of one object become one: the best of boxes that overlap (`nms`), the best of boxes of which
+    /// one lies in the other (`smaller`), or their mean, weighted by score (`fusion`: weighted boxes fusion).
+    pub merge: TileMergeConfig,
+    /// Overlap above which boxes of a class are one object: IoU, with `smaller` intersection over the smaller
+    /// area. Default: `detect.nms_iou`, with `smaller` 0.7.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub merge_overlap: Option<f32>,
+    /// No inference on tiles in which nothing moves, nothing is tracked, and the whole frame shows nothing
+    /// above a score of 0.1. Only with `whole`. Default: as `whole`.
+    pub skip_quiet: Option<bool>,
+    /// Longest time without inference on a tile that `skip_quiet` leaves out.
+    #[schemars(range(min = 1, max = 3_600_000))]
+    pub force_ms: u64,
+}
+
+/// How boxes of one object in several tiles become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TileMergeConfig {
+    /// Non-maximum suppression by IoU.
+    Nms,
+    /// Non-maximum suppression by intersection over the smaller area.
+    Smaller,
+    /// Weighted boxes fusion.
+    #[default]
+    Fusion,
 }
 
 impl Default for TilesConfig {
@@ -159,6 +185,10 @@ impl Default for TilesConfig {
             at_once: None,
             budget_ms: None,
             whole: true,
+            merge: TileMergeConfig::default(),
+            merge_overlap: None,
+            skip_quiet: None,
+            force_ms: 2000,
         }
     }
 }

@@ -31,7 +31,7 @@ pub use card::{
 pub use detect::{ClassConfig, DetectConfig};
 pub use gating::{
     GatingConfig, IntervalConfig, LooksConfig, MotionGateConfig, RegionTrigger, RegionsConfig,
-    TilesConfig,
+    TileMergeConfig, TilesConfig,
 };
 pub use generate::{pipeline_schema, schema_of};
 pub use heads::{

@@ -161,5 +161,12 @@ impl Validator<'_> {
             let message = "expected one of at_once and budget_ms; got both";
             self.error_at_key(&key_path!["gating", "tiles", "budget_ms"], message);
         }
+        if let Some(tiles) = &gating.tiles
+            && tiles.skip_quiet == Some(true)
+            && !tiles.whole
+        {
+            let message = "needs the look at the whole frame: `whole: true`";
+            self.error_at_value(&key_path!["gating", "tiles", "skip_quiet"], message);
+        }
     }
 }

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::{
     ActivationConfig, CardConfig, DetectConfig, FitConfig, LoadedPipeline, PipelineConfig,
-    SsdInputSizes,
+    SsdInputSizes, TileMergeConfig,
 };
 use crate::gating::{InputScale, InputSizes, look_scales};
 use crate::pipeline::options::ModelError;
 use crate::pipeline::stages::detect::{DetectorModel, ScaleLoader, ScaleModel};
-use crate::postprocess::WantedClass;
+use crate::postprocess::{HeadParams, JoinParams, TileMerge, WantedClass};
 use mobilens_image::{PreprocessParams, SizePx};
 use mobilens_nn::{KeptClasses, Network, PrunedClasses};
 
@@ -19,6 +19,11 @@ use super::heads::HeadSource;
 use super::model::Networks;
 use super::preprocess::preprocess_params;
 use super::ssd::SsdLayout;
+
+/// Intersection over the smaller area above which boxes are one object.
+const SMALLER_OVERLAP: f32 = 0.7;
+/// Lowest score of what is decoded where tiles are joined.
+const FLOOR_WITH_TILES: f32 = 0.1;
 
 /// The detector that `pipeline` names, its network held against its card.
 ///
@@ -65,12 +70,34 @@ pub fn detector_model(
     let budget_ms = gating.budget_ms.unwrap_or(f64::INFINITY);
     Ok(DetectorModel {
         name: pipeline.card.name.clone(),
-        first,
         calibrate_ms: (gating.looks.is_some() && !sizes.rectangle).then_some(budget_ms),
         is_planned,
+        join: join_params(pipeline, &first.head),
+        first,
         sizes,
         load,
     })
+}
+
+/// How detections of tiles and other parts of a picture are joined.
+fn join_params(pipeline: &LoadedPipeline, head: &HeadParams) -> JoinParams {
+    let tiles = pipeline.config.gating.tiles.as_ref();
+    let merge = match tiles.map(|tiles| tiles.merge) {
+        Some(TileMergeConfig::Fusion) => TileMerge::Fusion,
+        Some(TileMergeConfig::Smaller) => TileMerge::Smaller,
+        Some(TileMergeConfig::Nms) | None => TileMerge::Nms,
+    };
+    let default = match merge {
+        TileMerge::Smaller => SMALLER_OVERLAP,
+        TileMerge::Nms | TileMerge::Fusion => head.nms_iou(),
+    };
+    JoinParams {
+        merge,
+        overlap: tiles
+            .and_then(|tiles| tiles.merge_overlap)
+            .unwrap_or(default),
+        limit: head.max_detections(),
+    }
 }
 
 /// The sizes of the network's input, from the pipeline and the card.
@@ -239,5 +266,11 @@ pub fn classes_to_keep(card: &CardConfig, is_wanted: &dyn Fn(&str) -> bool) -> O
 /// Tracking also uses detections below the score threshold.
 fn score_floor(config: &PipelineConfig) -> f32 {
     let track = config.track.as_ref();
-    track.map_or(f32::INFINITY, |track| track.score_low as f32)
+    let of_track = track.map_or(f32::INFINITY, |track| track.score_low as f32);
+    // What the whole frame shows faintly bears out what a tile shows.
+    if config.gating.tiles.is_some() {
+        of_track.min(FLOOR_WITH_TILES)
+    } else {
+        of_track
+    }
 }

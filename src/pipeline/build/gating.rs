@@ -64,6 +64,8 @@ pub fn gating(
         at_once: tiles.at_once.map(|n| n as usize),
         budget_ms: tiles.budget_ms,
         whole: tiles.whole,
+        skip_quiet: tiles.skip_quiet.unwrap_or(tiles.whole),
+        force_ms: tiles.force_ms as f64,
     });
     let camera = pipeline
         .config

@@ -9,13 +9,19 @@ use std::time::{Duration, Instant};
 
 use crate::flow::Latency;
 use crate::frame::{InferencePlan, Look, Packet, Region};
-use crate::gating::{CropDetections, Feedback, InputSizes, merge_boxes};
+use crate::gating::{Feedback, InputSizes};
 use crate::pipeline::options::ModelError;
-use crate::postprocess::{Detection, HeadDecoder, HeadParams, Prediction, join_scales};
+use crate::postprocess::{
+    CropDetections, Detection, HeadDecoder, HeadParams, JoinParams, Prediction, join_scales,
+    join_tiles,
+};
 use mobilens_image::{Image, ImageError, PixelFormat, PreprocessParams, RectPx, SizePx, YuvColour};
 use mobilens_nn::{Network, NnError};
 
 use super::infer::{Inference, InferenceLatency, InferenceWorker};
+
+/// Score from which a detection in the whole frame has the network run on the tiles there.
+const QUIET_SCORE: f32 = 0.1;
 
 /// A detection network at one input size, and its parameters.
 #[derive(Debug)]
@@ -49,6 +55,8 @@ pub struct DetectorModel {
     pub first: Arc<ScaleModel>,
     /// Which sizes there are.
     pub sizes: InputSizes,
+    /// How detections of parts of a picture are joined.
+    pub join: JoinParams,
     /// Gives the others; the same model for the same size.
     pub load: Box<ScaleLoader>,
     /// Whether sizes are chosen frame by frame; a frame without a plan gets the first alone.
@@ -253,6 +261,36 @@ impl Detector {
         Ok(detections)
     }
 
+    /// Runs the network on crops, and on those of the `quiet` tiles where the first crop, the whole frame, shows
+    /// something; the other ones are returned.
+    fn infer_crops(
+        &mut self,
+        image: &Image,
+        crops: &[RectPx],
+        quiet: &[RectPx],
+    ) -> Result<(Vec<CropDetections>, Vec<RectPx>), String> {
+        let mut parts = Vec::with_capacity(crops.len());
+        for crop in crops {
+            parts.push(self.infer_region(image, crop)?);
+        }
+        let whole = parts.first().map_or(&[][..], |part| &part.detections);
+        let shows = |tile: &RectPx| {
+            let is_here = |d: &Detection| d.score >= QUIET_SCORE && d.rect.iou(tile) > 0.0;
+            whole.iter().any(is_here)
+        };
+        let (seen, quiet): (Vec<RectPx>, Vec<RectPx>) = quiet.iter().copied().partition(shows);
+        for tile in &seen {
+            parts.push(self.infer_region(image, tile)?);
+        }
+        Ok((parts, quiet))
+    }
+
+    /// Joins what parts of a picture show.
+    fn join_parts(&self, parts: &[CropDetections], size: SizePx) -> Vec<Detection> {
+        let joined = || join_tiles(parts, size, &self.model.join);
+        self.latency.postprocess.time(joined)
+    }
+
     /// The whole frame and parts of it, each at the size that the plan gives it.
     fn infer_looks(&mut self, image: &Image, looks: &[Look]) -> Result<Vec<Detection>, String> {
         let began = Instant::now();
@@ -282,11 +320,7 @@ impl Detector {
                 detections,
             };
             parts.insert(0, whole);
-            let head = &self.model.first.head;
-            detections = self
-                .latency
-                .postprocess
-                .time(|| merge_boxes(&parts, size, head.nms_iou(), head.max_detections()));
+            detections = self.join_parts(&parts, size);
         }
         let took = began.elapsed();
         if let Some(latency) = &self.latency.looks {
@@ -311,18 +345,18 @@ fn grey(size: SizePx) -> Result<Image, ImageError> {
 impl InferenceWorker for Detector {
     fn run(&mut self, packet: Packet<InferencePlan>) -> Result<Packet<Prediction>, String> {
         let image = Arc::clone(&packet.image);
+        let mut plan = packet.payload.clone();
         let detections = match &packet.payload.region {
             Region::None => Vec::new(),
             Region::Whole => self.infer_whole(&image)?,
             Region::Looks(looks) => self.infer_looks(&image, looks)?,
             Region::Crops(crops) => {
-                let parts = crops.iter().map(|crop| self.infer_region(&image, crop));
-                let parts: Vec<CropDetections> = parts.collect::<Result<_, _>>()?;
-                let head = &self.model.first.head;
-                merge_boxes(&parts, image.size(), head.nms_iou(), head.max_detections())
+                let (parts, quiet) = self.infer_crops(&image, crops, &packet.payload.quiet)?;
+                plan.region = Region::Crops(parts.iter().map(|part| part.crop).collect());
+                plan.quiet = quiet;
+                self.join_parts(&parts, image.size())
             }
         };
-        let plan = packet.payload.clone();
         Ok(packet.with(Prediction {
             plan,
             detections,

@@ -17,7 +17,10 @@ use crate::pipeline::progress::Progress;
 use crate::postprocess::{ClassMask, Prediction};
 use crate::records::{EventRecord, FrameRecord, RecordBuilder, TimingsRecord, rounded};
 use crate::sink::SinkEvent;
-use mobilens_image::Similarity;
+use mobilens_image::{RectPx, Similarity};
+
+/// Score from which a detection keeps its tiles from being left out.
+const FOUND_SCORE: f64 = 0.1;
 
 /// What record sinks are sent: a frame with its events, or events without a frame.
 #[derive(Clone, Debug, Default)]
@@ -179,6 +182,9 @@ impl PublishStage {
         let tracks = record.tracks.iter().flatten();
         let tracks = tracks.map(|track| track.bbox.into()).collect();
         let frame = packet.meta.frame;
+        if is_inferred {
+            self.feedback.has_found(frame, found_in(&record));
+        }
         self.feedback
             .published(frame, tracks, is_inferred.then_some(age_ms));
         history.last.frame = record.frame;
@@ -311,6 +317,18 @@ fn sink_event(record: &FrameRecord, event: SinkEvent) -> EventRecord {
             ..EventRecord::of(record, "sink", "end", &sink)
         },
     }
+}
+
+/// Where something was found, or is tracked.
+fn found_in(record: &FrameRecord) -> Vec<RectPx> {
+    let seen = record.detections.iter().chain(&record.faint);
+    let seen = seen.filter(|detection| detection.score >= FOUND_SCORE);
+    let tracks = record.tracks.iter().flatten();
+    let boxes = seen.map(|detection| detection.bbox);
+    boxes
+        .chain(tracks.map(|track| track.bbox))
+        .map(RectPx::from)
+        .collect()
 }
 
 /// The network runs on every `every`th frame from now on.
