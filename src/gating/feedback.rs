@@ -66,10 +66,10 @@ impl Feedback {
         f(&mut self.lock().costs)
     }
 
-    /// Waits until the record of the frame before `frame` is published; its tracks.
-    pub(super) fn tracks_before(&self, frame: u64, stop: &StopSignal) -> Vec<RectPx> {
+    /// Waits until the record of `frame` is published, if there is such a frame; the tracks then.
+    pub(super) fn tracks_after(&self, frame: Option<u64>, stop: &StopSignal) -> Vec<RectPx> {
         let mut state = self.lock();
-        while state.published.map_or(0, |last| last + 1) < frame && !stop.is_stopped() {
+        while state.published < frame && !stop.is_stopped() {
             let waited = self.changed.wait_timeout(state, Duration::from_millis(50));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }

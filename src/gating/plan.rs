@@ -20,10 +20,11 @@ const REST_MS: f64 = 400.0;
 /// Frames between two changes of the interval, per frame of interval.
 const SETTLE_FRAMES: u64 = 15;
 
-/// A frame's number and media time, and when its plan was begun.
+/// The frame before a frame, its media time, and when its plan was begun.
 #[derive(Clone, Copy, Debug)]
 struct FrameTime {
-    frame: u64,
+    /// The last frame that was planned; one between that could not be decoded is never published.
+    before: Option<u64>,
     t_ms: f64,
     began: Instant,
 }
@@ -42,6 +43,8 @@ pub struct Gating {
     inferred_ms: Option<f64>,
     changed_ms: Option<f64>,
     whole_ms: Option<f64>,
+    /// The last frame that was planned.
+    planned: Option<u64>,
     since_inference: u32,
     every: u32,
     settled_at: u64,
@@ -69,6 +72,7 @@ impl Gating {
             inferred_ms: None,
             changed_ms: None,
             whole_ms: None,
+            planned: None,
             since_inference: 0,
             settled_at: 0,
         }
@@ -84,6 +88,7 @@ impl Gating {
         stop: &StopSignal,
     ) -> InferencePlan {
         let began = Instant::now();
+        let before = self.planned.replace(frame);
         self.plane.fill(image, PLANE_WIDTH);
         let is_cut = self.change.next(&self.plane);
         self.scene += u64::from(is_cut);
@@ -146,7 +151,11 @@ impl Gating {
             };
             (plan.region, plan.quiet) = tiles.plan(&hints);
         } else {
-            let at = FrameTime { frame, t_ms, began };
+            let at = FrameTime {
+                before,
+                t_ms,
+                began,
+            };
             plan.region = self.regions(is_forced, at, image.size(), feedback, stop);
         }
         if plan.region != Region::None {
@@ -214,7 +223,7 @@ impl Gating {
         feedback: &Feedback,
         stop: &StopSignal,
     ) -> Region {
-        let FrameTime { frame, t_ms, began } = at;
+        let FrameTime { t_ms, began, .. } = at;
         if let Some(looks) = &mut self.looks {
             let hints = SceneHints {
                 is_new: is_forced,
@@ -235,7 +244,7 @@ impl Gating {
             return Region::Whole;
         }
         let boxes = match (regions.on_tracks, self.drops) {
-            (true, false) => feedback.tracks_before(frame, stop),
+            (true, false) => feedback.tracks_after(at.before, stop),
             (true, true) => feedback.tracks(),
             (false, _) => self.change.areas(),
         };
@@ -412,6 +421,27 @@ mod tests {
         };
         assert_eq!(second[1..], [all[3], all[0], all[1]]);
         assert_eq!(second[0].width, 320.0);
+    }
+
+    #[test]
+    fn a_frame_that_could_not_be_decoded_is_not_waited_for() {
+        let regions = RegionParams {
+            on_tracks: true,
+            max_regions: 3,
+            side_px: 80.0,
+            whole_ms: 1e6,
+        };
+        let params = GatingParams {
+            regions: Some(regions),
+            ..GatingParams::default()
+        };
+        let mut gating = Gating::new(params, false);
+        let (feedback, stop) = (Feedback::default(), StopSignal::new());
+        for frame in [0_u64, 3, 7] {
+            let t_ms = frame as f64 * 40.0;
+            gating.plan(frame, t_ms, &image(None), &feedback, &stop);
+            feedback.published(frame, Vec::new(), None);
+        }
     }
 
     #[test]
