@@ -252,26 +252,35 @@ mod tests {
         plans
     }
 
+    /// In a new scene everything has changed, so that all tiles are looked at up to this frame.
+    const SETTLED: usize = HOLD_FRAMES as usize;
+
     #[test]
     fn quiet_tiles_are_left_out_and_looked_at_now_and_then() {
         let plans = looked(params(), 120, |_| None, |_| Vec::new());
-        assert_eq!(plans[0], [0, 1, 2, 3], "at first all");
-        assert!(plans[1..50].iter().all(Vec::is_empty), "{plans:?}");
+        assert!(
+            plans[..SETTLED].iter().all(|plan| plan == &[0, 1, 2, 3]),
+            "{plans:?}"
+        );
         // After two seconds one after another, and again after two more.
-        assert_eq!(plans[50..54], [[0], [1], [2], [3]]);
-        assert!(plans[54..100].iter().all(Vec::is_empty), "{plans:?}");
-        assert_eq!(plans[100..104], [[0], [1], [2], [3]]);
+        let (first, second) = (SETTLED - 1 + 50, SETTLED - 1 + 100);
+        assert!(plans[SETTLED..first].iter().all(Vec::is_empty), "{plans:?}");
+        assert_eq!(plans[first..first + 4], [[0], [1], [2], [3]]);
+        assert!(
+            plans[first + 4..second].iter().all(Vec::is_empty),
+            "{plans:?}"
+        );
+        assert_eq!(plans[second..second + 4], [[0], [1], [2], [3]]);
     }
 
     #[test]
     fn a_tile_is_looked_at_while_something_moves_in_it_and_for_some_frames_after() {
         // A slow one, that each step moves too little to be seen.
-        let block = |frame: u64| (frame >= 10).then_some(10 + (frame.min(20) as usize - 10) / 4);
-        let plans = looked(params(), 48, block, |_| Vec::new());
-        assert!(plans[1..10].iter().all(Vec::is_empty), "{plans:?}");
-        assert_eq!(plans[10], [0]);
-        assert!(plans[10..20].iter().all(|plan| plan == &[0]), "{plans:?}");
-        assert!(plans[40].is_empty(), "{plans:?}");
+        let block = |frame: u64| (frame >= 30).then(|| 10 + (frame.min(40) as usize - 30) / 4);
+        let plans = looked(params(), 62, block, |_| Vec::new());
+        assert!(plans[SETTLED..30].iter().all(Vec::is_empty), "{plans:?}");
+        assert!(plans[30..40].iter().all(|plan| plan == &[0]), "{plans:?}");
+        assert!(plans[60].is_empty(), "{plans:?}");
     }
 
     #[test]
@@ -283,20 +292,20 @@ mod tests {
                 width: 9.0,
                 height: 9.0,
             };
-            if (5..30).contains(&earlier) {
+            if (25..50).contains(&earlier) {
                 vec![rect]
             } else {
                 Vec::new()
             }
         };
-        let plans = looked(params(), 70, |_| None, found);
-        let first = 5 + LAG_FRAMES;
-        assert!(plans[1..first].iter().all(Vec::is_empty), "{plans:?}");
+        let plans = looked(params(), 75, |_| None, found);
+        let first = 25 + LAG_FRAMES;
+        assert!(plans[SETTLED..first].iter().all(Vec::is_empty), "{plans:?}");
         assert!(
-            plans[first..45].iter().all(|plan| plan == &[3]),
+            plans[first..65].iter().all(|plan| plan == &[3]),
             "{plans:?}"
         );
-        let last = 29 + LAG_FRAMES + HOLD_FRAMES as usize;
+        let last = 49 + LAG_FRAMES + HOLD_FRAMES as usize;
         assert!(plans[last].iter().all(|tile| *tile != 3), "{plans:?}");
     }
 
@@ -315,12 +324,12 @@ mod tests {
         let plans = looked(two, 40, |_| None, |_| vec![rect]);
         assert_eq!(plans[..4], [[0], [1], [2], [3]]);
         assert!(
-            plans[12..]
+            plans[SETTLED..]
                 .chunks_exact(2)
                 .all(|pair| pair.concat().len() == 2)
         );
         assert!(
-            plans[12..]
+            plans[SETTLED..]
                 .concat()
                 .iter()
                 .all(|tile| [0, 2].contains(tile)),
