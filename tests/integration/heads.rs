@@ -6,6 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::support::file;
+use mobilens::config;
 use mobilens::postprocess::{
     AnchorMapLayout, AnchorUnit, BoxUnit, CenterNetCoding, CenterNetDecoder, CenterNetParams,
     Detection, DetrDecoder, DetrParams, FaceDetection, GflDecoder, GflOutputs, GflParams,
@@ -422,5 +423,41 @@ fn detr_equals_the_reference() {
             &reference.image_from_model,
             reference.frame,
         ));
+    }
+}
+
+/// A head for each kind and format, as a card has it.
+const HEADS: [&str; 10] = [
+    "yolo: { outputs: [a], format: { rows: { objectness: false, layout: channels_first } }, nms_iou: 0.45, \
+     max_detections: 300 }",
+    "yolo: { outputs: [a], format: { end_to_end: }, max_detections: 300 }",
+    "yolo: { outputs: [a], format: { grid_rows: { strides: [8, 16] } }, nms_iou: 0.45, max_detections: 300 }",
+    "yolo: { outputs: [a, b], format: { anchor_maps: { maps: [{ stride: 8, anchors: [[10, 13]] }, { stride: 16, \
+     anchors: [[16, 30], [33, 23.5]] }], size_coding: squared_sigmoid, scale_xy: 2, activation: sigmoid } }, \
+     multi_label: true, nms_iou: 0.45, max_detections: 300 }",
+    "yolo: { outputs: [a, b, c, d], format: { distribution_maps: { strides: [8, 16], bins: 17, split: true } }, \
+     nms_iou: 0.45, max_detections: 300 }",
+    "gfl: { outputs: [a], joined: true, strides: [8, 16, 32, 64], bins: 8, cell_offset: 0, nms_iou: 0.6, \
+     max_detections: 100 }",
+    "centernet: { heatmap: '537', size: '538', offset: '539', landmarks: '540', coding: centerface, nms_iou: 0.3, \
+     max_detections: 100 }",
+    "centernet: { heatmap: a, size: b, offset: c, coding: centernet, activation: sigmoid, max_detections: 100 }",
+    "retinaface: { boxes: a, scores: b, strides: [8, 16, 32], prior_sizes_px: [[16, 32], [64, 128], [256, 512]], \
+     variances: [0.1, 0.2], activation: none, nms_iou: 0.4, max_detections: 100 }",
+    "detr: { logits: a, boxes: b, activation: sigmoid, max_detections: 300 }",
+];
+
+#[test]
+fn a_card_describes_each_head() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("card.yaml");
+    for head in HEADS {
+        let card = format!(
+            "name: any\nfile: {:?}\ninput: {{ width_px: 16, height_px: 16, mean: [0, 0, 0], std: [1, 1, 1] }}\n\
+             head: {{ {head} }}\nlabels: [{{ id: 1, name: face }}]\n",
+            file("tests/data/tiny/tiny.onnx")
+        );
+        fs::write(&path, card).expect("writable");
+        config::load_card(&path).unwrap_or_else(|errors| panic!("{head}: {errors}"));
     }
 }
