@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::support::file;
 use mobilens_image::{Image, PixelFormat, SizePx, TensorLayout, YuvColour};
-use mobilens_image::{LetterboxAnchor, PreprocessParams, Preprocessor, ResizeMode};
+use mobilens_image::{LetterboxAnchor, PreprocessParams, Preprocessor, ResizeFilter, ResizeMode};
 use mobilens_nn::{InputLayout, LoadOptions, Network};
 
 /// Largest difference as a share of the largest value.
@@ -64,6 +64,7 @@ fn preprocessor(model: &str) -> Preprocessor {
             ResizeMode::Stretch
         },
         half_pixel: false,
+        filter: ResizeFilter::Bilinear,
     })
 }
 

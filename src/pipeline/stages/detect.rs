@@ -328,7 +328,7 @@ impl InferenceWorker for Detector {
         Ok(packet.with(Prediction {
             plan,
             detections,
-            segmentation: None,
+            ..Prediction::default()
         }))
     }
 }
