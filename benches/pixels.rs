@@ -15,7 +15,7 @@ use mobilens::sink::DisplayWindow;
 use mobilens_image::{
     Image, ImageFromModel, PixelFormat, RectPx, SizePx, TensorLayout, YuvColour, rgb_from_image,
 };
-use mobilens_image::{PreprocessParams, Preprocessor, ResizeMode};
+use mobilens_image::{PreprocessParams, Preprocessor, ResizeFilter, ResizeMode};
 
 const SIZE: SizePx = SizePx {
     width: 1280,
@@ -97,6 +97,7 @@ fn segmentation(name: &str, logit: impl Fn(usize, usize, usize) -> f32) {
             mask: Arc::new(mask),
             safe_ground: None,
         }),
+        classification: None,
     };
     time(&format!("overlay of the mask, {name}"), || {
         overlay.draw_mut(black_box(&mut picture), &prediction);
@@ -112,6 +113,7 @@ fn preprocess(image: &Image, side: u32, layout: TensorLayout) {
         std: [127.5; 3],
         resize: ResizeMode::Stretch,
         half_pixel: false,
+        filter: ResizeFilter::Bilinear,
     };
     let mut preprocessor = Preprocessor::new(&spec);
     let mut out = vec![0.0; 3 * (side * side) as usize];
@@ -146,7 +148,7 @@ fn overlay() {
             &Prediction {
                 plan: mobilens::frame::InferencePlan::default(),
                 detections,
-                segmentation: None,
+                ..Prediction::default()
             },
         );
     });

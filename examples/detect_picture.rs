@@ -43,5 +43,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             rect.height
         );
     }
+    // What a classifier says of the whole picture.
+    for class in prediction.classification.iter().flatten() {
+        println!("{:.3} {}", class.score, labels.name(class.category_id));
+    }
     Ok(())
 }

@@ -40,6 +40,10 @@ SEGMENTER = {
     "source": {"video": {"path": "../assets/street.mp4"}},
     "model": "../models/deeplabv3_mobilenet_v2_voc_os16.yaml",
 }
+CLASSIFIER = {
+    "source": {"images": {"path": "../assets"}},
+    "model": "../models/efficientnet_lite0_imagenet_int8.yaml",
+}
 # Pages that end with a generated reference, and the arguments that print it.
 REFERENCES = {"docs/configuration.md": [], "docs/model-cards.md": ["--card"]}
 faults = []
@@ -203,8 +207,9 @@ def missing_keys(block):
     """What a block of YAML lacks to be a whole pipeline."""
     kinds = [kind for sink in block.get("sinks") or [] for kind in sink]
     segments = "segment" in block or "masks" in kinds or "deeplab" in json.dumps(block.get("model", ""))
+    classifies = "classify" in block or "efficientnet" in json.dumps(block.get("model", ""))
     whole = "model" in block and ("source" in block or "streams" in block)
-    skeleton = {} if whole else SEGMENTER if segments else DETECTOR
+    skeleton = {} if whole else SEGMENTER if segments else CLASSIFIER if classifies else DETECTOR
     return {k: v for k, v in skeleton.items() if k not in block and not (k == "source" and "streams" in block)}
 
 

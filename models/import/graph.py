@@ -51,6 +51,10 @@ class Graph:
         shape = (weight.shape[0], -(-h // stride), -(-w // stride))
         return self.add(Node("conv", name, [x], shape, weight, bias, stride, dilation, groups))
 
+    def pool(self, name, x):
+        """The mean over all positions."""
+        return self.add(Node("pool", name, [x], (self.shape(x)[0], 1, 1)))
+
     def simple(self, op, name, *inputs):
         """relu, relu6, add: the shape stays."""
         return self.add(Node(op, name, list(inputs), self.shape(inputs[0])))
@@ -135,6 +139,14 @@ def write_ssd(graph, name, box_layers, score_layers, channels, path):
     outputs = [w.ssd_head(graph, "boxes", box_layers, 4),
                w.ssd_head(graph, "scores", score_layers, channels)]
     w.save(graph.size, name, outputs, path)
+
+
+def write_classifier(graph, name, classes, path):
+    w = Writer()
+    w.body(graph)
+    w.op("Flatten", "logits", [classes], axis=1)
+    shape = [1, graph.shape(classes)[0]]
+    w.save(graph.size, name, [helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape)], path)
 
 
 def write_deeplab(graph, name, logits, path):

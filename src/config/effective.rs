@@ -21,12 +21,17 @@ pub fn effective_yaml(pipelines: &[LoadedPipeline]) -> Result<String, serde_yaml
         fill_in(&mut config, pipeline);
         mask_secrets(&mut config);
         let mut block = mapping_of(&config)?;
-        let other = if pipeline.card.head.deeplab.is_some() {
-            "detect"
+        let head = &pipeline.card.head;
+        let others = if head.classify.is_some() {
+            ["detect", "segment"]
+        } else if head.deeplab.is_some() {
+            ["detect", "classify"]
         } else {
-            "segment"
+            ["segment", "classify"]
         };
-        block.shift_remove(other);
+        for other in others {
+            block.shift_remove(other);
+        }
         blocks.push(block);
     }
     match blocks.as_mut_slice() {
@@ -66,6 +71,9 @@ fn fill_in(config: &mut PipelineConfig, pipeline: &LoadedPipeline) {
         if card.input.width_px == card.input.height_px {
             model.input_px.get_or_insert(card.input.width_px);
         }
+    }
+    if let Some(head) = &card.head.classify {
+        config.classify.top.get_or_insert(head.top);
     }
     for sink in &mut config.sinks {
         if let Some(window) = &mut sink.window {

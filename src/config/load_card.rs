@@ -89,6 +89,24 @@ pub(super) fn with_options(
         (None, None, Some(_)) => return error("height_px", "needs `width_px`".to_owned()),
         (Some(_), ..) => return error("input_px", "not with `width_px` or `height_px`".to_owned()),
     };
+    if card.head.classify.is_some() {
+        let given = [
+            ("output_stride", model.output_stride.is_some()),
+            ("fit", model.fit.is_some()),
+        ];
+        let given = given.into_iter().find(|(_, is_given)| *is_given);
+        let given = given.map(|(key, _)| key).or(size.map(|(key, ..)| key));
+        return match given {
+            Some(key) => {
+                let message = format!(
+                    "{} is a classification model, whose card says how",
+                    card.name
+                );
+                error(key, message)
+            }
+            None => Ok((card, sha256)),
+        };
+    }
     let Some(head) = card.head.deeplab.clone() else {
         if let Some((key, width, height)) = size {
             let other = if key == "width_px" { "height_px" } else { key };

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::schema::{
-    CardConfig, DetectConfig, GatingConfig, InferenceConfig, ModelConfig, OverlayConfig,
-    PipelineConfig, PrecisionConfig, ReconnectConfig, SegmentConfig, SourceConfig,
+    CardConfig, ClassifyConfig, DetectConfig, GatingConfig, InferenceConfig, ModelConfig,
+    OverlayConfig, PipelineConfig, PrecisionConfig, ReconnectConfig, SegmentConfig, SourceConfig,
 };
 
 /// A pipeline and its model card, both valid. Paths are joined to the directories of their files.
@@ -45,6 +45,7 @@ impl LoadedPipeline {
                     ..DetectConfig::default()
                 },
                 segment: SegmentConfig::default(),
+                classify: ClassifyConfig::default(),
                 track: None,
                 zones: BTreeMap::new(),
                 lines: BTreeMap::new(),
@@ -121,6 +122,10 @@ impl LoadedPipeline {
             // The hash was defined before there was a choice.
             if precision != PrecisionConfig::default() {
                 hashed.insert("precision".to_owned(), json!(precision));
+            }
+            let classify = &self.config.classify;
+            if *classify != ClassifyConfig::default() {
+                hashed.insert("classify".to_owned(), json!(classify));
             }
             if let Some(fit) = self.config.model.fit {
                 hashed.insert("fit".to_owned(), json!(fit));

@@ -7,11 +7,12 @@ use image::{Rgb, RgbImage};
 use imageproc::drawing::{draw_filled_rect_mut, draw_hollow_rect_mut, draw_line_segment_mut};
 use imageproc::rect::Rect;
 
+use super::legend::draw_legend_mut;
 use super::mask::{ClassColours, draw_classes_mut, draw_safe_ground_mut, voc_colour};
 use super::palette::colour_of;
 use super::text::TextRenderer;
 use super::tracks::{Counters, Trails, draw_counters_mut, draw_line_mut};
-use crate::postprocess::{Labels, Prediction, Segmentation};
+use crate::postprocess::{Classification, Labels, Prediction, Segmentation};
 use crate::records::{FrameRecord, TrackStateRecord};
 use mobilens_image::{Polygon, RectPx};
 
@@ -43,7 +44,7 @@ pub struct OverlayStyle {
     pub lines: Vec<([f32; 2], [f32; 2])>,
     /// Length of a trail in milliseconds; 0: no trail.
     pub trail_ms: f64,
-    /// Leave boxes and trails out.
+    /// Leave boxes, trails and the classes of the whole picture out.
     pub hide_boxes: bool,
     /// Leave zones, lines and counts out.
     pub hide_zones: bool,
@@ -53,7 +54,7 @@ pub struct OverlayStyle {
     pub tracks: bool,
 }
 
-/// Draws detections and segmented areas.
+/// Draws detections, segmented areas and the classes of the whole picture.
 pub struct Overlay {
     style: OverlayStyle,
     labels: Arc<Labels>,
@@ -104,6 +105,9 @@ impl Overlay {
         }
         if self.style.tracks || self.style.hide_boxes {
             return;
+        }
+        if let Some(classes) = &prediction.classification {
+            self.draw_classes_of_picture_mut(picture, classes, letters);
         }
         for detection in prediction.detections.iter().rev() {
             let colour = self.colour(detection.category_id);
@@ -197,20 +201,37 @@ impl Overlay {
         }
         let mut shares = mask.shares();
         shares.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let mut y = 4;
-        for (class, share) in shares {
-            let Some(colour) = self.class_colours[usize::from(class)] else {
-                continue;
-            };
-            let text = format!("{} {:.1} %", self.labels.name(class.into()), share * 100.0);
-            let (_, height) = self.text.plate_size(&text, letters);
-            if y + height as i32 > picture.height() as i32 {
-                break;
-            }
-            self.text
-                .draw_plate_mut(picture, &text, letters, (4, y), colour);
-            y += height as i32 - 1;
+        let lines = shares.into_iter().filter_map(|(class, share)| {
+            let colour = self.class_colours[usize::from(class)]?;
+            let label = self.labels.name(class.into());
+            Some((format!("{label} {:.1} %", share * 100.0), colour))
+        });
+        draw_legend_mut(picture, &mut self.text, lines, letters);
+    }
+
+    /// The classes of the whole picture, best first, in the upper left corner.
+    fn draw_classes_of_picture_mut(
+        &mut self,
+        picture: &mut RgbImage,
+        classes: &[Classification],
+        letters: u32,
+    ) {
+        let style = &self.style;
+        if style.hide_labels && style.hide_scores {
+            return;
         }
+        let lines = classes.iter().map(|class| {
+            let mut parts = Vec::new();
+            if !style.hide_labels {
+                parts.push(self.labels.name(class.category_id).to_owned());
+            }
+            if !style.hide_scores {
+                parts.push(format!("{:.1} %", class.score * 100.0));
+            }
+            (parts.join(" "), self.colour(class.category_id))
+        });
+        let lines: Vec<_> = lines.collect();
+        draw_legend_mut(picture, &mut self.text, lines.into_iter(), letters);
     }
 
     fn draw_label(
@@ -386,6 +407,43 @@ mod tests {
                 ..Prediction::default()
             };
             overlay().draw_mut(&mut picture, &prediction);
+        }
+    }
+
+    #[test]
+    fn classes_of_the_picture_are_in_its_corner_and_nowhere_else() {
+        let classes = [(1, 0.9), (3, 0.05), (77, 0.01)];
+        let classes = classes.map(|(category_id, score)| Classification { category_id, score });
+        let prediction = Prediction {
+            classification: Some(classes.to_vec()),
+            ..Prediction::default()
+        };
+        let drawn = |hides: bool, size: (u32, u32)| {
+            let style = OverlayStyle {
+                hide_labels: hides,
+                hide_scores: hides,
+                ..OverlayStyle::default()
+            };
+            let labels = vec![(1, "person".to_owned()), (3, "car".to_owned())];
+            let mut picture = RgbImage::from_pixel(size.0, size.1, Rgb([9; 3]));
+            let mut overlay = Overlay::new(style, Arc::new(Labels::new(labels)));
+            overlay.draw_mut(&mut picture, &prediction);
+            picture
+        };
+        let picture = drawn(false, (300, 200));
+        let changed = picture.enumerate_pixels().filter(|p| *p.2 != Rgb([9; 3]));
+        let (right, bottom) = changed.fold((0, 0), |(x, y), at| (x.max(at.0), y.max(at.1)));
+        assert!(
+            (40..200).contains(&right) && (40..80).contains(&bottom),
+            "{right} {bottom}"
+        );
+        for (i, id) in [1, 3, 77].into_iter().enumerate() {
+            let row = 4 + i as u32 * (bottom - 3) / 3 + 2;
+            assert_eq!(picture.get_pixel(6, row), &Rgb(colour_of(id)), "{id}");
+        }
+        assert!(drawn(true, (300, 200)).pixels().all(|p| *p == Rgb([9; 3])));
+        for size in [(1, 1), (3, 200), (200, 3), (40, 40)] {
+            let _ = drawn(false, size);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod boxes;
 mod heat;
+mod legend;
 mod mask;
 mod palette;
 mod pictures;

@@ -68,6 +68,7 @@ pub use report::RunReport;
 pub use run::{Outcome, run, run_streams, run_with_sinks};
 pub use stages::analyze::Analyzer;
 pub use stages::capture::Pace;
+pub use stages::classify::{Classifier, ClassifierModel};
 pub use stages::detect::{Detector, DetectorModel};
 pub use stages::infer::{Inference, InferenceLatency, InferenceWorker};
 pub use stages::segment::{Segmenter, SegmenterModel};

@@ -1,4 +1,4 @@
-//! Predictions: detections, segmentation, labels.
+//! Predictions: detections, segmentation, classification, labels.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use crate::frame::InferencePlan;
 use mobilens_image::RectPx;
 
 use super::class_mask::ClassMask;
+use super::classify::Classification;
 use super::safe_ground::SafeGround;
 
 /// A detected object.
@@ -28,6 +29,8 @@ pub struct Prediction {
     pub detections: Vec<Detection>,
     /// The segmentation, from a segmentation network.
     pub segmentation: Option<Segmentation>,
+    /// The classes of the whole picture, best score first, from a classification network.
+    pub classification: Option<Vec<Classification>>,
 }
 
 /// Semantic segmentation of a frame.

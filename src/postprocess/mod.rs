@@ -1,8 +1,8 @@
-//! Decoders of network outputs: boxes of detection heads, DeepLab masks.
+//! Decoders of network outputs: boxes of detection heads, DeepLab masks, classes of the whole picture.
 //!
 //! Coordinates of the model end here: the decoder of a detection head takes the raw outputs and the
 //! transform from preprocessing and returns [`Detection`]s in frame pixels; [`DeepLabDecoder`] returns a
-//! [`ClassMask`] of the frame's size.
+//! [`ClassMask`] of the frame's size, [`ClassifyDecoder`] the best classes.
 //!
 //! | decoder | networks |
 //! |---|---|
@@ -17,6 +17,7 @@ mod activation;
 mod anchors;
 mod centernet;
 mod class_mask;
+mod classify;
 mod decoder;
 mod deeplab;
 mod detection;
@@ -38,6 +39,7 @@ pub use activation::ScoreActivation;
 pub use anchors::{AnchorParams, FeatureMap};
 pub use centernet::{CenterNetCoding, CenterNetDecoder, CenterNetParams};
 pub use class_mask::{ClassMask, UNKNOWN};
+pub use classify::{ClassActivation, Classification, ClassifyDecoder, ClassifyParams};
 pub use decoder::{HeadDecoder, HeadParams};
 pub use deeplab::{DeepLabDecoder, DeepLabParams};
 pub use detection::{Detection, Labels, Prediction, Segmentation};

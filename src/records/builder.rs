@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crate::analytics::{AreaEvent, AreaKind, AreaPhase, AreaRule};
 use crate::frame::{FrameMeta, GeoPoint, Region, Telemetry};
-use crate::postprocess::{Detection, Labels, Prediction, Segmentation, UNKNOWN};
+use crate::postprocess::{Classification, Detection, Labels, Prediction, Segmentation, UNKNOWN};
 use crate::telemetry::GroundProjection;
 use mobilens_image::{RectPx, SizePx};
 
 use super::polygons::polygons_of;
 use super::record::{
-    ClassAreaRecord, DetectionRecord, EventRecord, FrameRecord, LookRecord, SafeGroundRecord,
-    SegmentationRecord,
+    ClassAreaRecord, ClassificationRecord, DetectionRecord, EventRecord, FrameRecord, LookRecord,
+    SafeGroundRecord, SegmentationRecord,
 };
 use super::record_box::RecordBox;
 use super::rle::rles_of;
@@ -83,6 +83,10 @@ impl RecordBuilder {
             still: plan.is_still,
             detections: detections.map(|d| self.detection(d, &locator)).collect(),
             segmentation: segmentation.map(|s| self.segmentation(s, &locator)),
+            classification: prediction
+                .classification
+                .as_ref()
+                .map(|classes| classes.iter().map(|c| self.classification(c)).collect()),
             ..FrameRecord::default()
         }
     }
@@ -95,6 +99,14 @@ impl RecordBuilder {
             bbox: RecordBox::from(&detection.rect),
             position: locator.of_box(&detection.rect),
             ..DetectionRecord::default()
+        }
+    }
+
+    fn classification(&self, class: &Classification) -> ClassificationRecord {
+        ClassificationRecord {
+            category_id: class.category_id,
+            label: self.labels.name(class.category_id).to_owned(),
+            score: rounded(class.score.into(), 10_000.0),
         }
     }
 
@@ -248,6 +260,29 @@ mod tests {
         assert_eq!(
             line,
             r#"{"type":"frame","stream":"gate","frame":42,"pts_ms":1680.0,"dropped_before":0,"detections":[{"category_id":1,"label":"person","score":0.9137,"bbox":[412.0,133.5,58.0,101.0]}]}"#
+        );
+        let back: Record = serde_json::from_str(&line).expect("own record");
+        assert_eq!(back, record);
+    }
+
+    #[test]
+    fn a_classified_picture_reads_as_documented() {
+        let prediction = Prediction {
+            classification: Some(vec![Classification {
+                category_id: 1,
+                score: 0.913_68,
+            }]),
+            ..Prediction::default()
+        };
+        let size = SizePx {
+            width: 640,
+            height: 272,
+        };
+        let record = Record::Frame(builder(None).frame(&meta(), size, 0, &prediction));
+        let line = serde_json::to_string(&record).expect("plain data");
+        assert_eq!(
+            line,
+            r#"{"type":"frame","stream":"gate","frame":42,"pts_ms":1680.0,"dropped_before":0,"detections":[],"classification":[{"category_id":1,"label":"person","score":0.9137}]}"#
         );
         let back: Record = serde_json::from_str(&line).expect("own record");
         assert_eq!(back, record);

@@ -31,9 +31,9 @@ pub use builder::{MaskEncodings, RecordBuilder};
 pub use coco::{CocoError, CocoResult, image_id_from_name};
 pub use polygons::polygons_of;
 pub use record::{
-    ClassAreaRecord, DetectionRecord, DroppedFrames, EndRecord, EventRecord, FrameCounts,
-    FrameRecord, LabelRecord, LookRecord, ModelRecord, Record, RunRecord, SCHEMA_VERSION,
-    SafeGroundRecord, SegmentationRecord, SourceRecord, TimingsRecord, TrackRecord,
+    ClassAreaRecord, ClassificationRecord, DetectionRecord, DroppedFrames, EndRecord, EventRecord,
+    FrameCounts, FrameRecord, LabelRecord, LookRecord, ModelRecord, Record, RunRecord,
+    SCHEMA_VERSION, SafeGroundRecord, SegmentationRecord, SourceRecord, TimingsRecord, TrackRecord,
     TrackStateRecord,
 };
 pub use record_box::RecordBox;

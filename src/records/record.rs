@@ -17,6 +17,10 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all records are frames: a box would be an allocation for each"
+)]
 pub enum Record {
     /// The first line of a stream.
     Run(RunRecord),
@@ -149,6 +153,9 @@ pub struct FrameRecord {
     /// Segmentation, from a network that segments.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub segmentation: Option<SegmentationRecord>,
+    /// Classes of the whole picture, best score first, from a network that classifies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classification: Option<Vec<ClassificationRecord>>,
     /// Latencies, only when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timings: Option<TimingsRecord>,
@@ -306,6 +313,17 @@ pub struct DetectionRecord {
     /// Its position, for flat ground, where telemetry and field of view are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<GeoPoint>,
+}
+
+/// A class of the whole picture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClassificationRecord {
+    /// Label id of the model.
+    pub category_id: u32,
+    /// Its name.
+    pub label: String,
+    /// Confidence, 0 to 1, to four decimals.
+    pub score: f64,
 }
 
 /// Latencies of one frame in milliseconds.

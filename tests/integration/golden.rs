@@ -1,14 +1,18 @@
-//! Raw outputs against the original runtimes' (models/import/golden.py), from the picture on.
+//! Raw outputs against the original runtimes' (models/import/golden.py, golden_torch.py), from the picture on.
 
 use std::fs;
 
 use crate::support::file;
 use mobilens_image::{Image, PixelFormat, SizePx, TensorLayout, YuvColour};
-use mobilens_image::{LetterboxAnchor, PreprocessParams, Preprocessor, ResizeMode};
+use mobilens_image::{LetterboxAnchor, PreprocessParams, Preprocessor, ResizeFilter, ResizeMode};
 use mobilens_nn::{InputLayout, LoadOptions, Network};
 
 /// Largest difference as a share of the largest value.
 const TOLERANCE: f32 = 1e-3;
+/// The same between two runtimes of an int8 file: values that lie between two codes may go to either.
+const TOLERANCE_INT8: f32 = 2e-2;
+/// Least signal of the float32 logits over what int8 changes in them.
+const LEAST_SQNR_DB: f64 = 15.0;
 
 struct Golden {
     model: String,
@@ -19,9 +23,9 @@ struct Golden {
     max_abs: f32,
 }
 
-fn goldens() -> Vec<Golden> {
+fn goldens(index: &str) -> Vec<Golden> {
     let folder = file("tests/data/golden");
-    let index = fs::read_to_string(folder.join("index.json")).expect("the index");
+    let index = fs::read_to_string(folder.join(index)).expect("the index");
     let index: Vec<serde_json::Value> = serde_json::from_str(&index).expect("JSON");
     let text = |e: &serde_json::Value, key: &str| e[key].as_str().expect("a text").to_owned();
     index
@@ -64,6 +68,7 @@ fn preprocessor(model: &str) -> Preprocessor {
             ResizeMode::Stretch
         },
         half_pixel: false,
+        filter: ResizeFilter::Bilinear,
     })
 }
 
@@ -87,7 +92,7 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 
 #[test]
 fn the_input_equals_tensorflows() {
-    let inputs: Vec<Golden> = goldens()
+    let inputs: Vec<Golden> = goldens("index.json")
         .into_iter()
         .filter(|g| g.tensor == "input")
         .collect();
@@ -105,7 +110,7 @@ fn outputs_equal(model: &str) {
     let network = Network::load(&path, &LoadOptions::default()).expect("a model");
     let mut session = network.session(1).expect("a session");
     let mut compared = 0;
-    for golden in goldens()
+    for golden in goldens("index.json")
         .iter()
         .filter(|g| g.model == model && g.tensor != "input")
     {
@@ -148,4 +153,57 @@ fn oidv4_equals_litert() {
 fn deeplab_equals_tensorflow_at_both_strides() {
     outputs_equal("deeplabv3_mobilenet_v2_voc_os8");
     outputs_equal("deeplabv3_mobilenet_v2_voc_os16");
+}
+
+/// The int8 classifier from the card on: what ONNX Runtime computes of the same file, and near what PyTorch
+/// computes of the original weights.
+#[test]
+fn efficientnet_equals_onnx_runtime_and_is_near_pytorch() {
+    let name = "efficientnet_lite0_imagenet";
+    let card = file(&format!("models/{name}_int8.yaml"));
+    let (card, _) = mobilens::config::load_card(&card).expect("a card");
+    let network = Network::load(&card.file, &LoadOptions::default()).expect("a model");
+    let mut session = network.session(1).expect("a session");
+    let mut preprocessor = Preprocessor::new(&mobilens::pipeline::preprocess_params(&card));
+    let goldens = goldens("index_torch.json");
+    assert_eq!(goldens.len(), 6);
+    for golden in goldens {
+        let layout = match session.input_layout() {
+            InputLayout::Nchw => TensorLayout::Nchw,
+            InputLayout::Nhwc => TensorLayout::Nhwc,
+        };
+        let image = picture(&golden.picture);
+        if let Some((rounding, codes)) = session.input_codes_mut() {
+            let code = |value| rounding.code(value);
+            preprocessor.run_as(&image, layout, code, codes);
+        } else {
+            preprocessor.run(&image, layout, session.input_mut());
+        }
+        session.run().expect("runs");
+        let logits = session.output(0);
+        assert_eq!(network.outputs()[0].shape, golden.shape);
+        let of = format!("{} {}", golden.model, golden.picture);
+        let best = |values: &[f32]| {
+            let values = values.iter().enumerate();
+            values.max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i)
+        };
+        if golden.model == name {
+            let squares = |values: &mut dyn Iterator<Item = f32>| -> f64 {
+                values.map(|v| f64::from(v).powi(2)).sum()
+            };
+            let signal = squares(&mut golden.values.iter().copied());
+            let noise = squares(&mut golden.values.iter().zip(logits).map(|(a, b)| a - b));
+            let db = 10.0 * (signal / noise).log10();
+            eprintln!("{of}: SQNR {db:.1} dB");
+            assert!(db >= LEAST_SQNR_DB, "{of}: {db} dB");
+            if golden.picture == "coffee" {
+                assert_eq!(best(logits), Some(967), "espresso");
+            }
+        } else {
+            let off = largest_difference(logits, &golden.values) / golden.max_abs;
+            eprintln!("{of}: {off:.1e}");
+            assert!(off <= TOLERANCE_INT8, "{of}: {off}");
+            assert_eq!(best(logits), best(&golden.values), "{of}");
+        }
+    }
 }

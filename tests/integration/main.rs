@@ -15,6 +15,7 @@ mod support;
 mod onnx;
 
 mod bad_input;
+mod classify;
 mod codecs;
 mod compare;
 mod config;
@@ -29,6 +30,7 @@ mod looks;
 mod mqtt;
 mod overlay;
 mod precision;
+mod preprocess_pillow;
 mod preprocess_tensorflow;
 mod quantize;
 mod recording;

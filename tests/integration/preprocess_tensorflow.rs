@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mobilens_image::{Image, PixelFormat, SizePx, TensorLayout, YuvColour};
-use mobilens_image::{PreprocessParams, Preprocessor, ResizeMode};
+use mobilens_image::{PreprocessParams, Preprocessor, ResizeFilter, ResizeMode};
 
 /// Part of the range (-1 to 1) that a value may be off.
 const TOLERANCE: f32 = 1e-4;
@@ -37,6 +37,7 @@ fn resized_pictures_equal_tensorflows() {
                 std: [127.5; 3],
                 resize: ResizeMode::Stretch,
                 half_pixel,
+                filter: ResizeFilter::Bilinear,
             };
             let mut got = vec![0.0; 3 * (width_px * height_px) as usize];
             Preprocessor::new(&spec).run(&picture, TensorLayout::Nhwc, &mut got);

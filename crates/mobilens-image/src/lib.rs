@@ -11,7 +11,8 @@
 //!
 //! ```
 //! use mobilens_image::{
-//!     Image, PixelFormat, PreprocessParams, Preprocessor, ResizeMode, SizePx, TensorLayout, YuvColour,
+//!     Image, PixelFormat, PreprocessParams, Preprocessor, ResizeFilter, ResizeMode, SizePx, TensorLayout,
+//!     YuvColour,
 //! };
 //!
 //! // A grey NV12 frame, as a decoder would give it.
@@ -28,6 +29,7 @@
 //!     std: [127.5; 3],
 //!     resize: ResizeMode::Stretch,
 //!     half_pixel: false,
+//!     filter: ResizeFilter::Bilinear,
 //! });
 //! let mut tensor = vec![0.0; 300 * 300 * 3];
 //! let image_from_model = preprocessor.run(&frame, TensorLayout::Nhwc, &mut tensor);
@@ -52,4 +54,4 @@ pub use geometry::{ImageFromModel, RectPx, Similarity, SizePx, TensorLayout};
 pub use image::{Image, ImageError, PixelFormat, PlaneRef, YuvColour, YuvMatrix, YuvRange};
 pub use planar::Planar;
 pub use polygon::{Polygon, PolygonError, fill_polygon};
-pub use preprocess::{LetterboxAnchor, PreprocessParams, Preprocessor, ResizeMode};
+pub use preprocess::{LetterboxAnchor, PreprocessParams, Preprocessor, ResizeFilter, ResizeMode};

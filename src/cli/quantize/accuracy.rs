@@ -39,6 +39,13 @@ impl Truth {
     pub fn open(arguments: &QuantizeArgs, card: &CardConfig) -> Result<Option<Self>, Failure> {
         let detects = card.head.detects();
         let name = &card.name;
+        let measures = !arguments.coco.is_empty() || !arguments.instances.is_empty();
+        if measures && card.head.classify.is_some() {
+            let why = format!(
+                "{name} classifies pictures, which COCO's annotations say nothing of: leave out --coco and --instances"
+            );
+            return Err(Failure::Other(why));
+        }
         if !arguments.coco.is_empty() {
             if !detects {
                 let why = format!("{name} does not detect: --instances measures its mean IoU");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::classify::ClassifyHeadConfig;
 use crate::postprocess::Labels;
 
 use super::heads::{
@@ -66,12 +67,23 @@ pub struct InputConfig {
     /// Half-pixel centres when resizing (OpenCV, PyTorch), instead of whole ones (TensorFlow 1).
     #[serde(default)]
     pub half_pixel: bool,
+    /// Which pixels of the picture make one of the input.
+    #[serde(default)]
+    pub filter: FilterConfig,
     /// Padding value of a letterboxed picture; only with `resize: letterbox`.
     #[schemars(range(min = 0.0, max = 255.0), extend("default" = PAD_VALUE))]
     pub pad_value: Option<f32>,
     /// Position of a letterboxed picture; only with `resize: letterbox`.
     #[schemars(extend("default" = LetterboxAnchorConfig::default()))]
     pub anchor: Option<LetterboxAnchorConfig>,
+    /// Shorter side before the crop, torchvision's `Resize(shorter_px)`; only with `resize:
+    /// center_crop`, which needs this or `crop_share`.
+    #[schemars(range(min = 8, max = 8192))]
+    pub shorter_px: Option<u32>,
+    /// The crop's share of the shorter side, timm's `crop_pct`: the shorter side is brought to the
+    /// input's longer one divided by it, rounded down; only with `resize: center_crop`.
+    #[schemars(range(min = 0.05, max = 1.0))]
+    pub crop_share: Option<f64>,
     /// Width and height of the file's input, where the pipeline has another.
     #[serde(skip)]
     #[schemars(skip)]
@@ -98,6 +110,21 @@ pub enum ResizeConfig {
     Stretch,
     /// With its aspect ratio, and padding.
     Letterbox,
+    /// With its aspect ratio, by the shorter side; then the middle is cut out (classifiers only).
+    CenterCrop,
+}
+
+/// Which pixels of the picture make one of the input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FilterConfig {
+    /// The nearest four: OpenCV's `INTER_LINEAR`, TensorFlow, ONNX `Resize`.
+    #[default]
+    Bilinear,
+    /// Antialiased bilinear of Pillow and torchvision, whatever `half_pixel` says.
+    PilBilinear,
+    /// Antialiased bicubic of Pillow and timm, whatever `half_pixel` says.
+    PilBicubic,
 }
 
 /// Position of a letterboxed picture.
@@ -137,6 +164,9 @@ pub struct HeadConfig {
     /// DETR (RT-DETR, D-FINE): logits and boxes of queries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detr: Option<DetrHeadConfig>,
+    /// Classifier: scores for the whole picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classify: Option<ClassifyHeadConfig>,
 }
 
 /// SSD: boxes and class scores at anchors.
@@ -252,6 +282,15 @@ impl InputConfig {
     /// Padding value of a letterboxed picture.
     pub fn letterbox_pad_value(&self) -> f32 {
         self.pad_value.unwrap_or(PAD_VALUE)
+    }
+
+    /// Shorter side of the picture before the centre crop; the input's longer side where the card says
+    /// neither how long it is nor the crop's share.
+    pub fn center_crop_shorter_px(&self) -> u32 {
+        let longer = self.width_px.max(self.height_px);
+        let of_share = |share: f64| (f64::from(longer) / share) as u32;
+        let shorter = self.shorter_px.or(self.crop_share.map(of_share));
+        shorter.unwrap_or(longer)
     }
 
     /// Position of a letterboxed picture.

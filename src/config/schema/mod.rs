@@ -7,6 +7,7 @@
 //! instead.
 
 mod card;
+mod classify;
 mod default_of;
 mod detect;
 mod gating;
@@ -26,8 +27,10 @@ mod zones;
 
 pub use card::{
     ActivationConfig, AnchorsConfig, BoxCodingConfig, CardConfig, ChannelOrder, DeeplabHeadConfig,
-    HeadConfig, InputConfig, LabelConfig, LetterboxAnchorConfig, ResizeConfig, SsdHeadConfig,
+    FilterConfig, HeadConfig, InputConfig, LabelConfig, LetterboxAnchorConfig, ResizeConfig,
+    SsdHeadConfig,
 };
+pub use classify::{ClassifyActivationConfig, ClassifyConfig, ClassifyHeadConfig};
 pub use detect::{ClassConfig, DetectConfig};
 pub use gating::{
     GatingConfig, IntervalConfig, LooksConfig, MotionGateConfig, RegionTrigger, RegionsConfig,

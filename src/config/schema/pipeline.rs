@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DetectConfig, GatingConfig, InferenceConfig, LineConfig, ModelConfig, OverlayConfig,
-    SegmentConfig, SinkConfig, SourceConfig, TelemetryConfig, TrackConfig, ZoneConfig,
+    ClassifyConfig, DetectConfig, GatingConfig, InferenceConfig, LineConfig, ModelConfig,
+    OverlayConfig, SegmentConfig, SinkConfig, SourceConfig, TelemetryConfig, TrackConfig,
+    ZoneConfig,
 };
 
 /// A pipeline: source, model, analysis and sinks.
@@ -34,6 +35,9 @@ pub struct PipelineConfig {
     /// Segmentation settings: what is recorded and which rules make events.
     #[serde(default)]
     pub segment: SegmentConfig,
+    /// Classification settings: how many classes of a picture are recorded, and from which score on.
+    #[serde(default)]
+    pub classify: ClassifyConfig,
     /// Multi-object tracking: detections get a track id that is kept from frame to frame. Default:
     /// no tracking.
     pub track: Option<TrackConfig>,

@@ -8,6 +8,46 @@ use crate::config::schema::{CardConfig, ResizeConfig};
 
 use super::heads::head_errors;
 
+/// What is wrong with a centre crop, each with its key in `input`.
+fn center_crop_errors(card: &CardConfig) -> Vec<(&'static str, String)> {
+    let input = &card.input;
+    let given = [
+        ("shorter_px", input.shorter_px.is_some()),
+        ("crop_share", input.crop_share.is_some()),
+    ];
+    let given: Vec<&str> = given
+        .iter()
+        .filter(|(_, is)| *is)
+        .map(|(k, _)| *k)
+        .collect();
+    if input.resize != ResizeConfig::CenterCrop {
+        let message = "only valid with `resize: center_crop`";
+        return given.iter().map(|key| (*key, message.to_owned())).collect();
+    }
+    let mut errors = Vec::new();
+    if card.head.classify.is_none() {
+        let message = "`center_crop` cuts off what lies outside: only for a `classify` head";
+        errors.push(("resize", message.to_owned()));
+    }
+    match given.as_slice() {
+        [] => {
+            let message = "`center_crop` needs `shorter_px` or `crop_share`";
+            errors.push(("resize", message.to_owned()));
+        }
+        [_] => {}
+        _ => {
+            let message = "expected one of `shorter_px` and `crop_share`; got both";
+            errors.push(("crop_share", message.to_owned()));
+        }
+    }
+    let longer = input.width_px.max(input.height_px);
+    if let Some(px) = input.shorter_px.filter(|px| *px < longer) {
+        let message = format!("expected at least the input's {longer} pixels; got {px}");
+        errors.push(("shorter_px", message));
+    }
+    errors
+}
+
 /// The errors of a card, without its ONNX file.
 pub fn validate_card(card: &CardConfig, document: &Document<'_>) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
@@ -35,6 +75,9 @@ pub fn validate_card(card: &CardConfig, document: &Document<'_>) -> Vec<Diagnost
                 );
             }
         }
+    }
+    for (key, message) in center_crop_errors(card) {
+        error(&key_path!["input", key], message);
     }
     let has_background = card.head.has_background();
     let (mut ids, mut names) = (HashSet::new(), HashSet::new());

@@ -333,7 +333,10 @@ fn expected(schema: &Value) -> String {
 /// one key is given.
 fn find_key(root: &Value, schema: &Value, key: &str) -> Option<String> {
     let properties = resolve_ref(root, schema).get("properties")?.as_object()?;
-    properties.iter().find_map(|(name, property)| {
+    let mut blocks: Vec<_> = properties.iter().collect();
+    // A key of several blocks is looked for in the usual one first.
+    blocks.sort_by_key(|(name, _)| *name == "classify");
+    blocks.into_iter().find_map(|(name, property)| {
         let property = resolve_ref(root, property);
         if property.get("maxProperties").is_some() {
             return None;

@@ -16,7 +16,11 @@ impl Validator<'_> {
     pub fn validate_head(&mut self, card: &CardConfig) {
         let config = self.config;
         let name = &card.name;
+        if card.head.classify.is_some() {
+            return self.validate_classifier(name);
+        }
         if card.head.deeplab.is_some() {
+            self.validate_no_classifier(name, "segmentation", "segment");
             // The default that is written out is as much a setting as another value.
             let threshold = self.given.pointer("/detect/score_threshold");
             if config.detect != DetectConfig::default()
@@ -47,6 +51,7 @@ impl Validator<'_> {
             }
             return;
         }
+        self.validate_no_classifier(name, "detection", "detect");
         self.validate_input_sizes(card);
         if config.segment != SegmentConfig::default() {
             let message = format!("{name} is a detection model, without masks; use `detect`");

@@ -5,6 +5,7 @@
 //! sources and sinks are compiled in.
 
 mod card;
+mod classify;
 mod heads;
 mod json_schema;
 mod labels;

@@ -2,6 +2,7 @@
 
 mod analysis;
 mod areas;
+mod classifier;
 mod detector;
 mod features;
 mod gating;

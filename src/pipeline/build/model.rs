@@ -1,29 +1,33 @@
-//! A network of either kind.
+//! A network of any kind.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::{LoadedPipeline, PrecisionConfig};
+use crate::config::{CardConfig, LoadedPipeline, PrecisionConfig};
 use crate::gating::Feedback;
 use crate::pipeline::options::ModelError;
+use crate::pipeline::stages::classify::{Classifier, ClassifierModel};
 use crate::pipeline::stages::detect::{Detector, DetectorModel};
 use crate::pipeline::stages::infer::{InferenceLatency, InferenceWorker};
 use crate::pipeline::stages::segment::{Segmenter, SegmenterModel};
 use mobilens_image::SizePx;
 use mobilens_nn::{FeatureMaps, KernelChoice, LoadOptions, Network, NnError, Precision};
 
+use super::classifier::classifier_model;
 use super::detector::{classes_to_keep, detector_model};
 use super::segmenter::segmenter_model;
 
-/// A network of either kind, held against its card.
+/// A network of any kind, held against its card.
 #[derive(Clone, Debug)]
 pub enum Model {
     /// Finds boxes.
     Detector(Arc<DetectorModel>),
     /// Gives each pixel a class.
     Segmenter(Arc<SegmenterModel>),
+    /// Gives the picture its classes.
+    Classifier(Arc<ClassifierModel>),
 }
 
 impl Model {
@@ -48,6 +52,14 @@ impl Model {
         let Some(LoadedPipeline { card, .. }) = configs.first() else {
             return Ok(Vec::new());
         };
+        if let Some(head) = &card.head.classify {
+            let network = Networks::new(configs, kernels).of_card(card)?;
+            let models = configs.iter().map(|pipeline| {
+                let model = classifier_model(pipeline, head, network.clone())?;
+                Ok(Self::Classifier(Arc::new(model)))
+            });
+            return models.collect();
+        }
         match (card.head.detects(), &card.head.deeplab) {
             (true, _) => {
                 let networks = Arc::new(Networks::new(configs, kernels));
@@ -58,12 +70,7 @@ impl Model {
                 models.collect()
             }
             (false, Some(deeplab)) => {
-                let input = &configs[0].card.input;
-                let size = SizePx {
-                    width: input.width_px,
-                    height: input.height_px,
-                };
-                let network = Networks::new(configs, kernels).at(size, None)?;
+                let network = Networks::new(configs, kernels).of_card(card)?;
                 let models = configs.iter().map(|pipeline| {
                     let model = segmenter_model(pipeline, deeplab, network.clone())?;
                     Ok(Self::Segmenter(Arc::new(model)))
@@ -82,6 +89,7 @@ impl Model {
         match self {
             Self::Detector(model) => &model.first.network,
             Self::Segmenter(model) => &model.network,
+            Self::Classifier(model) => &model.network,
         }
     }
 
@@ -99,6 +107,7 @@ impl Model {
         Ok(match self {
             Self::Detector(model) => Box::new(Detector::new(model, threads, latency, feedback)?),
             Self::Segmenter(model) => Box::new(Segmenter::new(model, threads, latency)?),
+            Self::Classifier(model) => Box::new(Classifier::new(model, threads, latency)?),
         })
     }
 }
@@ -142,9 +151,22 @@ impl Networks {
                 shape: Some(vec![1, 3, height as usize, width as usize]),
                 ..LoadOptions::default()
             },
-            own_size: card.head.detects().then_some(SizePx { width, height }),
+            own_size: card
+                .head
+                .deeplab
+                .is_none()
+                .then_some(SizePx { width, height }),
             loaded: Mutex::default(),
         }
+    }
+
+    /// The network at the input size of its card.
+    fn of_card(&self, card: &CardConfig) -> Result<Network, NnError> {
+        let size = SizePx {
+            width: card.input.width_px,
+            height: card.input.height_px,
+        };
+        self.at(size, None)
     }
 
     /// The network at an input size, and with the first feature maps alone where some are given; loaded once.

@@ -1,7 +1,7 @@
 //! What every kind of model shares: how a picture is fitted, and what may be wrong with a card.
 
-use crate::config::{CardConfig, ChannelOrder, LetterboxAnchorConfig, ResizeConfig};
-use mobilens_image::{LetterboxAnchor, PreprocessParams, ResizeMode};
+use crate::config::{CardConfig, ChannelOrder, FilterConfig, LetterboxAnchorConfig, ResizeConfig};
+use mobilens_image::{LetterboxAnchor, PreprocessParams, ResizeFilter, ResizeMode};
 
 /// What the network wants to be fed.
 pub fn preprocess_params(card: &CardConfig) -> PreprocessParams {
@@ -21,7 +21,15 @@ pub fn preprocess_params(card: &CardConfig) -> PreprocessParams {
                     LetterboxAnchorConfig::Center => LetterboxAnchor::Center,
                 },
             },
+            ResizeConfig::CenterCrop => ResizeMode::CenterCrop {
+                shorter_px: input.center_crop_shorter_px(),
+            },
         },
         half_pixel: input.half_pixel,
+        filter: match input.filter {
+            FilterConfig::Bilinear => ResizeFilter::Bilinear,
+            FilterConfig::PilBilinear => ResizeFilter::PilBilinear,
+            FilterConfig::PilBicubic => ResizeFilter::PilBicubic,
+        },
     }
 }

@@ -360,7 +360,7 @@ impl InferenceWorker for Detector {
         Ok(packet.with(Prediction {
             plan,
             detections,
-            segmentation: None,
+            ..Prediction::default()
         }))
     }
 }

@@ -8,6 +8,8 @@ pub mod detect;
 
 pub mod segment;
 
+pub mod classify;
+
 pub mod publish;
 
 pub mod analyze;

@@ -105,6 +105,7 @@ impl InferenceWorker for Segmenter {
             plan,
             detections: Vec::new(),
             segmentation: Some(segmentation),
+            classification: None,
         }))
     }
 }

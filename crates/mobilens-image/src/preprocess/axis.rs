@@ -13,6 +13,8 @@
 //!
 //! Computed in `f32`, as there, so that the fractions come out the same.
 
+use std::ops::Range;
+
 /// Interpolation weight of one output sample: the lower input sample and the fraction towards the next.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct InterpolationWeight {
@@ -22,36 +24,36 @@ pub(super) struct InterpolationWeight {
     pub fraction: f32,
 }
 
-/// The interpolation_weights of each of `out` samples over `input` samples; both at least 1.
+/// The interpolation_weights of the samples `part` of `out` over `input` samples; both at least 1.
 pub(super) fn interpolation_weights(
     input: usize,
     out: usize,
+    part: Range<usize>,
     half_pixel: bool,
 ) -> Vec<InterpolationWeight> {
     let scale = input as f32 / out as f32;
     let last = input - 1;
-    (0..out)
-        .map(|i| {
-            let source = if half_pixel {
-                (i as f32 + 0.5) * scale - 0.5
-            } else {
-                i as f32 * scale
-            };
-            let floor = source.floor();
-            let lower = floor.max(0.0) as usize;
-            if floor < 0.0 || lower >= last {
-                InterpolationWeight {
-                    lower: lower.min(last),
-                    fraction: 0.0,
-                }
-            } else {
-                InterpolationWeight {
-                    lower,
-                    fraction: source - floor,
-                }
+    part.map(|i| {
+        let source = if half_pixel {
+            (i as f32 + 0.5) * scale - 0.5
+        } else {
+            i as f32 * scale
+        };
+        let floor = source.floor();
+        let lower = floor.max(0.0) as usize;
+        if floor < 0.0 || lower >= last {
+            InterpolationWeight {
+                lower: lower.min(last),
+                fraction: 0.0,
             }
-        })
-        .collect()
+        } else {
+            InterpolationWeight {
+                lower,
+                fraction: source - floor,
+            }
+        }
+    })
+    .collect()
 }
 
 /// The same place on an axis of half as many samples, each of which stands for two pixels.
@@ -80,11 +82,11 @@ mod tests {
     #[test]
     fn points_start_at_zero() {
         assert_eq!(
-            interpolation_weights(2, 4, false),
+            interpolation_weights(2, 4, 0..4, false),
             [tap(0, 0.0), tap(0, 0.5), tap(1, 0.0), tap(1, 0.0)]
         );
         assert_eq!(
-            interpolation_weights(6, 4, false),
+            interpolation_weights(6, 4, 0..4, false),
             [tap(0, 0.0), tap(1, 0.5), tap(3, 0.0), tap(4, 0.5)]
         );
     }
@@ -92,21 +94,21 @@ mod tests {
     #[test]
     fn areas_are_centred() {
         assert_eq!(
-            interpolation_weights(2, 4, true),
+            interpolation_weights(2, 4, 0..4, true),
             [tap(0, 0.0), tap(0, 0.25), tap(0, 0.75), tap(1, 0.0)]
         );
         assert_eq!(
-            interpolation_weights(4, 2, true),
+            interpolation_weights(4, 2, 0..2, true),
             [tap(0, 0.5), tap(2, 0.5)]
         );
-        assert_eq!(interpolation_weights(1, 3, true), [tap(0, 0.0); 3]);
+        assert_eq!(interpolation_weights(1, 3, 0..3, true), [tap(0, 0.0); 3]);
     }
 
     #[test]
     fn the_upper_sample_is_always_there() {
         for (input, out) in [(1, 1), (2, 7), (12_000, 513), (513, 12_000), (3, 8192)] {
             for half_pixel in [false, true] {
-                for tap in interpolation_weights(input, out, half_pixel) {
+                for tap in interpolation_weights(input, out, 0..out, half_pixel) {
                     assert!((0.0..1.0).contains(&tap.fraction));
                     let upper = tap.lower + usize::from(tap.fraction > 0.0);
                     assert!(upper < input);

@@ -21,10 +21,14 @@
 //! interpolated colour is clamped, there each pixel was. On a frame of a dashcam's video at 720p,
 //! brought to 300 x 300, the tensor is 0.2 codes (of 255) off the one that comes from a full RGB
 //! picture of whole codes, on average; 99.9 % of the values are within 2.7.
+//!
+//! Pillow's filters ([`ResizeFilter`]) look at every pixel of the part that is shown and round to whole
+//! codes in between, so the picture is converted to RGB first (`pil`).
 
 mod axis;
 mod blend;
 mod fit;
+mod pil;
 mod preprocessor;
 #[cfg(test)]
 mod reference;
@@ -50,4 +54,19 @@ pub struct PreprocessParams {
     pub resize: ResizeMode,
     /// Half-pixel centres (`half_pixel` of ONNX `Resize`) instead of `asymmetric`.
     pub half_pixel: bool,
+    /// Which pixels of the picture make one of the input.
+    pub filter: ResizeFilter,
+}
+
+/// Which pixels of the picture make one of the input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResizeFilter {
+    /// The nearest four, whatever the scale: OpenCV's `INTER_LINEAR`, TensorFlow, ONNX `Resize`.
+    #[default]
+    Bilinear,
+    /// All under a triangle that grows with the scale: Pillow's `BILINEAR`, torchvision's default.
+    /// Half-pixel centres.
+    PilBilinear,
+    /// The same under a cubic: Pillow's `BICUBIC`, timm's default.
+    PilBicubic,
 }

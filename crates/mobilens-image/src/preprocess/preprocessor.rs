@@ -1,9 +1,10 @@
 //! The preprocessor: fills the input tensor from images.
 
-use super::PreprocessParams;
 use super::axis::{InterpolationWeight, interpolation_weights};
 use super::fit::{Fit, ResizeMode};
+use super::pil::PilResampler;
 use super::resample::{RowResampler, TensorRow};
+use super::{PreprocessParams, ResizeFilter};
 use crate::{Image, ImageFromModel, PixelFormat, SizePx, TensorLayout, YuvColour};
 
 /// Fills the network's input from pictures of any size and format.
@@ -19,10 +20,35 @@ pub struct Preprocessor {
 struct Plan {
     picture: (SizePx, PixelFormat, YuvColour),
     fit: Fit,
-    /// One a row of the fitted picture.
-    rows: Vec<InterpolationWeight>,
-    maker: RowResampler,
+    resampler: Resampler,
     line: TensorRow,
+}
+
+/// Makes the lines of the tensor by the filter's rule.
+enum Resampler {
+    Bilinear {
+        /// One a row of the fitted picture.
+        rows: Vec<InterpolationWeight>,
+        maker: RowResampler,
+    },
+    Pil(Box<PilResampler>),
+}
+
+impl Resampler {
+    fn new(spec: &PreprocessParams, image: &Image, fit: &Fit) -> Self {
+        if spec.filter != ResizeFilter::Bilinear {
+            return Self::Pil(Box::new(PilResampler::new(spec, image, fit)));
+        }
+        let size = image.size();
+        let weights = |length: u32, scaled: usize, cut: usize, out: usize| {
+            interpolation_weights(length as usize, scaled, cut..cut + out, spec.half_pixel)
+        };
+        let columns = weights(size.width, fit.scaled.0, fit.cut.0, fit.width);
+        Self::Bilinear {
+            rows: weights(size.height, fit.scaled.1, fit.cut.1, fit.height),
+            maker: RowResampler::new(spec, image, columns),
+        }
+    }
 }
 
 impl Plan {
@@ -30,8 +56,7 @@ impl Plan {
         let fit = Fit::new(spec.resize, image.size(), input_size(spec));
         Self {
             picture: (image.size(), image.format(), image.colour()),
-            rows: interpolation_weights(image.size().height as usize, fit.height, spec.half_pixel),
-            maker: RowResampler::new(spec, image, fit.width),
+            resampler: Resampler::new(spec, image, &fit),
             line: TensorRow::new(fit.width),
             fit,
         }
@@ -85,8 +110,14 @@ impl Preprocessor {
 
         let planes = image.planes();
         let columns = fit.left..fit.left + fit.width;
-        for (j, row) in (fit.top..).zip(&plan.rows) {
-            plan.maker.make(&planes, *row, &mut plan.line);
+        if let Resampler::Pil(resampler) = &mut plan.resampler {
+            resampler.begin(image);
+        }
+        for (i, j) in (fit.top..fit.top + fit.height).enumerate() {
+            match &mut plan.resampler {
+                Resampler::Bilinear { rows, maker } => maker.make(&planes, rows[i], &mut plan.line),
+                Resampler::Pil(resampler) => resampler.make(i, &mut plan.line),
+            }
             match layout {
                 TensorLayout::Nchw => {
                     for (c, plane) in out.chunks_exact_mut(width * height).enumerate() {
@@ -159,6 +190,7 @@ mod tests {
                     anchor,
                 },
                 half_pixel: false,
+                filter: ResizeFilter::Bilinear,
             };
             let mut tensor = vec![0.0; 3 * 64];
             Preprocessor::new(&spec).run(&image, TensorLayout::Nhwc, &mut tensor);

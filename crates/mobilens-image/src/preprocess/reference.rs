@@ -7,7 +7,7 @@
 use proptest::prelude::*;
 
 use super::fit::Fit;
-use super::{LetterboxAnchor, PreprocessParams, Preprocessor, ResizeMode};
+use super::{LetterboxAnchor, PreprocessParams, Preprocessor, ResizeFilter, ResizeMode};
 use crate::colour::tests::{arbitrary_image, codes_at, reference as rgb_reference};
 use crate::{Image, PixelFormat, SizePx, TensorLayout, YuvColour};
 
@@ -34,14 +34,11 @@ fn reference(spec: &PreprocessParams, image: &Image, layout: TensorLayout) -> Ve
                     [f64::from(pad_value); 3]
                 }
                 _ => {
-                    let columns =
-                        source(x - fit.left, fit.width, image.size().width, spec.half_pixel);
-                    let rows = source(
-                        y - fit.top,
-                        fit.height,
-                        image.size().height,
-                        spec.half_pixel,
-                    );
+                    let (size, half_pixel) = (image.size(), spec.half_pixel);
+                    let columns = x - fit.left + fit.cut.0;
+                    let columns = source(columns, fit.scaled.0, size.width, half_pixel);
+                    let rows = y - fit.top + fit.cut.1;
+                    let rows = source(rows, fit.scaled.1, size.height, half_pixel);
                     bilinear(image, columns, rows).map(|code| code.clamp(0.0, 255.0))
                 }
             };
@@ -131,6 +128,7 @@ fn spec(width_px: u32, height_px: u32) -> PreprocessParams {
         std: [127.5; 3],
         resize: ResizeMode::Stretch,
         half_pixel: false,
+        filter: ResizeFilter::Bilinear,
     }
 }
 
@@ -145,6 +143,8 @@ fn arbitrary_spec() -> impl Strategy<Value = PreprocessParams> {
             ]
         )
             .prop_map(|(pad_value, anchor)| ResizeMode::Letterbox { pad_value, anchor }),
+        // Added to the input's longer side.
+        (0_u32..20).prop_map(|shorter_px| ResizeMode::CenterCrop { shorter_px }),
     ];
     let numbers = (
         proptest::array::uniform3(0.0_f32..255.0),
@@ -165,8 +165,14 @@ fn arbitrary_spec() -> impl Strategy<Value = PreprocessParams> {
                 bgr,
                 mean,
                 std,
-                resize,
+                resize: match resize {
+                    ResizeMode::CenterCrop { shorter_px } => ResizeMode::CenterCrop {
+                        shorter_px: shorter_px + width_px.max(height_px),
+                    },
+                    resize => resize,
+                },
                 half_pixel,
+                filter: ResizeFilter::Bilinear,
             },
         )
 }
@@ -216,8 +222,107 @@ fn extreme_sizes_are_the_reference() {
                     anchor: LetterboxAnchor::Center,
                 };
                 assert_close(&spec, &image);
+                spec.resize = ResizeMode::CenterCrop { shorter_px: 342 };
+                assert_close(&spec, &image);
             }
         }
+    }
+}
+
+/// The same as [`reference`] by Pillow's rule, in floating point and without rounding to codes.
+fn pil_reference(spec: &PreprocessParams, image: &Image) -> Vec<f64> {
+    let (width, height) = (spec.width_px as usize, spec.height_px as usize);
+    let input = SizePx {
+        width: spec.width_px,
+        height: spec.height_px,
+    };
+    let fit = Fit::new(spec.resize, image.size(), input);
+    let size = image.size();
+    let mean = |i: usize, input: u32, out: usize| -> Vec<(usize, f64)> {
+        let scale = f64::from(input) / out as f64;
+        let growth = scale.max(1.0);
+        let at = |x: u32| {
+            let off = ((f64::from(x) + 0.5) - (i as f64 + 0.5) * scale) / growth;
+            (1.0 - off.abs()).max(0.0)
+        };
+        let sum: f64 = (0..input).map(at).sum();
+        let shares = (0..input).map(|x| (x as usize, at(x) / sum));
+        shares.filter(|(_, share)| *share > 0.0).collect()
+    };
+    let mut out = Vec::new();
+    for y in 0..height {
+        let rows = mean(y + fit.cut.1, size.height, fit.scaled.1);
+        for x in 0..width {
+            let columns = mean(x + fit.cut.0, size.width, fit.scaled.0);
+            let mut sums = [0.0; 3];
+            for (y, of_row) in &rows {
+                for (x, of_column) in &columns {
+                    for (sum, code) in sums.iter_mut().zip(codes_at(image, *x, *y)) {
+                        *sum += of_row * of_column * f64::from(code);
+                    }
+                }
+            }
+            out.extend(sums);
+        }
+    }
+    out
+}
+
+#[test]
+fn antialiased_bilinear_is_a_mean_under_a_triangle() {
+    let sizes = [(90, 70), (40, 90), (24, 24), (5, 7), (1, 300)];
+    for (width, height) in sizes {
+        let image = noise(SizePx { width, height }, PixelFormat::Rgb8);
+        for resize in [
+            ResizeMode::Stretch,
+            ResizeMode::CenterCrop { shorter_px: 28 },
+        ] {
+            let spec = PreprocessParams {
+                mean: [0.0; 3],
+                std: [1.0; 3],
+                resize,
+                filter: ResizeFilter::PilBilinear,
+                ..spec(24, 20)
+            };
+            let mut got = vec![f32::NAN; tensor_len(&spec)];
+            Preprocessor::new(&spec).run(&image, TensorLayout::Nhwc, &mut got);
+            for (got, want) in got.iter().zip(pil_reference(&spec, &image)) {
+                // Rounded twice.
+                assert!(
+                    (f64::from(*got) - want).abs() <= 1.01,
+                    "{got} {want} {resize:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn antialiased_yuv_is_the_same_as_its_rgb_picture() {
+    for format in FORMATS {
+        let size = SizePx {
+            width: 70,
+            height: 50,
+        };
+        let image = noise(size, format);
+        let mut rgb = image::RgbImage::new(0, 0);
+        crate::rgb_from_image(&image, &mut rgb);
+        let rgb = Image::new(size, PixelFormat::Rgb8, YuvColour::DEFAULT, rgb.into_raw());
+        let spec = PreprocessParams {
+            bgr: true,
+            resize: ResizeMode::Letterbox {
+                pad_value: 9.0,
+                anchor: LetterboxAnchor::Center,
+            },
+            filter: ResizeFilter::PilBicubic,
+            ..spec(30, 30)
+        };
+        let tensor = |image: &Image| {
+            let mut out = vec![f32::NAN; tensor_len(&spec)];
+            Preprocessor::new(&spec).run(image, TensorLayout::Nchw, &mut out);
+            out
+        };
+        assert_eq!(tensor(&image), tensor(&rgb.expect("tight buffer")));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Horizontal resampling: one tensor row from blended rows, colour-converted and normalised.
 
 use super::PreprocessParams;
-use super::axis::{InterpolationWeight, halved, interpolation_weights};
+use super::axis::{InterpolationWeight, halved};
 use super::blend::{ROW_FRACTION, blend_fixed, blend_float, row_pair};
 use crate::{Image, PixelFormat, PlaneRef, RgbFromYuv};
 
@@ -25,6 +25,16 @@ impl TensorRow {
         Self {
             channels: vec![[[0.0; BLOCK]; 3]; width.div_ceil(BLOCK)],
             width,
+        }
+    }
+
+    /// Takes the values of each column.
+    pub fn fill(&mut self, columns: impl Iterator<Item = [f32; 3]>) {
+        for (i, values) in columns.enumerate() {
+            let block = &mut self.channels[i / BLOCK];
+            for (lanes, value) in block.iter_mut().zip(values) {
+                lanes[i % BLOCK] = value;
+            }
         }
     }
 
@@ -62,9 +72,8 @@ pub(super) enum RowResampler {
 }
 
 impl RowResampler {
-    /// For pictures like `image`, `width` columns wide in the tensor.
-    pub fn new(spec: &PreprocessParams, image: &Image, width: usize) -> Self {
-        let columns = interpolation_weights(image.size().width as usize, width, spec.half_pixel);
+    /// For pictures like `image`, with these columns in the tensor.
+    pub fn new(spec: &PreprocessParams, image: &Image, columns: Vec<InterpolationWeight>) -> Self {
         match image.format() {
             PixelFormat::Rgb8 => Self::Rgb(RgbRowResampler::new(spec, image, columns)),
             _ => Self::Yuv(Box::new(YuvRowResampler::new(spec, image, &columns))),

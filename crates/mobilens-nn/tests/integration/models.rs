@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use mobilens_image::{Image, PixelFormat, SizePx, TensorLayout, YuvColour};
-use mobilens_image::{PreprocessParams, Preprocessor, ResizeMode};
+use mobilens_image::{PreprocessParams, Preprocessor, ResizeFilter, ResizeMode};
 use mobilens_nn::{KernelChoice, Network};
 
 use crate::parity::{KERNELS, TOLERANCE, difference, load_at, outputs};
@@ -33,6 +33,7 @@ fn input_of(network: &Network, name: &str) -> Vec<f32> {
         std: [127.5; 3],
         resize: ResizeMode::Stretch,
         half_pixel: false,
+        filter: ResizeFilter::Bilinear,
     });
     let mut input = vec![0.0; network.input().len()];
     preprocessor.run(&image, TensorLayout::Nchw, &mut input);
