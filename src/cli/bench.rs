@@ -79,6 +79,7 @@ fn bench_model(path: &Path, arguments: &BenchArgs) -> Result<(), ModelBenchError
         precision: PrecisionConfig::from(arguments.precision.unwrap_or_default()).into(),
         keep: wanted_classes(path, &arguments.classes)?,
         shape: arguments.shape.as_ref().map(|shape| shape.0.clone()),
+        replace_shape: true,
         ..LoadOptions::default()
     };
     let network = Network::load(path, &options)?;

@@ -37,6 +37,7 @@ pub fn inspect(arguments: &InspectArgs) -> u8 {
         kernels: arguments.kernels.into(),
         precision: PrecisionConfig::from(arguments.precision.unwrap_or_default()).into(),
         shape: arguments.shape.as_ref().map(|shape| shape.0.clone()),
+        replace_shape: true,
         ..LoadOptions::default()
     };
     match Network::load(&path, &options) {

@@ -8,14 +8,15 @@ use tract_onnx::pb::tensor_shape_proto::dimension::Value;
 use tract_onnx::pb::type_proto;
 use tract_onnx::pb::{GraphProto, TensorShapeProto, ValueInfoProto};
 
-/// Gives the only input this shape; without one, a free first axis, the batch, is 1. Returns whether that changed
-/// anything. A graph with other than one input is left as it is.
+/// Gives the free axes of the only input, or all if it `replaces` those of the file, the sizes of a shape; without
+/// one, a free first axis, the batch, is 1. Returns whether that changed anything. A graph with other than one input is left as it is.
 ///
 /// # Errors
 /// Names the axes that remain free, and how to give them a size; says how many axes a shape must have.
 pub(super) fn set_input_shape(
     graph: &mut GraphProto,
     shape: Option<&[usize]>,
+    replaces: bool,
 ) -> Result<bool, String> {
     let is_constant = |input: &ValueInfoProto, graph: &GraphProto| {
         graph.initializer.iter().any(|t| t.name == input.name)
@@ -45,7 +46,7 @@ pub(super) fn set_input_shape(
             && size > 0
         {
             let given = shape.map(|shape| shape[axis]);
-            if given.is_none_or(|given| usize::try_from(size) == Ok(given)) {
+            if !replaces || given.is_none_or(|given| usize::try_from(size) == Ok(given)) {
                 continue;
             }
         }
@@ -151,7 +152,7 @@ mod tests {
 
     fn fixed(axes: &[&str], shape: Option<&[usize]>) -> Result<(bool, String), String> {
         let mut graph = graph(axes);
-        let is_changed = set_input_shape(&mut graph, shape)?;
+        let is_changed = set_input_shape(&mut graph, shape, true)?;
         Ok((is_changed, written_shape(&mut graph.input[1])))
     }
 
@@ -174,6 +175,12 @@ mod tests {
             fixed(&["1", "3", "48", "192"], Some(&[1, 3, 48, 192])),
             Ok((false, "[1, 3, 48, 192]".to_owned()))
         );
+        let mut kept = graph(&["n", "3", "32", "32"]);
+        assert_eq!(
+            set_input_shape(&mut kept, Some(&[1, 3, 64, 64]), false),
+            Ok(true)
+        );
+        assert_eq!(written_shape(&mut kept.input[1]), "[1, 3, 32, 32]");
     }
 
     #[test]

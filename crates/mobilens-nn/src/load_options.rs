@@ -65,9 +65,11 @@ pub struct LoadOptions {
     /// Input height and width in pixels, for a fully convolutional network; `None` takes the fixed
     /// input size of the file.
     pub input: Option<(usize, usize)>,
-    /// Shape of the input instead of the file's; without it a free batch axis is 1, and other free axes are an
-    /// error.
+    /// Shape of the input, for axes that the file leaves free; without it a free batch axis is 1, and other free
+    /// axes are an error.
     pub shape: Option<Vec<usize>>,
+    /// Whether `shape` also replaces the sizes that the file has.
+    pub replace_shape: bool,
     /// Computes only the first feature maps of a detector; `None` computes all.
     pub feature_maps: Option<FeatureMaps>,
 }

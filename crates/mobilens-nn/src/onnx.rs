@@ -57,7 +57,8 @@ fn infer_shapes(
             .input
             .map(|(rows, columns)| vec![1, 3, rows, columns]);
         let shape = pixels.as_ref().or(options.shape.as_ref());
-        if set_input_shape(graph, shape.map(Vec::as_slice))? {
+        let replaces = pixels.is_some() || options.replace_shape;
+        if set_input_shape(graph, shape.map(Vec::as_slice), replaces)? {
             // Those of later values follow from it.
             loader = loader
                 .with_ignore_output_shapes(true)
