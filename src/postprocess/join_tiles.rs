@@ -61,7 +61,7 @@ pub const SUPPORT_SCORE: f32 = 0.15;
 /// IoU of a tile's box with one of the whole picture that bears it out.
 const SUPPORT_IOU: f32 = 0.5;
 /// Share of the picture's area up to which an object may be too small for the whole picture.
-const SMALL_SHARE: f32 = 0.0225;
+const SMALL_SHARE: f32 = 0.016;
 
 /// An object, and the boxes that it was made of.
 struct Cluster {
