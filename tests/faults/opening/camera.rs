@@ -1,11 +1,11 @@
 //! A network camera that does what a script says: RTSP, with H.264 over TCP or UDP.
 
-use std::io::{BufRead, BufReader, Result, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Result, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mobilens_image::{Image, PixelFormat, Planar, SizePx, YuvColour};
 use mobilens_video::h264::VideoEncoder;
@@ -124,6 +124,21 @@ struct State {
     script: Box<Script>,
 }
 
+/// Listens on a port where another camera may have listened before: a process that another test is just starting
+/// holds that one's socket until it has replaced itself by its program.
+fn listen_on(port: u16) -> TcpListener {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match TcpListener::bind(("0.0.0.0", port)) {
+            Ok(listener) => return listener,
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(error) => panic!("port {port}: {error}"),
+        }
+    }
+}
+
 impl Camera {
     /// One that plays `clip` as `script` says. Without `has_sprop` its description has no parameter sets.
     pub fn start(
@@ -133,7 +148,7 @@ impl Camera {
         script: impl Fn(&mut Player) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
         let port = port.unwrap_or_else(free_port);
-        let listener = TcpListener::bind(("0.0.0.0", port)).expect("a free port");
+        let listener = listen_on(port);
         listener.set_nonblocking(true).expect("a socket");
         let state = Arc::new(State {
             is_ended: AtomicBool::new(false),
