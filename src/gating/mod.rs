@@ -2,8 +2,8 @@
 //!
 //! From a small luma plane it detects changes since the last inference, scene cuts and the camera's
 //! motion, and gives each frame an [`InferencePlan`](crate::frame::InferencePlan): the whole frame,
-//! crops of it, or nothing. This happens at capture, in frame order, so that the result does not depend
-//! on the number of workers.
+//! crops of it, or nothing, and with [`LookPlanner`] the input sizes. This happens at capture, in frame order, so
+//! that the result does not depend on the number of workers.
 
 mod camera_motion;
 mod change_detector;
