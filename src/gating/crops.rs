@@ -37,6 +37,14 @@ pub fn square_around(rect: &RectPx, side_px: f32, size: SizePx) -> RectPx {
     even(&square, size)
 }
 
+/// Whether all of `inner` lies in `outer`.
+pub(super) fn contains(outer: &RectPx, inner: &RectPx) -> bool {
+    outer.x <= inner.x
+        && outer.y <= inner.y
+        && outer.x + outer.width >= inner.x + inner.width
+        && outer.y + outer.height >= inner.y + inner.height
+}
+
 /// The rectangle aligned to even pixels (for subsampled chroma), inside the picture.
 pub(super) fn even(rect: &RectPx, size: SizePx) -> RectPx {
     let begin = |v: f32| (v / 2.0).floor() * 2.0;

@@ -1,6 +1,6 @@
 //! At which input sizes, and at which parts of it, the network looks at a frame, within a time budget.
 
-use super::crops::even;
+use super::crops::{contains, even};
 use super::{InputSizes, LookCosts};
 use crate::frame::Look;
 use mobilens_image::{RectPx, SizePx};
@@ -223,13 +223,6 @@ fn overlap(a: &RectPx, b: &RectPx) -> f32 {
     let w = (a.x + a.width).min(b.x + b.width) - a.x.max(b.x);
     let h = (a.y + a.height).min(b.y + b.height) - a.y.max(b.y);
     w.max(0.0) * h.max(0.0)
-}
-
-fn contains(outer: &RectPx, inner: &RectPx) -> bool {
-    outer.x <= inner.x
-        && outer.y <= inner.y
-        && outer.x + outer.width >= inner.x + inner.width
-        && outer.y + outer.height >= inner.y + inner.height
 }
 
 #[cfg(test)]

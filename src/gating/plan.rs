@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::crops::square_around;
+use super::crops::{contains, square_around};
 use super::looks::{LookPlanner, SceneHints};
 use super::params::{GatingParams, InferenceInterval};
 use super::tiles::{TileHints, TilePlanner};
@@ -252,13 +252,8 @@ impl Gating {
         for rect in &boxes {
             let square = square_around(rect, regions.side_px, size);
             // A box inside an earlier crop needs none of its own.
-            let contains = |crop: &RectPx| {
-                crop.x <= rect.x
-                    && crop.y <= rect.y
-                    && crop.x + crop.width >= rect.x + rect.width
-                    && crop.y + crop.height >= rect.y + rect.height
-            };
-            if crops.len() < regions.max_regions && !crops.iter().any(contains) {
+            let is_inside = crops.iter().any(|crop| contains(crop, rect));
+            if crops.len() < regions.max_regions && !is_inside {
                 crops.push(square);
             }
         }
