@@ -258,7 +258,8 @@ fn main() {
         for (side, inputs, outputs, dilation) in CONV_3X3 {
             let name = format!("conv 3x3 {side}x{side} {inputs} -> {outputs}, dilation {dilation}");
             let mut stage = dense(side, inputs, outputs, 3, 1);
-            (stage.window.dilation, stage.window.pad) = ((dilation, dilation), (dilation, dilation));
+            (stage.window.dilation, stage.window.pad) =
+                ((dilation, dilation), (dilation, dilation));
             show(&name, vec![stage]);
         }
         for (side, channels, kernel, stride) in DEPTHWISE {

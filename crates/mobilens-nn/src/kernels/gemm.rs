@@ -30,8 +30,13 @@ use super::{shape::Shape, window::Window};
 const BLOCK_FLOATS: usize = 48 * 1024;
 /// Weights of at most this many floats stay in L1; all panels are then applied to a few tiles.
 const SMALL_WEIGHTS: usize = 6 * 1024;
-/// The pixels of those tiles.
-const SMALL_BLOCK: usize = 32;
+/// Floats of the input of those tiles.
+const SMALL_BLOCK_FLOATS: usize = 6 * 1024;
+/// Most pixels of those tiles.
+const MAX_SMALL_BLOCK: usize = 384;
+/// From this K on the input of the next tile is prefetched when it is first read; shorter rows come in time by
+/// themselves.
+const COLD_K: usize = 512;
 /// Weights of more floats than this do not stay in L2; as many pixels as can be share each pass over them.
 const LARGE_WEIGHTS: usize = 192 * 1024;
 /// Most pixels in a block.
@@ -145,7 +150,7 @@ unsafe fn gemm_rows(isa: Isa, job: &GemmJob<'_>, y0: usize, y1: usize) {
     let chunks = chunks(job.window.kernel, job.channels);
     let small = k * n <= SMALL_WEIGHTS;
     let block_pixels = if small {
-        SMALL_BLOCK
+        (SMALL_BLOCK_FLOATS / k.max(1)).clamp(32, MAX_SMALL_BLOCK)
     } else if k * n > LARGE_WEIGHTS {
         MAX_BLOCK
     } else {
@@ -189,7 +194,7 @@ unsafe fn gemm_rows(isa: Isa, job: &GemmJob<'_>, y0: usize, y1: usize) {
                     first: (y0 + block_start / job.width, block_start % job.width),
                     pixels: block_end - block_start,
                     next_weights,
-                    cold_input: panel == job.panels.0,
+                    cold_input: panel == job.panels.0 && k >= COLD_K,
                 };
                 // SAFETY: a part of what the caller vouches for.
                 unsafe { (kernel.run)(&block) };

@@ -85,6 +85,11 @@ unsafe fn microkernel<const P: usize, const N: usize>(block: &GemmBlock<'_>, til
             });
         }
         let mut next_weights = tile.next_weights;
+        let steps = if tile.ahead != 0 || !next_weights.is_null() {
+            PREFETCH_STEPS
+        } else {
+            usize::MAX
+        };
         for segment in tile.segments {
             let mut input = [std::ptr::null::<f32>(); P];
             unrolled!([0 1 2 3 4 5 6 7] J < P, {
@@ -93,7 +98,7 @@ unsafe fn microkernel<const P: usize, const N: usize>(block: &GemmBlock<'_>, til
             let mut weights = segment.weights;
             let mut rest = segment.len;
             while rest > 0 {
-                let mut left = rest.min(PREFETCH_STEPS);
+                let mut left = rest.min(steps);
                 rest -= left;
                 if tile.ahead != 0 {
                     unrolled!([0 1 2 3 4 5 6 7] J < P, {

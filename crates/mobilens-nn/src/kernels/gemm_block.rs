@@ -125,18 +125,26 @@ impl GemmBlock<'_> {
         let mut at = unsafe { TilePixels::new(self, &raw mut tables) };
         // Tiles that stay in a row can leave out more of the taps that lie in the padding.
         let by_row = job.window.dilation != (1, 1) && job.window.kernel != (1, 1);
-        let tiles = self.pixels.div_ceil(most);
+        let all_tiles = self.pixels.div_ceil(most);
         let chunk_len = self.chunk.len(job);
-        let next_lines = PREFETCH_STEPS.div_ceil(tiles).min(MAX_PREFETCHES);
+        let next_lines = PREFETCH_STEPS.div_ceil(all_tiles).min(MAX_PREFETCHES);
         let lines_per_tile = next_lines * chunk_len.div_ceil(PREFETCH_STEPS);
         let mut next_line = 0;
         let mut first = 0;
+        // Pixels in the tiles of this run, the number of those with one more, and tiles left.
+        let (mut short, mut longer, mut tiles) = (0, 0, 0);
         while first < self.pixels {
-            let mut left = self.pixels - first;
-            if by_row {
-                left = left.min(job.width - at.column());
+            if tiles == 0 {
+                let mut run = self.pixels - first;
+                if by_row {
+                    run = run.min(job.width - at.column());
+                }
+                tiles = run.div_ceil(most);
+                (short, longer) = (run / tiles, run % tiles);
             }
-            let pixels = left.div_ceil(left.div_ceil(most));
+            tiles -= 1;
+            let pixels = short + usize::from(longer > 0);
+            longer = longer.saturating_sub(1);
             // SAFETY: the caller's promise is handed on.
             let segments = unsafe { at.take(pixels) };
             let offset = first * self.output_stride;
@@ -150,7 +158,7 @@ impl GemmBlock<'_> {
                 output: self.output.wrapping_add(offset),
                 residual,
                 sums: self.sums.wrapping_add(first * self.panels * PANEL),
-                ahead: if self.cold_input {
+                ahead: if self.cold_input && !segments.is_empty() {
                     pixels * job.window.stride.1 * job.input_stride
                 } else {
                     0

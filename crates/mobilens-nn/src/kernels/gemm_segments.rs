@@ -249,18 +249,36 @@ impl<'a> TilePixels<'a> {
         let start = (self.y, self.x);
         let step = job.window.stride.1 * job.input_stride;
         let mut inside = true;
-        for slot in 0..pixels.min(MAX_TILE_PIXELS) {
-            inside &= self.x >= self.inner.0 && self.x < self.inner.1;
-            match self.row {
-                // SAFETY: the tables are there and nobody holds a reference to them.
-                Some(row) => unsafe { (*self.tables).pixels[slot] = row.wrapping_add(self.x * step) },
-                None => inside = false,
+        let end = self.x + pixels;
+        match self.row {
+            // All in one row and inside.
+            Some(row) if self.x >= self.inner.0 && end <= self.inner.1 && end < job.width => {
+                let mut at = row.wrapping_add(self.x * step);
+                for slot in 0..pixels.min(MAX_TILE_PIXELS) {
+                    // SAFETY: the tables are there and nobody holds a reference to them.
+                    unsafe { (*self.tables).pixels[slot] = at };
+                    at = at.wrapping_add(step);
+                }
+                self.x = end;
             }
-            self.x += 1;
-            if self.x == job.width {
-                (self.x, self.y) = (0, self.y + 1);
-                // SAFETY: the caller's promise is handed on.
-                unsafe { self.enter_row() };
+            _ => {
+                for slot in 0..pixels.min(MAX_TILE_PIXELS) {
+                    inside &= self.x >= self.inner.0 && self.x < self.inner.1;
+                    match self.row {
+                        Some(row) => {
+                            let at = row.wrapping_add(self.x * step);
+                            // SAFETY: as above.
+                            unsafe { (*self.tables).pixels[slot] = at };
+                        }
+                        None => inside = false,
+                    }
+                    self.x += 1;
+                    if self.x == job.width {
+                        (self.x, self.y) = (0, self.y + 1);
+                        // SAFETY: the caller's promise is handed on.
+                        unsafe { self.enter_row() };
+                    }
+                }
             }
         }
         // SAFETY: the caller's promise is handed on, and as many segments were written.
