@@ -38,9 +38,9 @@ const MAX_SMALL_BLOCK: usize = 384;
 /// themselves.
 const COLD_K: usize = 512;
 /// Weights of more floats than this do not stay in L2; as many pixels as can be share each pass over them.
-const LARGE_WEIGHTS: usize = 192 * 1024;
+pub(super) const LARGE_WEIGHTS: usize = 192 * 1024;
 /// Most pixels in a block.
-const MAX_BLOCK: usize = 192;
+pub(super) const MAX_BLOCK: usize = 192;
 /// Most steps of K whose weights, of three panels, are read again for each tile; a part of L2.
 const MAX_CHUNK: usize = 1024;
 /// Most panels that a kernel takes at a time.

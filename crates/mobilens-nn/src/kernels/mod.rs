@@ -9,7 +9,8 @@
 //! | dense and pointwise convolution, with activation and residual sum in the epilogue | `gemm` | AVX-512, AVX2 |
 //! | the same in int8, with requantisation in the epilogue | `gemm_int8` | AVX-512 VNNI, AVX-VNNI, AVX2 |
 //! | depthwise 3x3, stride 1 and 2 | `depthwise3x3` | AVX-512, AVX2 |
-//! | depthwise up to 7x7, any stride and dilation | `depthwise` | AVX-512, AVX2 |
+//! | grouped convolution, as products of a few groups each | `gemm` | AVX-512, AVX2 |
+//! | depthwise up to 31x31, any stride and dilation | `depthwise` | AVX-512, AVX2 |
 //! | the same in bfloat16, summed in float32 | `gemm_bf16`, `depthwise_bf16` | AMX, AVX-512 BF16 |
 //! | inverted residuals in strips that stay in cache | [`FusedConv`] | by its stages |
 //! | global sum pooling, elementwise functions, transpose, concatenation, expansion, bilinear resize | [`Operator`] | by the compiler |
@@ -146,6 +147,7 @@ mod packed_depthwise_int8;
 mod packed_gemm;
 mod packed_gemm_bf16;
 mod packed_gemm_int8;
+mod packed_groups;
 mod peak;
 mod program;
 mod requantize;
@@ -197,6 +199,7 @@ pub use packed_depthwise_int8::{PackedDepthwiseInt8, addends_of};
 pub use packed_gemm::{PANEL, PackedGemm};
 pub use packed_gemm_bf16::PackedGemmBf16;
 pub use packed_gemm_int8::PackedGemmInt8;
+pub use packed_groups::{PackedGroups, find_groups};
 pub use peak::{peak_gmacs, peak_int8_gmacs};
 pub use program::{Program, Step};
 pub use requantize::{
@@ -207,4 +210,4 @@ pub use resize_int8::{ResizeInt8, ResizeInt8Rows};
 pub use row_view::RowView;
 pub use shape::Shape;
 pub use thread_pool::ThreadPool;
-pub use window::{MAX_KERNEL_SIZE, Window};
+pub use window::{MAX_DEPTHWISE_SIZE, MAX_KERNEL_SIZE, Window};

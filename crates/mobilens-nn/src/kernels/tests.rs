@@ -7,7 +7,7 @@ use super::depthwise::reference as depthwise_reference;
 use super::gemm::reference as gemm_reference;
 use super::{
     Activation, ConvStage, ConvWeights, FusedConv, Isa, MAX_KERNEL_SIZE, PackedDepthwise,
-    PackedGemm, Program, Shape, Slot, Step, ThreadPool, Window,
+    PackedGemm, PackedGroups, Program, Shape, Slot, Step, ThreadPool, Window,
 };
 
 /// Largest difference as a share of the largest value.
@@ -29,6 +29,7 @@ struct Case {
     outputs: usize,
     window: Window,
     depthwise: bool,
+    groups: usize,
     activation: Activation,
     residual: bool,
     threads: usize,
@@ -46,12 +47,17 @@ prop_compose! {
         stride in (1usize..4, 1usize..4), dilation in (1usize..4, 1usize..4),
         pad in (0usize..7, 0usize..7), depthwise: bool,
         activation in prop::sample::select(ACTIVATIONS.to_vec()), residual: bool,
+        groups in prop::sample::select(vec![1usize, 1, 1, 2, 3, 8, 20]), large in prop::bool::weighted(0.1),
         threads in 1usize..4, input_last: bool, guard_before: bool, seed: u64,
     ) -> Case {
         let kernel = if one { (1, 1) } else if three { (3, 3) } else { kernel };
+        let kernel = if large { (2 * kernel.0 + 1, kernel.1 + 3) } else { kernel };
+        let groups = if depthwise { 1 } else { groups };
+        let whole = |channels: usize| channels.div_ceil(groups) * groups;
         Case {
-            shape: Shape { h, w, c },
-            outputs,
+            shape: Shape { h, w, c: whole(c) },
+            outputs: whole(outputs),
+            groups,
             window: Window { kernel, stride, dilation, pad },
             depthwise, activation, residual, threads, input_last, guard_before, seed,
         }
@@ -101,7 +107,15 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     let output = Shape { h, w, c };
     let taps = kernel.0 * kernel.1 * if case.depthwise { 1 } else { shape.c };
     let input = values(shape.elements(), case.seed);
-    let weights = values(c * taps, case.seed ^ 1 << 20);
+    let mut weights = values(c * taps, case.seed ^ 1 << 20);
+    if case.groups > 1 {
+        for (at, weight) in weights.iter_mut().enumerate() {
+            let (output, input) = (at / taps, at % shape.c);
+            if output / (c / case.groups) != input / (shape.c / case.groups) {
+                *weight = 0.0;
+            }
+        }
+    }
     let bias = values(c, case.seed ^ 1 << 21);
     let residual = values(output.elements(), case.seed ^ 1 << 22);
     let reference = if case.depthwise {
@@ -129,6 +143,9 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
         let stage = ConvStage {
             weights: if case.depthwise {
                 ConvWeights::Depthwise(PackedDepthwise::new(&weights, &bias))
+            } else if case.groups > 1 {
+                let taps = kernel.0 * kernel.1;
+                ConvWeights::Grouped(PackedGroups::new(&weights, &bias, taps, case.groups))
             } else {
                 ConvWeights::Dense(PackedGemm::new(&weights, &bias, taps))
             },

@@ -3,8 +3,10 @@
 #[cfg(test)]
 use super::shape::Shape;
 
-/// Largest kernel height and width of the depthwise kernels.
+/// Largest kernel height and width of the depthwise kernels of codes.
 pub const MAX_KERNEL_SIZE: usize = 7;
+/// Largest kernel height and width of the depthwise kernels of floats.
+pub const MAX_DEPTHWISE_SIZE: usize = 31;
 
 /// Kernel size, stride, dilation and padding of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
