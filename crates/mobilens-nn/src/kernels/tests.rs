@@ -5,9 +5,10 @@ use proptest::prelude::*;
 
 use super::depthwise::reference as depthwise_reference;
 use super::gemm::reference as gemm_reference;
+use super::gemm_segments::Chunks;
 use super::{
     Activation, ConvStage, ConvWeights, FusedConv, Isa, MAX_KERNEL_SIZE, PackedDepthwise,
-    PackedGemm, PackedGroups, Program, Shape, Slot, Step, ThreadPool, Window,
+    PackedGemm, PackedGroups, Program, Shape, Slot, Step, ThreadPool, Window, find_groups,
 };
 
 /// Largest difference as a share of the largest value.
@@ -195,6 +196,70 @@ proptest! {
     fn kernels_equal_their_references(case in case()) {
         check(&case)?;
     }
+}
+
+#[test]
+fn large_k_is_summed_in_chunks() {
+    for (c, kernel, dilation) in [(2500, (1, 1), 1), (1100, (3, 2), 2), (90, (5, 7), 1)] {
+        let case = Case {
+            shape: Shape { h: 6, w: 9, c },
+            outputs: 55,
+            window: Window {
+                kernel,
+                stride: (1, 1),
+                dilation: (dilation, dilation),
+                pad: (2, 3),
+            },
+            depthwise: false,
+            groups: 1,
+            activation: ACTIVATIONS[1],
+            residual: true,
+            threads: 2,
+            input_last: false,
+            guard_before: false,
+            seed: 5,
+        };
+        assert_eq!(check(&case), Ok(()));
+    }
+}
+
+#[test]
+fn chunks_cover_k_in_ascending_order() {
+    for (kernel, channels) in [
+        ((1, 1), 3),
+        ((1, 1), 5000),
+        ((3, 3), 960),
+        ((7, 1), 400),
+        ((40, 40), 3),
+    ] {
+        let chunks = Chunks::new(kernel, channels, 1024);
+        let mut at = 0;
+        for index in 0..chunks.count {
+            let chunk = chunks.get(index);
+            assert_eq!(chunk.taps.0 * channels + chunk.channels.0, at, "{chunk:?}");
+            let len = (chunk.taps.1 - chunk.taps.0) * (chunk.channels.1 - chunk.channels.0);
+            assert!((1..=1024).contains(&len), "{chunk:?}");
+            assert_eq!(
+                (chunk.first, chunk.last),
+                (index == 0, index + 1 == chunks.count)
+            );
+            at += len;
+        }
+        assert_eq!(at, kernel.0 * kernel.1 * channels);
+    }
+}
+
+#[test]
+fn groups_are_found_from_the_weights() {
+    let dense = values(12 * 8 * 9, 1);
+    assert_eq!(find_groups(&dense, 12, 8), None);
+    let mut grouped = dense;
+    for (at, weight) in grouped.iter_mut().enumerate() {
+        if at / 72 / 3 != at % 72 / 9 / 2 {
+            *weight = 0.0;
+        }
+    }
+    assert_eq!(find_groups(&grouped, 12, 8), Some(4));
 }
 
 #[test]
