@@ -26,6 +26,8 @@ pub(super) enum Op {
     FakeQuantize(FakeQuantize),
     /// An elementwise function of two tensors; the second may be broadcast over the pixels.
     Binary(BinaryOp),
+    /// PReLU: `max(x, 0) + slope * min(x, 0)`, with a slope for each channel as in `Affine`.
+    PRelu(Vec<f32>),
     /// Global sum pooling: `[1, c, h, w]` to `[1, c, 1, 1]`.
     GlobalSumPool,
     /// Zero padding of the pixels at the top and left; that at the bottom and right follows from

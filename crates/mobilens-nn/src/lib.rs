@@ -43,6 +43,7 @@
 //! | `partition` | graph partitioning: subgraphs that the kernels support, the rest for tract |
 //! | `import` | tract's nodes as operators of the `graph` |
 //! | `fuse` | operator fusion: padding, batch normalisation, activations and residuals into convolutions |
+//! | `fuse_activations` | SiLU, GELU and PReLU that exporters write as several nodes |
 //! | `fuse_scales` | channel scales of a quantised activation into the convolutions around it |
 //! | `prune` | class pruning: output channels of classes that are not needed |
 //! | `lower_int8`, `lower_conv_int8` | lowering of quantised graphs: which operators run on codes of one byte |
@@ -62,6 +63,7 @@
 mod error;
 mod external_data;
 mod fuse;
+mod fuse_activations;
 mod fuse_convolutions;
 mod fuse_scales;
 mod graph;
@@ -76,6 +78,7 @@ mod lower_int8;
 mod memory_plan;
 mod network;
 mod onnx;
+mod onnx_prelu;
 mod partition;
 mod plan;
 mod plan_conv;

@@ -6,6 +6,7 @@ use super::buffer::Buffer;
 use super::elementwise::{BinaryOp, UnaryOp};
 use super::global_sum_pool::global_sum_pool;
 use super::int8_step::{BinaryInt8Step, Int8Op, run_resize};
+use super::isa::IsaSet;
 use super::requantize::CodeRange;
 use super::resize::Resize;
 use super::resize_int8::ResizeInt8;
@@ -129,6 +130,34 @@ pub enum Operand {
     Constant(Buffer),
 }
 
+/// Bytes of a task of an elementwise step.
+const PART: usize = 64 << 10;
+
+/// A part of tensors that have as many values each.
+struct Part {
+    first: usize,
+    len: usize,
+}
+
+impl Part {
+    /// This part of a tensor.
+    fn of(&self, slot: Slot) -> Slot {
+        Slot {
+            offset: slot.offset + self.first,
+            len: self.len,
+        }
+    }
+}
+
+/// Calls `body` for each part of `len` bytes, on all threads.
+fn parallel(len: usize, pool: &mut ThreadPool, body: &(dyn Fn(Part) + Sync)) {
+    pool.parallel_for(len.div_ceil(PART), &|task, _| {
+        let first = task * PART;
+        let len = PART.min(len - first);
+        body(Part { first, len });
+    });
+}
+
 impl Operator {
     /// The input, the output, and the second input if there is one.
     fn slots(&self) -> (Slot, Slot, Option<Slot>) {
@@ -192,7 +221,7 @@ impl Operator {
     ///
     /// # Safety
     /// [`Operator::check`] passed for an arena of this size, and nobody else uses the output.
-    pub(super) unsafe fn run(&self, arena: &Arena, pool: &mut ThreadPool) {
+    pub(super) unsafe fn run(&self, isa: IsaSet, arena: &Arena, pool: &mut ThreadPool) {
         // SAFETY: inside the arena; nobody writes the inputs, which do not overlap the output.
         let read = |slot: &Slot| unsafe { arena.slice::<f32>(*slot) };
         // SAFETY: as above; each arm below takes the output once.
@@ -207,7 +236,16 @@ impl Operator {
                 function,
                 input,
                 output,
-            } => function.run(read(input), write(output)),
+            } => parallel(input.len, pool, &|part| {
+                // SAFETY: parts of the slots that only this task has.
+                let (input, output) = unsafe {
+                    (
+                        arena.slice(part.of(*input)),
+                        arena.slice_mut(part.of(*output)),
+                    )
+                };
+                function.run(isa.float, input, output);
+            }),
             Self::Binary {
                 function,
                 left,
@@ -218,7 +256,24 @@ impl Operator {
                     Operand::Slot(slot) => read(slot),
                     Operand::Constant(values) => values,
                 };
-                function.run(read(left), right, write(output));
+                if right.len() * size_of::<f32>() < left.len && right.len() > 1 {
+                    function.run(isa.float, read(left), right, write(output));
+                    return;
+                }
+                parallel(left.len, pool, &|part| {
+                    let right = match right {
+                        [one] => std::slice::from_ref(one),
+                        all => &all[part.first / size_of::<f32>()..][..part.len / size_of::<f32>()],
+                    };
+                    // SAFETY: parts of the slots that only this task has.
+                    let (left, output) = unsafe {
+                        (
+                            arena.slice(part.of(*left)),
+                            arena.slice_mut(part.of(*output)),
+                        )
+                    };
+                    function.run(isa.float, left, right, output);
+                });
             }
             Self::Transpose {
                 input,
