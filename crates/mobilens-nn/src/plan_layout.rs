@@ -76,7 +76,8 @@ impl Planner<'_> {
         if output[axis] == 0 || start + (output[axis] - 1) * step >= input[axis] {
             return Err(format!("{}: a slice outside of its input", node.name));
         }
-        if outer == 1 && step == 1 {
+        if (outer == 1 || output[axis] == input[axis]) && step == 1 {
+            let len = graph.bytes_of(node.output);
             let allocation = self.part_of(allocation, start * inner, len);
             self.layouts
                 .insert(node.output, ValueLayout { allocation, order });
@@ -114,14 +115,28 @@ impl Planner<'_> {
         let groups = reshape_groups(from, to);
         let group_of = |axis: usize| groups.iter().position(|(from, _)| from.contains(&axis));
         let order = nontrivial_axes(&self.layout(node.inputs[0])?.order, from);
-        let (mut wanted, mut new, mut seen) = (Vec::new(), Vec::new(), Vec::new());
+        let mut found: Vec<usize> = Vec::new();
         for axis in &order {
             let group = group_of(*axis).ok_or("a reshape to another number of values")?;
-            if !seen.contains(&group) {
-                seen.push(group);
-                wanted.extend(groups[group].0.clone().filter(|axis| from[*axis] != 1));
-                new.extend(groups[group].1.clone());
+            if !found.contains(&group) {
+                found.push(group);
             }
+        }
+        let axes_of = |found: &[usize]| -> Vec<usize> {
+            let axes = found.iter().flat_map(|group| groups[*group].0.clone());
+            axes.filter(|axis| from[*axis] != 1).collect()
+        };
+        // Where a copy is needed anyway, feature maps are wanted with the channels innermost.
+        if axes_of(&found) != order && to.len() == 4 {
+            found.sort_by_key(|group| {
+                let first = groups[*group].1.start;
+                NHWC.iter().position(|axis| *axis == first)
+            });
+        }
+        let wanted = axes_of(&found);
+        let mut new: Vec<usize> = Vec::new();
+        for group in found {
+            new.extend(groups[group].1.clone());
         }
         let allocation = self.in_order(node.inputs[0], &wanted)?;
         let mut order: Vec<usize> = (0..to.len()).filter(|axis| !new.contains(axis)).collect();
