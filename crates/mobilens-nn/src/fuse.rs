@@ -1,5 +1,7 @@
 //! Operator fusion: patterns of several nodes that one kernel computes become one node.
 //!
+//! Those of transformers come first (`fuse_transformers`).
+//!
 //! Each rule matches one pattern, as one or another exporter writes it; all are tried until none
 //! matches any more:
 //! - zero padding goes into the convolution that follows it;
@@ -12,6 +14,7 @@
 //!   image pooling branch) becomes a smaller one, whose bias is computed once a frame.
 
 use crate::fuse_scales::{fold_division_into_conv, fold_multiplication_into_depthwise};
+use crate::fuse_transformers::fuse_transformers;
 use crate::graph::{Conv, Graph, Node, Op, ValueId};
 use crate::kernels::{Activation, BinaryOp, UnaryOp};
 
@@ -30,7 +33,7 @@ pub(super) fn fuse(graph: &mut Graph) {
         fold_division_into_conv,
         fold_multiplication_into_depthwise,
     ];
-    graph.remove_dead_nodes();
+    fuse_transformers(graph);
     while (0..graph.nodes.len()).any(|at| RULES.iter().any(|rule| rule(graph, at))) {}
     while (0..graph.nodes.len()).any(|at| split_expanded_input_into_bias(graph, at)) {}
     graph.remove_dead_nodes();

@@ -5,8 +5,9 @@
 //! layouts and compiles the graph to a program.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use crate::kernels::{Activation, BinaryOp, FakeQuantize, Requantize, UnaryOp, Window};
+use crate::kernels::{Activation, BinaryOp, FakeQuantize, ReduceOp, Requantize, UnaryOp, Window};
 
 /// Index of a value (tensor) in [`Graph::shapes`].
 pub(super) type ValueId = usize;
@@ -26,6 +27,32 @@ pub(super) enum Op {
     FakeQuantize(FakeQuantize),
     /// An elementwise function of two tensors; the second may be broadcast over the pixels.
     Binary(BinaryOp),
+    /// An elementwise function of two tensors of as many axes, either broadcast along any of them.
+    Broadcast(BinaryOp),
+    /// The same with a constant as the second argument.
+    BroadcastConstant(BroadcastConstant),
+    /// Every `step`th index of an axis from `start` on; how many follows from the shapes.
+    Slice {
+        axis: usize,
+        start: usize,
+        step: usize,
+    },
+    /// Softmax over an axis.
+    Softmax { axis: usize },
+    /// Reduction over axes, which are left with size 1.
+    Reduce {
+        function: ReduceOp,
+        axes: Vec<usize>,
+    },
+    /// Layer normalisation.
+    LayerNorm(LayerNorm),
+    /// Products of matrices `[.., m, k]` and `[.., k, n]`; leading axes of size 1 are broadcast.
+    MatMul,
+    /// The product of the last axis `[.., k]` of more than three with constant weights, as a 1x1 convolution.
+    Linear(Box<Conv>),
+    /// `softmax(scale * Q K + bias) V` of matrices `[.., m, d]`, `[.., d, n]`, `[.., n, e]`; leading axes of K
+    /// and V of size 1 are broadcast.
+    Attention(Attention),
     /// Global sum pooling: `[1, c, h, w]` to `[1, c, 1, 1]`.
     GlobalSumPool,
     /// Zero padding of the pixels at the top and left; that at the bottom and right follows from
@@ -67,6 +94,36 @@ pub(super) enum Op {
         from: Codes,
         to: FakeQuantize,
     },
+}
+
+/// A constant argument of an elementwise function.
+#[derive(Clone, Debug)]
+pub(super) struct BroadcastConstant {
+    pub function: BinaryOp,
+    pub values: Arc<[f32]>,
+    /// As many axes as the other argument.
+    pub shape: Vec<usize>,
+    /// The constant is the first argument.
+    pub swapped: bool,
+}
+
+/// Layer normalisation over some axes.
+#[derive(Clone, Debug)]
+pub(super) struct LayerNorm {
+    pub axes: Vec<usize>,
+    /// Added to the variance.
+    pub epsilon: f32,
+    /// Factors and addends of the normalised values: one for each, or none, which is 1 and 0.
+    pub gamma: Vec<f32>,
+    pub beta: Vec<f32>,
+}
+
+/// Attention, apart from Q, K and V.
+#[derive(Clone, Debug)]
+pub(super) struct Attention {
+    pub scale: f32,
+    /// Added to the scaled scores; broadcast to their shape.
+    pub bias: Option<(Arc<[f32]>, Vec<usize>)>,
 }
 
 /// A sum or product of codes.

@@ -13,12 +13,15 @@ use tract_onnx::tract_core::ops::cnn::{Conv as TractConv, KernelFormat};
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::identity::Identity;
-use tract_onnx::tract_core::ops::math::{Add, Div, Max, Min, Mul, Sub};
 use tract_onnx::tract_core::ops::nn::{
     DataFormat, HardSwish, Interpolator, Reduce, Reducer, Resize, Sigmoid,
 };
 
 use crate::graph::{AxisIndices, Conv, Op, ResizeIndices};
+use crate::import_tensors::{
+    binary_function, import_broadcast, import_tensor_op, matrix_product_of_two, reduction,
+    unary_function,
+};
 use crate::kernels::{Activation, BinaryOp, MAX_KERNEL_SIZE, UnaryOp, Window};
 use crate::qdq::{FakeQuantizeOp, WeightScales};
 
@@ -37,11 +40,11 @@ pub(super) fn shape_of(model: &TypedModel, outlet: OutletId) -> Option<Vec<usize
     fact.shape.as_concrete().map(<[usize]>::to_vec)
 }
 
-fn constant(model: &TypedModel, outlet: OutletId) -> Option<&Tensor> {
+pub(super) fn constant(model: &TypedModel, outlet: OutletId) -> Option<&Tensor> {
     model.outlet_fact(outlet).ok()?.konst.as_deref()
 }
 
-fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
+pub(super) fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
     let view = tensor.to_plain_array_view::<f32>().ok()?;
     Some(view.iter().copied().collect())
 }
@@ -75,17 +78,18 @@ pub(super) fn import(
         )?));
     }
     if let Some(product) = op.downcast_ref::<EinSum>() {
-        return single_input(Op::Conv(matrix_product(
-            model,
-            node,
-            product,
-            &input,
-            &output,
-            weight_scales,
-        )?));
+        let constant = matrix_product(model, node, product, &input, &output, weight_scales);
+        let Some(conv) = constant else {
+            return matrix_product_of_two(model, node, product, &output);
+        };
+        return single_input(match input.len() {
+            1..=3 => Op::Conv(conv),
+            _ => Op::Linear(Box::new(conv)),
+        });
     }
     if let Some(binary) = op.downcast_ref::<TypedBinOp>() {
-        return import_binary(model, node, binary, &output);
+        let special = import_binary(model, node, binary, &output);
+        return special.or_else(|| import_broadcast(model, node, binary, &output));
     }
     if let Some(elementwise) = op.downcast_ref::<ElementWiseOp>() {
         if let Some(rounding) = elementwise.0.downcast_ref::<FakeQuantizeOp>() {
@@ -96,7 +100,7 @@ pub(super) fn import(
         } else if elementwise.0.is::<Sigmoid>() {
             UnaryOp::Sigmoid
         } else {
-            return None;
+            unary_function(elementwise)?
         };
         return single_input(Op::Unary(function));
     }
@@ -132,7 +136,7 @@ pub(super) fn import(
         let all_pixels = input.len() == 4 && input[0] == 1 && reduce.axes[..] == [2, 3];
         return match reduce.reducer {
             Reducer::Sum if all_pixels => single_input(Op::GlobalSumPool),
-            _ => None,
+            reducer => single_input(reduction(reducer, &reduce.axes)?),
         };
     }
     if op.is::<MultiBroadcastTo>() {
@@ -170,6 +174,9 @@ pub(super) fn import(
             }
             _ => None,
         };
+    }
+    if let Some(op) = import_tensor_op(model, node, &input, &output) {
+        return single_input(op);
     }
     if let Some(resize) = op.downcast_ref::<Resize>() {
         return single_input(Op::Resize(resize_indices(
@@ -249,7 +256,7 @@ fn matrix_product(
         return None;
     };
     let last = input.len().checked_sub(1)?;
-    if product.q_params.is_some() || !(1..=2).contains(&last) || output.len() != input.len() {
+    if product.q_params.is_some() || last == 0 || output.len() != input.len() {
         return None;
     }
     let weights = constant(model, weights)?;
@@ -304,22 +311,7 @@ fn import_binary(
     binary: &TypedBinOp,
     output: &[usize],
 ) -> Option<ImportedNode> {
-    let op = &binary.0;
-    let function = if op.is::<Add>() {
-        BinaryOp::Add
-    } else if op.is::<Sub>() {
-        BinaryOp::Sub
-    } else if op.is::<Mul>() {
-        BinaryOp::Mul
-    } else if op.is::<Div>() {
-        BinaryOp::Div
-    } else if op.is::<Max>() {
-        BinaryOp::Max
-    } else if op.is::<Min>() {
-        BinaryOp::Min
-    } else {
-        return None;
-    };
+    let function = binary_function(binary)?;
     let [left, right] = node.inputs[..] else {
         return None;
     };

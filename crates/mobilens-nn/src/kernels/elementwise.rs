@@ -13,6 +13,14 @@ pub enum UnaryOp {
     Sigmoid,
     /// Quantisation and dequantisation.
     FakeQuantize(FakeQuantize),
+    /// `x^2`.
+    Square,
+    /// The square root.
+    Sqrt,
+    /// `1 / sqrt(x)`.
+    Rsqrt,
+    /// `1 / x`.
+    Reciprocal,
 }
 
 /// Quantisation to codes of 8 bits and back: the nearest value that a code stands for,
@@ -80,6 +88,10 @@ impl UnaryOp {
             Self::Activation(activation) => activation.apply(x),
             Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
             Self::FakeQuantize(quantize) => quantize.apply(x),
+            Self::Square => x * x,
+            Self::Sqrt => x.sqrt(),
+            Self::Rsqrt => 1.0 / x.sqrt(),
+            Self::Reciprocal => 1.0 / x,
         }
     }
 

@@ -6,11 +6,13 @@ use super::buffer::Buffer;
 use super::elementwise::{BinaryOp, UnaryOp};
 use super::global_sum_pool::global_sum_pool;
 use super::int8_step::{BinaryInt8Step, Int8Op, run_resize};
+use super::isa::IsaSet;
 use super::requantize::CodeRange;
 use super::resize::Resize;
 use super::resize_int8::ResizeInt8;
+use super::tensor_step::TensorStep;
 use super::thread_pool::ThreadPool;
-use super::transpose::transpose;
+use super::transpose::Transpose;
 
 /// An operator other than a convolution.
 #[derive(Debug)]
@@ -107,6 +109,8 @@ pub enum Operator {
         /// As long as `left`.
         output: Slot,
     },
+    /// An operator of a transformer.
+    Tensor(TensorStep),
     /// Bilinear resize of codes.
     ResizeInt8 {
         /// Where each output value comes from.
@@ -142,6 +146,7 @@ impl Operator {
             | Self::FromBf16 { input, output }
             | Self::Int8 { input, output, .. }
             | Self::ResizeInt8 { input, output, .. } => (*input, *output, None),
+            Self::Tensor(step) => (step.inputs[0], step.output, step.inputs.get(1).copied()),
             Self::BinaryInt8 {
                 left,
                 right,
@@ -162,6 +167,9 @@ impl Operator {
 
     /// Panics where a slot lies outside the arena or the output overlaps an input.
     pub(super) fn check(&self, arena_len: usize) {
+        if let Self::Tensor(step) = self {
+            step.check(arena_len);
+        }
         let (input, output, second) = self.slots();
         if let Self::Int8 { op, .. } = self {
             op.check(input, output);
@@ -183,6 +191,7 @@ impl Operator {
     /// Bytes of scratch memory that a thread needs.
     pub(super) fn scratch_len(&self) -> usize {
         match self {
+            Self::Tensor(step) => step.scratch_len(),
             Self::ResizeInt8 { resize, .. } => resize.scratch_len() * size_of::<f32>(),
             _ => 0,
         }
@@ -192,7 +201,7 @@ impl Operator {
     ///
     /// # Safety
     /// [`Operator::check`] passed for an arena of this size, and nobody else uses the output.
-    pub(super) unsafe fn run(&self, arena: &Arena, pool: &mut ThreadPool) {
+    pub(super) unsafe fn run(&self, isa: IsaSet, arena: &Arena, pool: &mut ThreadPool) {
         // SAFETY: inside the arena; nobody writes the inputs, which do not overlap the output.
         let read = |slot: &Slot| unsafe { arena.slice::<f32>(*slot) };
         // SAFETY: as above; each arm below takes the output once.
@@ -227,14 +236,15 @@ impl Operator {
                 sizes,
                 strides,
             } => {
-                // SAFETY: as above.
-                let halves = |slot: &Slot| unsafe { arena.slice::<u16>(*slot) };
-                // SAFETY: as above.
-                let halves_mut = |slot: &Slot| unsafe { arena.slice_mut::<u16>(*slot) };
-                match *element {
-                    1 => transpose(bytes(input), bytes_mut(output), sizes, strides),
-                    2 => transpose(halves(input), halves_mut(output), sizes, strides),
-                    _ => transpose(read(input), write(output), sizes, strides),
+                let transpose = Transpose::new(sizes, strides);
+                let (from, to) = (*input, *output);
+                // SAFETY: `check` saw that input and output lie apart in the arena, and nobody else uses the output.
+                unsafe {
+                    match *element {
+                        1 => transpose.run::<u8>(arena, pool, from, to),
+                        2 => transpose.run::<u16>(arena, pool, from, to),
+                        _ => transpose.run::<f32>(arena, pool, from, to),
+                    }
                 }
             }
             Self::StridedCopy {
@@ -251,6 +261,8 @@ impl Operator {
                     output[row * output_stride..][..*len].copy_from_slice(input);
                 }
             }
+            // SAFETY: the caller's promise is handed on.
+            Self::Tensor(step) => unsafe { step.run(isa.float, arena, pool) },
             // SAFETY: the caller's promise is handed on.
             Self::Resize(resize) => unsafe { resize.run(arena, pool) },
             // SAFETY: as above; slots of bfloat16 values.
