@@ -13,6 +13,7 @@
 //! - a pointwise convolution of feature maps concatenated with one expanded vector (DeepLab's
 //!   image pooling branch) becomes a smaller one, whose bias is computed once a frame.
 
+use crate::fuse_activations::{fuse_gelu, fuse_prelu, fuse_silu, sigmoid_as_activation};
 use crate::fuse_scales::{fold_division_into_conv, fold_multiplication_into_depthwise};
 use crate::fuse_transformers::fuse_transformers;
 use crate::graph::{Conv, Graph, Node, Op, ValueId};
@@ -20,13 +21,17 @@ use crate::kernels::{Activation, BinaryOp, UnaryOp};
 
 /// Applies all rules until none matches.
 pub(super) fn fuse(graph: &mut Graph) {
-    const RULES: [fn(&mut Graph, usize) -> bool; 11] = [
+    const RULES: [fn(&mut Graph, usize) -> bool; 15] = [
         fuse_pad_into_conv,
         move_transpose_after_unary,
         merge_affines,
         merge_clamps,
         fuse_hard_sigmoid,
         fuse_hard_swish,
+        fuse_silu,
+        fuse_gelu,
+        fuse_prelu,
+        sigmoid_as_activation,
         fold_affine_into_conv,
         fuse_activation_into_conv,
         fuse_residual_into_conv,
@@ -147,11 +152,11 @@ fn merge_activations(first: Activation, second: Activation) -> Option<Activation
     }
 }
 
-fn near(value: f32, wanted: f32) -> bool {
+pub(super) fn near(value: f32, wanted: f32) -> bool {
     (value - wanted).abs() < 1e-6
 }
 
-fn scalar_affine(op: &Op) -> Option<(f32, f32)> {
+pub(super) fn scalar_affine(op: &Op) -> Option<(f32, f32)> {
     match op {
         Op::Affine { mul, add } if mul.len() == 1 => Some((mul[0], add[0])),
         _ => None,

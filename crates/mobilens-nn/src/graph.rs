@@ -53,6 +53,8 @@ pub(super) enum Op {
     /// `softmax(scale * Q K + bias) V` of matrices `[.., m, d]`, `[.., d, n]`, `[.., n, e]`; leading axes of K
     /// and V of size 1 are broadcast.
     Attention(Attention),
+    /// PReLU: `max(x, 0) + slope * min(x, 0)`, with a slope for each channel as in `Affine`.
+    PRelu(Vec<f32>),
     /// Global sum pooling: `[1, c, h, w]` to `[1, c, 1, 1]`.
     GlobalSumPool,
     /// Zero padding of the pixels at the top and left; that at the bottom and right follows from

@@ -13,14 +13,17 @@ use tract_onnx::tract_core::ops::cnn::{Conv as TractConv, KernelFormat};
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::identity::Identity;
+use tract_onnx::tract_core::ops::math::{Erf, Pow, Tanh};
+use tract_onnx::tract_core::ops::nn::gelu_approximate::GeluApproximate;
+use tract_onnx::tract_core::ops::nn::gelu_exact::GeluExact;
 use tract_onnx::tract_core::ops::nn::{
-    DataFormat, HardSwish, Interpolator, Reduce, Reducer, Resize, Sigmoid,
+    DataFormat, HardSwish, Interpolator, LeakyRelu, Reduce, Reducer, Resize, Sigmoid, Silu,
 };
 
 use crate::graph::{AxisIndices, Conv, Op, ResizeIndices};
 use crate::import_tensors::{
-    binary_function, import_broadcast, import_tensor_op, matrix_product_of_two, reduction,
-    unary_function,
+    binary_function, import_broadcast, import_tensor_op, matrix_product_of_two, norm_function,
+    reduction,
 };
 use crate::kernels::{Activation, BinaryOp, MAX_KERNEL_SIZE, UnaryOp, Window};
 use crate::qdq::{FakeQuantizeOp, WeightScales};
@@ -95,14 +98,7 @@ pub(super) fn import(
         if let Some(rounding) = elementwise.0.downcast_ref::<FakeQuantizeOp>() {
             return single_input(Op::FakeQuantize(rounding.0));
         }
-        let function = if elementwise.0.is::<HardSwish>() {
-            UnaryOp::Activation(Activation::HardSwish)
-        } else if elementwise.0.is::<Sigmoid>() {
-            UnaryOp::Sigmoid
-        } else {
-            unary_function(elementwise)?
-        };
-        return single_input(Op::Unary(function));
+        return single_input(Op::Unary(unary_function(elementwise)?));
     }
     if let Some(axis) = op.downcast_ref::<AxisOp>() {
         return single_input(match axis {
@@ -184,6 +180,33 @@ pub(super) fn import(
         )?));
     }
     None
+}
+
+fn unary_function(op: &ElementWiseOp) -> Option<UnaryOp> {
+    let op = &op.0;
+    let activation = if op.is::<HardSwish>() {
+        Activation::HardSwish
+    } else if op.is::<Silu>() {
+        Activation::Silu
+    } else if op.is::<GeluExact>() {
+        Activation::Gelu
+    } else if let Some(gelu) = op.downcast_ref::<GeluApproximate>() {
+        if gelu.fast_impl {
+            return None;
+        }
+        Activation::GeluTanh
+    } else if let Some(leaky) = op.downcast_ref::<LeakyRelu>() {
+        Activation::LeakyRelu { slope: leaky.alpha }
+    } else if op.is::<Sigmoid>() {
+        return Some(UnaryOp::Sigmoid);
+    } else if op.is::<Erf>() {
+        return Some(UnaryOp::Erf);
+    } else if op.is::<Tanh>() {
+        return Some(UnaryOp::Tanh);
+    } else {
+        return norm_function(&**op);
+    };
+    Some(UnaryOp::Activation(activation))
 }
 
 fn convolution(
@@ -311,6 +334,16 @@ fn import_binary(
     binary: &TypedBinOp,
     output: &[usize],
 ) -> Option<ImportedNode> {
+    if binary.0.is::<Pow>() {
+        let [base, exponent] = node.inputs[..] else {
+            return None;
+        };
+        let cubes = floats(constant(model, exponent)?)?[..] == [3.0];
+        return (cubes && shape_of(model, base)? == output).then(|| ImportedNode {
+            op: Op::Unary(UnaryOp::Cube),
+            inputs: vec![base],
+        });
+    }
     let function = binary_function(binary)?;
     let [left, right] = node.inputs[..] else {
         return None;
@@ -389,7 +422,7 @@ fn binary_with_constant(function: BinaryOp, values: &[f32], constant_first: bool
         (BinaryOp::Div, true) => None,
         (BinaryOp::Max, _) if values.len() == 1 => clamp(values[0], f32::INFINITY),
         (BinaryOp::Min, _) if values.len() == 1 => clamp(f32::NEG_INFINITY, values[0]),
-        (BinaryOp::Max | BinaryOp::Min, _) => None,
+        _ => None,
     }
 }
 

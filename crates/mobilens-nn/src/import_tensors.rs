@@ -8,7 +8,7 @@ use tract_onnx::tract_core::ops::array::{Slice, StridedSlice};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::einsum::EinSum;
-use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
+use tract_onnx::tract_core::ops::element_wise::ElementWiseMiniOp;
 use tract_onnx::tract_core::ops::math::{
     Add, Div, Max, Min, Mul, Pow, Recip, Rsqrt, Sqrt, Square, Sub,
 };
@@ -39,8 +39,7 @@ pub(super) fn binary_function(binary: &TypedBinOp) -> Option<BinaryOp> {
 }
 
 /// The function of an elementwise node that normalisations are made of.
-pub(super) fn unary_function(op: &ElementWiseOp) -> Option<UnaryOp> {
-    let op = &op.0;
+pub(super) fn norm_function(op: &dyn ElementWiseMiniOp) -> Option<UnaryOp> {
     if op.is::<Square>() {
         Some(UnaryOp::Square)
     } else if op.is::<Sqrt>() {

@@ -44,6 +44,7 @@
 //! | `import`, `import_tensors` | tract's nodes as operators of the `graph` |
 //! | `fuse` | operator fusion: padding, batch normalisation, activations and residuals into convolutions |
 //! | `fuse_transformers` | layer normalisation and attention as one operator each |
+//! | `fuse_activations` | SiLU, GELU and PReLU that exporters write as several nodes |
 //! | `fuse_scales` | channel scales of a quantised activation into the convolutions around it |
 //! | `prune` | class pruning: output channels of classes that are not needed |
 //! | `lower_int8`, `lower_conv_int8` | lowering of quantised graphs: which operators run on codes of one byte |
@@ -63,6 +64,7 @@
 mod error;
 mod external_data;
 mod fuse;
+mod fuse_activations;
 mod fuse_convolutions;
 mod fuse_scales;
 mod fuse_transformers;
@@ -79,6 +81,7 @@ mod lower_int8;
 mod memory_plan;
 mod network;
 mod onnx;
+mod onnx_prelu;
 mod partition;
 mod plan;
 mod plan_conv;

@@ -18,7 +18,7 @@ use crate::kernels::{
     Activation, BinaryOp, CodeFunction, CodeRange, FakeQuantize, Int8Output, Residual,
     ResidualRounding, UnaryOp,
 };
-use crate::lower_conv_int8::conv_int8;
+use crate::lower_conv_int8::{conv_int8, has_code_function};
 
 /// Lowers the graph, which has been fused.
 pub(super) fn lower_int8(graph: &mut Graph) {
@@ -176,7 +176,7 @@ fn lower_conv(graph: &mut Graph, at: usize) -> bool {
     let Some(input) = graph.codes.get(&node.inputs[0]).copied() else {
         return false;
     };
-    let rounding = sole_rounding(graph, node.output);
+    let rounding = sole_rounding(graph, node.output).filter(|_| has_code_function(conv.activation));
     let residual = if conv.residual {
         match graph.codes.get(&node.inputs[1]) {
             Some(codes) => Some(*codes),

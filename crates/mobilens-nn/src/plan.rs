@@ -253,6 +253,14 @@ impl Planner<'_> {
                     Vec::new(),
                 );
             }
+            Op::PRelu(slopes) => {
+                let order = self.channels_last(node.inputs[0]);
+                let input = self.in_order(node.inputs[0], &order)?;
+                let output = self.define(node.output, order);
+                let slopes = PlannedOperand::Constant(slopes.clone());
+                let op = PlannedOp::Binary(BinaryOp::PRelu, input, slopes);
+                self.push(op, output, one_report("prelu"));
+            }
             Op::Unary(function) => self.unary(node, *function, "unary")?,
             Op::FakeQuantize(rounding) => {
                 self.unary(node, UnaryOp::FakeQuantize(*rounding), "fake quantize")?;

@@ -83,12 +83,14 @@ impl IsaLoop for Rows<'_> {
         match (self.step.function, self.step.swapped) {
             (BinaryOp::Add, _) => self.each(|a, b| a + b),
             (BinaryOp::Mul, _) => self.each(|a, b| a * b),
-            (BinaryOp::Sub, false) => self.each(|a, b| a - b),
-            (BinaryOp::Sub, true) => self.each(|a, b| b - a),
-            (BinaryOp::Div, false) => self.each(|a, b| a / b),
-            (BinaryOp::Div, true) => self.each(|a, b| b / a),
+            (BinaryOp::Sub, false) | (BinaryOp::ReverseSub, true) => self.each(|a, b| a - b),
+            (BinaryOp::Sub, true) | (BinaryOp::ReverseSub, false) => self.each(|a, b| b - a),
+            (BinaryOp::Div, false) | (BinaryOp::ReverseDiv, true) => self.each(|a, b| a / b),
+            (BinaryOp::Div, true) | (BinaryOp::ReverseDiv, false) => self.each(|a, b| b / a),
             (BinaryOp::Max, _) => self.each(f32::max),
             (BinaryOp::Min, _) => self.each(f32::min),
+            (BinaryOp::PRelu, false) => self.each(|a, b| BinaryOp::PRelu.apply(a, b)),
+            (BinaryOp::PRelu, true) => self.each(|a, b| BinaryOp::PRelu.apply(b, a)),
         }
     }
 }

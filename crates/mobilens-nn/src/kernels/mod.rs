@@ -71,7 +71,10 @@ mod activation;
 #[cfg(target_arch = "x86_64")]
 mod activation_avx2;
 #[cfg(target_arch = "x86_64")]
+mod activation_avx2_without_fma;
+#[cfg(target_arch = "x86_64")]
 mod activation_avx512;
+mod activation_functions;
 mod affinity;
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -168,6 +171,8 @@ mod tensor_step;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_activations;
+#[cfg(test)]
 mod tests_bf16;
 #[cfg(test)]
 mod tests_int8_depthwise;
@@ -181,6 +186,7 @@ mod tests_thread_pool;
 mod tests_transformers;
 mod thread_pool;
 mod transpose;
+mod vectorize;
 mod weights_avx2;
 mod window;
 

@@ -133,6 +133,34 @@ pub enum Operand {
     Constant(Buffer),
 }
 
+/// Bytes of a task of an elementwise step.
+const PART: usize = 64 << 10;
+
+/// A part of tensors that have as many values each.
+struct Part {
+    first: usize,
+    len: usize,
+}
+
+impl Part {
+    /// This part of a tensor.
+    fn of(&self, slot: Slot) -> Slot {
+        Slot {
+            offset: slot.offset + self.first,
+            len: self.len,
+        }
+    }
+}
+
+/// Calls `body` for each part of `len` bytes, on all threads.
+fn parallel(len: usize, pool: &mut ThreadPool, body: &(dyn Fn(Part) + Sync)) {
+    pool.parallel_for(len.div_ceil(PART), &|task, _| {
+        let first = task * PART;
+        let len = PART.min(len - first);
+        body(Part { first, len });
+    });
+}
+
 impl Operator {
     /// The input, the output, and the second input if there is one.
     fn slots(&self) -> (Slot, Slot, Option<Slot>) {
@@ -216,7 +244,16 @@ impl Operator {
                 function,
                 input,
                 output,
-            } => function.run(read(input), write(output)),
+            } => parallel(input.len, pool, &|part| {
+                // SAFETY: parts of the slots that only this task has.
+                let (input, output) = unsafe {
+                    (
+                        arena.slice(part.of(*input)),
+                        arena.slice_mut(part.of(*output)),
+                    )
+                };
+                function.run(isa.float, input, output);
+            }),
             Self::Binary {
                 function,
                 left,
@@ -227,7 +264,24 @@ impl Operator {
                     Operand::Slot(slot) => read(slot),
                     Operand::Constant(values) => values,
                 };
-                function.run(read(left), right, write(output));
+                if right.len() * size_of::<f32>() < left.len && right.len() > 1 {
+                    function.run(isa.float, read(left), right, write(output));
+                    return;
+                }
+                parallel(left.len, pool, &|part| {
+                    let right = match right {
+                        [one] => std::slice::from_ref(one),
+                        all => &all[part.first / size_of::<f32>()..][..part.len / size_of::<f32>()],
+                    };
+                    // SAFETY: parts of the slots that only this task has.
+                    let (left, output) = unsafe {
+                        (
+                            arena.slice(part.of(*left)),
+                            arena.slice_mut(part.of(*output)),
+                        )
+                    };
+                    function.run(isa.float, left, right, output);
+                });
             }
             Self::Transpose {
                 input,

@@ -91,9 +91,8 @@ fn matrices(count: usize, rows: usize, columns: usize, transposed: bool) -> Matr
 
 /// The values of matrix `index`, row by row.
 fn matrix(tensor: &[f32], at: &Matrices, index: usize, rows: usize, columns: usize) -> Vec<f32> {
-    let cell = |i: usize| {
-        at.starts[index] + i / columns * at.row_stride + i % columns * at.column_stride
-    };
+    let cell =
+        |i: usize| at.starts[index] + i / columns * at.row_stride + i % columns * at.column_stride;
     (0..rows * columns).map(|i| tensor[cell(i)]).collect()
 }
 
@@ -339,5 +338,9 @@ fn rows_of_an_output_that_overlap_are_refused() {
         inputs: vec![Slot::of::<f32>(0, 12), Slot::of::<f32>(12, 15)],
         output: Slot::of::<f32>(27, 20),
     };
-    Program::new(vec![Step::Operator(Operator::Tensor(step))], 4 * 47, Isa::Portable);
+    Program::new(
+        vec![Step::Operator(Operator::Tensor(step))],
+        4 * 47,
+        Isa::Portable,
+    );
 }

@@ -1,6 +1,7 @@
 //! What the library promises about whole networks: the results of plain tract, on every instruction
 //! set of this CPU.
 
+mod activations;
 mod bf16;
 mod class_pruning;
 mod fusion_patterns;

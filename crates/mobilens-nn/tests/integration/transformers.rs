@@ -34,7 +34,10 @@ fn operators(onnx: &Onnx, shape: &[usize], output: &str, output_shape: &[usize])
         let got = outputs(&network, 1, 2, &input);
         let off = difference(&got[0], &expected[0]);
         assert!(off <= TOLERANCE, "{kernels:?}: {off}");
-        assert!(outputs(&network, 3, 2, &input) == got, "{kernels:?}: 3 threads differ");
+        assert!(
+            outputs(&network, 3, 2, &input) == got,
+            "{kernels:?}: 3 threads differ"
+        );
     }
     operators
 }
@@ -45,7 +48,10 @@ fn count(operators: &[String], wanted: &str) -> usize {
 
 fn constant(onnx: &mut Onnx, shape: &[usize], factor: f32) -> String {
     let len: usize = shape.iter().product();
-    let values: Vec<f32> = values(len, len as u64 + 5).iter().map(|v| v * factor).collect();
+    let values: Vec<f32> = values(len, len as u64 + 5)
+        .iter()
+        .map(|v| v * factor)
+        .collect();
     onnx.constant(shape, &values)
 }
 
@@ -75,7 +81,8 @@ fn transpose(onnx: &mut Onnx, x: &str, order: &[usize]) -> String {
 
 /// `[start, start + len)` of an axis.
 fn slice(onnx: &mut Onnx, x: &str, axis: i64, start: usize, len: usize) -> String {
-    let [start, end, axis] = [start as i64, (start + len) as i64, axis].map(|v| onnx.integers(&[v]));
+    let [start, end, axis] =
+        [start as i64, (start + len) as i64, axis].map(|v| onnx.integers(&[v]));
     onnx.node("Slice", &[x, &start, &end, &axis], &[])
 }
 
@@ -323,8 +330,15 @@ fn group_normalisation_runs_on_the_kernels() {
     let mut onnx = Onnx::default();
     let x = pointwise(&mut onnx, "input", 5, 24);
     let y = reshape(&mut onnx, &x, &[1, 4, -1]);
-    let (one, zero) = (onnx.constant(&[4], &[1.0; 4]), onnx.constant(&[4], &[0.0; 4]));
-    let y = onnx.node("InstanceNormalization", &[&y, &one, &zero], &[("epsilon", Value::Float(1e-3))]);
+    let (one, zero) = (
+        onnx.constant(&[4], &[1.0; 4]),
+        onnx.constant(&[4], &[0.0; 4]),
+    );
+    let y = onnx.node(
+        "InstanceNormalization",
+        &[&y, &one, &zero],
+        &[("epsilon", Value::Float(1e-3))],
+    );
     let y = reshape(&mut onnx, &y, &[1, 24, 6, 7]);
     let gamma = constant(&mut onnx, &[24, 1, 1], 1.0);
     let beta = constant(&mut onnx, &[24, 1, 1], 1.0);
