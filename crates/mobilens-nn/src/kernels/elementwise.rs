@@ -22,6 +22,14 @@ pub enum UnaryOp {
     Cube,
     /// Quantisation and dequantisation.
     FakeQuantize(FakeQuantize),
+    /// `x^2`.
+    Square,
+    /// The square root.
+    Sqrt,
+    /// `1 / sqrt(x)`.
+    Rsqrt,
+    /// `1 / x`.
+    Reciprocal,
 }
 
 /// Quantisation to codes of 8 bits and back: the nearest value that a code stands for,
@@ -72,14 +80,10 @@ pub enum BinaryOp {
     Add,
     /// `a - b`.
     Sub,
-    /// `b - a`.
-    ReverseSub,
     /// `a * b`.
     Mul,
     /// `a / b`.
     Div,
-    /// `b / a`.
-    ReverseDiv,
     /// `max(a, b)`.
     Max,
     /// `min(a, b)`.
@@ -98,6 +102,10 @@ impl UnaryOp {
             Self::Tanh => scalar::tanh(x),
             Self::Cube => x * x * x,
             Self::FakeQuantize(quantize) => quantize.apply(x),
+            Self::Square => x * x,
+            Self::Sqrt => x.sqrt(),
+            Self::Rsqrt => 1.0 / x.sqrt(),
+            Self::Reciprocal => 1.0 / x,
         }
     }
 
@@ -136,6 +144,10 @@ impl UnaryOp {
             Self::Tanh => map!(scalar::tanh),
             Self::Cube => map!(|x| x * x * x),
             Self::FakeQuantize(quantize) => map!(|x| quantize.apply(x)),
+            Self::Square => map!(|x| x * x),
+            Self::Sqrt => map!(f32::sqrt),
+            Self::Rsqrt => map!(|x: f32| 1.0 / x.sqrt()),
+            Self::Reciprocal => map!(|x: f32| 1.0 / x),
         }
     }
 }
@@ -146,10 +158,8 @@ impl BinaryOp {
         match self {
             Self::Add => a + b,
             Self::Sub => a - b,
-            Self::ReverseSub => b - a,
             Self::Mul => a * b,
             Self::Div => a / b,
-            Self::ReverseDiv => b / a,
             Self::Max => a.max(b),
             Self::Min => a.min(b),
             Self::PRelu => scalar::leaky_relu(a, b),
@@ -185,10 +195,8 @@ impl BinaryOp {
         match self {
             Self::Add => zip!(|a, b| a + b),
             Self::Sub => zip!(|a, b| a - b),
-            Self::ReverseSub => zip!(|a, b| b - a),
             Self::Mul => zip!(|a, b| a * b),
             Self::Div => zip!(|a, b| a / b),
-            Self::ReverseDiv => zip!(|a, b| b / a),
             Self::Max => zip!(|a: f32, b: f32| a.max(b)),
             Self::Min => zip!(|a: f32, b: f32| a.min(b)),
             Self::PRelu => zip!(scalar::leaky_relu),
