@@ -80,10 +80,14 @@ pub enum BinaryOp {
     Add,
     /// `a - b`.
     Sub,
+    /// `b - a`.
+    ReverseSub,
     /// `a * b`.
     Mul,
     /// `a / b`.
     Div,
+    /// `b / a`.
+    ReverseDiv,
     /// `max(a, b)`.
     Max,
     /// `min(a, b)`.
@@ -158,8 +162,10 @@ impl BinaryOp {
         match self {
             Self::Add => a + b,
             Self::Sub => a - b,
+            Self::ReverseSub => b - a,
             Self::Mul => a * b,
             Self::Div => a / b,
+            Self::ReverseDiv => b / a,
             Self::Max => a.max(b),
             Self::Min => a.min(b),
             Self::PRelu => scalar::leaky_relu(a, b),
@@ -195,8 +201,10 @@ impl BinaryOp {
         match self {
             Self::Add => zip!(|a, b| a + b),
             Self::Sub => zip!(|a, b| a - b),
+            Self::ReverseSub => zip!(|a, b| b - a),
             Self::Mul => zip!(|a, b| a * b),
             Self::Div => zip!(|a, b| a / b),
+            Self::ReverseDiv => zip!(|a, b| b / a),
             Self::Max => zip!(|a: f32, b: f32| a.max(b)),
             Self::Min => zip!(|a: f32, b: f32| a.min(b)),
             Self::PRelu => zip!(scalar::leaky_relu),

@@ -247,8 +247,6 @@ impl Operator {
         let write = |slot: &Slot| unsafe { arena.slice_mut::<f32>(*slot) };
         // SAFETY: as above.
         let bytes = |slot: &Slot| unsafe { arena.slice::<u8>(*slot) };
-        // SAFETY: as above.
-        let bytes_mut = |slot: &Slot| unsafe { arena.slice_mut::<u8>(*slot) };
         match self {
             Self::GlobalSumPool { input, output } => global_sum_pool(read(input), write(output)),
             Self::Unary {
