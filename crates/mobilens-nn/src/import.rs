@@ -6,18 +6,25 @@
 use tract_onnx::prelude::{DatumType, Tensor, TypedModel};
 use tract_onnx::tract_core::internal::AxisOp;
 use tract_onnx::tract_core::model::{OutletId, TypedNode};
-use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, Pad, PadMode, TypedConcat};
+use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, TypedConcat};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cnn::{Conv as TractConv, KernelFormat};
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::identity::Identity;
-use tract_onnx::tract_core::ops::math::{Add, Div, Max, Min, Mul, Sub};
+use tract_onnx::tract_core::ops::math::{Erf, Pow, Tanh};
+use tract_onnx::tract_core::ops::nn::gelu_approximate::GeluApproximate;
+use tract_onnx::tract_core::ops::nn::gelu_exact::GeluExact;
 use tract_onnx::tract_core::ops::nn::{
-    DataFormat, HardSwish, Interpolator, Reduce, Reducer, Resize, Sigmoid,
+    DataFormat, HardSwish, Interpolator, LeakyRelu, Reduce, Reducer, Resize, Sigmoid, Silu,
 };
 
 use crate::graph::{AxisIndices, Conv, Op, ResizeIndices};
+use crate::import_layout::import_layout;
+use crate::import_tensors::{
+    binary_function, import_broadcast, import_tensor_op, matrix_product_of_two, norm_function,
+    reduction,
+};
 use crate::kernels::{Activation, BinaryOp, MAX_DEPTHWISE_SIZE, UnaryOp, Window};
 use crate::qdq::{FakeQuantizeOp, WeightScales};
 
@@ -36,11 +43,11 @@ pub(super) fn shape_of(model: &TypedModel, outlet: OutletId) -> Option<Vec<usize
     fact.shape.as_concrete().map(<[usize]>::to_vec)
 }
 
-fn constant(model: &TypedModel, outlet: OutletId) -> Option<&Tensor> {
+pub(super) fn constant(model: &TypedModel, outlet: OutletId) -> Option<&Tensor> {
     model.outlet_fact(outlet).ok()?.konst.as_deref()
 }
 
-fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
+pub(super) fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
     let view = tensor.to_plain_array_view::<f32>().ok()?;
     Some(view.iter().copied().collect())
 }
@@ -74,30 +81,24 @@ pub(super) fn import(
         )?));
     }
     if let Some(product) = op.downcast_ref::<EinSum>() {
-        return single_input(Op::Conv(matrix_product(
-            model,
-            node,
-            product,
-            &input,
-            &output,
-            weight_scales,
-        )?));
+        let constant = matrix_product(model, node, product, &input, &output, weight_scales);
+        let Some(conv) = constant else {
+            return matrix_product_of_two(model, node, product, &output);
+        };
+        return single_input(match input.len() {
+            1..=3 => Op::Conv(conv),
+            _ => Op::Linear(Box::new(conv)),
+        });
     }
     if let Some(binary) = op.downcast_ref::<TypedBinOp>() {
-        return import_binary(model, node, binary, &output);
+        let special = import_binary(model, node, binary, &output);
+        return special.or_else(|| import_broadcast(model, node, binary, &output));
     }
     if let Some(elementwise) = op.downcast_ref::<ElementWiseOp>() {
         if let Some(rounding) = elementwise.0.downcast_ref::<FakeQuantizeOp>() {
             return single_input(Op::FakeQuantize(rounding.0));
         }
-        let function = if elementwise.0.is::<HardSwish>() {
-            UnaryOp::Activation(Activation::HardSwish)
-        } else if elementwise.0.is::<Sigmoid>() {
-            UnaryOp::Sigmoid
-        } else {
-            return None;
-        };
-        return single_input(Op::Unary(function));
+        return single_input(Op::Unary(unary_function(elementwise)?));
     }
     if let Some(axis) = op.downcast_ref::<AxisOp>() {
         return single_input(match axis {
@@ -131,7 +132,7 @@ pub(super) fn import(
         let all_pixels = input.len() == 4 && input[0] == 1 && reduce.axes[..] == [2, 3];
         return match reduce.reducer {
             Reducer::Sum if all_pixels => single_input(Op::GlobalSumPool),
-            _ => None,
+            reducer => single_input(reduction(reducer, &reduce.axes)?),
         };
     }
     if op.is::<MultiBroadcastTo>() {
@@ -146,29 +147,11 @@ pub(super) fn import(
             None
         };
     }
-    if let Some(pad) = op.downcast_ref::<Pad>() {
-        let zeros = match &pad.mode {
-            PadMode::Constant(value) => floats(value)? == [0.0],
-            _ => false,
-        };
-        // Only where a convolution can take over the padding.
-        let [successor] = node.outputs[0].successors[..] else {
-            return None;
-        };
-        let next = model.node(successor.node);
-        if !next.op.is::<TractConv>() || import(model, next, weight_scales).is_none() {
-            return None;
-        }
-        let pads = pad.pads.as_slice();
-        return match pads {
-            [(0, 0), (0, 0), (top, _), (left, _)] if zeros && input[0] == 1 => {
-                single_input(Op::Pad {
-                    top: *top,
-                    left: *left,
-                })
-            }
-            _ => None,
-        };
+    if let Some(op) = import_layout(model, node, &input, &output) {
+        return single_input(op);
+    }
+    if let Some(op) = import_tensor_op(model, node, &input, &output) {
+        return single_input(op);
     }
     if let Some(resize) = op.downcast_ref::<Resize>() {
         return single_input(Op::Resize(resize_indices(
@@ -176,6 +159,33 @@ pub(super) fn import(
         )?));
     }
     None
+}
+
+fn unary_function(op: &ElementWiseOp) -> Option<UnaryOp> {
+    let op = &op.0;
+    let activation = if op.is::<HardSwish>() {
+        Activation::HardSwish
+    } else if op.is::<Silu>() {
+        Activation::Silu
+    } else if op.is::<GeluExact>() {
+        Activation::Gelu
+    } else if let Some(gelu) = op.downcast_ref::<GeluApproximate>() {
+        if gelu.fast_impl {
+            return None;
+        }
+        Activation::GeluTanh
+    } else if let Some(leaky) = op.downcast_ref::<LeakyRelu>() {
+        Activation::LeakyRelu { slope: leaky.alpha }
+    } else if op.is::<Sigmoid>() {
+        return Some(UnaryOp::Sigmoid);
+    } else if op.is::<Erf>() {
+        return Some(UnaryOp::Erf);
+    } else if op.is::<Tanh>() {
+        return Some(UnaryOp::Tanh);
+    } else {
+        return norm_function(&**op);
+    };
+    Some(UnaryOp::Activation(activation))
 }
 
 fn convolution(
@@ -278,7 +288,7 @@ fn matrix_product(
         return None;
     };
     let last = input.len().checked_sub(1)?;
-    if product.q_params.is_some() || !(1..=2).contains(&last) || output.len() != input.len() {
+    if product.q_params.is_some() || last == 0 || output.len() != input.len() {
         return None;
     }
     let weights = constant(model, weights)?;
@@ -333,22 +343,17 @@ fn import_binary(
     binary: &TypedBinOp,
     output: &[usize],
 ) -> Option<ImportedNode> {
-    let op = &binary.0;
-    let function = if op.is::<Add>() {
-        BinaryOp::Add
-    } else if op.is::<Sub>() {
-        BinaryOp::Sub
-    } else if op.is::<Mul>() {
-        BinaryOp::Mul
-    } else if op.is::<Div>() {
-        BinaryOp::Div
-    } else if op.is::<Max>() {
-        BinaryOp::Max
-    } else if op.is::<Min>() {
-        BinaryOp::Min
-    } else {
-        return None;
-    };
+    if binary.0.is::<Pow>() {
+        let [base, exponent] = node.inputs[..] else {
+            return None;
+        };
+        let cubes = floats(constant(model, exponent)?)?[..] == [3.0];
+        return (cubes && shape_of(model, base)? == output).then(|| ImportedNode {
+            op: Op::Unary(UnaryOp::Cube),
+            inputs: vec![base],
+        });
+    }
+    let function = binary_function(binary)?;
     let [left, right] = node.inputs[..] else {
         return None;
     };
@@ -426,7 +431,7 @@ fn binary_with_constant(function: BinaryOp, values: &[f32], constant_first: bool
         (BinaryOp::Div, true) => None,
         (BinaryOp::Max, _) if values.len() == 1 => clamp(values[0], f32::INFINITY),
         (BinaryOp::Min, _) if values.len() == 1 => clamp(f32::NEG_INFINITY, values[0]),
-        (BinaryOp::Max | BinaryOp::Min, _) => None,
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::kernels::{
     BinaryInt8Step, BinaryOp, Buffer, CodeRange, ConvStage, FusedConv, Int8Op, Operand, Operator,
-    PANEL, Resize, ResizeInt8, Slot, Step, UnaryOp,
+    PANEL, Resize, ResizeInt8, Slot, Step, TensorOp, TensorStep, UnaryOp,
 };
 use crate::precision::NumberFormat;
 
@@ -66,10 +66,14 @@ pub(super) enum PlannedOp {
         input: usize,
         resize: Resize,
     },
+    /// Any other operator of one input, made from the slots of input and output.
+    OneInput(usize, Box<dyn FnOnce(Slot, Slot) -> Operator>),
     /// Float32 to bfloat16.
     ToBf16(usize),
     /// Bfloat16 to float32.
     FromBf16(usize),
+    /// An operator of a transformer, with its inputs.
+    Tensor(TensorOp, Vec<usize>),
     Int8(Int8Op, usize),
     BinaryInt8(BinaryInt8Step, usize, usize),
     ResizeInt8 {
@@ -99,6 +103,7 @@ impl PlannedStep {
                 .into_iter()
                 .flatten()
                 .collect(),
+            PlannedOp::Tensor(_, inputs) => inputs.clone(),
             PlannedOp::Binary(_, left, PlannedOperand::Allocation(right))
             | PlannedOp::BinaryInt8(_, left, right) => vec![*left, *right],
             PlannedOp::GlobalSumPool(input)
@@ -107,6 +112,7 @@ impl PlannedStep {
             | PlannedOp::Transpose { input, .. }
             | PlannedOp::StridedCopy { input, .. }
             | PlannedOp::Resize { input, .. }
+            | PlannedOp::OneInput(input, _)
             | PlannedOp::Int8(_, input)
             | PlannedOp::ToBf16(input)
             | PlannedOp::FromBf16(input)
@@ -267,6 +273,7 @@ pub(super) fn resolve(op: PlannedOp, slots: &[Slot], output: Slot, scratch_bytes
             output,
             ..resize
         }),
+        PlannedOp::OneInput(input, build) => build(slots[input], output),
         PlannedOp::ToBf16(input) => Operator::ToBf16 {
             input: slots[input],
             output,
@@ -275,6 +282,11 @@ pub(super) fn resolve(op: PlannedOp, slots: &[Slot], output: Slot, scratch_bytes
             input: slots[input],
             output,
         },
+        PlannedOp::Tensor(op, inputs) => Operator::Tensor(TensorStep {
+            op,
+            inputs: inputs.into_iter().map(|input| slots[input]).collect(),
+            output,
+        }),
         PlannedOp::Int8(op, input) => Operator::Int8 {
             op,
             input: slots[input],

@@ -12,6 +12,7 @@ use crate::external_data::read_external_data;
 use crate::input_shape::set_input_shape;
 use crate::input_size::{free_reshapes, keep_feature_maps};
 use crate::load_options::LoadOptions;
+use crate::onnx_prelu::rewrite_prelu;
 use crate::qdq::{WeightScales, dequantize_model, register_fake_quantize};
 
 /// tract's message on one line.
@@ -29,7 +30,7 @@ pub(super) fn load_onnx(
     let (mut model, weight_scales) = infer_shapes(bytes, folder, options)?;
     model.prop_consts().map_err(one_line)?;
     fold_casts(&mut model).map_err(one_line)?;
-    lower_resizes(&mut model).map_err(one_line)?;
+    lower_to_core(&mut model).map_err(one_line)?;
     Ok((model, weight_scales))
 }
 
@@ -53,6 +54,7 @@ fn infer_shapes(
         .map_err(context("Reading proto model"))?;
     if let Some(graph) = &mut file.graph {
         read_external_data(graph, folder)?;
+        rewrite_prelu(graph);
         let pixels = options
             .input
             .map(|(rows, columns)| vec![1, 3, rows, columns]);
@@ -108,11 +110,15 @@ fn fold_casts(model: &mut TypedModel) -> TractResult<()> {
     Ok(())
 }
 
-/// ONNX's `Resize` becomes tract's own where it can, which the kernels support.
-fn lower_resizes(model: &mut TypedModel) -> TractResult<()> {
+/// ONNX's `Resize` and `Slice` become tract's own where they can, which the kernels support.
+fn lower_to_core(model: &mut TypedModel) -> TractResult<()> {
     for id in 0..model.nodes.len() {
         let node = model.node(id);
-        let is_onnx = node.op.name() == "Resize" && !node.op.is::<Resize>();
+        let is_onnx = match node.op.name().as_ref() {
+            "Resize" => !node.op.is::<Resize>(),
+            "StridedSlice" => true,
+            _ => false,
+        };
         if is_onnx && let Some(patch) = node.op.declutter(model, node)? {
             patch.apply(model)?;
         }

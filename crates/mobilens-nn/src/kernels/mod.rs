@@ -13,6 +13,8 @@
 //! | depthwise up to 31x31, any stride and dilation | `depthwise` | AVX-512, AVX2 |
 //! | the same in bfloat16, summed in float32 | `gemm_bf16`, `depthwise_bf16` | AMX, AVX-512 BF16 |
 //! | inverted residuals in strips that stay in cache | [`FusedConv`] | by its stages |
+//! | attention and products of matrices, on the microkernels of `gemm`; scores in blocks that stay in cache | `attention` | AVX-512, AVX2 |
+//! | softmax, layer normalisation, reductions, elementwise functions with broadcasting | `softmax`, `layer_norm`, `reduce`, `broadcast` | by the compiler, for each instruction set |
 //! | global sum pooling, elementwise functions, transpose, concatenation, expansion, bilinear resize | [`Operator`] | by the compiler |
 //!
 //! In int8, with the same bytes on every instruction set ([`Requantize`] is the definition):
@@ -70,12 +72,17 @@ mod activation;
 #[cfg(target_arch = "x86_64")]
 mod activation_avx2;
 #[cfg(target_arch = "x86_64")]
+mod activation_avx2_without_fma;
+#[cfg(target_arch = "x86_64")]
 mod activation_avx512;
+mod activation_functions;
 mod affinity;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod arena;
+mod attention;
 mod bf16;
+mod broadcast;
 mod buffer;
 mod conv_bf16;
 mod conv_stage;
@@ -102,6 +109,7 @@ mod depthwise_int8_x86;
 mod depthwise_portable;
 mod depthwise_row;
 mod elementwise;
+mod feature_map;
 mod fused_conv;
 mod fused_conv_stage;
 mod gemm;
@@ -139,6 +147,10 @@ mod global_sum_pool;
 mod int8_step;
 mod isa;
 mod isa_bf16;
+mod isa_loop;
+mod layer_norm;
+mod matrices;
+mod nearest;
 mod operator;
 mod operator_int8;
 mod packed_depthwise;
@@ -148,8 +160,11 @@ mod packed_gemm;
 mod packed_gemm_bf16;
 mod packed_gemm_int8;
 mod packed_groups;
+mod pad;
 mod peak;
+mod pool;
 mod program;
+mod reduce;
 mod requantize;
 mod resize;
 mod resize_int8;
@@ -158,10 +173,16 @@ mod shape;
 mod simd;
 #[cfg(target_arch = "x86_64")]
 mod simd_bf16;
+mod softmax;
+mod tensor_step;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_activations;
+#[cfg(test)]
 mod tests_bf16;
+#[cfg(test)]
+mod tests_feature_map;
 #[cfg(test)]
 mod tests_int8_depthwise;
 #[cfg(test)]
@@ -170,25 +191,33 @@ mod tests_int8_gemm;
 mod tests_int8_operators;
 #[cfg(test)]
 mod tests_thread_pool;
+#[cfg(test)]
+mod tests_transformers;
 mod thread_pool;
 mod transpose;
+mod vectorize;
 mod weights_avx2;
 mod window;
 
 pub use activation::Activation;
 pub use arena::{Arena, Slot};
+pub use attention::{Attention, MatrixProduct};
 pub use bf16::{bf16_from_f32, f32_from_bf16, from_bf16, round_to_bf16, to_bf16};
+pub use broadcast::BroadcastBinary;
 pub use buffer::{Buffer, Element};
 pub use conv_bf16::{Bf16Values, ConvBf16, ConvWeightsBf16};
 pub use conv_stage::{ConvStage, ConvWeights, Int8Weights};
 pub use depthwise_int8::{DepthwiseInt8Job, depthwise_int8, depthwise_int8_tensor};
 pub use elementwise::{BinaryOp, FakeQuantize, UnaryOp};
+pub use feature_map::FeatureMapOp;
 pub use fused_conv::{FusedConv, MAX_FUSED_STAGES};
 pub use gemm_int8::gemm_int8;
 pub use gemm_int8_block::{GemmInt8Job, Int8Rows};
 pub use int8_step::{BinaryInt8Step, Int8Op};
 pub use isa::{Int8Isa, Isa, IsaSet};
 pub use isa_bf16::Bf16Isa;
+pub use matrices::Matrices;
+pub use nearest::Nearest;
 pub use operator::{Operand, Operator};
 pub use operator_int8::{
     CodeOperand, add_int8, dequantize, global_sum_pool_int8, lookup, multiply_int8, quantize,
@@ -200,8 +229,11 @@ pub use packed_gemm::{PANEL, PackedGemm};
 pub use packed_gemm_bf16::PackedGemmBf16;
 pub use packed_gemm_int8::PackedGemmInt8;
 pub use packed_groups::{PackedGroups, find_groups};
+pub use pad::Pad;
 pub use peak::{peak_gmacs, peak_int8_gmacs};
+pub use pool::{Pool, PoolFunction, PoolTaps, pool_taps};
 pub use program::{Program, Step};
+pub use reduce::ReduceOp;
 pub use requantize::{
     CHANNEL_GROUP, CodeFunction, CodeRange, Int8Output, Requantize, Residual, ResidualRounding,
 };
@@ -209,5 +241,6 @@ pub use resize::Resize;
 pub use resize_int8::{ResizeInt8, ResizeInt8Rows};
 pub use row_view::RowView;
 pub use shape::Shape;
+pub use tensor_step::{TensorOp, TensorStep};
 pub use thread_pool::ThreadPool;
 pub use window::{MAX_DEPTHWISE_SIZE, MAX_KERNEL_SIZE, Window};

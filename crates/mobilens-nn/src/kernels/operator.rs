@@ -4,13 +4,16 @@ use super::arena::{Arena, Slot};
 use super::bf16::{from_bf16, to_bf16};
 use super::buffer::Buffer;
 use super::elementwise::{BinaryOp, UnaryOp};
+use super::feature_map::FeatureMapOp;
 use super::global_sum_pool::global_sum_pool;
 use super::int8_step::{BinaryInt8Step, Int8Op, run_resize};
+use super::isa::IsaSet;
 use super::requantize::CodeRange;
 use super::resize::Resize;
 use super::resize_int8::ResizeInt8;
+use super::tensor_step::TensorStep;
 use super::thread_pool::ThreadPool;
-use super::transpose::transpose;
+use super::transpose::Transpose;
 
 /// An operator other than a convolution.
 #[derive(Debug)]
@@ -73,6 +76,8 @@ pub enum Operator {
     },
     /// Bilinear resize.
     Resize(Resize),
+    /// Pooling, padding, nearest neighbour resize.
+    FeatureMap(FeatureMapOp),
     /// Float32 to bfloat16, rounded to nearest even.
     ToBf16 {
         /// The values.
@@ -107,6 +112,8 @@ pub enum Operator {
         /// As long as `left`.
         output: Slot,
     },
+    /// An operator of a transformer.
+    Tensor(TensorStep),
     /// Bilinear resize of codes.
     ResizeInt8 {
         /// Where each output value comes from.
@@ -129,10 +136,42 @@ pub enum Operand {
     Constant(Buffer),
 }
 
+/// Bytes of a task of an elementwise step.
+const PART: usize = 64 << 10;
+
+/// A part of tensors that have as many values each.
+struct Part {
+    first: usize,
+    len: usize,
+}
+
+impl Part {
+    /// This part of a tensor.
+    fn of(&self, slot: Slot) -> Slot {
+        Slot {
+            offset: slot.offset + self.first,
+            len: self.len,
+        }
+    }
+}
+
+/// Calls `body` for each part of `len` bytes, on all threads.
+fn parallel(len: usize, pool: &mut ThreadPool, body: &(dyn Fn(Part) + Sync)) {
+    pool.parallel_for(len.div_ceil(PART), &|task, _| {
+        let first = task * PART;
+        let len = PART.min(len - first);
+        body(Part { first, len });
+    });
+}
+
 impl Operator {
     /// The input, the output, and the second input if there is one.
     fn slots(&self) -> (Slot, Slot, Option<Slot>) {
         match self {
+            Self::FeatureMap(op) => {
+                let (input, output) = op.slots();
+                (input, output, None)
+            }
             Self::GlobalSumPool { input, output }
             | Self::Unary { input, output, .. }
             | Self::Transpose { input, output, .. }
@@ -142,6 +181,7 @@ impl Operator {
             | Self::FromBf16 { input, output }
             | Self::Int8 { input, output, .. }
             | Self::ResizeInt8 { input, output, .. } => (*input, *output, None),
+            Self::Tensor(step) => (step.inputs[0], step.output, step.inputs.get(1).copied()),
             Self::BinaryInt8 {
                 left,
                 right,
@@ -162,9 +202,15 @@ impl Operator {
 
     /// Panics where a slot lies outside the arena or the output overlaps an input.
     pub(super) fn check(&self, arena_len: usize) {
+        if let Self::Tensor(step) = self {
+            step.check(arena_len);
+        }
         let (input, output, second) = self.slots();
         if let Self::Int8 { op, .. } = self {
             op.check(input, output);
+        }
+        if let Self::FeatureMap(op) = self {
+            op.check();
         }
         for slot in [Some(input), Some(output), second].into_iter().flatten() {
             let end = slot.offset.checked_add(slot.len);
@@ -183,6 +229,8 @@ impl Operator {
     /// Bytes of scratch memory that a thread needs.
     pub(super) fn scratch_len(&self) -> usize {
         match self {
+            Self::FeatureMap(op) => op.scratch_len(),
+            Self::Tensor(step) => step.scratch_len(),
             Self::ResizeInt8 { resize, .. } => resize.scratch_len() * size_of::<f32>(),
             _ => 0,
         }
@@ -192,22 +240,29 @@ impl Operator {
     ///
     /// # Safety
     /// [`Operator::check`] passed for an arena of this size, and nobody else uses the output.
-    pub(super) unsafe fn run(&self, arena: &Arena, pool: &mut ThreadPool) {
+    pub(super) unsafe fn run(&self, isa: IsaSet, arena: &Arena, pool: &mut ThreadPool) {
         // SAFETY: inside the arena; nobody writes the inputs, which do not overlap the output.
         let read = |slot: &Slot| unsafe { arena.slice::<f32>(*slot) };
         // SAFETY: as above; each arm below takes the output once.
         let write = |slot: &Slot| unsafe { arena.slice_mut::<f32>(*slot) };
         // SAFETY: as above.
         let bytes = |slot: &Slot| unsafe { arena.slice::<u8>(*slot) };
-        // SAFETY: as above.
-        let bytes_mut = |slot: &Slot| unsafe { arena.slice_mut::<u8>(*slot) };
         match self {
             Self::GlobalSumPool { input, output } => global_sum_pool(read(input), write(output)),
             Self::Unary {
                 function,
                 input,
                 output,
-            } => function.run(read(input), write(output)),
+            } => parallel(input.len, pool, &|part| {
+                // SAFETY: parts of the slots that only this task has.
+                let (input, output) = unsafe {
+                    (
+                        arena.slice(part.of(*input)),
+                        arena.slice_mut(part.of(*output)),
+                    )
+                };
+                function.run(isa.float, input, output);
+            }),
             Self::Binary {
                 function,
                 left,
@@ -218,7 +273,24 @@ impl Operator {
                     Operand::Slot(slot) => read(slot),
                     Operand::Constant(values) => values,
                 };
-                function.run(read(left), right, write(output));
+                if right.len() * size_of::<f32>() < left.len && right.len() > 1 {
+                    function.run(isa.float, read(left), right, write(output));
+                    return;
+                }
+                parallel(left.len, pool, &|part| {
+                    let right = match right {
+                        [one] => std::slice::from_ref(one),
+                        all => &all[part.first / size_of::<f32>()..][..part.len / size_of::<f32>()],
+                    };
+                    // SAFETY: parts of the slots that only this task has.
+                    let (left, output) = unsafe {
+                        (
+                            arena.slice(part.of(*left)),
+                            arena.slice_mut(part.of(*output)),
+                        )
+                    };
+                    function.run(isa.float, left, right, output);
+                });
             }
             Self::Transpose {
                 input,
@@ -227,14 +299,15 @@ impl Operator {
                 sizes,
                 strides,
             } => {
-                // SAFETY: as above.
-                let halves = |slot: &Slot| unsafe { arena.slice::<u16>(*slot) };
-                // SAFETY: as above.
-                let halves_mut = |slot: &Slot| unsafe { arena.slice_mut::<u16>(*slot) };
-                match *element {
-                    1 => transpose(bytes(input), bytes_mut(output), sizes, strides),
-                    2 => transpose(halves(input), halves_mut(output), sizes, strides),
-                    _ => transpose(read(input), write(output), sizes, strides),
+                let transpose = Transpose::new(sizes, strides);
+                let (from, to) = (*input, *output);
+                // SAFETY: `check` saw that input and output lie apart in the arena, and nobody else uses the output.
+                unsafe {
+                    match *element {
+                        1 => transpose.run::<u8>(arena, pool, from, to),
+                        2 => transpose.run::<u16>(arena, pool, from, to),
+                        _ => transpose.run::<f32>(arena, pool, from, to),
+                    }
                 }
             }
             Self::StridedCopy {
@@ -245,12 +318,27 @@ impl Operator {
                 input_stride,
                 output_stride,
             } => {
-                let (input, output) = (bytes(input), bytes_mut(output));
-                for row in 0..*rows {
-                    let input = &input[row * input_stride..][..*len];
-                    output[row * output_stride..][..*len].copy_from_slice(input);
-                }
+                let input = bytes(input);
+                let in_task = PART.div_ceil((*len).max(1));
+                pool.parallel_for(rows.div_ceil(in_task), &|task, _| {
+                    let first = task * in_task;
+                    let count = in_task.min(rows - first);
+                    let slot = Slot {
+                        offset: output.offset + first * output_stride,
+                        len: (count - 1) * output_stride + len,
+                    };
+                    // SAFETY: rows of the output that only this task has.
+                    let output: &mut [u8] = unsafe { arena.slice_mut(slot) };
+                    for row in 0..count {
+                        let input = &input[(first + row) * input_stride..][..*len];
+                        output[row * output_stride..][..*len].copy_from_slice(input);
+                    }
+                });
             }
+            // SAFETY: the caller's promise is handed on.
+            Self::FeatureMap(op) => unsafe { op.run(isa.float, arena, pool) },
+            // SAFETY: the caller's promise is handed on.
+            Self::Tensor(step) => unsafe { step.run(isa.float, arena, pool) },
             // SAFETY: the caller's promise is handed on.
             Self::Resize(resize) => unsafe { resize.run(arena, pool) },
             // SAFETY: as above; slots of bfloat16 values.
