@@ -219,6 +219,9 @@ pub struct InspectArgs {
     /// Shape of the input, where the file leaves axes free or has another, for instance 1x3x48x192.
     #[arg(long, value_name = "NxCxHxW")]
     pub shape: Option<InputShape>,
+    /// Print one JSON object: the layers, and the sums by what runs them.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Shape of a model's input.
