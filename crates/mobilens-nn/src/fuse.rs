@@ -11,19 +11,30 @@
 //! - a pointwise convolution of feature maps concatenated with one expanded vector (DeepLab's
 //!   image pooling branch) becomes a smaller one, whose bias is computed once a frame.
 
+use crate::fuse_activations::{fuse_gelu, fuse_prelu, fuse_silu, sigmoid_as_activation};
+use crate::fuse_layout::{
+    fuse_focus, join_slices, lower_conv_transposes, move_before_depth_to_space,
+};
 use crate::fuse_scales::{fold_division_into_conv, fold_multiplication_into_depthwise};
 use crate::graph::{Conv, Graph, Node, Op, ValueId};
 use crate::kernels::{Activation, BinaryOp, UnaryOp};
 
 /// Applies all rules until none matches.
 pub(super) fn fuse(graph: &mut Graph) {
-    const RULES: [fn(&mut Graph, usize) -> bool; 11] = [
+    const RULES: [fn(&mut Graph, usize) -> bool; 18] = [
         fuse_pad_into_conv,
         move_transpose_after_unary,
         merge_affines,
         merge_clamps,
         fuse_hard_sigmoid,
         fuse_hard_swish,
+        fuse_silu,
+        fuse_gelu,
+        fuse_prelu,
+        sigmoid_as_activation,
+        move_before_depth_to_space,
+        fuse_focus,
+        join_slices,
         fold_affine_into_conv,
         fuse_activation_into_conv,
         fuse_residual_into_conv,
@@ -31,6 +42,7 @@ pub(super) fn fuse(graph: &mut Graph) {
         fold_multiplication_into_depthwise,
     ];
     graph.remove_dead_nodes();
+    lower_conv_transposes(graph);
     while (0..graph.nodes.len()).any(|at| RULES.iter().any(|rule| rule(graph, at))) {}
     while (0..graph.nodes.len()).any(|at| split_expanded_input_into_bias(graph, at)) {}
     graph.remove_dead_nodes();
@@ -55,9 +67,18 @@ fn fuse_pad_into_conv(graph: &mut Graph, at: usize) -> bool {
     let Some(before) = sole_producer(graph, graph.nodes[at].inputs[0]) else {
         return false;
     };
-    let Op::Pad { top, left } = graph.nodes[before].op else {
-        return false;
+    let (top, left) = match &graph.nodes[before].op {
+        Op::Pad { before, value: 0.0 } => match before[..] {
+            [0, 0, top, left] => (top, left),
+            _ => return false,
+        },
+        _ => return false,
     };
+    if graph.shapes[graph.nodes[before].inputs[0]][..2]
+        != graph.shapes[graph.nodes[before].output][..2]
+    {
+        return false;
+    }
     let input = graph.nodes[before].inputs[0];
     let node = &mut graph.nodes[at];
     node.inputs[0] = input;
@@ -144,11 +165,11 @@ fn merge_activations(first: Activation, second: Activation) -> Option<Activation
     }
 }
 
-fn near(value: f32, wanted: f32) -> bool {
+pub(super) fn near(value: f32, wanted: f32) -> bool {
     (value - wanted).abs() < 1e-6
 }
 
-fn scalar_affine(op: &Op) -> Option<(f32, f32)> {
+pub(super) fn scalar_affine(op: &Op) -> Option<(f32, f32)> {
     match op {
         Op::Affine { mul, add } if mul.len() == 1 => Some((mul[0], add[0])),
         _ => None,

@@ -6,7 +6,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::kernels::{Activation, BinaryOp, FakeQuantize, Requantize, UnaryOp, Window};
+use crate::kernels::{
+    Activation, BinaryOp, FakeQuantize, PoolFunction, PoolTaps, Requantize, UnaryOp, Window,
+};
 
 /// Index of a value (tensor) in [`Graph::shapes`].
 pub(super) type ValueId = usize;
@@ -26,11 +28,44 @@ pub(super) enum Op {
     FakeQuantize(FakeQuantize),
     /// An elementwise function of two tensors; the second may be broadcast over the pixels.
     Binary(BinaryOp),
+    /// PReLU: `max(x, 0) + slope * min(x, 0)`, with a slope for each channel as in `Affine`.
+    PRelu(Vec<f32>),
     /// Global sum pooling: `[1, c, h, w]` to `[1, c, 1, 1]`.
     GlobalSumPool,
-    /// Zero padding of the pixels at the top and left; that at the bottom and right follows from
-    /// the shapes.
-    Pad { top: usize, left: usize },
+    /// Padding with a constant: how much of it lies before the values along each axis; that behind them
+    /// follows from the shapes.
+    Pad { before: Vec<usize>, value: f32 },
+    /// Max or average pooling of `[1, c, h, w]`.
+    Pool {
+        function: PoolFunction,
+        rows: Vec<PoolTaps>,
+        columns: Vec<PoolTaps>,
+    },
+    /// Every `step`-th index of an axis from `start` on; how many follows from the shapes.
+    Slice {
+        axis: usize,
+        start: usize,
+        step: usize,
+    },
+    /// Nearest neighbour resize of `[1, c, h, w]`: the input row of each output row, and column.
+    ResizeNearest {
+        rows: Vec<usize>,
+        columns: Vec<usize>,
+    },
+    /// `[1, rows * columns * c, h, w]` to `[1, c, h * rows, w * columns]`: channel `(i * columns + j) * c + k`
+    /// holds channel `k` of the pixels at row `i` and column `j` of each block.
+    DepthToSpace { rows: usize, columns: usize },
+    /// `[1, c, 2 h, 2 w]` to `[1, 4 c, h, w]`: the pixels of each block of 2 x 2, column by column.
+    Focus,
+    /// A transposed convolution.
+    ConvTranspose(ConvTranspose),
+    /// Softmax along an axis.
+    Softmax { axis: usize },
+    /// An elementwise function of a tensor and a constant of the same shape, in the order of the file.
+    BinaryConstant {
+        function: BinaryOp,
+        values: Vec<f32>,
+    },
     /// Axes in another order: output axis `i` is input axis `order[i]`.
     Transpose { order: Vec<usize> },
     /// The same values in the same order under another shape.
@@ -131,6 +166,17 @@ pub(super) struct Conv {
     pub residual: bool,
     /// The last input replaces the bias: `[1, c, 1, 1]`.
     pub bias_input: bool,
+}
+
+/// A dense transposed convolution.
+#[derive(Clone, Debug)]
+pub(super) struct ConvTranspose {
+    /// `[out][in][kernel_h][kernel_w]`.
+    pub weights: Vec<f32>,
+    /// One for each output channel.
+    pub bias: Vec<f32>,
+    /// Its padding is what is cut off at the top and left.
+    pub window: Window,
 }
 
 /// One node; it has exactly one output.

@@ -7,18 +7,21 @@
 use tract_onnx::prelude::{DatumType, Tensor, TypedModel};
 use tract_onnx::tract_core::internal::AxisOp;
 use tract_onnx::tract_core::model::{OutletId, TypedNode};
-use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, Pad, PadMode, TypedConcat};
+use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, TypedConcat};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cnn::{Conv as TractConv, KernelFormat};
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::identity::Identity;
-use tract_onnx::tract_core::ops::math::{Add, Div, Max, Min, Mul, Sub};
+use tract_onnx::tract_core::ops::math::{Add, Div, Erf, Max, Min, Mul, Pow, Sub, Tanh};
+use tract_onnx::tract_core::ops::nn::gelu_approximate::GeluApproximate;
+use tract_onnx::tract_core::ops::nn::gelu_exact::GeluExact;
 use tract_onnx::tract_core::ops::nn::{
-    DataFormat, HardSwish, Interpolator, Reduce, Reducer, Resize, Sigmoid,
+    DataFormat, HardSwish, Interpolator, LeakyRelu, Reduce, Reducer, Resize, Sigmoid, Silu,
 };
 
 use crate::graph::{AxisIndices, Conv, Op, ResizeIndices};
+use crate::import_layout::{broadcast, import_layout};
 use crate::kernels::{Activation, BinaryOp, MAX_KERNEL_SIZE, UnaryOp, Window};
 use crate::qdq::{FakeQuantizeOp, WeightScales};
 
@@ -37,11 +40,11 @@ pub(super) fn shape_of(model: &TypedModel, outlet: OutletId) -> Option<Vec<usize
     fact.shape.as_concrete().map(<[usize]>::to_vec)
 }
 
-fn constant(model: &TypedModel, outlet: OutletId) -> Option<&Tensor> {
+pub(super) fn constant(model: &TypedModel, outlet: OutletId) -> Option<&Tensor> {
     model.outlet_fact(outlet).ok()?.konst.as_deref()
 }
 
-fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
+pub(super) fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
     let view = tensor.to_plain_array_view::<f32>().ok()?;
     Some(view.iter().copied().collect())
 }
@@ -91,14 +94,7 @@ pub(super) fn import(
         if let Some(rounding) = elementwise.0.downcast_ref::<FakeQuantizeOp>() {
             return single_input(Op::FakeQuantize(rounding.0));
         }
-        let function = if elementwise.0.is::<HardSwish>() {
-            UnaryOp::Activation(Activation::HardSwish)
-        } else if elementwise.0.is::<Sigmoid>() {
-            UnaryOp::Sigmoid
-        } else {
-            return None;
-        };
-        return single_input(Op::Unary(function));
+        return single_input(Op::Unary(unary_function(elementwise)?));
     }
     if let Some(axis) = op.downcast_ref::<AxisOp>() {
         return single_input(match axis {
@@ -147,29 +143,8 @@ pub(super) fn import(
             None
         };
     }
-    if let Some(pad) = op.downcast_ref::<Pad>() {
-        let zeros = match &pad.mode {
-            PadMode::Constant(value) => floats(value)? == [0.0],
-            _ => false,
-        };
-        // Only where a convolution can take over the padding.
-        let [successor] = node.outputs[0].successors[..] else {
-            return None;
-        };
-        let next = model.node(successor.node);
-        if !next.op.is::<TractConv>() || import(model, next, weight_scales).is_none() {
-            return None;
-        }
-        let pads = pad.pads.as_slice();
-        return match pads {
-            [(0, 0), (0, 0), (top, _), (left, _)] if zeros && input[0] == 1 => {
-                single_input(Op::Pad {
-                    top: *top,
-                    left: *left,
-                })
-            }
-            _ => None,
-        };
+    if let Some(op) = import_layout(model, node, &input, &output) {
+        return single_input(op);
     }
     if let Some(resize) = op.downcast_ref::<Resize>() {
         return single_input(Op::Resize(resize_indices(
@@ -177,6 +152,33 @@ pub(super) fn import(
         )?));
     }
     None
+}
+
+fn unary_function(op: &ElementWiseOp) -> Option<UnaryOp> {
+    let op = &op.0;
+    let activation = if op.is::<HardSwish>() {
+        Activation::HardSwish
+    } else if op.is::<Silu>() {
+        Activation::Silu
+    } else if op.is::<GeluExact>() {
+        Activation::Gelu
+    } else if let Some(gelu) = op.downcast_ref::<GeluApproximate>() {
+        if gelu.fast_impl {
+            return None;
+        }
+        Activation::GeluTanh
+    } else if let Some(leaky) = op.downcast_ref::<LeakyRelu>() {
+        Activation::LeakyRelu { slope: leaky.alpha }
+    } else if op.is::<Sigmoid>() {
+        return Some(UnaryOp::Sigmoid);
+    } else if op.is::<Erf>() {
+        return Some(UnaryOp::Erf);
+    } else if op.is::<Tanh>() {
+        return Some(UnaryOp::Tanh);
+    } else {
+        return None;
+    };
+    Some(UnaryOp::Activation(activation))
 }
 
 fn convolution(
@@ -305,6 +307,16 @@ fn import_binary(
     output: &[usize],
 ) -> Option<ImportedNode> {
     let op = &binary.0;
+    if op.is::<Pow>() {
+        let [base, exponent] = node.inputs[..] else {
+            return None;
+        };
+        let cubes = floats(constant(model, exponent)?)?[..] == [3.0];
+        return (cubes && shape_of(model, base)? == output).then(|| ImportedNode {
+            op: Op::Unary(UnaryOp::Cube),
+            inputs: vec![base],
+        });
+    }
     let function = if op.is::<Add>() {
         BinaryOp::Add
     } else if op.is::<Sub>() {
@@ -346,14 +358,14 @@ fn import_binary(
             })
         }
         (None, Some(value)) => {
-            let op = binary_with_constant(function, &scalar_or_per_channel(value, output)?, false)?;
+            let op = import_constant(function, value, output, false)?;
             (shape_of(model, left)? == output).then(|| ImportedNode {
                 op,
                 inputs: vec![left],
             })
         }
         (Some(value), None) => {
-            let op = binary_with_constant(function, &scalar_or_per_channel(value, output)?, true)?;
+            let op = import_constant(function, value, output, true)?;
             (shape_of(model, right)? == output).then(|| ImportedNode {
                 op,
                 inputs: vec![right],
@@ -361,6 +373,27 @@ fn import_binary(
         }
         (Some(_), Some(_)) => None,
     }
+}
+
+/// A function of a tensor of the shape `output` and a constant.
+fn import_constant(
+    function: BinaryOp,
+    value: &Tensor,
+    output: &[usize],
+    constant_first: bool,
+) -> Option<Op> {
+    let known = scalar_or_per_channel(value, output)
+        .and_then(|values| binary_with_constant(function, &values, constant_first));
+    if known.is_some() {
+        return known;
+    }
+    let function = match (function, constant_first) {
+        (BinaryOp::Sub, true) => BinaryOp::ReverseSub,
+        (BinaryOp::Div, true) => BinaryOp::ReverseDiv,
+        (function, _) => function,
+    };
+    let values = broadcast(&floats(value)?, value.shape(), output)?;
+    Some(Op::BinaryConstant { function, values })
 }
 
 /// The values of a constant operand: a scalar, or one for each channel of `[1, c, h, w]` or `[.., c]`.
@@ -397,7 +430,7 @@ fn binary_with_constant(function: BinaryOp, values: &[f32], constant_first: bool
         (BinaryOp::Div, true) => None,
         (BinaryOp::Max, _) if values.len() == 1 => clamp(values[0], f32::INFINITY),
         (BinaryOp::Min, _) if values.len() == 1 => clamp(f32::NEG_INFINITY, values[0]),
-        (BinaryOp::Max | BinaryOp::Min, _) => None,
+        _ => None,
     }
 }
 

@@ -43,11 +43,13 @@
 //! | `partition` | graph partitioning: subgraphs that the kernels support, the rest for tract |
 //! | `import` | tract's nodes as operators of the `graph` |
 //! | `fuse` | operator fusion: padding, batch normalisation, activations and residuals into convolutions |
+//! | `fuse_activations` | SiLU, GELU and PReLU that exporters write as several nodes |
+//! | `fuse_layout` | transposed convolutions as convolutions; slices that cancel out or are space to depth |
 //! | `fuse_scales` | channel scales of a quantised activation into the convolutions around it |
 //! | `prune` | class pruning: output channels of classes that are not needed |
 //! | `lower_int8`, `lower_conv_int8` | lowering of quantised graphs: which operators run on codes of one byte |
 //! | `lower_bf16` | lowering to bfloat16: convolutions, and conversions around them |
-//! | `plan`, `plan_conv`, `plan_int8` | memory layouts (NHWC, no copies for transpose, reshape and concatenation), compilation |
+//! | `plan`, `plan_conv`, `plan_layout`, `plan_int8` | memory layouts (NHWC, no copies for transpose, reshape and concatenation), compilation |
 //! | `fuse_convolutions` | fusion of convolutions whose intermediate value would not stay in cache |
 //! | `memory_plan` | memory planning: lifetimes, offsets in one arena |
 //! | [`kernels`] | the program and its kernels: GEMM, depthwise, fused convolutions, thread pool |
@@ -62,10 +64,13 @@
 mod error;
 mod external_data;
 mod fuse;
+mod fuse_activations;
 mod fuse_convolutions;
+mod fuse_layout;
 mod fuse_scales;
 mod graph;
 mod import;
+mod import_layout;
 mod input_shape;
 mod input_size;
 pub mod kernels;
@@ -76,10 +81,12 @@ mod lower_int8;
 mod memory_plan;
 mod network;
 mod onnx;
+mod onnx_prelu;
 mod partition;
 mod plan;
 mod plan_conv;
 mod plan_int8;
+mod plan_layout;
 mod precision;
 mod prune;
 mod qdq;

@@ -24,6 +24,7 @@ pub(super) fn conv_int8(
 ) -> Option<ConvInt8> {
     let scales = conv.weight_scales.as_ref()?;
     let unsupported = conv.bias_input
+        || (rounding.is_some() && !has_code_function(conv.activation))
         || (conv.depthwise && rounding.is_none())
         || (residual.is_some() && (rounding.is_none() || conv.activation != Activation::NONE));
     if unsupported {
@@ -96,6 +97,14 @@ fn quantize_row(row: &[f32], scale: f32) -> Option<Vec<i16>> {
     row.iter().map(code).collect()
 }
 
+/// Whether a convolution can apply the activation and round in its epilogue; if not, it writes float32.
+pub(super) fn has_code_function(activation: Activation) -> bool {
+    matches!(
+        activation,
+        Activation::Clamp { .. } | Activation::HardSwish | Activation::HardSigmoid
+    )
+}
+
 /// What is written, and whether the multipliers are in codes.
 fn output_of(
     activation: Activation,
@@ -117,6 +126,8 @@ fn output_of(
         }
         Activation::HardSwish => (CodeFunction::HardSwish { inverse_scale }, to.range()),
         Activation::HardSigmoid => (CodeFunction::HardSigmoid { inverse_scale }, to.range()),
+        // `has_code_function` keeps them out.
+        _ => return (Int8Output::Float(activation), false),
     };
     let residual = residual.map(|codes| Residual {
         rounding: None,

@@ -12,6 +12,7 @@ use crate::external_data::read_external_data;
 use crate::input_shape::set_input_shape;
 use crate::input_size::{free_reshapes, keep_feature_maps};
 use crate::load_options::LoadOptions;
+use crate::onnx_prelu::rewrite_prelu;
 use crate::qdq::{WeightScales, dequantize_model, register_fake_quantize};
 
 /// tract's message on one line.
@@ -53,6 +54,7 @@ fn infer_shapes(
         .map_err(context("Reading proto model"))?;
     if let Some(graph) = &mut file.graph {
         read_external_data(graph, folder)?;
+        rewrite_prelu(graph);
         let pixels = options
             .input
             .map(|(rows, columns)| vec![1, 3, rows, columns]);

@@ -71,7 +71,7 @@ pub(super) struct Planner<'a> {
     pub(super) graph: &'a Graph,
     pub(super) isa: IsaSet,
     allocations: Vec<Allocation>,
-    layouts: HashMap<ValueId, ValueLayout>,
+    pub(super) layouts: HashMap<ValueId, ValueLayout>,
     /// Copies of values in another axis order.
     transposed: HashMap<(ValueId, Vec<usize>), usize>,
     steps: Vec<PlannedStep>,
@@ -163,6 +163,10 @@ fn input_order(graph: &Graph, input: ValueId) -> Vec<usize> {
             | Op::Resize(_)
             | Op::Quantize(_)
             | Op::FakeQuantize(_)
+            | Op::Pad { .. }
+            | Op::Pool { .. }
+            | Op::ResizeNearest { .. }
+            | Op::Focus
             | Op::ToBf16,
         ) if graph.shapes[input].len() == 4 => NHWC.to_vec(),
         _ => (0..graph.shapes[input].len()).collect(),
@@ -173,7 +177,7 @@ fn input_order(graph: &Graph, input: ValueId) -> Vec<usize> {
 pub(super) const NHWC: [usize; 4] = [0, 2, 3, 1];
 
 /// The order without axes of size 1, which do not matter in memory.
-fn nontrivial_axes(order: &[usize], shape: &[usize]) -> Vec<usize> {
+pub(super) fn nontrivial_axes(order: &[usize], shape: &[usize]) -> Vec<usize> {
     order
         .iter()
         .copied()
@@ -185,6 +189,13 @@ impl Planner<'_> {
     /// Memory of `len` bytes.
     fn allocate(&mut self, len: usize) -> usize {
         self.allocations.push(Allocation { len, parent: None });
+        self.allocations.len() - 1
+    }
+
+    /// Memory that is a part of other memory.
+    pub(super) fn part_of(&mut self, parent: usize, offset: usize, len: usize) -> usize {
+        let parent = Some((parent, offset));
+        self.allocations.push(Allocation { len, parent });
         self.allocations.len() - 1
     }
 
@@ -266,7 +277,7 @@ impl Planner<'_> {
                 let order = if mul.len() == 1 {
                     self.layout(node.inputs[0])?.order.clone()
                 } else {
-                    self.channels_last(node.inputs[0])
+                    self.channels_innermost(node.inputs[0])?
                 };
                 let input = self.in_order(node.inputs[0], &order)?;
                 let scaled = self.allocate(graph.bytes_of(node.output));
@@ -283,6 +294,14 @@ impl Planner<'_> {
                     output,
                     Vec::new(),
                 );
+            }
+            Op::PRelu(slopes) => {
+                let order = self.channels_innermost(node.inputs[0])?;
+                let input = self.in_order(node.inputs[0], &order)?;
+                let output = self.define(node.output, order);
+                let slopes = PlannedOperand::Constant(slopes.clone());
+                let op = PlannedOp::Binary(BinaryOp::PRelu, input, slopes);
+                self.push(op, output, one_report("prelu"));
             }
             Op::Unary(function) => self.unary(node, *function, "unary")?,
             Op::FakeQuantize(rounding) => {
@@ -310,12 +329,6 @@ impl Planner<'_> {
                 };
                 self.push(op, output, one_report("global sum pool"));
             }
-            Op::Pad { .. } => {
-                return Err(format!(
-                    "{}: padding without a convolution that follows it",
-                    node.name
-                ));
-            }
             Op::Transpose { order } => {
                 let layout = self.layout(node.inputs[0])?.clone();
                 let permuted = layout
@@ -328,13 +341,16 @@ impl Planner<'_> {
                 };
                 self.layouts.insert(node.output, layout);
             }
-            Op::Reshape => {
-                let order: Vec<usize> = (0..input_shape.len()).collect();
-                let allocation = self.in_order(node.inputs[0], &order)?;
-                let order = (0..shape.len()).collect();
-                self.layouts
-                    .insert(node.output, ValueLayout { allocation, order });
-            }
+            Op::Reshape
+            | Op::Slice { .. }
+            | Op::Pad { .. }
+            | Op::Pool { .. }
+            | Op::ResizeNearest { .. }
+            | Op::DepthToSpace { .. }
+            | Op::Focus
+            | Op::ConvTranspose(_)
+            | Op::Softmax { .. }
+            | Op::BinaryConstant { .. } => self.node_layout(node)?,
             Op::Concat { axis } => self.concat(node, *axis)?,
             Op::Expand => {
                 let input = self.in_order(node.inputs[0], &NHWC)?;

@@ -3,6 +3,23 @@
 use std::arch::x86_64::*;
 
 use super::activation::Activation;
+use super::activation_functions::activation_functions;
+
+activation_functions! {
+    inlined: #[target_feature(enable = "avx512f,avx512vl,avx2,fma")] #[inline]
+    outlined: #[target_feature(enable = "avx512f,avx512vl,avx2,fma")] #[inline(never)]
+    vector: __m512, splat: _mm512_set1_ps, add: _mm512_add_ps, sub: _mm512_sub_ps,
+    mul: _mm512_mul_ps, div: _mm512_div_ps, max: _mm512_max_ps, min: _mm512_min_ps,
+    power_of_two: power_of_two
+}
+
+/// `2^n` of numbers to which [`ROUND`] was added.
+#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+#[inline]
+fn power_of_two(shifted: __m512) -> __m512 {
+    let exponent = _mm512_slli_epi32::<23>(_mm512_castps_si512(shifted));
+    _mm512_castsi512_ps(_mm512_add_epi32(exponent, _mm512_set1_epi32(0x3f80_0000)))
+}
 
 #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
 #[inline]
@@ -17,6 +34,8 @@ pub(super) fn activate(x: __m512, activation: Activation) -> __m512 {
         Activation::Clamp { low, high } => clamp(x, _mm512_set1_ps(low), _mm512_set1_ps(high)),
         Activation::HardSigmoid => hard_sigmoid(x),
         Activation::HardSwish => _mm512_mul_ps(x, hard_sigmoid(x)),
+        Activation::LeakyRelu { slope } => leaky_relu(x, _mm512_set1_ps(slope)),
+        _ => smooth(x, activation),
     }
 }
 

@@ -44,6 +44,8 @@ struct Depthwise3x3Block<'a> {
     channels: usize,
     stride: usize,
     activation: Activation,
+    /// What follows when a row is written, instead of `activation`.
+    smooth: Option<Activation>,
 }
 
 /// Whether this kernel can compute the job.
@@ -139,7 +141,12 @@ pub(super) unsafe fn depthwise3x3(
             outputs,
             channels: channels.1,
             stride: job.window.stride.1,
-            activation: job.activation,
+            activation: if job.activation.is_smooth() {
+                Activation::NONE
+            } else {
+                job.activation
+            },
+            smooth: job.activation.is_smooth().then_some(job.activation),
         };
         // SAFETY: the caller's promise; the phase's columns and outputs lie inside.
         unsafe {
@@ -159,7 +166,8 @@ macro_rules! depthwise3x3_kernel {
     (
         $(#[$feature:meta])*
         lanes: $lanes:literal, load: $load:path, store: $store:path, fma: $fma:path,
-        broadcast: $broadcast:path, clamp: $clamp:path, activate: $activate:path
+        broadcast: $broadcast:path, clamp: $clamp:path, activate: $activate:path,
+        smooth_all: $smooth_all:path
     ) => {
         /// # Safety
         /// As [`super::depthwise3x3`].
@@ -180,9 +188,43 @@ macro_rules! depthwise3x3_kernel {
                             (1, _) => stride2::<1>(block, row, channel),
                             _ => stride1::<0>(block, row, channel),
                         }
+                        if let Some(activation) = block.smooth {
+                            smooth_row(block, row, channel, activation);
+                        }
                     }
                     channel += $lanes;
                 }
+            }
+        }
+
+        /// The activation of a row that was written without it, while it is in the L1 cache.
+        ///
+        /// # Safety
+        /// As [`super::depthwise3x3`]; `channel` and as many more as a register holds exist.
+        $(#[$feature])*
+        unsafe fn smooth_row(
+            block: &Depthwise3x3Block<'_>,
+            row: &OutputRow,
+            channel: usize,
+            activation: Activation,
+        ) {
+            let mut output = row.output.wrapping_add(block.output.wrapping_add(channel));
+            let mut left = block.outputs;
+            while left > 0 {
+                let count = left.min(8);
+                let mut values = [$broadcast(0.0); 8];
+                // SAFETY: outputs of the row.
+                unsafe {
+                    for (i, value) in values[..count].iter_mut().enumerate() {
+                        *value = $load(output.wrapping_add(i * block.output_stride).cast_const());
+                    }
+                    $smooth_all(&mut values[..count], activation);
+                    for (i, value) in values[..count].iter().enumerate() {
+                        $store(output.wrapping_add(i * block.output_stride), *value);
+                    }
+                }
+                output = output.wrapping_add(count * block.output_stride);
+                left -= count;
             }
         }
 
@@ -321,14 +363,14 @@ pub(super) fn limits(activation: Activation) -> (f32, f32) {
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::super::activation_avx512::{activate, clamp};
+    use super::super::activation_avx512::{activate, clamp, smooth_all};
     use super::super::simd::{load16, store16};
     use super::{Activation, BLOCK, Depthwise3x3Block, OutputRow, SIDE, limits, unrolled};
 
     depthwise3x3_kernel! {
         #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
         lanes: 16, load: load16, store: store16, fma: _mm512_fmadd_ps,
-        broadcast: _mm512_set1_ps, clamp: clamp, activate: activate
+        broadcast: _mm512_set1_ps, clamp: clamp, activate: activate, smooth_all: smooth_all
     }
 }
 
@@ -336,14 +378,14 @@ mod avx512 {
 mod avx2 {
     use std::arch::x86_64::*;
 
-    use super::super::activation_avx2::{activate, clamp};
+    use super::super::activation_avx2::{activate, clamp, smooth_all};
     use super::super::simd::{load8, store8};
     use super::{Activation, BLOCK, Depthwise3x3Block, OutputRow, SIDE, limits, unrolled};
 
     depthwise3x3_kernel! {
         #[target_feature(enable = "avx2,fma")]
         lanes: 8, load: load8, store: store8, fma: _mm256_fmadd_ps,
-        broadcast: _mm256_set1_ps, clamp: clamp, activate: activate
+        broadcast: _mm256_set1_ps, clamp: clamp, activate: activate, smooth_all: smooth_all
     }
 }
 
@@ -379,8 +421,15 @@ mod portable {
         x.map(|x| activation.apply(x))
     }
 
+    fn smooth_all(values: &mut [F32x4], activation: Activation) {
+        super::super::activation_functions::scalar::smooth_all(
+            values.as_flattened_mut(),
+            activation,
+        );
+    }
+
     depthwise3x3_kernel! {
         lanes: 4, load: load, store: store, fma: fma,
-        broadcast: broadcast, clamp: clamp, activate: activate
+        broadcast: broadcast, clamp: clamp, activate: activate, smooth_all: smooth_all
     }
 }

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::activation::Activation;
-use super::activation_avx2::activate;
+use super::activation_avx2::{activate, smooth_all};
 use super::depthwise_portable;
 use super::depthwise_row::DepthwiseRow;
 use super::packed_depthwise::BLOCK;
@@ -146,6 +146,11 @@ unsafe fn tile<const P: usize, const K: usize, const H: usize>(
                     sums[J][I] = _mm256_min_ps(_mm256_max_ps(sums[J][I], low), high);
                 });
             });
+        } else if row.activation.is_smooth() {
+            // A copy, so that the sums stay in registers elsewhere.
+            let mut values = sums;
+            smooth_all(values.as_flattened_mut(), row.activation);
+            sums = values;
         } else {
             unrolled!([0 1 2 3] J < P, {
                 unrolled!([0 1] I < H, { sums[J][I] = activate(sums[J][I], row.activation); });

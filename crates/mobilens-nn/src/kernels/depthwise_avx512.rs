@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::activation::Activation;
-use super::activation_avx512::activate;
+use super::activation_avx512::{activate, smooth_all};
 use super::depthwise_row::DepthwiseRow;
 use super::packed_depthwise::BLOCK;
 use super::simd::{load16, unrolled};
@@ -94,6 +94,11 @@ unsafe fn tile<const P: usize, const K: usize, const FULL: bool>(
             unrolled!([0 1 2 3 4 5 6 7] J < P, {
                 sums[J] = _mm512_min_ps(_mm512_max_ps(sums[J], low), high);
             });
+        } else if row.activation.is_smooth() {
+            // A copy, so that the sums stay in registers elsewhere.
+            let mut values = sums;
+            smooth_all(&mut values, row.activation);
+            sums = values;
         } else {
             unrolled!([0 1 2 3 4 5 6 7] J < P, {
                 sums[J] = activate(sums[J], row.activation);

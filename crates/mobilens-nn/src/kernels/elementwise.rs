@@ -1,8 +1,11 @@
 //! Unary and binary elementwise functions.
 
 use super::activation::Activation;
+use super::activation_functions::scalar;
+use super::isa::Isa;
 use super::operator_int8::nearest_code;
 use super::requantize::CodeRange;
+use super::vectorize::{Loop, vectorized};
 
 /// Elementwise functions of one tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,6 +14,12 @@ pub enum UnaryOp {
     Activation(Activation),
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
+    /// The error function; absolute error below 5e-7.
+    Erf,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// `x^3`.
+    Cube,
     /// Quantisation and dequantisation.
     FakeQuantize(FakeQuantize),
 }
@@ -63,14 +72,20 @@ pub enum BinaryOp {
     Add,
     /// `a - b`.
     Sub,
+    /// `b - a`.
+    ReverseSub,
     /// `a * b`.
     Mul,
     /// `a / b`.
     Div,
+    /// `b / a`.
+    ReverseDiv,
     /// `max(a, b)`.
     Max,
     /// `min(a, b)`.
     Min,
+    /// PReLU: `a` where it is above 0, else `a * b`.
+    PRelu,
 }
 
 impl UnaryOp {
@@ -78,15 +93,49 @@ impl UnaryOp {
     pub fn apply(self, x: f32) -> f32 {
         match self {
             Self::Activation(activation) => activation.apply(x),
-            Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Self::Sigmoid => scalar::sigmoid(x),
+            Self::Erf => scalar::erf(x),
+            Self::Tanh => scalar::tanh(x),
+            Self::Cube => x * x * x,
             Self::FakeQuantize(quantize) => quantize.apply(x),
         }
     }
 
     /// Applies the function to each value.
-    pub(super) fn run(self, input: &[f32], output: &mut [f32]) {
-        for (output, input) in output.iter_mut().zip(input) {
-            *output = self.apply(*input);
+    pub(super) fn run(self, isa: Isa, input: &[f32], output: &mut [f32]) {
+        struct Map<'a, F>(&'a [f32], &'a mut [f32], F);
+        impl<F: Fn(f32) -> f32> Loop for Map<'_, F> {
+            #[inline(always)]
+            fn run(self) {
+                for (output, input) in self.1.iter_mut().zip(self.0) {
+                    *output = (self.2)(*input);
+                }
+            }
+        }
+        macro_rules! map {
+            ($function:expr) => {
+                vectorized(isa, Map(input, output, $function))
+            };
+        }
+        match self {
+            Self::Sigmoid | Self::Activation(Activation::Sigmoid) => map!(scalar::sigmoid),
+            Self::Activation(Activation::Silu) => map!(scalar::silu),
+            Self::Activation(Activation::Gelu) => map!(scalar::gelu),
+            Self::Activation(Activation::GeluTanh) => map!(scalar::gelu_tanh),
+            Self::Activation(Activation::LeakyRelu { slope }) => {
+                map!(|x| scalar::leaky_relu(x, slope))
+            }
+            Self::Activation(Activation::Clamp { low, high }) => {
+                map!(|x: f32| x.max(low).min(high))
+            }
+            Self::Activation(Activation::HardSwish) => map!(|x| Activation::HardSwish.apply(x)),
+            Self::Activation(Activation::HardSigmoid) => {
+                map!(|x| Activation::HardSigmoid.apply(x))
+            }
+            Self::Erf => map!(scalar::erf),
+            Self::Tanh => map!(scalar::tanh),
+            Self::Cube => map!(|x| x * x * x),
+            Self::FakeQuantize(quantize) => map!(|x| quantize.apply(x)),
         }
     }
 }
@@ -97,20 +146,52 @@ impl BinaryOp {
         match self {
             Self::Add => a + b,
             Self::Sub => a - b,
+            Self::ReverseSub => b - a,
             Self::Mul => a * b,
             Self::Div => a / b,
+            Self::ReverseDiv => b / a,
             Self::Max => a.max(b),
             Self::Min => a.min(b),
+            Self::PRelu => scalar::leaky_relu(a, b),
         }
     }
 
     /// Applies the function to `[outer, inner]` and `[inner]`, which is broadcast over `outer`.
-    pub(super) fn run(self, left: &[f32], right: &[f32], output: &mut [f32]) {
-        let inner = right.len().max(1);
-        for (output, left) in output.chunks_mut(inner).zip(left.chunks(inner)) {
-            for ((output, left), right) in output.iter_mut().zip(left).zip(right) {
-                *output = self.apply(*left, *right);
+    pub(super) fn run(self, isa: Isa, left: &[f32], right: &[f32], output: &mut [f32]) {
+        struct Zip<'a, F>(&'a [f32], &'a [f32], &'a mut [f32], F);
+        impl<F: Fn(f32, f32) -> f32> Loop for Zip<'_, F> {
+            #[inline(always)]
+            fn run(self) {
+                let Self(left, right, output, function) = self;
+                if let [right] = *right {
+                    for (output, left) in output.iter_mut().zip(left) {
+                        *output = function(*left, right);
+                    }
+                    return;
+                }
+                let inner = right.len().max(1);
+                for (output, left) in output.chunks_mut(inner).zip(left.chunks(inner)) {
+                    for ((output, left), right) in output.iter_mut().zip(left).zip(right) {
+                        *output = function(*left, *right);
+                    }
+                }
             }
+        }
+        macro_rules! zip {
+            ($function:expr) => {
+                vectorized(isa, Zip(left, right, output, $function))
+            };
+        }
+        match self {
+            Self::Add => zip!(|a, b| a + b),
+            Self::Sub => zip!(|a, b| a - b),
+            Self::ReverseSub => zip!(|a, b| b - a),
+            Self::Mul => zip!(|a, b| a * b),
+            Self::Div => zip!(|a, b| a / b),
+            Self::ReverseDiv => zip!(|a, b| b / a),
+            Self::Max => zip!(|a: f32, b: f32| a.max(b)),
+            Self::Min => zip!(|a: f32, b: f32| a.min(b)),
+            Self::PRelu => zip!(scalar::leaky_relu),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::activation::Activation;
-use super::activation_avx2::activate;
+use super::activation_avx2::{activate, smooth_all};
 use super::gemm_block::{GemmBlock, Tile};
 use super::packed_gemm::PANEL;
 use super::simd::{broadcast8, load8, store8, unrolled};
@@ -102,6 +102,11 @@ unsafe fn microkernel<const P: usize, const N: usize>(block: &GemmBlock<'_>, til
                     sums[J][I] = _mm256_min_ps(_mm256_max_ps(sums[J][I], low), high);
                 });
             });
+        } else if job.activation.is_smooth() {
+            // A copy, so that the sums stay in registers elsewhere.
+            let mut values = sums;
+            smooth_all(values.as_flattened_mut(), job.activation);
+            sums = values;
         } else {
             unrolled!([0 1 2 3 4 5 6 7] J < P, {
                 unrolled!([0 1] I < N, { sums[J][I] = activate(sums[J][I], job.activation); });

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::activation::Activation;
-use super::activation_avx512::activate;
+use super::activation_avx512::{activate, smooth_all};
 use super::gemm_block::{GemmBlock, Tile};
 use super::packed_gemm::PANEL;
 use super::simd::{broadcast16, load8, load16, unrolled};
@@ -61,6 +61,11 @@ macro_rules! epilogue {
             unrolled!([0 1 2 3 4 5 6 7] $j < $pixels, {
                 column[$j] = _mm512_min_ps(_mm512_max_ps(column[$j], low), high);
             });
+        } else if $block.job.activation.is_smooth() {
+            // A copy, so that `column` stays in registers elsewhere.
+            let mut values = column;
+            smooth_all(&mut values, $block.job.activation);
+            column = values;
         } else {
             unrolled!([0 1 2 3 4 5 6 7] $j < $pixels, {
                 column[$j] = activate(column[$j], $block.job.activation);

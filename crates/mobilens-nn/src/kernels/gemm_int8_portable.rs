@@ -182,7 +182,6 @@ unsafe fn finish(block: &GemmInt8Block<'_>, tile: &Int8Tile, sums: &[[i32; PANEL
 
 fn activate(values: &mut [f32; CHUNK], activation: Activation) {
     match activation {
-        Activation::Clamp { .. } => values.iter_mut().for_each(|v| *v = activation.apply(*v)),
         Activation::HardSwish => {
             for value in values {
                 *value = Activation::HardSwish.apply(*value);
@@ -193,6 +192,7 @@ fn activate(values: &mut [f32; CHUNK], activation: Activation) {
                 *value = Activation::HardSigmoid.apply(*value);
             }
         }
+        _ => values.iter_mut().for_each(|v| *v = activation.apply(*v)),
     }
 }
 

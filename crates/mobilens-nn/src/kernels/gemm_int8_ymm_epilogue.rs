@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::activation::Activation;
+use super::activation_avx2_without_fma::activate;
 use super::gemm_int8_block::GemmInt8Block;
 use super::packed_gemm_int8::{MAX_REGISTERS, STEP};
 use super::requantize::{CodeFunction, CodeRange, Int8Output, Residual, ResidualRounding};
@@ -459,26 +460,4 @@ unsafe fn store_floats<const N: usize>(to: *mut f32, values: [__m256; N], channe
             }
         }
     });
-}
-
-/// The functions of [`Activation`], in AVX2 without FMA.
-#[target_feature(enable = "avx2")]
-#[inline]
-fn activate(x: __m256, activation: Activation) -> __m256 {
-    match activation {
-        Activation::Clamp { low, high } => {
-            _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(low)), _mm256_set1_ps(high))
-        }
-        Activation::HardSigmoid => hard_sigmoid(x),
-        Activation::HardSwish => _mm256_mul_ps(x, hard_sigmoid(x)),
-    }
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
-fn hard_sigmoid(x: __m256) -> __m256 {
-    let shifted = _mm256_add_ps(x, _mm256_set1_ps(3.0));
-    let zero = _mm256_setzero_ps();
-    let clamped = _mm256_min_ps(_mm256_max_ps(shifted, zero), _mm256_set1_ps(6.0));
-    _mm256_mul_ps(clamped, _mm256_set1_ps(1.0 / 6.0))
 }

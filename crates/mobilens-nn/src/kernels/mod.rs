@@ -69,7 +69,10 @@ mod activation;
 #[cfg(target_arch = "x86_64")]
 mod activation_avx2;
 #[cfg(target_arch = "x86_64")]
+mod activation_avx2_without_fma;
+#[cfg(target_arch = "x86_64")]
 mod activation_avx512;
+mod activation_functions;
 mod affinity;
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -101,6 +104,7 @@ mod depthwise_int8_x86;
 mod depthwise_portable;
 mod depthwise_row;
 mod elementwise;
+mod feature_map;
 mod fused_conv;
 mod fused_conv_stage;
 mod gemm;
@@ -137,6 +141,7 @@ mod global_sum_pool;
 mod int8_step;
 mod isa;
 mod isa_bf16;
+mod nearest;
 mod operator;
 mod operator_int8;
 mod packed_depthwise;
@@ -145,7 +150,9 @@ mod packed_depthwise_int8;
 mod packed_gemm;
 mod packed_gemm_bf16;
 mod packed_gemm_int8;
+mod pad;
 mod peak;
+mod pool;
 mod program;
 mod requantize;
 mod resize;
@@ -155,10 +162,15 @@ mod shape;
 mod simd;
 #[cfg(target_arch = "x86_64")]
 mod simd_bf16;
+mod softmax;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_activations;
+#[cfg(test)]
 mod tests_bf16;
+#[cfg(test)]
+mod tests_feature_map;
 #[cfg(test)]
 mod tests_int8_depthwise;
 #[cfg(test)]
@@ -169,6 +181,7 @@ mod tests_int8_operators;
 mod tests_thread_pool;
 mod thread_pool;
 mod transpose;
+mod vectorize;
 mod weights_avx2;
 mod window;
 
@@ -180,12 +193,14 @@ pub use conv_bf16::{Bf16Values, ConvBf16, ConvWeightsBf16};
 pub use conv_stage::{ConvStage, ConvWeights, Int8Weights};
 pub use depthwise_int8::{DepthwiseInt8Job, depthwise_int8, depthwise_int8_tensor};
 pub use elementwise::{BinaryOp, FakeQuantize, UnaryOp};
+pub use feature_map::FeatureMapOp;
 pub use fused_conv::{FusedConv, MAX_FUSED_STAGES};
 pub use gemm_int8::gemm_int8;
 pub use gemm_int8_block::{GemmInt8Job, Int8Rows};
 pub use int8_step::{BinaryInt8Step, Int8Op};
 pub use isa::{Int8Isa, Isa, IsaSet};
 pub use isa_bf16::Bf16Isa;
+pub use nearest::Nearest;
 pub use operator::{Operand, Operator};
 pub use operator_int8::{
     CodeOperand, add_int8, dequantize, global_sum_pool_int8, lookup, multiply_int8, quantize,
@@ -196,7 +211,9 @@ pub use packed_depthwise_int8::{PackedDepthwiseInt8, addends_of};
 pub use packed_gemm::{PANEL, PackedGemm};
 pub use packed_gemm_bf16::PackedGemmBf16;
 pub use packed_gemm_int8::PackedGemmInt8;
+pub use pad::Pad;
 pub use peak::{peak_gmacs, peak_int8_gmacs};
+pub use pool::{Pool, PoolFunction, PoolTaps, pool_taps};
 pub use program::{Program, Step};
 pub use requantize::{
     CHANNEL_GROUP, CodeFunction, CodeRange, Int8Output, Requantize, Residual, ResidualRounding,
@@ -205,5 +222,6 @@ pub use resize::Resize;
 pub use resize_int8::{ResizeInt8, ResizeInt8Rows};
 pub use row_view::RowView;
 pub use shape::Shape;
+pub use softmax::Softmax;
 pub use thread_pool::ThreadPool;
 pub use window::{MAX_KERNEL_SIZE, Window};

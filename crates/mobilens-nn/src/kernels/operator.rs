@@ -4,8 +4,10 @@ use super::arena::{Arena, Slot};
 use super::bf16::{from_bf16, to_bf16};
 use super::buffer::Buffer;
 use super::elementwise::{BinaryOp, UnaryOp};
+use super::feature_map::FeatureMapOp;
 use super::global_sum_pool::global_sum_pool;
 use super::int8_step::{BinaryInt8Step, Int8Op, run_resize};
+use super::isa::IsaSet;
 use super::requantize::CodeRange;
 use super::resize::Resize;
 use super::resize_int8::ResizeInt8;
@@ -73,6 +75,8 @@ pub enum Operator {
     },
     /// Bilinear resize.
     Resize(Resize),
+    /// Pooling, padding, nearest neighbour resize, softmax.
+    FeatureMap(FeatureMapOp),
     /// Float32 to bfloat16, rounded to nearest even.
     ToBf16 {
         /// The values.
@@ -129,10 +133,42 @@ pub enum Operand {
     Constant(Buffer),
 }
 
+/// Bytes of a task of an elementwise step.
+const PART: usize = 64 << 10;
+
+/// A part of tensors that have as many values each.
+struct Part {
+    first: usize,
+    len: usize,
+}
+
+impl Part {
+    /// This part of a tensor.
+    fn of(&self, slot: Slot) -> Slot {
+        Slot {
+            offset: slot.offset + self.first,
+            len: self.len,
+        }
+    }
+}
+
+/// Calls `body` for each part of `len` bytes, on all threads.
+fn parallel(len: usize, pool: &mut ThreadPool, body: &(dyn Fn(Part) + Sync)) {
+    pool.parallel_for(len.div_ceil(PART), &|task, _| {
+        let first = task * PART;
+        let len = PART.min(len - first);
+        body(Part { first, len });
+    });
+}
+
 impl Operator {
     /// The input, the output, and the second input if there is one.
     fn slots(&self) -> (Slot, Slot, Option<Slot>) {
         match self {
+            Self::FeatureMap(op) => {
+                let (input, output) = op.slots();
+                (input, output, None)
+            }
             Self::GlobalSumPool { input, output }
             | Self::Unary { input, output, .. }
             | Self::Transpose { input, output, .. }
@@ -166,6 +202,9 @@ impl Operator {
         if let Self::Int8 { op, .. } = self {
             op.check(input, output);
         }
+        if let Self::FeatureMap(op) = self {
+            op.check();
+        }
         for slot in [Some(input), Some(output), second].into_iter().flatten() {
             let end = slot.offset.checked_add(slot.len);
             assert!(
@@ -183,6 +222,7 @@ impl Operator {
     /// Bytes of scratch memory that a thread needs.
     pub(super) fn scratch_len(&self) -> usize {
         match self {
+            Self::FeatureMap(op) => op.scratch_len(),
             Self::ResizeInt8 { resize, .. } => resize.scratch_len() * size_of::<f32>(),
             _ => 0,
         }
@@ -192,7 +232,7 @@ impl Operator {
     ///
     /// # Safety
     /// [`Operator::check`] passed for an arena of this size, and nobody else uses the output.
-    pub(super) unsafe fn run(&self, arena: &Arena, pool: &mut ThreadPool) {
+    pub(super) unsafe fn run(&self, isa: IsaSet, arena: &Arena, pool: &mut ThreadPool) {
         // SAFETY: inside the arena; nobody writes the inputs, which do not overlap the output.
         let read = |slot: &Slot| unsafe { arena.slice::<f32>(*slot) };
         // SAFETY: as above; each arm below takes the output once.
@@ -207,7 +247,16 @@ impl Operator {
                 function,
                 input,
                 output,
-            } => function.run(read(input), write(output)),
+            } => parallel(input.len, pool, &|part| {
+                // SAFETY: parts of the slots that only this task has.
+                let (input, output) = unsafe {
+                    (
+                        arena.slice(part.of(*input)),
+                        arena.slice_mut(part.of(*output)),
+                    )
+                };
+                function.run(isa.float, input, output);
+            }),
             Self::Binary {
                 function,
                 left,
@@ -218,7 +267,24 @@ impl Operator {
                     Operand::Slot(slot) => read(slot),
                     Operand::Constant(values) => values,
                 };
-                function.run(read(left), right, write(output));
+                if right.len() * size_of::<f32>() < left.len && right.len() > 1 {
+                    function.run(isa.float, read(left), right, write(output));
+                    return;
+                }
+                parallel(left.len, pool, &|part| {
+                    let right = match right {
+                        [one] => std::slice::from_ref(one),
+                        all => &all[part.first / size_of::<f32>()..][..part.len / size_of::<f32>()],
+                    };
+                    // SAFETY: parts of the slots that only this task has.
+                    let (left, output) = unsafe {
+                        (
+                            arena.slice(part.of(*left)),
+                            arena.slice_mut(part.of(*output)),
+                        )
+                    };
+                    function.run(isa.float, left, right, output);
+                });
             }
             Self::Transpose {
                 input,
@@ -245,12 +311,25 @@ impl Operator {
                 input_stride,
                 output_stride,
             } => {
-                let (input, output) = (bytes(input), bytes_mut(output));
-                for row in 0..*rows {
-                    let input = &input[row * input_stride..][..*len];
-                    output[row * output_stride..][..*len].copy_from_slice(input);
-                }
+                let input = bytes(input);
+                let in_task = PART.div_ceil((*len).max(1));
+                pool.parallel_for(rows.div_ceil(in_task), &|task, _| {
+                    let first = task * in_task;
+                    let count = in_task.min(rows - first);
+                    let slot = Slot {
+                        offset: output.offset + first * output_stride,
+                        len: (count - 1) * output_stride + len,
+                    };
+                    // SAFETY: rows of the output that only this task has.
+                    let output: &mut [u8] = unsafe { arena.slice_mut(slot) };
+                    for row in 0..count {
+                        let input = &input[(first + row) * input_stride..][..*len];
+                        output[row * output_stride..][..*len].copy_from_slice(input);
+                    }
+                });
             }
+            // SAFETY: the caller's promise is handed on.
+            Self::FeatureMap(op) => unsafe { op.run(isa.float, arena, pool) },
             // SAFETY: the caller's promise is handed on.
             Self::Resize(resize) => unsafe { resize.run(arena, pool) },
             // SAFETY: as above; slots of bfloat16 values.

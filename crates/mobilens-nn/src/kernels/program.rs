@@ -89,7 +89,7 @@ impl Program {
                 // above the arena itself, which is borrowed alone here.
                 Step::FusedConv(conv) => unsafe { conv.run(self.isa, arena, pool) },
                 // SAFETY: as above.
-                Step::Operator(operator) => unsafe { operator.run(arena, pool) },
+                Step::Operator(operator) => unsafe { operator.run(self.isa, arena, pool) },
             }
             after(index);
         }

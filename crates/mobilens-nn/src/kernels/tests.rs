@@ -13,7 +13,7 @@ use super::{
 /// Largest difference as a share of the largest value.
 const TOLERANCE: f32 = 1e-5;
 
-const ACTIVATIONS: [Activation; 4] = [
+const ACTIVATIONS: [Activation; 9] = [
     Activation::NONE,
     Activation::Clamp {
         low: 0.0,
@@ -21,6 +21,11 @@ const ACTIVATIONS: [Activation; 4] = [
     },
     Activation::HardSwish,
     Activation::HardSigmoid,
+    Activation::LeakyRelu { slope: 0.1 },
+    Activation::Sigmoid,
+    Activation::Silu,
+    Activation::Gelu,
+    Activation::GeluTanh,
 ];
 
 #[derive(Clone, Debug)]

@@ -9,13 +9,13 @@ use crate::onnx::{Onnx, Value};
 use crate::parity::{KERNELS, TOLERANCE, difference, load, outputs, values};
 
 /// An input shape, small and odd.
-const SHAPE: [usize; 4] = [1, 19, 9, 11];
-const ONE_BY_ONE: (&str, Value<'static>) = ("kernel_shape", Value::Ints(&[1, 1]));
-const THREE_BY_THREE: (&str, Value<'static>) = ("kernel_shape", Value::Ints(&[3, 3]));
-const SAME: (&str, Value<'static>) = ("pads", Value::Ints(&[1, 1, 1, 1]));
+pub const SHAPE: [usize; 4] = [1, 19, 9, 11];
+pub const ONE_BY_ONE: (&str, Value<'static>) = ("kernel_shape", Value::Ints(&[1, 1]));
+pub const THREE_BY_THREE: (&str, Value<'static>) = ("kernel_shape", Value::Ints(&[3, 3]));
+pub const SAME: (&str, Value<'static>) = ("pads", Value::Ints(&[1, 1, 1, 1]));
 
 /// Writes the network, holds every path to plain tract, and returns the layers of the best one.
-fn layers(
+pub fn layers(
     onnx: &Onnx,
     shape: [usize; 4],
     output: &str,
@@ -49,7 +49,7 @@ fn layers(
 
 /// The operators of the layers, in order, without the last one if it only transposes the result to
 /// the layout of the file.
-fn kinds(layers: &[LayerReport]) -> Vec<&str> {
+pub fn kinds(layers: &[LayerReport]) -> Vec<&str> {
     let mut kinds: Vec<_> = layers.iter().map(|layer| layer.op.as_str()).collect();
     if kinds.last() == Some(&"transpose") {
         kinds.pop();
@@ -57,7 +57,7 @@ fn kinds(layers: &[LayerReport]) -> Vec<&str> {
     kinds
 }
 
-fn conv(
+pub fn conv(
     onnx: &mut Onnx,
     x: &str,
     [outputs, inputs, h, w]: [usize; 4],
@@ -73,7 +73,7 @@ fn conv(
     onnx.node("Conv", &[x, &weights, &bias], attributes)
 }
 
-fn with_scalar(onnx: &mut Onnx, op: &str, x: &str, value: f32) -> String {
+pub fn with_scalar(onnx: &mut Onnx, op: &str, x: &str, value: f32) -> String {
     let value = onnx.constant(&[], &[value]);
     onnx.node(op, &[x, &value], &[])
 }

@@ -1,9 +1,11 @@
 //! What the library promises about whole networks: the results of plain tract, on every instruction
 //! set of this CPU.
 
+mod activations;
 mod bf16;
 mod class_pruning;
 mod fusion_patterns;
+mod layout_operators;
 mod matrix_products;
 mod models;
 mod onnx;
