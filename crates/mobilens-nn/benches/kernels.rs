@@ -20,7 +20,7 @@ const RELU6: Activation = Activation::Clamp {
 };
 
 /// Side, input and output channels.
-const POINTWISE: [(usize, usize, usize); 17] = [
+const POINTWISE: [(usize, usize, usize); 21] = [
     (150, 32, 16),
     (150, 16, 96),
     (75, 96, 24),
@@ -38,6 +38,22 @@ const POINTWISE: [(usize, usize, usize); 17] = [
     (19, 576, 273),
     (5, 256, 512),
     (65, 960, 160),
+    (33, 960, 160),
+    (33, 960, 256),
+    (56, 64, 256),
+    (7, 2048, 512),
+];
+
+/// Side, input and output channels, and dilation: ResNet-50, and DeepLabV3's spatial pyramid.
+const CONV_3X3: [(usize, usize, usize, usize); 8] = [
+    (56, 64, 64, 1),
+    (28, 128, 128, 1),
+    (14, 256, 256, 1),
+    (7, 512, 512, 1),
+    (33, 256, 256, 1),
+    (33, 960, 256, 12),
+    (33, 960, 256, 24),
+    (33, 960, 256, 36),
 ];
 
 /// Side, channels, kernel size and stride.
@@ -239,6 +255,13 @@ fn main() {
             "conv 3x3 10x10 256 -> 512, stride 2",
             vec![dense(10, 256, 512, 3, 2)],
         );
+        for (side, inputs, outputs, dilation) in CONV_3X3 {
+            let name = format!("conv 3x3 {side}x{side} {inputs} -> {outputs}, dilation {dilation}");
+            let mut stage = dense(side, inputs, outputs, 3, 1);
+            (stage.window.dilation, stage.window.pad) =
+                ((dilation, dilation), (dilation, dilation));
+            show(&name, vec![stage]);
+        }
         for (side, channels, kernel, stride) in DEPTHWISE {
             let name =
                 format!("depthwise {kernel}x{kernel} {side}x{side}x{channels}, stride {stride}");

@@ -128,10 +128,16 @@ impl ConvStage {
         };
         let in_groups = self.input.c.is_multiple_of(group);
         self.weights.is_dense()
+            && !self.reads_in_place()
             && (self.window.kernel != (1, 1)
                 || self.window.pad != (0, 0)
                 || reaches_past
                 || !in_groups)
+    }
+
+    /// Whether the kernel reads any input in place, with its padding left out.
+    fn reads_in_place(&self) -> bool {
+        matches!(self.weights, ConvWeights::Dense(_))
     }
 
     /// Panics where the shapes do not match, so that no kernel reads or writes out of bounds.
@@ -198,7 +204,7 @@ impl ConvStage {
                 assert_eq!(packed.kernel(), kernel, "kernel size of the weights");
             }
         }
-        if self.weights.is_dense() && !self.needs_padding() {
+        if self.weights.is_dense() && !self.reads_in_place() && !self.needs_padding() {
             let down = output.h.saturating_sub(1) * stride.0;
             let right = output.w.saturating_sub(1) * stride.1;
             assert!(down < input.h && right < input.w, "output size");
@@ -220,7 +226,7 @@ impl ConvStage {
     /// their length: one for each kernel row, or for each tap where there is dilation. Where the
     /// weights are sums of two, all of them are there twice.
     pub(super) fn gemm_segments(&self) -> (Vec<usize>, usize) {
-        if !self.weights.is_dense() {
+        if !self.weights.is_dense() || self.reads_in_place() {
             return (Vec::new(), 0);
         }
         let (window, c) = (self.window, self.input.c);

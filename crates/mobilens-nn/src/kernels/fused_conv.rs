@@ -9,7 +9,9 @@
 //! convolution is a `FusedConv` of one stage.
 
 use super::arena::{Arena, Slot};
-use super::conv_stage::ConvStage;
+use super::buffer::Buffer;
+use super::conv_stage::{ConvStage, ConvWeights};
+use super::gemm::{SUMS_LEN, needs_sums};
 use super::isa::IsaSet;
 use super::thread_pool::ThreadPool;
 
@@ -23,6 +25,8 @@ pub(super) struct Scratch {
     pub padded: usize,
     pub padded_rows: usize,
     pub padded_width: usize,
+    /// Offset of the sums of a float GEMM between two chunks of K.
+    pub sums: usize,
 }
 
 /// Convolutions in sequence that run strip by strip.
@@ -32,6 +36,8 @@ pub struct FusedConv {
     pub(super) scratch: Vec<Scratch>,
     /// For each stage where the segments of K begin, and their length.
     pub(super) gemm_segments: Vec<(Vec<usize>, usize)>,
+    /// Zeros that a float GEMM reads in place of a pixel in the padding.
+    pub(super) zeros: Buffer,
     /// Bytes of scratch memory that a thread needs.
     pub scratch_len: usize,
     strip_rows: usize,
@@ -64,10 +70,12 @@ impl FusedConv {
             "one to six stages"
         );
         let gemm_segments = stages.iter().map(ConvStage::gemm_segments).collect();
+        let channels = stages.iter().map(|stage| stage.input.c).max();
         let mut fused = Self {
             stages,
             scratch: Vec::new(),
             gemm_segments,
+            zeros: Buffer::zeroed(channels.unwrap_or(0)),
             scratch_len: 0,
             strip_rows: 1,
             input,
@@ -124,6 +132,11 @@ impl FusedConv {
             let window = stage.window;
             let extent = (window.kernel.0 - 1) * window.dilation.0 + 1;
             let needed = rows.saturating_sub(1) * window.stride.0 + extent;
+            if matches!(stage.weights, ConvWeights::Dense(_))
+                && needs_sums(window.kernel, stage.input.c)
+            {
+                here.sums = take(SUMS_LEN * size_of::<f32>());
+            }
             if stage.needs_padding() {
                 let extent = (window.kernel.1 - 1) * window.dilation.1 + 1;
                 here.padded_rows = needed;

@@ -84,22 +84,20 @@ impl FusedConv {
                 unsafe { depthwise_int8(isa.int8, &job) }
             }
             ConvWeights::Dense(packed) => {
-                // SAFETY: the caller's promise.
-                let (input, row_offset) =
-                    unsafe { self.gemm_input(arena, thread, index, rows, 0.0) };
                 let bias = match self.bias {
                     // SAFETY: a slot that no other step writes meanwhile.
                     Some(slot) if last => unsafe { arena.slice(slot) },
                     _ => packed.bias(),
                 };
-                let (segments, segment_len) = &self.gemm_segments[index];
+                let sums = arena.scratch(thread).wrapping_add(self.scratch[index].sums);
                 let job = GemmJob {
-                    input,
-                    pixel_stride: stage.window.stride.1 * stage.input.c,
-                    row_stride: stage.window.stride.0,
-                    row_offset,
-                    segments,
-                    segment_len: *segment_len,
+                    // SAFETY: the caller's promise.
+                    input: unsafe { self.stage_input(arena, thread, index) },
+                    input_size: (stage.input.h, stage.input.w),
+                    input_stride: stage.input.c,
+                    channels: stage.input.c,
+                    window: stage.window,
+                    zeros: &self.zeros,
                     packed,
                     bias,
                     activation: stage.activation,
@@ -107,9 +105,11 @@ impl FusedConv {
                     residual: unsafe { self.stage_residual(arena, index) },
                     // SAFETY: the caller's promise.
                     output: unsafe { self.stage_output(arena, thread, index) },
+                    output_stride: stage.output.c,
                     width: stage.output.w,
                     rows,
                     panels,
+                    sums: sums.cast(),
                 };
                 // SAFETY: the caller's promise.
                 unsafe { gemm(isa.float, &job) }
@@ -260,7 +260,7 @@ impl FusedConv {
     }
 
     /// The input of a GEMM stage, padded with `padding` where the stage needs that, and the
-    /// [`GemmJob::row_offset`] that goes with it.
+    /// [`GemmBf16Job::row_offset`] that goes with it.
     ///
     /// # Safety
     /// As [`FusedConv::run_stage`]; `T` is the element type of the stage's input.

@@ -1,22 +1,26 @@
 //! Dense convolutions as matrix multiplication (GEMM) over pixels: cache blocking and dispatch.
 //!
 //! In NHWC a 1x1 convolution is the product of a `[pixels, in]` matrix, which is the input itself,
-//! with the `[in, out]` weights. A larger kernel is an implicit im2col: the row of one pixel is
-//! made of a few contiguous segments, as the `kernel_w * in` floats of each kernel row lie side by
-//! side. The input must then be padded already, which [`FusedConv`](super::FusedConv) does.
+//! with the `[in, out]` weights. A larger kernel adds such products tap by tap, reading the input
+//! in place too.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `packed_gemm` | weights packed in panels of 16 output channels |
+//! | `gemm_segments` | where a tile reads its input; how K is cut into chunks |
 //! | `gemm_block` | one cache block, and how it is cut into microkernel tiles |
 //! | `gemm_avx512`, `gemm_avx2`, `gemm_portable` | the microkernels |
 //!
 //! A microkernel computes a tile of a few pixels times one to three panels: it accumulates in
-//! registers over all of K, starting from the bias, in ascending order of k; activation and
-//! residual are applied in the epilogue, before the only store. The order of the sum does not
+//! registers, starting from the bias, in ascending order of k; activation and residual are applied
+//! in the epilogue, before the store. Where K is large the sums of a block's pixels wait in scratch
+//! memory between two chunks of K, so that the weights of a chunk serve all of the block from L2
+//! (the loop order of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication",
+//! 2008, with K outside of the pixels). The order of the sum does not
 //! depend on how the work is split, so neither does any bit of the result.
 
 use super::gemm_block::{GemmBlock, GemmJob, MAX_TILE_PIXELS};
+use super::gemm_segments::Chunks;
 use super::isa::Isa;
 use super::packed_gemm::PANEL;
 #[cfg(test)]
@@ -26,8 +30,32 @@ use super::{shape::Shape, window::Window};
 const BLOCK_FLOATS: usize = 48 * 1024;
 /// Weights of at most this many floats stay in L1; all panels are then applied to a few tiles.
 const SMALL_WEIGHTS: usize = 6 * 1024;
-/// The pixels of those tiles.
-const SMALL_BLOCK: usize = 32;
+/// Floats of the input of those tiles.
+const SMALL_BLOCK_FLOATS: usize = 6 * 1024;
+/// Most pixels of those tiles.
+const MAX_SMALL_BLOCK: usize = 384;
+/// From this K on the input of the next tile is prefetched when it is first read; shorter rows come in time by
+/// themselves.
+const COLD_K: usize = 512;
+/// Weights of more floats than this do not stay in L2; as many pixels as can be share each pass over them.
+const LARGE_WEIGHTS: usize = 192 * 1024;
+/// Most pixels in a block.
+const MAX_BLOCK: usize = 192;
+/// Most steps of K whose weights, of three panels, are read again for each tile; a part of L2.
+const MAX_CHUNK: usize = 1024;
+/// Most panels that a kernel takes at a time.
+const MAX_PANELS: usize = 3;
+/// Floats of scratch memory for the sums of a block between two chunks of K.
+pub(super) const SUMS_LEN: usize = MAX_BLOCK * MAX_PANELS * PANEL;
+
+fn chunks(kernel: (usize, usize), channels: usize) -> Chunks {
+    Chunks::new(kernel, channels, MAX_CHUNK)
+}
+
+/// Whether K is so large that sums are kept in scratch memory between two chunks of it.
+pub(super) fn needs_sums(kernel: (usize, usize), channels: usize) -> bool {
+    chunks(kernel, channels).count > 1
+}
 
 /// The reference: the convolution by its definition, `[h, w, c]` in and out,
 /// weights `[output][kernel_h][kernel_w][c]`.
@@ -119,11 +147,14 @@ unsafe fn gemm_rows(isa: Isa, job: &GemmJob<'_>, y0: usize, y1: usize) {
         .residual
         // SAFETY: rows that the caller vouches for.
         .map(|r| unsafe { r.row(y0) }.cast_const());
+    let chunks = chunks(job.window.kernel, job.channels);
     let small = k * n <= SMALL_WEIGHTS;
     let block_pixels = if small {
-        SMALL_BLOCK
+        (SMALL_BLOCK_FLOATS / k.max(1)).clamp(32, MAX_SMALL_BLOCK)
+    } else if k * n > LARGE_WEIGHTS {
+        MAX_BLOCK
     } else {
-        (BLOCK_FLOATS / k.max(1)).max(MAX_TILE_PIXELS)
+        (BLOCK_FLOATS / k.max(1)).clamp(MAX_TILE_PIXELS, MAX_BLOCK)
     };
     let blocks = pixels.div_ceil(block_pixels);
     let mut block_start = 0;
@@ -132,28 +163,42 @@ unsafe fn gemm_rows(isa: Isa, job: &GemmJob<'_>, y0: usize, y1: usize) {
         let mut panel = job.panels.0;
         while panel < job.panels.1 {
             let panels = kernel.panels.min(job.panels.1 - panel);
-            let weights = &packed.weights()[panel * k * PANEL..];
-            let after = &weights[panels * k * PANEL..];
-            let left = job.panels.1 - panel - panels;
-            let next = &after[..left.min(kernel.panels) * k * PANEL];
-            let offset = block_start * n + panel * PANEL;
-            let block = GemmBlock {
-                job,
-                weights: weights.as_ptr(),
-                panel_stride: k * PANEL,
-                bias: job.bias[panel * PANEL..].as_ptr(),
-                output: output.wrapping_add(offset),
-                residual: residual.map_or(std::ptr::null(), |r| r.wrapping_add(offset)),
-                output_stride: n,
-                channels: n - panel * PANEL,
-                panels,
-                first: (y0 + block_start / job.width, block_start % job.width),
-                pixels: block_end - block_start,
-                // What stays in cache anyway needs no prefetch.
-                prefetch: if b == 0 && !small { next } else { &[] },
-            };
-            // SAFETY: a part of what the caller vouches for.
-            unsafe { (kernel.run)(&block) };
+            let offset = block_start * job.output_stride + panel * PANEL;
+            for index in 0..chunks.count {
+                let chunk = chunks.get(index);
+                let start = |panel: usize, k_start: usize| {
+                    packed.weights()[(panel * k + k_start) * PANEL..].as_ptr()
+                };
+                // What is read next; where all stays in cache it needs no prefetch.
+                let next_weights = if small || (b > 0 && k * n <= LARGE_WEIGHTS) {
+                    std::ptr::null()
+                } else if !chunk.last {
+                    start(panel, chunks.get(index + 1).start(job))
+                } else if panel + panels < job.panels.1 {
+                    start(panel + panels, 0)
+                } else {
+                    std::ptr::null()
+                };
+                let block = GemmBlock {
+                    job,
+                    chunk,
+                    weights: start(panel, chunk.start(job)),
+                    panel_stride: k * PANEL,
+                    bias: job.bias[panel * PANEL..].as_ptr(),
+                    sums: job.sums,
+                    output: output.wrapping_add(offset),
+                    residual: residual.map_or(std::ptr::null(), |r| r.wrapping_add(offset)),
+                    output_stride: job.output_stride,
+                    channels: n - panel * PANEL,
+                    panels,
+                    first: (y0 + block_start / job.width, block_start % job.width),
+                    pixels: block_end - block_start,
+                    next_weights,
+                    cold_input: panel == job.panels.0 && k >= COLD_K,
+                };
+                // SAFETY: a part of what the caller vouches for.
+                unsafe { (kernel.run)(&block) };
+            }
             panel += panels;
         }
         block_start = block_end;

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::activation::Activation;
 use super::activation_avx2::{activate, smooth_all};
-use super::gemm_block::{GemmBlock, Tile};
+use super::gemm_block::{GemmBlock, PREFETCH_STEPS, Tile, prefetch};
 use super::packed_gemm::PANEL;
 use super::simd::{broadcast8, load8, store8, unrolled};
 
@@ -66,34 +66,73 @@ unsafe fn half_panel(block: &GemmBlock<'_>) {
 /// As [`GemmBlock`]; at most `8 N` channels of the panel exist.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-unsafe fn microkernel<const P: usize, const N: usize>(block: &GemmBlock<'_>, tile: &Tile) {
+unsafe fn microkernel<const P: usize, const N: usize>(block: &GemmBlock<'_>, tile: &Tile<'_>) {
     let job = block.job;
-    // SAFETY: pointers stay in what the block promises: `segment_len` inputs from the start of each segment,
-    // as many times 16 weights, one panel of bias, and `channels` outputs a pixel.
+    // SAFETY: pointers stay in what the block promises: the inputs of each segment, as many times 16
+    // weights, one panel of bias and sums, and `channels` outputs a pixel.
     unsafe {
         let mut sums = [[_mm256_setzero_ps(); N]; P];
-        unrolled!([0 1] I < N, {
-            let bias = load8(block.bias.wrapping_add(I * LANES));
-            unrolled!([0 1 2 3 4 5 6 7] J < P, { sums[J][I] = bias; });
-        });
-        let mut weights = block.weights;
-        for segment in job.segments {
-            let mut input = [std::ptr::null::<f32>(); P];
-            unrolled!([0 1 2 3 4 5 6 7] J < P, { input[J] = tile.input[J].wrapping_add(*segment); });
-            let mut left = job.segment_len;
-            while left > 0 {
-                left -= 1;
-                let mut w = [_mm256_setzero_ps(); N];
-                unrolled!([0 1] I < N, { w[I] = load8(weights.wrapping_add(I * LANES)); });
-                weights = weights.wrapping_add(PANEL);
-                unrolled!([0 1 2 3 4 5 6 7] J < P, {
-                    let value = broadcast8(input[J]);
-                    input[J] = input[J].wrapping_add(1);
-                    unrolled!([0 1] I < N, {
-                        sums[J][I] = _mm256_fmadd_ps(value, w[I], sums[J][I]);
-                    });
+        if block.chunk.first {
+            unrolled!([0 1] I < N, {
+                let bias = load8(block.bias.wrapping_add(I * LANES));
+                unrolled!([0 1 2 3 4 5 6 7] J < P, { sums[J][I] = bias; });
+            });
+        } else {
+            unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                unrolled!([0 1] I < N, {
+                    sums[J][I] = load8(tile.sums.wrapping_add(J * PANEL + I * LANES));
                 });
+            });
+        }
+        let mut next_weights = tile.next_weights;
+        let steps = if tile.ahead != 0 || !next_weights.is_null() {
+            PREFETCH_STEPS
+        } else {
+            usize::MAX
+        };
+        for segment in tile.segments {
+            let mut input = [std::ptr::null::<f32>(); P];
+            unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                input[J] = (*segment.pixels)[J].wrapping_add(segment.offset);
+            });
+            let mut weights = segment.weights;
+            let mut rest = segment.len;
+            while rest > 0 {
+                let mut left = rest.min(steps);
+                rest -= left;
+                if tile.ahead != 0 {
+                    unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                        prefetch(input[J].wrapping_add(tile.ahead));
+                    });
+                }
+                if !next_weights.is_null() {
+                    for _ in 0..tile.next_lines {
+                        prefetch(next_weights);
+                        next_weights = next_weights.wrapping_add(PANEL);
+                    }
+                }
+                while left > 0 {
+                    left -= 1;
+                    let mut w = [_mm256_setzero_ps(); N];
+                    unrolled!([0 1] I < N, { w[I] = load8(weights.wrapping_add(I * LANES)); });
+                    weights = weights.wrapping_add(PANEL);
+                    unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                        let value = broadcast8(input[J]);
+                        input[J] = input[J].wrapping_add(1);
+                        unrolled!([0 1] I < N, {
+                            sums[J][I] = _mm256_fmadd_ps(value, w[I], sums[J][I]);
+                        });
+                    });
+                }
             }
+        }
+        if !block.chunk.last {
+            unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                unrolled!([0 1] I < N, {
+                    store8(tile.sums.wrapping_add(J * PANEL + I * LANES), sums[J][I]);
+                });
+            });
+            return;
         }
         if let Activation::Clamp { low, high } = job.activation {
             let (low, high) = (_mm256_set1_ps(low), _mm256_set1_ps(high));

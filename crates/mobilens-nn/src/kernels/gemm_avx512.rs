@@ -4,9 +4,9 @@ use std::arch::x86_64::*;
 
 use super::activation::Activation;
 use super::activation_avx512::{activate, smooth_all};
-use super::gemm_block::{GemmBlock, Tile};
+use super::gemm_block::{GemmBlock, PREFETCH_STEPS, Tile, prefetch};
 use super::packed_gemm::PANEL;
-use super::simd::{broadcast16, load8, load16, unrolled};
+use super::simd::{broadcast16, load8, load16, store8, store16, unrolled};
 
 /// Most pixels in a tile.
 const PIXELS: usize = 8;
@@ -92,51 +92,97 @@ macro_rules! epilogue {
 #[inline]
 unsafe fn microkernel<const P: usize, const N: usize, const H: usize>(
     block: &GemmBlock<'_>,
-    tile: &Tile,
+    tile: &Tile<'_>,
 ) {
-    let job = block.job;
-    // SAFETY: pointers stay in what the block promises: `segment_len` inputs from the start of each segment,
-    // as many times 16 weights a panel, whole panels of bias, and `channels` outputs a pixel,
-    // the last panel's under a mask.
+    // SAFETY: pointers stay in what the block promises: the inputs of each segment, as many times 16
+    // weights a panel, whole panels of bias and sums, and `channels` outputs a pixel, the last
+    // panel's under a mask.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); N]; P];
         let mut halves = [[_mm256_setzero_ps(); H]; P];
-        unrolled!([0 1 2] I < N, {
-            let bias = load16(block.bias.wrapping_add(I * PANEL));
-            unrolled!([0 1 2 3 4 5 6 7] J < P, { sums[J][I] = bias; });
-        });
-        unrolled!([0] I < H, {
-            let bias = load8(block.bias.wrapping_add(N * PANEL));
-            unrolled!([0 1 2 3 4 5 6 7] J < P, { halves[J][I] = bias; });
-        });
-        let mut weights = block.weights;
-        for segment in job.segments {
-            let mut input = [std::ptr::null::<f32>(); P];
-            unrolled!([0 1 2 3 4 5 6 7] J < P, { input[J] = tile.input[J].wrapping_add(*segment); });
-            let mut left = job.segment_len;
-            while left > 0 {
-                left -= 1;
-                let mut w = [_mm512_setzero_ps(); N];
-                let mut half = [_mm256_setzero_ps(); H];
+        if block.chunk.first {
+            unrolled!([0 1 2] I < N, {
+                let bias = load16(block.bias.wrapping_add(I * PANEL));
+                unrolled!([0 1 2 3 4 5 6 7] J < P, { sums[J][I] = bias; });
+            });
+            unrolled!([0] I < H, {
+                let bias = load8(block.bias.wrapping_add(N * PANEL));
+                unrolled!([0 1 2 3 4 5 6 7] J < P, { halves[J][I] = bias; });
+            });
+        } else {
+            unrolled!([0 1 2 3 4 5 6 7] J < P, {
                 unrolled!([0 1 2] I < N, {
-                    w[I] = load16(weights.wrapping_add(I.wrapping_mul(block.panel_stride)));
+                    sums[J][I] = load16(tile.sums.wrapping_add((J * (N + H) + I) * PANEL));
                 });
                 unrolled!([0] I < H, {
-                    half[I] = load8(weights.wrapping_add(N.wrapping_mul(block.panel_stride)));
+                    halves[J][I] = load8(tile.sums.wrapping_add((J * (N + H) + N) * PANEL));
                 });
-                weights = weights.wrapping_add(PANEL);
-                unrolled!([0 1 2 3 4 5 6 7] J < P, {
-                    let value = broadcast16(input[J]);
-                    input[J] = input[J].wrapping_add(1);
+            });
+        }
+        let mut next_weights = tile.next_weights;
+        let steps = if tile.ahead != 0 || !next_weights.is_null() {
+            PREFETCH_STEPS
+        } else {
+            usize::MAX
+        };
+        for segment in tile.segments {
+            let mut input = [std::ptr::null::<f32>(); P];
+            unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                input[J] = (*segment.pixels)[J].wrapping_add(segment.offset);
+            });
+            let mut weights = segment.weights;
+            let mut rest = segment.len;
+            while rest > 0 {
+                let mut left = rest.min(steps);
+                rest -= left;
+                if tile.ahead != 0 {
+                    unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                        prefetch(input[J].wrapping_add(tile.ahead));
+                    });
+                }
+                if !next_weights.is_null() {
+                    for _ in 0..tile.next_lines {
+                        unrolled!([0 1 2] I < N + H, {
+                            prefetch(next_weights.wrapping_add(I.wrapping_mul(block.panel_stride)));
+                        });
+                        next_weights = next_weights.wrapping_add(PANEL);
+                    }
+                }
+                while left > 0 {
+                    left -= 1;
+                    let mut w = [_mm512_setzero_ps(); N];
+                    let mut half = [_mm256_setzero_ps(); H];
                     unrolled!([0 1 2] I < N, {
-                        sums[J][I] = _mm512_fmadd_ps(value, w[I], sums[J][I]);
+                        w[I] = load16(weights.wrapping_add(I.wrapping_mul(block.panel_stride)));
                     });
                     unrolled!([0] I < H, {
-                        let value = _mm512_castps512_ps256(value);
-                        halves[J][I] = _mm256_fmadd_ps(value, half[I], halves[J][I]);
+                        half[I] = load8(weights.wrapping_add(N.wrapping_mul(block.panel_stride)));
                     });
-                });
+                    weights = weights.wrapping_add(PANEL);
+                    unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                        let value = broadcast16(input[J]);
+                        input[J] = input[J].wrapping_add(1);
+                        unrolled!([0 1 2] I < N, {
+                            sums[J][I] = _mm512_fmadd_ps(value, w[I], sums[J][I]);
+                        });
+                        unrolled!([0] I < H, {
+                            let value = _mm512_castps512_ps256(value);
+                            halves[J][I] = _mm256_fmadd_ps(value, half[I], halves[J][I]);
+                        });
+                    });
+                }
             }
+        }
+        if !block.chunk.last {
+            unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                unrolled!([0 1 2] I < N, {
+                    store16(tile.sums.wrapping_add((J * (N + H) + I) * PANEL), sums[J][I]);
+                });
+                unrolled!([0] I < H, {
+                    store8(tile.sums.wrapping_add((J * (N + H) + N) * PANEL), halves[J][I]);
+                });
+            });
+            return;
         }
         let last = (block.channels - (N + H - 1) * PANEL).min(PANEL);
         let mask = ((1_u32 << last) - 1) as __mmask16;

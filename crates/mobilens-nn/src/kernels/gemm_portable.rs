@@ -31,32 +31,43 @@ pub(super) unsafe fn gemm_block(block: &GemmBlock<'_>) {
 
 /// # Safety
 /// As [`GemmBlock`]; the tile has `P` pixels and `first` is a lane of the panel.
-unsafe fn lanes<const P: usize>(block: &GemmBlock<'_>, tile: &Tile, first: usize) {
+unsafe fn lanes<const P: usize>(block: &GemmBlock<'_>, tile: &Tile<'_>, first: usize) {
     let job = block.job;
     let mut sums = [[0.0; LANES]; P];
-    for pixel in &mut sums {
-        // SAFETY: the bias holds whole panels.
+    for (i, pixel) in sums.iter_mut().enumerate() {
+        let from = if block.chunk.first {
+            block.bias
+        } else {
+            tile.sums.cast_const().wrapping_add(i * PANEL)
+        };
+        // SAFETY: the bias and the sums hold whole panels.
         pixel.copy_from_slice(unsafe {
-            std::slice::from_raw_parts(block.bias.wrapping_add(first), LANES)
+            std::slice::from_raw_parts(from.wrapping_add(first), LANES)
         });
     }
-    let weights_len = job.segment_len * PANEL;
-    for (i, segment) in job.segments.iter().enumerate() {
-        // SAFETY: each pixel has `segment_len` inputs from the start of each segment, and each
-        // segment its weights.
+    for segment in tile.segments {
+        // SAFETY: each pixel has the inputs of each segment, and each segment its weights.
         unsafe {
             let mut input = [&[][..]; P];
-            for (slot, start) in input.iter_mut().zip(tile.input) {
-                *slot = std::slice::from_raw_parts(start.wrapping_add(*segment), job.segment_len);
+            for (slot, start) in input.iter_mut().zip(*segment.pixels) {
+                let start = start.wrapping_add(segment.offset);
+                *slot = std::slice::from_raw_parts(start, segment.len);
             }
-            let weights = block.weights.wrapping_add(i * weights_len);
             multiply_accumulate(
                 input,
-                std::slice::from_raw_parts(weights, weights_len),
+                std::slice::from_raw_parts(segment.weights, segment.len * PANEL),
                 first,
                 &mut sums,
             );
         }
+    }
+    if !block.chunk.last {
+        for (i, sums) in sums.iter().enumerate() {
+            let to = tile.sums.wrapping_add(i * PANEL + first);
+            // SAFETY: whole panels for each pixel of the tile.
+            unsafe { std::slice::from_raw_parts_mut(to, LANES) }.copy_from_slice(sums);
+        }
+        return;
     }
     let channels = (block.channels - first).min(LANES);
     for (i, sums) in sums.iter().enumerate() {

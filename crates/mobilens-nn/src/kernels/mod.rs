@@ -137,6 +137,7 @@ mod gemm_int8_portable;
 #[cfg(target_arch = "x86_64")]
 mod gemm_int8_ymm_epilogue;
 mod gemm_portable;
+mod gemm_segments;
 mod global_sum_pool;
 mod int8_step;
 mod isa;
