@@ -91,13 +91,11 @@ fn segmentation(name: &str, logit: impl Fn(usize, usize, usize) -> f32) {
     let mut overlay = Overlay::new(style, Arc::new(labels));
     let mut picture = RgbImage::new(SIZE.width, SIZE.height);
     let prediction = Prediction {
-        plan: mobilens::frame::InferencePlan::default(),
-        detections: Vec::new(),
         segmentation: Some(Segmentation {
             mask: Arc::new(mask),
             safe_ground: None,
         }),
-        classification: None,
+        ..Prediction::default()
     };
     time(&format!("overlay of the mask, {name}"), || {
         overlay.draw_mut(black_box(&mut picture), &prediction);

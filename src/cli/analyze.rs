@@ -84,7 +84,7 @@ fn run(arguments: &AnalyzeArgs, config: &LoadedPipeline) -> Result<(), Failure> 
     };
     let output = arguments.output.as_deref().unwrap_or("-".as_ref());
     let mut run = Analysis {
-        analyzer: analyzer(config, &Arc::new(config.card.labels())),
+        analyzer: analyzer(config, &Arc::new(config.labels())),
         sink: None,
         size: None,
         held: None,

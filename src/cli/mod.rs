@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mobilens::capture::{CameraMode, list_cameras};
 use mobilens::config::{self, CardConfig, ConfigError, LoadedPipeline, Override, RunArguments};
 use mobilens::flow::{StopReason, StopSignal, panic_message};
-use mobilens::pipeline::{self, Model, Outcome, RunError, RunOptions};
+use mobilens::pipeline::{self, LoadedModels, Outcome, RunError, RunOptions};
 use mobilens::records::Record;
 use mobilens::sandbox::{Folders, restrict_process};
 use mobilens_nn::KernelChoice;
@@ -242,10 +242,16 @@ fn validate(
         pipeline::ensure_built(&loaded.config)
             .map_err(|error| format!("{}: {error}", file.display()))?;
     }
-    let models = Model::load_shared(&configs, KernelChoice::default())
+    let models = LoadedModels::load(&configs, KernelChoice::default())
         .map_err(|error| format!("{}: {error}", file.display()))?;
-    let network = models.first().map(|model| model.network().to_string());
-    Ok((configs, network.unwrap_or_default()))
+    let mut described: Vec<String> = Vec::new();
+    for (loaded, models) in configs.iter().zip(&models.streams) {
+        let of_stream = models.describe(loaded);
+        if !described.contains(&of_stream) {
+            described.push(of_stream);
+        }
+    }
+    Ok((configs, described.join("; ")))
 }
 
 fn print_schema(records: bool, card: bool, markdown: bool) -> u8 {

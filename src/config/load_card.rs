@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::diagnostic::{ConfigError, Diagnostic, io_reason};
-use super::document::{Document, key_path};
+use super::document::{Document, PathSegment, key_path};
 use super::input_size::SsdInputSizes;
 use super::loaded::hex_sha256;
 use super::schema::{CardConfig, FitConfig, ModelConfig, ResizeConfig};
@@ -71,14 +71,15 @@ fn parse_card(
     Ok((card, errors))
 }
 
-/// The card under the pipeline's options: another output stride, another input size.
+/// The card under the options of the model at `place`: another output stride, another input size.
 pub(super) fn with_options(
     document: &Document<'_>,
+    place: &[PathSegment],
     model: &ModelConfig,
     (mut card, mut sha256): (CardConfig, String),
 ) -> Result<(CardConfig, String), ConfigError> {
     let error = |key: &str, message: String| {
-        let error = document.error_at_value(&key_path!["model", key], message);
+        let error = document.error_at_value(&[place, &key_path![key]].concat(), message);
         Err(ConfigError(vec![error]))
     };
     let size = match (model.input_px, model.width_px, model.height_px) {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::loaded_model::LoadedModel;
 use super::schema::{
     CardConfig, ClassifyConfig, DetectConfig, GatingConfig, InferenceConfig, ModelConfig,
     OverlayConfig, PipelineConfig, PrecisionConfig, ReconnectConfig, SegmentConfig, SourceConfig,
@@ -22,6 +23,10 @@ pub struct LoadedPipeline {
     pub card: CardConfig,
     /// SHA-256 of the ONNX file.
     pub model_sha256: String,
+    /// The model's name, where several run on the stream.
+    pub model_name: Option<String>,
+    /// The models that run after it, in their order.
+    pub others: Vec<LoadedModel>,
     /// Which of the sinks all streams of the file share.
     pub shared: Vec<bool>,
     /// The values that the YAML gives, without defaults.
@@ -40,6 +45,7 @@ impl LoadedPipeline {
                 fallback: None,
                 telemetry: None,
                 model: ModelConfig::default(),
+                models: BTreeMap::new(),
                 detect: DetectConfig {
                     score_threshold,
                     ..DetectConfig::default()
@@ -57,6 +63,8 @@ impl LoadedPipeline {
             },
             card,
             model_sha256,
+            model_name: None,
+            others: Vec::new(),
             shared: Vec::new(),
             given: Value::Null,
         }
@@ -130,6 +138,11 @@ impl LoadedPipeline {
             if let Some(fit) = self.config.model.fit {
                 hashed.insert("fit".to_owned(), json!(fit));
             }
+            if let Some(name) = &self.model_name {
+                let others = self.others.iter().map(LoadedModel::hashed);
+                let models: Vec<Value> = std::iter::once(json!(name)).chain(others).collect();
+                hashed.insert("models".to_owned(), models.into());
+            }
         }
         hex_sha256(hashed.to_string().as_bytes())
     }
@@ -146,6 +159,12 @@ impl LoadedPipeline {
             // The hash was defined before there were these.
             let given = |key: &str| self.given.pointer(&format!("/track/{key}")).is_some();
             track.retain(|key, _| !LATER_TRACK_KEYS.contains(&key.as_str()) || given(key));
+        }
+        if let Some(hashed) = hashed.as_object_mut()
+            && !self.others.is_empty()
+        {
+            let others = self.others.iter().map(LoadedModel::hashed);
+            hashed.insert("models".to_owned(), others.collect());
         }
         Some(hex_sha256(hashed.to_string().as_bytes()))
     }

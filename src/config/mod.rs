@@ -16,6 +16,7 @@ mod input_size;
 mod load;
 mod load_card;
 mod loaded;
+mod loaded_model;
 mod masked;
 mod reference;
 mod schema;
@@ -31,6 +32,7 @@ pub use input_size::SsdInputSizes;
 pub use load::{load, load_all, load_for_analysis};
 pub use load_card::load_card;
 pub use loaded::{LoadedPipeline, hex_sha256};
+pub use loaded_model::LoadedModel;
 pub use reference::{markdown_reference, pipeline_reference};
 pub use schema::{
     ActivationConfig, AnchorConfig, AnchorMapLayoutConfig, AnchorUnitConfig, AnchorsConfig,
@@ -39,14 +41,15 @@ pub use schema::{
     ClassifyActivationConfig, ClassifyConfig, ClassifyHeadConfig, ClipsConfig, CocoConfig,
     ColourConfig, DecoderConfig, DeeplabHeadConfig, DetectConfig, DetrHeadConfig, FilterConfig,
     FitConfig, GatingConfig, GflHeadConfig, HeadConfig, ImageFormat, ImagesConfig,
-    ImagesSinkConfig, InferenceConfig, InputConfig, IntervalConfig, JsonlConfig, LabelConfig,
-    LetterboxAnchorConfig, LineConfig, LooksConfig, MasksSinkConfig, ModelConfig, MotConfig,
-    MotionGateConfig, MqttConfig, MqttFramesConfig, OnErrorConfig, OverlayConfig, PaceConfig,
-    PipelineConfig, PrecisionConfig, ReconnectConfig, RecordedPicture, RegionTrigger,
-    RegionsConfig, ResizeConfig, RetinafaceHeadConfig, RotateConfig, RowLayoutConfig, RtspConfig,
-    RtspTransport, SafeGroundConfig, SegmentConfig, SinkConfig, SizeCodingConfig, SourceConfig,
-    SsdHeadConfig, TelemetryConfig, TileMergeConfig, TilesConfig, TrackConfig, VideoConfig,
-    VideoSinkConfig, WebConfig, WebhookConfig, WindowConfig, YoloAnchorMapConfig,
-    YoloAnchorMapsConfig, YoloDistributionMapsConfig, YoloEndToEndConfig, YoloFormatConfig,
-    YoloGridRowsConfig, YoloHeadConfig, YoloRowsConfig, ZoneConfig, pipeline_schema, schema_of,
+    ImagesSinkConfig, InferenceConfig, InputConfig, InsideConfig, IntervalConfig, JsonlConfig,
+    LabelConfig, LetterboxAnchorConfig, LineConfig, LooksConfig, MasksSinkConfig, ModelConfig,
+    MotConfig, MotionGateConfig, MqttConfig, MqttFramesConfig, NamedModelConfig, OnErrorConfig,
+    OverlayConfig, PaceConfig, PipelineConfig, PrecisionConfig, ReconnectConfig, RecordedPicture,
+    RegionTrigger, RegionsConfig, ResizeConfig, RetinafaceHeadConfig, RotateConfig,
+    RowLayoutConfig, RtspConfig, RtspTransport, SafeGroundConfig, SegmentConfig, SinkConfig,
+    SizeCodingConfig, SourceConfig, SsdHeadConfig, TelemetryConfig, TileMergeConfig, TilesConfig,
+    TrackConfig, VideoConfig, VideoSinkConfig, WebConfig, WebhookConfig, WindowConfig,
+    YoloAnchorMapConfig, YoloAnchorMapsConfig, YoloDistributionMapsConfig, YoloEndToEndConfig,
+    YoloFormatConfig, YoloGridRowsConfig, YoloHeadConfig, YoloRowsConfig, ZoneConfig,
+    pipeline_schema, schema_of,
 };

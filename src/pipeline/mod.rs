@@ -59,7 +59,8 @@ mod threads;
 mod tests;
 
 pub use build::{
-    Model, analyzer, classes_to_keep, ensure_built, open_recording, preprocess_params,
+    LoadedModels, Model, StreamModels, analyzer, classes_to_keep, ensure_built, open_recording,
+    preprocess_params,
 };
 pub use join::SHUTDOWN_DEADLINE;
 pub use options::{MissingFeature, ModelError, RunError, RunOptions};

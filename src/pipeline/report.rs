@@ -22,6 +22,8 @@ pub struct RunReport {
     pub elapsed: Duration,
     /// The network that ran, if one did.
     pub network: Option<Network>,
+    /// Those of the stream's further models, with their names.
+    pub others: Vec<(String, Network)>,
 }
 
 impl RunReport {
@@ -66,17 +68,22 @@ impl fmt::Display for RunReport {
         if let Some(network) = &self.network {
             write!(f, ", {network}")?;
         }
+        for (name, network) in &self.others {
+            write!(f, "; {name}: {network}")?;
+        }
         writeln!(f)?;
+        let names = self.latencies.iter().map(|latency| latency.name().len());
+        let width = names.max().unwrap_or(0).max(12);
         writeln!(
             f,
-            "{:<12} {:>8} {:>8} {:>8} {:>8}",
+            "{:<width$} {:>8} {:>8} {:>8} {:>8}",
             "ms", "mean", "p50", "p95", "p99"
         )?;
         for latency in &self.latencies {
             if let Some(p) = latency.percentiles() {
                 writeln!(
                     f,
-                    "{:<12} {:>8.2} {:>8.2} {:>8.2} {:>8.2}",
+                    "{:<width$} {:>8.2} {:>8.2} {:>8.2} {:>8.2}",
                     latency.name(),
                     p.mean_ms,
                     p.p50_ms,

@@ -11,8 +11,8 @@ use crate::records::{EndRecord, FrameCounts};
 use crate::sink::DisplayWindow;
 
 use super::build::{
-    Model, OpenOptions, SharedSinks, build_stream, ensure_built, max_concurrent_frames,
-    open_source, open_window,
+    LoadedModels, OpenOptions, SharedSinks, StreamModels, build_stream, ensure_built,
+    max_concurrent_frames, open_source, open_window,
 };
 use super::options::{RunError, RunOptions};
 use super::report::RunReport;
@@ -74,7 +74,7 @@ struct Stream<'a> {
     /// Its place in the pipeline file.
     place: usize,
     loaded: LoadedPipeline,
-    model: &'a Model,
+    models: &'a StreamModels,
     slot: Option<StreamSlot>,
     health: StreamHealth,
     /// Sinks beside those of the configuration.
@@ -96,9 +96,9 @@ fn run_all(
     for loaded in &configs {
         ensure_built(&loaded.config)?;
     }
-    let models = Model::load_shared(&configs, options.kernels)?;
-    if let (Some(loaded), Some(model)) = (configs.first(), models.first()) {
-        tracing::info!("{}: {}", loaded.card.name, model.network());
+    let models = LoadedModels::load(&configs, options.kernels)?;
+    for (card, network) in &models.networks {
+        tracing::info!("{card}: {network}");
     }
     let several = configs.len() > 1;
     let scheduler = several.then(|| FairScheduler::new(max_concurrent_frames(&configs[0])));
@@ -106,7 +106,7 @@ fn run_all(
     let mut outcomes = Vec::new();
     let mut streams = Vec::new();
     let mut on_main = None;
-    for (place, (mut loaded, model)) in configs.into_iter().zip(&models).enumerate() {
+    for (place, (mut loaded, models)) in configs.into_iter().zip(&models.streams).enumerate() {
         let window = open_window(&mut loaded);
         let waits = (several || window.is_none()) && !options.discard;
         if let Err(error) = register(&shared, &loaded) {
@@ -121,7 +121,7 @@ fn run_all(
             place,
             loaded,
             health,
-            model,
+            models,
             slot: scheduler.as_ref().map(|scheduler| scheduler.slot()),
             sinks: std::mem::take(&mut sinks),
             waits,
@@ -220,7 +220,7 @@ impl Stream<'_> {
         let mut pipeline = build_stream(
             loaded,
             source,
-            self.model,
+            self.models,
             options,
             self.slot,
             self.health,
@@ -232,8 +232,11 @@ impl Stream<'_> {
         });
         pipeline.sinks.records.extend(sinks);
         let report = pipeline.run(window, stop)?;
+        let others = self.models.others.iter();
+        let others = others.map(|(name, model)| (name.clone(), model.network().clone()));
         Ok(RunReport {
-            network: Some(self.model.network().clone()),
+            network: Some(self.models.first.network().clone()),
+            others: others.collect(),
             ..report
         })
     }
@@ -248,6 +251,7 @@ fn interrupted(stream: &str, stop: &StopSignal, elapsed: Duration) -> RunReport 
         latencies: Vec::new(),
         elapsed,
         network: None,
+        others: Vec::new(),
     }
 }
 

@@ -326,6 +326,7 @@ impl Pipeline {
                 .collect(),
             elapsed: started.elapsed(),
             network: None,
+            others: Vec::new(),
         })
     }
 }

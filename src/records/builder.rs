@@ -1,5 +1,6 @@
 //! Builds frame and event records from detections and segmented areas.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::analytics::{AreaEvent, AreaKind, AreaPhase, AreaRule};
@@ -11,7 +12,7 @@ use mobilens_image::{RectPx, SizePx};
 use super::polygons::polygons_of;
 use super::record::{
     ClassAreaRecord, ClassificationRecord, DetectionRecord, EventRecord, FrameRecord, LookRecord,
-    SafeGroundRecord, SegmentationRecord,
+    ModelRunRecord, SafeGroundRecord, SegmentationRecord,
 };
 use super::record_box::RecordBox;
 use super::rle::rles_of;
@@ -80,6 +81,7 @@ impl RecordBuilder {
                 Region::Looks(looks) => Some(looks.iter().map(LookRecord::from).collect()),
                 Region::Whole | Region::None | Region::Crops(_) => None,
             },
+            models: self.models(prediction),
             still: plan.is_still,
             detections: detections.map(|d| self.detection(d, &locator)).collect(),
             segmentation: segmentation.map(|s| self.segmentation(s, &locator)),
@@ -91,10 +93,18 @@ impl RecordBuilder {
         }
     }
 
+    /// On what each model of a stream with several ran.
+    fn models(&self, prediction: &Prediction) -> BTreeMap<String, ModelRunRecord> {
+        let runs = self.labels.models().zip(&prediction.models);
+        runs.map(|(name, region)| (name.to_owned(), region.into()))
+            .collect()
+    }
+
     fn detection(&self, detection: &Detection, locator: &FrameLocator<'_>) -> DetectionRecord {
         DetectionRecord {
             category_id: detection.category_id,
             label: self.labels.name(detection.category_id).to_owned(),
+            model: self.labels.model(detection.category_id).map(str::to_owned),
             score: rounded(detection.score.into(), 10_000.0),
             bbox: RecordBox::from(&detection.rect),
             position: locator.of_box(&detection.rect),

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::StopReason;
-use crate::frame::{GeoPoint, Look, Telemetry};
+use crate::frame::{GeoPoint, Look, Region, Telemetry};
 
 use super::record_box::RecordBox;
 use super::rle::Rle;
@@ -43,8 +43,11 @@ pub struct RunRecord {
     pub stream: String,
     /// Where the frames come from.
     pub source: SourceRecord,
-    /// The network.
+    /// The network; of several models, that of the first.
     pub model: ModelRecord,
+    /// The networks of all models by name, where several run on the stream.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, ModelRecord>,
     /// What the category ids mean.
     pub labels: Vec<LabelRecord>,
     /// Fingerprint of the configuration that was in force.
@@ -96,6 +99,9 @@ pub struct LabelRecord {
     pub id: u32,
     /// Name.
     pub name: String,
+    /// The model that it is of, where several run on the stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
 }
 
 /// The results of one frame.
@@ -132,6 +138,10 @@ pub struct FrameRecord {
     /// (`gating.looks`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub looks: Option<Vec<LookRecord>>,
+    /// On what each model ran, by name, where several run on the stream; `inferred`, `regions` and `looks`
+    /// are of the first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, ModelRunRecord>,
     /// Nothing moved since the network last ran.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub still: bool,
@@ -162,6 +172,28 @@ pub struct FrameRecord {
     /// The events of this frame, which are written as records of their own.
     #[serde(skip)]
     pub events: Vec<EventRecord>,
+}
+
+/// On what one of several models ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelRunRecord {
+    /// Whether it ran on this frame.
+    pub inferred: bool,
+    /// The regions that it ran on, `[x, y, width, height]`; absent if it was the whole frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regions: Option<Vec<RecordBox>>,
+}
+
+impl From<&Region> for ModelRunRecord {
+    fn from(region: &Region) -> Self {
+        Self {
+            inferred: *region != Region::None,
+            regions: match region {
+                Region::Crops(parts) => Some(parts.iter().map(RecordBox::from).collect()),
+                Region::Whole | Region::None | Region::Looks(_) => None,
+            },
+        }
+    }
 }
 
 /// One inference on a frame.
@@ -205,6 +237,9 @@ pub struct EventRecord {
     /// The class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// The model that found the object, where several run on the stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// The zone; absent for the whole picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
@@ -232,6 +267,9 @@ pub struct TrackRecord {
     pub category_id: u32,
     /// Its name.
     pub label: String,
+    /// The model that found it, where several run on the stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Whether it was detected in this frame.
     pub state: TrackStateRecord,
     /// `[x, y, width, height]` in pixels, filtered or predicted, to two decimals.
@@ -300,6 +338,9 @@ pub struct DetectionRecord {
     pub category_id: u32,
     /// Its name.
     pub label: String,
+    /// The model that found it, where several run on the stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Confidence, 0 to 1, to four decimals.
     pub score: f64,
     /// `[x, y, width, height]` in pixels of the original frame, to two decimals.

@@ -67,6 +67,10 @@ impl Folders {
             folders.add_read(Some(&config.model.card));
             folders.add_read(config.gating.plan.as_deref());
             folders.add_read(Some(&pipeline.card.file));
+            for other in &pipeline.others {
+                folders.add_read(Some(&other.config.model.card));
+                folders.add_read(Some(&other.card.file));
+            }
             for sink in &config.sinks {
                 for file in [
                     sink.jsonl.as_ref().map(|sink| &sink.path),

@@ -28,6 +28,7 @@ mod golden;
 mod heads;
 mod images;
 mod looks;
+mod models;
 mod mqtt;
 mod overlay;
 mod precision;

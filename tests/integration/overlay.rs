@@ -178,6 +178,7 @@ fn what_is_counted_is_shown() {
         track_id,
         category_id: 1,
         label: "person".to_owned(),
+        model: None,
         state,
         bbox: bbox.into(),
     };

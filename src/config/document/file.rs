@@ -28,6 +28,8 @@ pub struct Document<'a> {
     pub(super) duplicates: Vec<DuplicateKey>,
     /// Which stream of the file it is.
     pub(super) view: Option<StreamView>,
+    /// The name of the model that stands for `model` and `detect`, where there are several.
+    pub(super) first_model: Option<String>,
 }
 
 impl<'a> Document<'a> {
@@ -57,6 +59,7 @@ impl<'a> Document<'a> {
             root: parsed.root,
             duplicates: parsed.duplicates,
             view: None,
+            first_model: None,
         })
     }
 
@@ -147,6 +150,8 @@ impl<'a> Document<'a> {
     }
 
     fn error(&self, path: &[PathSegment], location: &Location, message: String) -> Diagnostic {
+        let in_models = self.path_in_models(path);
+        let path = in_models.as_deref().unwrap_or(path);
         let in_file = self.view.as_ref().map(|view| view.path_in_file(path));
         Diagnostic {
             file: self.file.to_owned(),

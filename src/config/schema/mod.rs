@@ -16,6 +16,7 @@ mod heads;
 mod inference;
 mod lines;
 mod model;
+mod models;
 mod overlay;
 mod pipeline;
 mod segment;
@@ -46,6 +47,7 @@ pub use heads::{
 pub use inference::{InferenceConfig, PrecisionConfig};
 pub use lines::LineConfig;
 pub use model::{FitConfig, ModelConfig};
+pub use models::{InsideConfig, NamedModelConfig};
 pub use overlay::{ColourConfig, OverlayConfig};
 pub use pipeline::PipelineConfig;
 pub use segment::{AreaConfig, AreaRuleConfig, SafeGroundConfig, SegmentConfig};

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ClassifyConfig, DetectConfig, GatingConfig, InferenceConfig, LineConfig, ModelConfig,
-    OverlayConfig, SegmentConfig, SinkConfig, SourceConfig, TelemetryConfig, TrackConfig,
-    ZoneConfig,
+    NamedModelConfig, OverlayConfig, SegmentConfig, SinkConfig, SourceConfig, TelemetryConfig,
+    TrackConfig, ZoneConfig,
 };
 
 /// A pipeline: source, model, analysis and sinks.
@@ -29,6 +29,10 @@ pub struct PipelineConfig {
     pub telemetry: Option<TelemetryConfig>,
     /// Model: the path of its card, or a mapping with the path and options.
     pub model: ModelConfig,
+    /// Several detection models by name, instead of `model` and `detect`. The first runs as `gating` says,
+    /// the others after it. A stream of several lists the names of those that it runs. Default: one model.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, NamedModelConfig>,
     /// Detection settings: score threshold, non-maximum suppression, classes.
     #[serde(default)]
     pub detect: DetectConfig,

@@ -9,6 +9,7 @@ use super::validator::Validator;
 use super::zones::area_rules;
 use crate::config::document::{PathSegment, key_path};
 use crate::config::input_size::SsdInputSizes;
+use crate::config::loaded_model::LoadedModel;
 use crate::config::schema::{CardConfig, DetectConfig, FitConfig, SegmentConfig};
 
 impl Validator<'_> {
@@ -108,17 +109,31 @@ impl Validator<'_> {
         }
     }
 
-    /// Whether the model has the labels that the pipeline names.
-    pub fn validate_labels(&mut self, card: &CardConfig) {
+    /// Whether the model has the labels that the pipeline names; those of zones, lines and colours may be of
+    /// one of the `others`.
+    pub fn validate_labels(&mut self, card: &CardConfig, others: &[LoadedModel]) {
         let config = self.config;
-        let known: Vec<&str> = card.labels.iter().map(|l| l.name.as_str()).collect();
+        let cards = std::iter::once(card).chain(others.iter().map(|other| &other.card));
+        let labels = cards.flat_map(|card| &card.labels);
+        let known: Vec<&str> = labels.map(|l| l.name.as_str()).collect();
+        let (own, _) = known.split_at(card.labels.len());
         let names: HashSet<&str> = known.iter().copied().collect();
-        let unknown = |label: &String| {
+        let own_names: HashSet<&str> = own.iter().copied().collect();
+        let unknown_in = |names: &HashSet<&str>, known: &[&str], label: &String| {
             (!names.contains(label.as_str())).then(|| {
-                let hint = did_you_mean(label, &known);
-                format!("the model {} has no label {label:?}{hint}", card.name)
+                let hint = did_you_mean(label, known);
+                let others = if names.len() > own_names.len() {
+                    ", and no other of the stream,"
+                } else {
+                    ""
+                };
+                format!(
+                    "the model {}{others} has no label {label:?}{hint}",
+                    card.name
+                )
             })
         };
+        let unknown = |label: &String| unknown_in(&names, &known, label);
         let mut values: Vec<(Vec<PathSegment>, &String)> = Vec::new();
         let avoided = config.segment.safe_ground.iter().flat_map(|s| &s.avoid);
         for (i, label) in avoided.enumerate() {
@@ -158,7 +173,11 @@ impl Validator<'_> {
             if self.is_full() {
                 return;
             }
-            if let Some(message) = unknown(label) {
+            let message = match block {
+                "detect" => unknown_in(&own_names, own, label),
+                _ => unknown(label),
+            };
+            if let Some(message) = message {
                 self.error_at_key(&key_path![block, key, label], message);
             }
         }

@@ -9,6 +9,7 @@ mod classify;
 mod heads;
 mod json_schema;
 mod labels;
+mod models;
 mod paths;
 mod servers;
 mod sinks;
@@ -19,6 +20,7 @@ mod validator;
 mod zones;
 
 pub use card::validate_card;
+pub use json_schema::did_you_mean;
 pub use streams::validate_streams;
 pub use typed::typed;
 pub use validator::{SinkOrigins, Validator};

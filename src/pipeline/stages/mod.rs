@@ -6,6 +6,8 @@ pub mod infer;
 
 pub mod detect;
 
+pub mod models;
+
 pub mod segment;
 
 pub mod classify;

@@ -179,11 +179,13 @@ impl PublishStage {
             end_to_end_ms: rounded(age_ms, 1000.0),
         });
         let is_inferred = packet.payload.plan.region != Region::None;
+        let first = self.builder.labels.models().next();
         let tracks = record.tracks.iter().flatten();
+        let tracks = tracks.filter(|track| track.model.as_deref() == first);
         let tracks = tracks.map(|track| track.bbox.into()).collect();
         let frame = packet.meta.frame;
         if is_inferred {
-            self.feedback.has_found(frame, found_in(&record));
+            self.feedback.has_found(frame, found_in(&record, first));
         }
         self.feedback
             .published(frame, tracks, is_inferred.then_some(age_ms));
@@ -319,11 +321,13 @@ fn sink_event(record: &FrameRecord, event: SinkEvent) -> EventRecord {
     }
 }
 
-/// Where something was found, or is tracked.
-fn found_in(record: &FrameRecord) -> Vec<RectPx> {
+/// Where something was found, or is tracked; of several models by `first`, which the gating controls.
+fn found_in(record: &FrameRecord, first: Option<&str>) -> Vec<RectPx> {
     let seen = record.detections.iter().chain(&record.faint);
     let seen = seen.filter(|detection| detection.score >= FOUND_SCORE);
+    let seen = seen.filter(|detection| detection.model.as_deref() == first);
     let tracks = record.tracks.iter().flatten();
+    let tracks = tracks.filter(|track| track.model.as_deref() == first);
     let boxes = seen.map(|detection| detection.bbox);
     boxes
         .chain(tracks.map(|track| track.bbox))

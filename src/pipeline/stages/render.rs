@@ -103,6 +103,7 @@ mod tests {
                 track_id: 1,
                 category_id: 1,
                 label: "person".to_owned(),
+                model: None,
                 state: TrackStateRecord::Seen,
                 bbox: [20.0, f64::from(4 * i), 16.0, 16.0].into(),
             }]);

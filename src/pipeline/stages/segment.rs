@@ -103,9 +103,8 @@ impl InferenceWorker for Segmenter {
         });
         Ok(packet.with(Prediction {
             plan,
-            detections: Vec::new(),
             segmentation: Some(segmentation),
-            classification: None,
+            ..Prediction::default()
         }))
     }
 }
