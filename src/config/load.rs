@@ -3,6 +3,7 @@
 //! The command line changes the pipeline before files are looked for: a source that `--input`
 //! replaces need not exist.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::arguments::RunArguments;
@@ -13,6 +14,7 @@ use super::input::InputSource;
 use super::load_card::{load_card, load_card_only, with_options};
 use super::loaded::LoadedPipeline;
 use super::schema::PipelineConfig;
+use super::track_cards::load_track_cards;
 use super::validate::{Validator, typed, validate_streams};
 
 /// Loads the pipeline `file` under `overrides`, with its card.
@@ -139,6 +141,7 @@ fn load_stream(
     validator.errors.extend(conflicts);
     validator.validate_zones();
     validator.validate_lines();
+    validator.validate_classify_tracks();
     if purpose == Purpose::Run {
         validator.validate_sources();
         validator.validate_telemetry();
@@ -149,6 +152,13 @@ fn load_stream(
         validator.validate_web();
         validator.validate_servers();
     }
+    let mut track_cards = BTreeMap::new();
+    if purpose == Purpose::Run {
+        match load_track_cards(document, &config) {
+            Ok(cards) => track_cards = cards,
+            Err(of_cards) => validator.errors.extend(of_cards),
+        }
+    }
     let model = &config.model;
     let card = match purpose {
         Purpose::Run => load_card(&model.card).and_then(|card| with_options(document, model, card)),
@@ -158,8 +168,14 @@ fn load_stream(
         Ok((card, model_sha256)) => {
             validator.validate_labels(&card);
             validator.validate_head(&card);
+            validator.validate_classified_labels(&card);
             if purpose == Purpose::Run {
-                validator.validate_overwritten_inputs(&[file, &model.card, &card.file]);
+                let mut inputs = vec![file, &model.card, &card.file];
+                let entries = config.classify_tracks.values().zip(track_cards.values());
+                for (entry, of) in entries {
+                    inputs.extend([entry.model.as_path(), &of.card.file]);
+                }
+                validator.validate_overwritten_inputs(&inputs);
             }
             Some((card, model_sha256))
         }
@@ -182,6 +198,7 @@ fn load_stream(
             config,
             card,
             model_sha256,
+            track_cards,
             shared,
             given,
         }),
@@ -212,6 +229,9 @@ fn join_paths(config: &mut PipelineConfig, base: &Path, with_source: bool) {
         *plan = base.join(&*plan);
     }
     config.model.card = base.join(&config.model.card);
+    for entry in config.classify_tracks.values_mut() {
+        entry.model = base.join(&entry.model);
+    }
     for sink in &mut config.sinks {
         let paths = [
             sink.jsonl.as_mut().map(|s| &mut s.path),

@@ -13,7 +13,7 @@ use super::palette::colour_of;
 use super::text::TextRenderer;
 use super::tracks::{Counters, Trails, draw_counters_mut, draw_line_mut};
 use crate::postprocess::{Classification, Labels, Prediction, Segmentation};
-use crate::records::{FrameRecord, TrackStateRecord};
+use crate::records::{FrameRecord, TrackRecord, TrackStateRecord};
 use mobilens_image::{Polygon, RectPx};
 
 /// The label of what is no class of its own, and is left as it is.
@@ -165,8 +165,8 @@ impl Overlay {
             }
             trails.draw_mut(picture, track.track_id, colour, line);
             draw(picture, &rect, line, colour);
-            let number = (!self.style.hide_labels).then(|| track.track_id.to_string());
-            self.draw_label(picture, track.category_id, number, &rect, letters, colour);
+            let note = (!self.style.hide_labels).then(|| note_of(track));
+            self.draw_label(picture, track.category_id, note, &rect, letters, colour);
         }
     }
 
@@ -262,6 +262,16 @@ impl Overlay {
         self.text
             .draw_plate_mut(picture, &text, letters, at, colour);
     }
+}
+
+/// What stands behind a track's label: its number, and what second networks say of it.
+fn note_of(track: &TrackRecord) -> String {
+    let said = track.attributes.values().map(|said| said.label.as_str());
+    let said: Vec<&str> = said.collect();
+    if said.is_empty() {
+        return track.track_id.to_string();
+    }
+    format!("{}: {}", track.track_id, said.join(", "))
 }
 
 /// A thin line around a zone, light over dark.

@@ -11,8 +11,8 @@ use crate::records::{EndRecord, FrameCounts};
 use crate::sink::DisplayWindow;
 
 use super::build::{
-    Model, OpenOptions, SharedSinks, build_stream, ensure_built, max_concurrent_frames,
-    open_source, open_window,
+    Model, OpenOptions, SharedSinks, TrackModels, build_stream, ensure_built,
+    max_concurrent_frames, open_source, open_window,
 };
 use super::options::{RunError, RunOptions};
 use super::report::RunReport;
@@ -75,6 +75,7 @@ struct Stream<'a> {
     place: usize,
     loaded: LoadedPipeline,
     model: &'a Model,
+    track_models: &'a TrackModels,
     slot: Option<StreamSlot>,
     health: StreamHealth,
     /// Sinks beside those of the configuration.
@@ -97,6 +98,7 @@ fn run_all(
         ensure_built(&loaded.config)?;
     }
     let models = Model::load_shared(&configs, options.kernels)?;
+    let track_models = TrackModels::load(&configs, options.kernels)?;
     if let (Some(loaded), Some(model)) = (configs.first(), models.first()) {
         tracing::info!("{}: {}", loaded.card.name, model.network());
     }
@@ -122,6 +124,7 @@ fn run_all(
             loaded,
             health,
             model,
+            track_models: &track_models,
             slot: scheduler.as_ref().map(|scheduler| scheduler.slot()),
             sinks: std::mem::take(&mut sinks),
             waits,
@@ -226,6 +229,7 @@ impl Stream<'_> {
             self.health,
             shared,
         )?;
+        pipeline.track_classifiers = self.track_models.classifiers(self.place, loaded)?;
         let sinks = self.sinks.into_iter().map(|(name, sink)| {
             let sink = GuardedSink::new(&name, sink);
             (name, sink)
@@ -248,6 +252,7 @@ fn interrupted(stream: &str, stop: &StopSignal, elapsed: Duration) -> RunReport 
         latencies: Vec::new(),
         elapsed,
         network: None,
+        track_classifiers: Vec::new(),
     }
 }
 

@@ -30,6 +30,7 @@ use super::gating::{gating, is_gated};
 use super::model::Model;
 use super::overlay::overlay_style;
 use super::sinks::{SharedSinks, open_sinks};
+use super::track_classifiers::track_model_records;
 
 /// Opens the sinks that `loaded` names, and builds all that is between them and `source`. `slot` is this
 /// stream's, where several share the machine.
@@ -93,6 +94,7 @@ pub fn build_stream(
         },
         rules: AreaRules::new(area_rules(loaded, &labels)),
         analyzer: analyzer(loaded, &labels),
+        track_classifiers: Vec::new(),
         gating: gating(loaded, &info, drops)?,
         feedback,
         sinks,
@@ -149,6 +151,7 @@ fn run_record(pipeline: &LoadedPipeline, info: &SourceInfo, network: &Network) -
                 name: l.name.clone(),
             })
             .collect(),
+        classify_tracks: track_model_records(pipeline).collect(),
         config_sha256: pipeline.sha256(),
         analysis_sha256: pipeline.analysis_sha256(),
     }

@@ -167,6 +167,7 @@ impl Analyzer {
                 TrackState::Lost => TrackStateRecord::Lost,
             },
             bbox: RecordBox::from(&track.rect),
+            attributes: BTreeMap::new(),
         }
     }
 

@@ -173,6 +173,7 @@ pub(super) fn run_scripted(
         builder: RecordBuilder::default(),
         rules: AreaRules::new(Vec::new()),
         analyzer: Analyzer::default(),
+        track_classifiers: Vec::new(),
         gating: None,
         feedback: Arc::default(),
         sinks: StreamSinks {
