@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mobilens::capture::{CameraMode, list_cameras};
 use mobilens::config::{self, CardConfig, ConfigError, LoadedPipeline, Override, RunArguments};
 use mobilens::flow::{StopReason, StopSignal, panic_message};
-use mobilens::pipeline::{self, Model, Outcome, RunError, RunOptions};
+use mobilens::pipeline::{self, Model, Outcome, RunError, RunOptions, TrackModels};
 use mobilens::records::Record;
 use mobilens::sandbox::{Folders, restrict_process};
 use mobilens_nn::KernelChoice;
@@ -243,6 +243,8 @@ fn validate(
             .map_err(|error| format!("{}: {error}", file.display()))?;
     }
     let models = Model::load_shared(&configs, KernelChoice::default())
+        .map_err(|error| format!("{}: {error}", file.display()))?;
+    TrackModels::load(&configs, KernelChoice::default())
         .map_err(|error| format!("{}: {error}", file.display()))?;
     let network = models.first().map(|model| model.network().to_string());
     Ok((configs, network.unwrap_or_default()))

@@ -11,9 +11,9 @@ use super::legend::draw_legend_mut;
 use super::mask::{ClassColours, draw_classes_mut, draw_safe_ground_mut, voc_colour};
 use super::palette::colour_of;
 use super::text::TextRenderer;
-use super::tracks::{Counters, Trails, draw_counters_mut, draw_line_mut};
+use super::tracks::{Counters, Trails, draw_counters_mut, draw_line_mut, note_of};
 use crate::postprocess::{Classification, Labels, Prediction, Segmentation};
-use crate::records::{FrameRecord, TrackRecord, TrackStateRecord};
+use crate::records::{FrameRecord, TrackStateRecord};
 use mobilens_image::{Polygon, RectPx};
 
 /// The label of what is no class of its own, and is left as it is.
@@ -262,16 +262,6 @@ impl Overlay {
         self.text
             .draw_plate_mut(picture, &text, letters, at, colour);
     }
-}
-
-/// What stands behind a track's label: its number, and what second networks say of it.
-fn note_of(track: &TrackRecord) -> String {
-    let said = track.attributes.values().map(|said| said.label.as_str());
-    let said: Vec<&str> = said.collect();
-    if said.is_empty() {
-        return track.track_id.to_string();
-    }
-    format!("{}: {}", track.track_id, said.join(", "))
 }
 
 /// A thin line around a zone, light over dark.

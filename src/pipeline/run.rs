@@ -102,6 +102,9 @@ fn run_all(
     if let (Some(loaded), Some(model)) = (configs.first(), models.first()) {
         tracing::info!("{}: {}", loaded.card.name, model.network());
     }
+    for (card, network) in track_models.networks() {
+        tracing::info!("{card}: {network}");
+    }
     let several = configs.len() > 1;
     let scheduler = several.then(|| FairScheduler::new(max_concurrent_frames(&configs[0])));
     let shared = Mutex::new(SharedSinks::new(&configs, &options.health));

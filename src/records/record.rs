@@ -17,7 +17,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "nearly all records are frames: a box would be an allocation for each"
 )]

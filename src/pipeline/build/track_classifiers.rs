@@ -24,6 +24,7 @@ const THREADS: usize = 1;
 pub struct TrackModels {
     /// By stream, in their order, then by name.
     streams: Vec<Vec<(String, Arc<ClassifierModel>)>>,
+    networks: Vec<(String, Network)>,
 }
 
 impl TrackModels {
@@ -32,7 +33,8 @@ impl TrackModels {
     /// # Errors
     /// When one cannot be loaded or does not do what its card says.
     pub fn load(configs: &[LoadedPipeline], kernels: KernelChoice) -> Result<Self, ModelError> {
-        let mut networks: HashMap<(PathBuf, PrecisionConfig), Network> = HashMap::new();
+        let mut loaded: HashMap<(PathBuf, PrecisionConfig), Network> = HashMap::new();
+        let mut networks = Vec::new();
         let mut streams = Vec::new();
         for pipeline in configs {
             let mut models = Vec::new();
@@ -41,12 +43,12 @@ impl TrackModels {
                     continue;
                 };
                 let key = (card.file.clone(), entry.precision);
-                let network = match networks.get(&key) {
+                let network = match loaded.get(&key) {
                     Some(network) => network.clone(),
                     None => {
                         let network = load_network(card, entry.precision, kernels)?;
-                        tracing::info!("{}: {network}", card.name);
-                        networks.insert(key, network.clone());
+                        networks.push((card.name.clone(), network.clone()));
+                        loaded.insert(key, network.clone());
                         network
                     }
                 };
@@ -59,7 +61,12 @@ impl TrackModels {
             }
             streams.push(models);
         }
-        Ok(Self { streams })
+        Ok(Self { streams, networks })
+    }
+
+    /// The networks by the names of their cards, each once.
+    pub fn networks(&self) -> &[(String, Network)] {
+        &self.networks
     }
 
     /// The second networks of the stream at `place` in the list that was loaded, which is `pipeline`.
