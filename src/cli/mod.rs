@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mobilens::capture::{CameraMode, list_cameras};
 use mobilens::config::{self, CardConfig, ConfigError, LoadedPipeline, Override, RunArguments};
 use mobilens::flow::{StopReason, StopSignal, panic_message};
-use mobilens::pipeline::{self, LoadedModels, Outcome, RunError, RunOptions};
+use mobilens::pipeline::{self, LoadedModels, Outcome, RunError, RunOptions, TrackModels};
 use mobilens::records::Record;
 use mobilens::sandbox::{Folders, restrict_process};
 use mobilens_nn::KernelChoice;
@@ -243,6 +243,8 @@ fn validate(
             .map_err(|error| format!("{}: {error}", file.display()))?;
     }
     let models = LoadedModels::load(&configs, KernelChoice::default())
+        .map_err(|error| format!("{}: {error}", file.display()))?;
+    TrackModels::load(&configs, KernelChoice::default())
         .map_err(|error| format!("{}: {error}", file.display()))?;
     let mut described: Vec<String> = Vec::new();
     for (loaded, models) in configs.iter().zip(&models.streams) {

@@ -6,6 +6,7 @@ use serde_yaml::{Mapping, Value};
 use super::loaded::LoadedPipeline;
 use super::masked::mask_secrets;
 use super::schema::{CardConfig, DetectConfig, ImageFormat, PipelineConfig};
+use super::track_cards::TrackCard;
 
 /// The configuration of a file's streams as YAML, with every default filled in, also those from the
 /// model's card, and with secrets masked. Settings of the other kind of model are left out, and so
@@ -79,6 +80,11 @@ fn fill_in(config: &mut PipelineConfig, pipeline: &LoadedPipeline) {
     }
     if let Some(head) = &card.head.classify {
         config.classify.top.get_or_insert(head.top);
+    }
+    for (name, entry) in &mut config.classify_tracks {
+        let card = pipeline.track_cards.get(name);
+        let budget = card.map(TrackCard::budget_ms_per_s);
+        entry.budget_ms_per_s = entry.budget_ms_per_s.or(budget);
     }
     for sink in &mut config.sinks {
         if let Some(window) = &mut sink.window {

@@ -3,6 +3,7 @@
 //! The command line changes the pipeline before files are looked for: a source that `--input`
 //! replaces need not exist.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::arguments::RunArguments;
@@ -14,6 +15,7 @@ use super::load_card::{load_card, load_card_only, with_options};
 use super::loaded::LoadedPipeline;
 use super::loaded_model::LoadedModel;
 use super::schema::{CardConfig, ModelConfig, PipelineConfig};
+use super::track_cards::load_track_cards;
 use super::validate::{Validator, typed, validate_streams};
 
 /// Loads the pipeline `file` under `overrides`, with its card.
@@ -151,6 +153,7 @@ fn load_stream(
     validator.errors.extend(conflicts);
     validator.validate_zones();
     validator.validate_lines();
+    validator.validate_classify_tracks();
     if purpose == Purpose::Run {
         validator.validate_sources();
         validator.validate_telemetry();
@@ -160,6 +163,13 @@ fn load_stream(
         validator.validate_mot();
         validator.validate_web();
         validator.validate_servers();
+    }
+    let mut track_cards = BTreeMap::new();
+    if purpose == Purpose::Run {
+        match load_track_cards(document, &config) {
+            Ok(cards) => track_cards = cards,
+            Err(of_cards) => validator.errors.extend(of_cards),
+        }
     }
     let model = &config.model;
     let card = card_at(document, &key_path!["model"], model, purpose);
@@ -176,10 +186,14 @@ fn load_stream(
         validator.validate_labels(card, others);
         validator.validate_head(card);
         validator.validate_models(&names, card, others);
+        validator.validate_classified_labels(card);
         if purpose == Purpose::Run {
             let mut read = vec![file, &model.card, &card.file];
             for other in others {
                 read.extend([&*other.config.model.card, &*other.card.file]);
+            }
+            for (entry, of) in config.classify_tracks.values().zip(track_cards.values()) {
+                read.extend([&*entry.model, &*of.card.file]);
             }
             validator.validate_overwritten_inputs(&read);
         }
@@ -194,6 +208,7 @@ fn load_stream(
             model_sha256,
             model_name: names.into_iter().next(),
             others,
+            track_cards,
             shared,
             given,
         }),
@@ -279,6 +294,9 @@ fn join_paths(config: &mut PipelineConfig, base: &Path, with_source: bool) {
     config.model.card = base.join(&config.model.card);
     for model in config.models.values_mut() {
         model.model.card = base.join(&model.model.card);
+    }
+    for entry in config.classify_tracks.values_mut() {
+        entry.model = base.join(&entry.model);
     }
     for sink in &mut config.sinks {
         let paths = [

@@ -8,9 +8,11 @@ use sha2::{Digest, Sha256};
 
 use super::loaded_model::LoadedModel;
 use super::schema::{
-    CardConfig, ClassifyConfig, DetectConfig, GatingConfig, InferenceConfig, ModelConfig,
-    OverlayConfig, PipelineConfig, PrecisionConfig, ReconnectConfig, SegmentConfig, SourceConfig,
+    CardConfig, ClassifyConfig, ClassifyTracksConfig, DetectConfig, GatingConfig, InferenceConfig,
+    ModelConfig, OverlayConfig, PipelineConfig, PrecisionConfig, ReconnectConfig, SegmentConfig,
+    SourceConfig,
 };
+use super::track_cards::TrackCard;
 
 /// A pipeline and its model card, both valid. Paths are joined to the directories of their files.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +29,8 @@ pub struct LoadedPipeline {
     pub model_name: Option<String>,
     /// The models that run after it, in their order.
     pub others: Vec<LoadedModel>,
+    /// The cards of `classify_tracks`, by the names there.
+    pub track_cards: BTreeMap<String, TrackCard>,
     /// Which of the sinks all streams of the file share.
     pub shared: Vec<bool>,
     /// The values that the YAML gives, without defaults.
@@ -53,6 +57,7 @@ impl LoadedPipeline {
                 segment: SegmentConfig::default(),
                 classify: ClassifyConfig::default(),
                 track: None,
+                classify_tracks: BTreeMap::new(),
                 zones: BTreeMap::new(),
                 lines: BTreeMap::new(),
                 gating: GatingConfig::default(),
@@ -65,6 +70,7 @@ impl LoadedPipeline {
             model_sha256,
             model_name: None,
             others: Vec::new(),
+            track_cards: BTreeMap::new(),
             shared: Vec::new(),
             given: Value::Null,
         }
@@ -135,6 +141,12 @@ impl LoadedPipeline {
             if *classify != ClassifyConfig::default() {
                 hashed.insert("classify".to_owned(), json!(classify));
             }
+            if !self.config.classify_tracks.is_empty() {
+                hashed.insert(
+                    "classify_tracks".to_owned(),
+                    self.hashed_track_classifiers(),
+                );
+            }
             if let Some(fit) = self.config.model.fit {
                 hashed.insert("fit".to_owned(), json!(fit));
             }
@@ -145,6 +157,17 @@ impl LoadedPipeline {
             }
         }
         hex_sha256(hashed.to_string().as_bytes())
+    }
+
+    /// The settings of second networks, with what their cards are instead of where.
+    fn hashed_track_classifiers(&self) -> Value {
+        let of_entry = |(name, entry): (&String, &ClassifyTracksConfig)| {
+            let mut hashed = json!(entry);
+            let card = self.track_cards.get(name);
+            hashed["model"] = json!(card.map(|of| [&of.card.name, &of.sha256]));
+            (name.clone(), hashed)
+        };
+        self.config.classify_tracks.iter().map(of_entry).collect()
     }
 
     /// SHA-256 of the settings of analysis, if objects are tracked.

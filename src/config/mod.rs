@@ -20,6 +20,7 @@ mod loaded_model;
 mod masked;
 mod reference;
 mod schema;
+mod track_cards;
 mod validate;
 
 pub use arguments::{JsonFormat, RunArguments, ensure_json};
@@ -38,18 +39,19 @@ pub use schema::{
     ActivationConfig, AnchorConfig, AnchorMapLayoutConfig, AnchorUnitConfig, AnchorsConfig,
     AreaConfig, AreaRuleConfig, BoxCodingConfig, BoxUnitConfig, CameraConfig, CardConfig,
     CenternetCodingConfig, CenternetHeadConfig, ChannelOrder, ClassConfig,
-    ClassifyActivationConfig, ClassifyConfig, ClassifyHeadConfig, ClipsConfig, CocoConfig,
-    ColourConfig, DecoderConfig, DeeplabHeadConfig, DetectConfig, DetrHeadConfig, FilterConfig,
-    FitConfig, GatingConfig, GflHeadConfig, HeadConfig, ImageFormat, ImagesConfig,
-    ImagesSinkConfig, InferenceConfig, InputConfig, InsideConfig, IntervalConfig, JsonlConfig,
-    LabelConfig, LetterboxAnchorConfig, LineConfig, LooksConfig, MasksSinkConfig, ModelConfig,
-    MotConfig, MotionGateConfig, MqttConfig, MqttFramesConfig, NamedModelConfig, OnErrorConfig,
-    OverlayConfig, PaceConfig, PipelineConfig, PrecisionConfig, ReconnectConfig, RecordedPicture,
-    RegionTrigger, RegionsConfig, ResizeConfig, RetinafaceHeadConfig, RotateConfig,
-    RowLayoutConfig, RtspConfig, RtspTransport, SafeGroundConfig, SegmentConfig, SinkConfig,
-    SizeCodingConfig, SourceConfig, SsdHeadConfig, TelemetryConfig, TileMergeConfig, TilesConfig,
-    TrackConfig, VideoConfig, VideoSinkConfig, WebConfig, WebhookConfig, WindowConfig,
+    ClassifyActivationConfig, ClassifyConfig, ClassifyHeadConfig, ClassifyTracksConfig,
+    ClipsConfig, CocoConfig, ColourConfig, DecoderConfig, DeeplabHeadConfig, DetectConfig,
+    DetrHeadConfig, FilterConfig, FitConfig, GatingConfig, GflHeadConfig, HeadConfig, ImageFormat,
+    ImagesConfig, ImagesSinkConfig, InferenceConfig, InputConfig, InsideConfig, IntervalConfig,
+    JsonlConfig, LabelConfig, LetterboxAnchorConfig, LineConfig, LooksConfig, MasksSinkConfig,
+    ModelConfig, MotConfig, MotionGateConfig, MqttConfig, MqttFramesConfig, NamedModelConfig,
+    OnErrorConfig, OverlayConfig, PaceConfig, PipelineConfig, PrecisionConfig, ReconnectConfig,
+    RecordedPicture, RegionTrigger, RegionsConfig, ResizeConfig, RetinafaceHeadConfig,
+    RotateConfig, RowLayoutConfig, RtspConfig, RtspTransport, SafeGroundConfig, SegmentConfig,
+    SinkConfig, SizeCodingConfig, SourceConfig, SsdHeadConfig, TelemetryConfig, TileMergeConfig,
+    TilesConfig, TrackConfig, VideoConfig, VideoSinkConfig, WebConfig, WebhookConfig, WindowConfig,
     YoloAnchorMapConfig, YoloAnchorMapsConfig, YoloDistributionMapsConfig, YoloEndToEndConfig,
     YoloFormatConfig, YoloGridRowsConfig, YoloHeadConfig, YoloRowsConfig, ZoneConfig,
     pipeline_schema, schema_of,
 };
+pub use track_cards::TrackCard;

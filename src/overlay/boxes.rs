@@ -11,7 +11,7 @@ use super::legend::draw_legend_mut;
 use super::mask::{ClassColours, draw_classes_mut, draw_safe_ground_mut, voc_colour};
 use super::palette::colour_of;
 use super::text::TextRenderer;
-use super::tracks::{Counters, Trails, draw_counters_mut, draw_line_mut};
+use super::tracks::{Counters, Trails, draw_counters_mut, draw_line_mut, note_of};
 use crate::postprocess::{Classification, Labels, Prediction, Segmentation};
 use crate::records::{FrameRecord, TrackStateRecord};
 use mobilens_image::{Polygon, RectPx};
@@ -165,8 +165,8 @@ impl Overlay {
             }
             trails.draw_mut(picture, track.track_id, colour, line);
             draw(picture, &rect, line, colour);
-            let number = (!self.style.hide_labels).then(|| track.track_id.to_string());
-            self.draw_label(picture, track.category_id, number, &rect, letters, colour);
+            let note = (!self.style.hide_labels).then(|| note_of(track));
+            self.draw_label(picture, track.category_id, note, &rect, letters, colour);
         }
     }
 

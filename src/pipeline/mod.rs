@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `0-capture` | `capture`: read, number, pace, gate | newest wins, 1 / blocks, 2 |
 //! | `1-infer-N` | `infer` (`detect` or `segment`): preprocess, infer, postprocess | blocks, in order |
+//! | `2-classify` | `classify_tracks`: second networks, live (in a replay `2-publish` runs them) | at most one frame's crops, to and from `2-publish` |
 //! | `2-publish` | `publish` and `analyze`: records, tracks, events | leaky, 256 / blocks, 4 (records); by thread (pictures) |
 //! | `3-render` | `render`: annotated pictures for the window and image files | leaky / blocks, 4, or newest wins for the window alone |
 //! | `4-encode` | `encode`: video files, clean or annotated | leaky / blocks, 4 |
@@ -59,8 +60,8 @@ mod threads;
 mod tests;
 
 pub use build::{
-    LoadedModels, Model, StreamModels, analyzer, classes_to_keep, ensure_built, open_recording,
-    preprocess_params,
+    LoadedModels, Model, StreamModels, TrackModels, analyzer, classes_to_keep, ensure_built,
+    open_recording, preprocess_params,
 };
 pub use join::SHUTDOWN_DEADLINE;
 pub use options::{MissingFeature, ModelError, RunError, RunOptions};
@@ -70,6 +71,10 @@ pub use run::{Outcome, run, run_streams, run_with_sinks};
 pub use stages::analyze::Analyzer;
 pub use stages::capture::Pace;
 pub use stages::classify::{Classifier, ClassifierModel};
+pub use stages::classify_tracks::{
+    CropClassifier, CropThread, TrackClassification, TrackClassificationCounts, TrackClassifier,
+    TrackClassifierCounts, TrackClassifierParams,
+};
 pub use stages::detect::{Detector, DetectorModel};
 pub use stages::infer::{Inference, InferenceLatency, InferenceWorker};
 pub use stages::segment::{Segmenter, SegmenterModel};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::stages::classify_tracks::TrackClassifierCounts;
 use crate::flow::{Failure, Latency};
 use crate::records::EndRecord;
 use mobilens_nn::Network;
@@ -24,6 +25,8 @@ pub struct RunReport {
     pub network: Option<Network>,
     /// Those of the stream's further models, with their names.
     pub others: Vec<(String, Network)>,
+    /// What second networks did, in the order of their names.
+    pub track_classifiers: Vec<TrackClassifierCounts>,
 }
 
 impl RunReport {
@@ -57,6 +60,17 @@ impl fmt::Display for RunReport {
             writeln!(
                 f,
                 "sink {sink}: {missed} missed (too slow, or could not write)"
+            )?;
+        }
+        for counts in &self.track_classifiers {
+            let TrackClassifierCounts {
+                name,
+                classified,
+                skipped,
+            } = counts;
+            writeln!(
+                f,
+                "classify_tracks {name}: {classified} crops classified, {skipped} skipped for lack of time"
             )?;
         }
         write!(

@@ -11,7 +11,7 @@ use crate::records::{EndRecord, FrameCounts};
 use crate::sink::DisplayWindow;
 
 use super::build::{
-    LoadedModels, OpenOptions, SharedSinks, StreamModels, build_stream, ensure_built,
+    LoadedModels, OpenOptions, SharedSinks, StreamModels, TrackModels, build_stream, ensure_built,
     max_concurrent_frames, open_source, open_window,
 };
 use super::options::{RunError, RunOptions};
@@ -75,6 +75,7 @@ struct Stream<'a> {
     place: usize,
     loaded: LoadedPipeline,
     models: &'a StreamModels,
+    track_models: &'a TrackModels,
     slot: Option<StreamSlot>,
     health: StreamHealth,
     /// Sinks beside those of the configuration.
@@ -97,7 +98,11 @@ fn run_all(
         ensure_built(&loaded.config)?;
     }
     let models = LoadedModels::load(&configs, options.kernels)?;
+    let track_models = TrackModels::load(&configs, options.kernels)?;
     for (card, network) in &models.networks {
+        tracing::info!("{card}: {network}");
+    }
+    for (card, network) in track_models.networks() {
         tracing::info!("{card}: {network}");
     }
     let several = configs.len() > 1;
@@ -122,6 +127,7 @@ fn run_all(
             loaded,
             health,
             models,
+            track_models: &track_models,
             slot: scheduler.as_ref().map(|scheduler| scheduler.slot()),
             sinks: std::mem::take(&mut sinks),
             waits,
@@ -226,6 +232,7 @@ impl Stream<'_> {
             self.health,
             shared,
         )?;
+        pipeline.track_classifiers = self.track_models.classifiers(self.place, loaded)?;
         let sinks = self.sinks.into_iter().map(|(name, sink)| {
             let sink = GuardedSink::new(&name, sink);
             (name, sink)
@@ -252,6 +259,7 @@ fn interrupted(stream: &str, stop: &StopSignal, elapsed: Duration) -> RunReport 
         elapsed,
         network: None,
         others: Vec::new(),
+        track_classifiers: Vec::new(),
     }
 }
 

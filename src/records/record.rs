@@ -17,7 +17,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "nearly all records are frames: a box would be an allocation for each"
 )]
@@ -50,6 +50,9 @@ pub struct RunRecord {
     pub models: BTreeMap<String, ModelRecord>,
     /// What the category ids mean.
     pub labels: Vec<LabelRecord>,
+    /// Second networks that classify tracked objects, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub classify_tracks: BTreeMap<String, ModelRecord>,
     /// Fingerprint of the configuration that was in force.
     pub config_sha256: String,
     /// Fingerprint of the tracking, zone and line configuration, where objects are tracked.
@@ -256,6 +259,9 @@ pub struct EventRecord {
     /// of an interval.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counts: Option<BTreeMap<String, u64>>,
+    /// What second networks say of the object, as in its track.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, AttributeRecord>,
 }
 
 /// A tracked object.
@@ -274,6 +280,23 @@ pub struct TrackRecord {
     pub state: TrackStateRecord,
     /// `[x, y, width, height]` in pixels, filtered or predicted, to two decimals.
     pub bbox: RecordBox,
+    /// What second networks say of it, by their names in `classify_tracks`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, AttributeRecord>,
+}
+
+/// What a second network says of a tracked object.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AttributeRecord {
+    /// Name of the best class.
+    pub label: String,
+    /// Its confidence, 0 to 1, to four decimals: a moving average over the track's classifications.
+    pub score: f64,
+    /// Time since the frame of the newest classification, in media time.
+    pub age_ms: f64,
+    /// The best classes, best score first, where more than one is asked for (`top`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ClassificationRecord>,
 }
 
 /// Whether a tracked object was detected.
@@ -356,7 +379,7 @@ pub struct DetectionRecord {
     pub position: Option<GeoPoint>,
 }
 
-/// A class of the whole picture.
+/// A class of the whole picture, or of a tracked object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClassificationRecord {
     /// Label id of the model.

@@ -16,6 +16,7 @@ mod onnx;
 
 mod bad_input;
 mod classify;
+mod classify_tracks;
 mod codecs;
 mod compare;
 mod config;

@@ -1,6 +1,7 @@
 //! Boxes and labels look as they did: `UPDATE_GOLDENS=1 cargo test --test integration overlay::`
 //! makes the pictures anew, to be looked at before they are committed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -181,6 +182,7 @@ fn what_is_counted_is_shown() {
         model: None,
         state,
         bbox: bbox.into(),
+        attributes: BTreeMap::new(),
     };
     let lost_uncounted = [250.0, 120.0, 40.0, 60.0];
     let record = FrameRecord {

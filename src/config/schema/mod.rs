@@ -8,6 +8,7 @@
 
 mod card;
 mod classify;
+mod classify_tracks;
 mod default_of;
 mod detect;
 mod gating;
@@ -32,6 +33,7 @@ pub use card::{
     SsdHeadConfig,
 };
 pub use classify::{ClassifyActivationConfig, ClassifyConfig, ClassifyHeadConfig};
+pub use classify_tracks::ClassifyTracksConfig;
 pub use detect::{ClassConfig, DetectConfig};
 pub use gating::{
     GatingConfig, IntervalConfig, LooksConfig, MotionGateConfig, RegionTrigger, RegionsConfig,

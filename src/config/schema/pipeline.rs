@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClassifyConfig, DetectConfig, GatingConfig, InferenceConfig, LineConfig, ModelConfig,
-    NamedModelConfig, OverlayConfig, SegmentConfig, SinkConfig, SourceConfig, TelemetryConfig,
-    TrackConfig, ZoneConfig,
+    ClassifyConfig, ClassifyTracksConfig, DetectConfig, GatingConfig, InferenceConfig, LineConfig,
+    ModelConfig, NamedModelConfig, OverlayConfig, SegmentConfig, SinkConfig, SourceConfig,
+    TelemetryConfig, TrackConfig, ZoneConfig,
 };
 
 /// A pipeline: source, model, analysis and sinks.
@@ -45,6 +45,11 @@ pub struct PipelineConfig {
     /// Multi-object tracking: detections get a track id that is kept from frame to frame. Default:
     /// no tracking.
     pub track: Option<TrackConfig>,
+    /// Second networks by name, which classify tracked objects: vehicle type, colour, with or without a
+    /// helmet. What each says of a track stands in records and events as the attribute of that name. Needs
+    /// `track`.
+    #[serde(default)]
+    pub classify_tracks: BTreeMap<String, ClassifyTracksConfig>,
     /// Zones by name: polygons in the picture. With `track`, objects that enter, leave or loiter
     /// make events.
     #[serde(default)]

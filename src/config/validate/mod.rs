@@ -6,6 +6,7 @@
 
 mod card;
 mod classify;
+mod classify_tracks;
 mod heads;
 mod json_schema;
 mod labels;

@@ -17,6 +17,7 @@ mod sinks;
 mod source;
 mod ssd;
 mod stream;
+mod track_classifiers;
 mod zones;
 
 pub use analysis::analyzer;
@@ -28,3 +29,4 @@ pub use preprocess::preprocess_params;
 pub use sinks::SharedSinks;
 pub use source::{OpenOptions, open_recording, open_source};
 pub use stream::{build_stream, max_concurrent_frames, open_window};
+pub use track_classifiers::TrackModels;

@@ -52,10 +52,10 @@ impl Model {
         let Some(LoadedPipeline { card, .. }) = configs.first() else {
             return Ok(Vec::new());
         };
-        if let Some(head) = &card.head.classify {
+        if card.head.classify.is_some() {
             let network = Networks::new(configs, kernels).of_card(card)?;
             let models = configs.iter().map(|pipeline| {
-                let model = classifier_model(pipeline, head, network.clone())?;
+                let model = classifier_model(pipeline, network.clone())?;
                 Ok(Self::Classifier(Arc::new(model)))
             });
             return models.collect();

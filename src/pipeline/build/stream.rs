@@ -34,6 +34,7 @@ use super::gating::{gating, is_gated};
 use super::models::StreamModels;
 use super::overlay::overlay_style;
 use super::sinks::{SharedSinks, open_sinks};
+use super::track_classifiers::track_model_records;
 
 /// Opens the sinks that `loaded` names, and builds all that is between them and `source`. `slot` is this
 /// stream's, where several share the machine.
@@ -104,6 +105,7 @@ pub fn build_stream(
         },
         rules: AreaRules::new(area_rules(loaded, &labels)),
         analyzer: analyzer(loaded, &labels),
+        track_classifiers: Vec::new(),
         gating: gating(loaded, &info, drops)?,
         feedback,
         sinks,
@@ -163,6 +165,7 @@ fn run_record(
                 model: labels.model(id).map(str::to_owned),
             })
             .collect(),
+        classify_tracks: track_model_records(pipeline).collect(),
         config_sha256: pipeline.sha256(),
         analysis_sha256: pipeline.analysis_sha256(),
     }

@@ -210,6 +210,7 @@ impl Analyzer {
                 TrackState::Lost => TrackStateRecord::Lost,
             },
             bbox: RecordBox::from(&track.rect),
+            attributes: BTreeMap::new(),
         }
     }
 

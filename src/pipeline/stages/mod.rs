@@ -12,6 +12,8 @@ pub mod segment;
 
 pub mod classify;
 
+pub mod classify_tracks;
+
 pub mod publish;
 
 pub mod analyze;

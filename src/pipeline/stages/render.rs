@@ -78,6 +78,7 @@ impl Renderer {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Instant;
 
     use super::*;
@@ -106,6 +107,7 @@ mod tests {
                 model: None,
                 state: TrackStateRecord::Seen,
                 bbox: [20.0, f64::from(4 * i), 16.0, 16.0].into(),
+                attributes: BTreeMap::new(),
             }]);
             trails.update(&record);
         }
