@@ -155,6 +155,8 @@ mod tests {
                 ("colour".to_owned(), said("red")),
             ]
             .into(),
+            model: None,
+            keypoints: Vec::new(),
         };
         assert_eq!(note_of(&track), "7: red, van");
         track.attributes.clear();

@@ -1,6 +1,6 @@
 //! Tracking, zones and lines, from the configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::analytics::{AnchorPoint, ZoneMonitor};
@@ -78,6 +78,7 @@ pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
         zones,
         lines: lines.collect(),
         others: others.collect(),
+        keypoints: HashMap::new(),
     }
 }
 

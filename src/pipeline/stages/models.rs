@@ -242,6 +242,8 @@ mod tests {
                 width: 40.0,
                 height: 80.0,
             },
+            keypoints: Vec::new(),
+            mask: None,
         }
     }
 

@@ -108,6 +108,7 @@ mod tests {
                 state: TrackStateRecord::Seen,
                 bbox: [20.0, f64::from(4 * i), 16.0, 16.0].into(),
                 attributes: BTreeMap::new(),
+                keypoints: Vec::new(),
             }]);
             trails.update(&record);
         }

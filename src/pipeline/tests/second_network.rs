@@ -28,6 +28,8 @@ impl InferenceWorker for OneObject {
             category_id: 1,
             score: 0.9,
             rect,
+            keypoints: Vec::new(),
+            mask: None,
         };
         Ok(packet.with(Prediction {
             detections: vec![detection],

@@ -72,6 +72,8 @@ fn track(track_id: u64, label: &str, state: TrackStateRecord) -> TrackRecord {
         state,
         bbox: [2.0 * track_id as f64, 8.0, 16.0, 24.0].into(),
         attributes: BTreeMap::new(),
+        model: None,
+        keypoints: Vec::new(),
     }
 }
 
