@@ -257,7 +257,7 @@ fn input_size(
     let side = |side: Option<u64>| side.and_then(|side| usize::try_from(side).ok());
     match (side(height), side(width)) {
         (Some(height), Some(width)) if batch.is_none_or(|batch| batch <= 1) => {
-            let note = Note::Known(format!("the file's input {name}"));
+            let note = Note::Known(format!("the shape of the file's input `{name}`"));
             Ok((Some((height, width)), note))
         }
         (Some(height), Some(width)) => {

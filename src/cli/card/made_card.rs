@@ -10,9 +10,9 @@ use super::guess::choose;
 use super::labels::label_lines;
 use super::note::{Lines, Note, quoted};
 
-/// What the card says of itself.
-const HEAD: &str = "Comments say why each value is what it is: \"guess\" is what networks of this kind usually have,\n\
-                    # \"UNKNOWN\" what the file does not say. See docs/models.md.";
+/// What the card says of its comments.
+const LEGEND: &str = "# Comments say why each value is what it is: \"guess\" is what networks of this kind usually have,\n\
+                      # \"UNKNOWN\" what the file does not say.";
 
 /// A card and its text.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl MadeCard {
         }
         lines.extend(labels.map_err(fault)?);
         let text = format!(
-            "# Made by `mobilens card {}`. {HEAD}\n{lines}",
+            "# Made by `mobilens card {}`.\n{LEGEND}\n{lines}",
             file_name(model)
         );
         let card = config::card_from_text(card_file, &text)?;

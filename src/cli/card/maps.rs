@@ -75,37 +75,46 @@ fn finished_gfl(mut head: Lines, scores: &Output, classes: usize, why: String) -
 }
 
 fn split_gfl(facts: &Facts, rows: &[&Output]) -> Option<Guess> {
-    let strides: Vec<u32> = (3..=5)
-        .map(|e| 1 << e)
-        .chain((rows.len() == 8).then_some(64))
-        .collect();
+    // `[1, cells, channels]`, or `[1, channels, cells]`.
+    let (axis, strides) = [1, 2].into_iter().find_map(|axis| {
+        let of = |o: &&Output| {
+            let mut all = FOUR.into_iter();
+            all.find(|stride| facts.cells(&[*stride]) == o.shape[axis])
+        };
+        let mut strides: Vec<u32> = rows.iter().map(of).collect::<Option<_>>()?;
+        strides.sort_unstable();
+        strides.dedup();
+        Some((axis, strides))
+    })?;
     if rows.len() != 2 * strides.len() {
         return None;
     }
-    let cells = |stride: u32| facts.cells(&[stride]);
-    // The sizes that a stride's two outputs have.
+    let channels = |o: &Output| o.shape[3 - axis];
+    // The two outputs of a stride.
     let of_stride = |stride: u32| {
-        let mut of = rows.iter().filter(move |o| o.shape[1] == cells(stride));
+        let cells = facts.cells(&[stride]);
+        let mut of = rows.iter().filter(move |o| o.shape[axis] == cells);
         Some((*of.next()?, *of.next()?))
     };
-    let (a, b) = of_stride(strides[0])?;
-    let is_distribution = |o: &Output| BINS.contains(&(o.shape[2] / 4)) && o.shape[2] % 4 == 0;
+    let (a, b) = of_stride(*strides.first()?)?;
+    let is_distribution =
+        |o: &Output| channels(o).is_multiple_of(4) && BINS.contains(&(channels(o) / 4));
     let bins = match (is_distribution(a), is_distribution(b)) {
         // As many classes as values of distributions: in their usual order.
-        (_, true) => b.shape[2],
-        (true, false) => a.shape[2],
+        (_, true) => channels(b),
+        (true, false) => channels(a),
         (false, false) => return None,
     };
-    let classes = if b.shape[2] == bins {
-        a.shape[2]
+    let classes = if channels(b) == bins {
+        channels(a)
     } else {
-        b.shape[2]
+        channels(b)
     };
     let (mut scores, mut distributions) = (Vec::new(), Vec::new());
     for stride in &strides {
         let (a, b) = of_stride(*stride)?;
-        let (of_scores, of_bins) = if b.shape[2] == bins { (a, b) } else { (b, a) };
-        if (of_scores.shape[2], of_bins.shape[2]) != (classes, bins) {
+        let (of_scores, of_bins) = if channels(b) == bins { (a, b) } else { (b, a) };
+        if (channels(of_scores), channels(of_bins)) != (classes, bins) {
             return None;
         }
         scores.push(of_scores);
@@ -129,6 +138,9 @@ fn split_gfl(facts: &Facts, rows: &[&Output]) -> Option<Guess> {
         "cell_offset: 0.5",
         Note::Guess("as NanoDet and PicoDet".to_owned()),
     );
+    if axis == 2 {
+        head.plain(2, "layout: channels_first");
+    }
     Some(finished_gfl(head, scores[0], classes, why))
 }
 

@@ -6,6 +6,8 @@ use super::guess::{Classes, Guess, LabelSet};
 use super::note::{Lines, Note, quoted};
 use super::preprocess::Preprocess;
 
+/// Where SSD heads of this kind come from.
+const AS_TENSORFLOW: &str = "as in the TensorFlow Object Detection API";
 /// Most queries of a DETR.
 const MAX_QUERIES: usize = 1000;
 /// Strides of RetinaFace's maps.
@@ -103,9 +105,7 @@ pub fn ssd(facts: &Facts) -> Option<Guess> {
     head.put(
         2,
         "anchors:",
-        Note::Guess(format!(
-            "{layout}, as in the TensorFlow Object Detection API"
-        )),
+        Note::Guess(format!("{layout}, {AS_TENSORFLOW}")),
     );
     head.plain(3, format_args!("feature_maps: {maps:?}"));
     let last = (maps.len() - 1) as f32;
@@ -120,16 +120,16 @@ pub fn ssd(facts: &Facts) -> Option<Guess> {
     head.put(
         2,
         "box_coding: { y: 10.0, x: 10.0, h: 5.0, w: 5.0 }",
-        Note::Guess("as there".to_owned()),
+        Note::Guess(AS_TENSORFLOW.to_owned()),
     );
-    let (activation, note) = pair.activation("sigmoid", "as there");
+    let (activation, note) = pair.activation("sigmoid", AS_TENSORFLOW);
     head.put(2, format_args!("activation: {activation}"), note);
     head.put(
         2,
         "background: true",
-        Note::Guess("as there, channel 0".to_owned()),
+        Note::Guess(format!("{AS_TENSORFLOW}, channel 0")),
     );
-    head.put(2, "nms_iou: 0.6", Note::Guess("as there".to_owned()));
+    head.put(2, "nms_iou: 0.6", Note::Guess(AS_TENSORFLOW.to_owned()));
     head.plain(2, "max_detections: 100");
     Some(Guess {
         kind: HeadKind::Ssd,

@@ -192,6 +192,21 @@ impl Preprocess {
         Self::new(IMAGENET, fit, "as most classifiers of torchvision and timm")
     }
 
+    /// Classifiers of other classes: nothing shows what they were trained with.
+    pub fn other_classifier(is_square: bool) -> Self {
+        let what = "preprocessing: this is that of most classifiers of ImageNet";
+        let fit = if is_square {
+            Fit::Crop { share: 0.875 }
+        } else {
+            Fit::Stretch
+        };
+        Self {
+            normalisation: Note::Unknown(what.to_owned()),
+            fitting: Note::Guess("as most classifiers of torchvision and timm".to_owned()),
+            ..Self::new(IMAGENET, fit, "")
+        }
+    }
+
     /// Classifiers of Ultralytics.
     pub fn yolo_classifier() -> Self {
         let fit = Fit::Crop { share: 1.0 };
@@ -247,11 +262,7 @@ impl Preprocess {
     pub fn lines(&self) -> Lines {
         let mut lines = Lines::default();
         let colour = if self.bgr { "bgr" } else { "rgb" };
-        let order = match &self.fitting {
-            Note::Guess(why) => Note::Guess(format!("channel order {why}")),
-            other => other.clone(),
-        };
-        lines.put(1, format_args!("colour: {colour}"), order);
+        lines.put(1, format_args!("colour: {colour}"), self.fitting.clone());
         let three = |values: [f32; 3]| format!("[{}, {}, {}]", values[0], values[1], values[2]);
         lines.put(
             1,

@@ -40,8 +40,10 @@ pub fn classify(facts: &Facts) -> Option<Guess> {
     head.plain(2, "top: 5");
     let preprocess = if facts.is_yolo_export() {
         Preprocess::yolo_classifier()
-    } else {
+    } else if (1000..=1001).contains(&channels) {
         Preprocess::imagenet()
+    } else {
+        Preprocess::other_classifier(facts.width == facts.height)
     };
     Some(Guess {
         kind: HeadKind::Classify,
@@ -72,24 +74,28 @@ pub fn deeplab(facts: &Facts) -> Option<Guess> {
     }
     // Sizes of k * stride + 1 are made for corners that lie on pixels.
     let is_aligned = stride > 1 && size.0 % stride == 1 && size.1 % stride == 1;
+    let place = if stride == 1 {
+        "each pixel".to_owned()
+    } else {
+        format!("every {stride}th pixel")
+    };
     let why = format!(
-        "{} {:?} has a value for each class and pixel, or every {stride} pixels",
+        "{} {:?} has a value for each class and {place}",
         output.name, output.shape
     );
     let mut head = Lines::default();
     head.put(1, "deeplab:", Note::Known(why.clone()));
     head.plain(2, format_args!("logits: {}", quoted(&output.name)));
     head.plain(2, format_args!("output_stride: {stride}"));
-    let corners = format!(
-        "an input of {}x{} is {}a multiple of {stride} and 1",
-        size.1,
-        size.0,
-        if is_aligned { "" } else { "not " }
-    );
+    let reason = if is_aligned {
+        format!("{}x{} is a multiple of {stride} plus 1", size.1, size.0)
+    } else {
+        "as torchvision and most others".to_owned()
+    };
     head.put(
         2,
         format_args!("align_corners: {is_aligned}"),
-        Note::Guess(corners),
+        Note::Guess(reason),
     );
     let preprocess = if is_aligned {
         Preprocess::tensorflow_deeplab()

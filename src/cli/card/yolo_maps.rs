@@ -110,10 +110,10 @@ fn joined_distributions(facts: &Facts, maps: &[Map<'_>]) -> Option<Guess> {
     // Three anchors of COCO's classes, or of others, are as many channels as distributions of odd numbers of classes.
     let as_anchors = channels.is_multiple_of(3) && channels / 3 > 5;
     let is_sure = |classes: usize| facts.names.is_some() || classes == 80 || !as_anchors;
-    let found = BINS[..2]
+    let mut all = BINS
         .iter()
-        .find_map(|bins| Some((*bins, classes_beside(facts, channels, *bins)?)));
-    let (bins, classes) = found.filter(|(_, classes)| is_sure(*classes))?;
+        .filter_map(|bins| Some((*bins, classes_beside(facts, channels, *bins)?)));
+    let (bins, classes) = all.find(|(_, classes)| is_sure(*classes))?;
     (maps[0].layout == Layout::ChannelsFirst).then(|| distributions(maps, bins, classes, false))
 }
 
