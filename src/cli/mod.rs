@@ -3,6 +3,7 @@
 mod analyze;
 mod arguments;
 mod bench;
+mod card;
 mod compare;
 mod data_dir;
 mod descriptors;
@@ -55,6 +56,8 @@ pub fn dispatch(cli: Cli) -> ExitCode {
 fn command(cli: Cli) -> u8 {
     match cli.command {
         None => run(cli.run),
+        Some(Command::Run(arguments)) => card::run_model(&arguments),
+        Some(Command::Card(arguments)) => card::card(&arguments),
         Some(Command::Check(arguments)) => check(&arguments),
         Some(Command::Schema {
             records,
@@ -114,6 +117,11 @@ fn run(args: RunArgs) -> u8 {
             return USAGE;
         }
     };
+    run_pipelines(configs, &options)
+}
+
+/// Runs pipelines that are loaded and valid, and prints their reports.
+pub fn run_pipelines(configs: Vec<LoadedPipeline>, options: &RunOptions) -> u8 {
     // Before any other thread is started: each has the restrictions of the one that starts it.
     if configs.iter().all(|loaded| loaded.config.sandbox) {
         let mut folders = Folders::of(&configs);
@@ -125,7 +133,7 @@ fn run(args: RunArgs) -> u8 {
     descriptors::raise_limit();
     #[cfg(target_os = "linux")]
     let _notifier = service::Notifier::start(&options.health, &stop);
-    let outcomes = match pipeline::run_streams(configs, &options, &stop) {
+    let outcomes = match pipeline::run_streams(configs, options, &stop) {
         Ok(outcomes) => outcomes,
         Err(error) => {
             print_error(&error.to_string());

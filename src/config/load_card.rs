@@ -15,8 +15,22 @@ use super::validate::{typed, validate_card};
 /// # Errors
 /// All errors of the card; an ONNX file that is missing or has another hash.
 pub fn load_card(file: &Path) -> Result<(CardConfig, String), ConfigError> {
-    let document = Document::read(file)?;
-    let (card, mut errors) = parse_card(file, &document)?;
+    card_of_document(file, &Document::read(file)?)
+}
+
+/// Like [`load_card`], of a card that is, or will be, the content of `file`.
+///
+/// # Errors
+/// The same.
+pub fn card_from_text(file: &Path, text: &str) -> Result<(CardConfig, String), ConfigError> {
+    card_of_document(file, &Document::of_text(file, text)?)
+}
+
+fn card_of_document(
+    file: &Path,
+    document: &Document<'_>,
+) -> Result<(CardConfig, String), ConfigError> {
+    let (card, mut errors) = parse_card(file, document)?;
     let shown = card.file.display();
     let sha256 = match read_regular(&card.file) {
         Err(e) => {

@@ -31,7 +31,7 @@ pub use environment::{expand_env, is_url, server_url};
 pub use input::InputSource;
 pub use input_size::SsdInputSizes;
 pub use load::{load, load_all, load_for_analysis};
-pub use load_card::load_card;
+pub use load_card::{card_from_text, load_card};
 pub use loaded::{LoadedPipeline, hex_sha256};
 pub use loaded_model::LoadedModel;
 pub use reference::{markdown_reference, pipeline_reference};

@@ -15,6 +15,8 @@ mod support;
 mod onnx;
 
 mod bad_input;
+mod bad_model;
+mod card;
 mod classify;
 mod classify_tracks;
 mod codecs;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use prost::Message as _;
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::model::TypedModelPatch;
 use tract_onnx::tract_core::ops::cast::Cast;
@@ -14,6 +16,7 @@ use crate::input_size::{free_reshapes, keep_feature_maps};
 use crate::load_options::LoadOptions;
 use crate::onnx_prelu::rewrite_prelu;
 use crate::qdq::{WeightScales, dequantize_model, register_fake_quantize};
+use crate::weight_checks::{check_size, check_tensors};
 
 /// tract's message on one line.
 pub(super) fn one_line(error: TractError) -> String {
@@ -28,10 +31,21 @@ pub(super) fn load_onnx(
     options: &LoadOptions,
 ) -> Result<(TypedModel, Option<WeightScales>), String> {
     let (mut model, weight_scales) = infer_shapes(bytes, folder, options)?;
+    check_sizes(&model)?;
     model.prop_consts().map_err(one_line)?;
     fold_casts(&mut model).map_err(one_line)?;
     lower_resizes(&mut model).map_err(one_line)?;
     Ok((model, weight_scales))
+}
+
+/// The content of an ONNX file.
+pub(super) fn read_proto(bytes: &[u8]) -> Result<ModelProto, String> {
+    let file = ModelProto::decode(bytes)
+        .map_err(|e| format!("not an ONNX file, or cut off: {e}").replace('\n', " "))?;
+    match &file.graph {
+        Some(graph) if !graph.output.is_empty() => Ok(file),
+        _ => Err("not an ONNX file, or cut off: it has no outputs".to_owned()),
+    }
 }
 
 /// Shape inference. The shapes that the file declares are ignored if the input is to have another
@@ -49,11 +63,10 @@ fn infer_shapes(
     }
     register_fake_quantize(&mut loader);
     let context = |what: &'static str| move |e| format!("{what}: {}", one_line(e));
-    let mut file = loader
-        .proto_model_for_read(&mut &*bytes)
-        .map_err(context("Reading proto model"))?;
+    let mut file = read_proto(bytes)?;
     if let Some(graph) = &mut file.graph {
         read_external_data(graph, folder)?;
+        check_tensors(graph)?;
         rewrite_prelu(graph);
         let pixels = options
             .input
@@ -91,6 +104,19 @@ fn infer_shapes(
         format!("the model does not support an input size of {columns}x{rows} pixels: {error}")
     })?;
     Ok((model, weight_scales))
+}
+
+/// Whether each value has a size that a network can have; before memory is asked for.
+fn check_sizes(model: &TypedModel) -> Result<(), String> {
+    for node in &model.nodes {
+        for output in &node.outputs {
+            if let Some(shape) = output.fact.shape.as_concrete() {
+                let dims: Vec<u64> = shape.iter().map(|dim| *dim as u64).collect();
+                check_size(&format!("the value {}", node.name), &dims)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Constant folding of casts: float16 weights are cast once, here; tract leaves casts of large

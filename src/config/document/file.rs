@@ -38,9 +38,16 @@ impl<'a> Document<'a> {
     /// # Errors
     /// When the file cannot be read or is not YAML.
     pub fn read(file: &'a Path) -> Result<Self, ConfigError> {
-        let text = read_text(file)?;
+        Self::of_text(file, &read_text(file)?)
+    }
+
+    /// What `text` says, which is, or will be, the content of `file`.
+    ///
+    /// # Errors
+    /// When it is not YAML.
+    pub fn of_text(file: &'a Path, text: &str) -> Result<Self, ConfigError> {
         // Editors on Windows begin files with a byte order mark.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let parsed = parse_yaml(text).map_err(|error| {
             let (line, column) = error.position;
             ConfigError(vec![Diagnostic {
