@@ -154,7 +154,7 @@ class Builder(Writer):
         if spread:
             x, dilations, around = x.atrous
             crop = [around[0][0], around[1][0], around[0][1], around[1][1]]
-        if x.padded is not None and padding == "VALID":
+        if x.padded is not None and padding == "VALID" and x.padded[1][0] == x.padded[1][3] == [0, 0]:
             x, around = x.padded
             crop = [around[1][0], around[2][0], around[1][1], around[2][1]]
         pads = [p + c for p, c in zip(self.pads(x, kernel, strides, dilations, padding), crop)]

@@ -135,8 +135,6 @@ class Operators(Builder):
         zeros = mode == "constant" and value == 0 and x.spread is None
         if zeros and len(pads) == 4 and min(min(p) for p in pads) >= 0:
             out.padded = (x, pads)
-            if pads[0] != [0, 0] or pads[3] != [0, 0]:
-                out.padded = None
         return out
 
     def space_to_batch(self, x, block, pads):
@@ -217,6 +215,23 @@ class Operators(Builder):
         parts = [self.ints(f"{name}.{part}", [values[i] if values is not None else self.axis(x, i) for i in axes])
                  for part, values in (("begin", begin), ("end", end), ("axes", None), ("steps", steps))]
         return Value(shape, self.emit("Slice", name, [x.name, *parts]), x.first, dtype=x.dtype)
+
+    def strided_slice(self, name, x, bounds, masks):
+        """StridedSlice: `bounds` are begin, end and stride, `masks` what TensorFlow's attributes say."""
+        begin_mask, end_mask, ellipsis, new_axis, shrink = masks
+        if ellipsis or new_axis:
+            raise NotKnown(f"{name}: StridedSlice with an ellipsis or a new axis is not known")
+        begin, end, steps = [0] * len(x.shape), list(x.shape), [1] * len(x.shape)
+        for i, (b, e, s) in enumerate(zip(*(list(map(int, v)) for v in bounds))):
+            if s < 1:
+                raise NotKnown(f"{name}: StridedSlice with a stride of {s} is not known")
+            n, bit = x.shape[i], 1 << i
+            begin[i] = 0 if begin_mask & bit else min(b + n if b < 0 else b, n)
+            end[i] = begin[i] + 1 if shrink & bit else n if end_mask & bit else min(e + n if e < 0 else e, n)
+            steps[i] = s
+        value = self.slice(name, x, begin, end, steps)
+        kept = [n for i, n in enumerate(value.shape) if not shrink & (1 << i)]
+        return value if len(kept) == len(value.shape) else self.reshape(name + ".less", value, kept)
 
     def split(self, name, x, axis, sizes):
         axis %= len(x.shape)
