@@ -6,6 +6,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 binary=$(realpath "${1:-target/debug/mobilens}")
+python3 tests/importers.py
+python3 models/import/verify_tflite.py tests/data/import/*.tflite
 python3 tests/on_demand.py "$binary"
 weights=${MOBILENS_SHARED:-../shared}/data/weights
 if ls "$weights"/*.tflite >/dev/null 2>&1; then

@@ -22,6 +22,19 @@ class NotKnown(SystemExit):
     """A file or an operator that cannot be converted, in one line."""
 
 
+def guarded(parser, path, work):
+    """Runs `work`; a file that cannot be converted ends the program with one line and exit code 2."""
+    try:
+        work()
+    except (SystemExit, OSError) as error:
+        text = str(error)
+    except Exception as error:  # whatever reading a damaged file ends in
+        text = f"cut off, damaged, or of a kind that is not known ({type(error).__name__}: {error})"
+    else:
+        return
+    parser.exit(2, f"{path}: {' '.join(text.split())}\n")
+
+
 @dataclass(eq=False)
 class Value:
     """A tensor of the file. `shape` is in the file's order."""
@@ -150,6 +163,8 @@ class Builder(Writer):
     def conv(self, name, x, weight, bias, strides=(1, 1), dilations=(1, 1), groups=1, padding="SAME"):
         """`weight` is an array [out, in, rows, columns] or (ONNX name, shape); `bias` an array, an ONNX name or none."""
         shape = weight[1] if isinstance(weight, tuple) else weight.shape
+        if shape[1] * groups != x.shape[3]:
+            raise NotKnown(f"{name}: a convolution of {shape[1] * groups} channels gets {x.shape[3]}")
         kernel, spread, crop = shape[2:], x.atrous is not None, [0, 0, 0, 0]
         if spread:
             x, dilations, around = x.atrous

@@ -13,7 +13,7 @@ Needs: `pip install -r models/import/requirements.txt`.
 import argparse
 from pathlib import Path
 
-from builder import NotKnown
+from builder import NotKnown, guarded
 from graphdef import FrozenGraph
 from tf_convert import Converter
 
@@ -54,14 +54,15 @@ def last_nodes(model):
 def main(read=lambda path: FrozenGraph(path.read_bytes()), doc=__doc__):
     parser = arguments(doc)
     args = parser.parse_args()
-    try:
+
+    def work():
         model = read(args.file)
         outputs = args.outputs.split(",") if args.outputs else getattr(model, "output_names", None)
         if not outputs:
             raise NotKnown("name the last nodes by --outputs; nothing reads: " + ", ".join(last_nodes(model)[:20]))
         convert(model, args.output, outputs, args.input, args.shape, args.float16)
-    except (SystemExit, OSError, ValueError) as error:
-        parser.exit(2, f"{args.file}: {error}\n")
+
+    guarded(parser, args.file, work)
 
 
 if __name__ == "__main__":

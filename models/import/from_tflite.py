@@ -13,7 +13,7 @@ import argparse
 import json
 from pathlib import Path
 
-from builder import NotKnown
+from builder import NotKnown, guarded
 from tflite_convert import Converter
 
 
@@ -44,10 +44,7 @@ def main():
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--float16", action="store_true", help="keep large weights as float16")
     args = parser.parse_args()
-    try:
-        convert(args.file.read_bytes(), args.output, args.float16)
-    except (NotKnown, OSError) as error:
-        parser.exit(2, f"{args.file}: {error}\n")
+    guarded(parser, args.file, lambda: convert(args.file.read_bytes(), args.output, args.float16))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ class Converter(Operators):
     def __init__(self, model, outputs, inputs=None, shape=None, float16=False):
         super().__init__(float16)
         sys.setrecursionlimit(100_000)
-        self.model, self.values, self.given, self.shape = model, {}, dict(inputs or {}), shape
+        self.model, self.values, self.shape = model, {}, shape
+        self.given = {self.key(name)[0]: sizes for name, sizes in (inputs or {}).items()}
         self.uses = {}
         for node in model.nodes.values():
             for source in node.get("input", []):
@@ -98,7 +99,8 @@ class Converter(Operators):
                 return self.reduce(REDUCE[op], name, values[0], self.array(inputs[1]).ravel().tolist(), keep)
             if method is not None:
                 return method(node, name, inputs)
-        raise NotKnown(f"{name}: the operator {op} is not known; what is known is in models/import/tf_convert.py")
+        raise NotKnown(f"{name}: the operator {op} is not known (models/import/tf_convert.py has those that are); "
+                       "--input NAME leaves out what comes before the node NAME")
 
     def on_constants(self, node, op, arrays):
         if op in ("Pack", "Stack"):

@@ -30,10 +30,10 @@ ON_CONSTANTS = dict(ADD="Add", SUB="Sub", MUL="Mul", DIV="Div", MAXIMUM="Maximum
 
 
 class Converter(Operators):
-    def __init__(self, data, float16=False, stop_at=()):
+    def __init__(self, data, float16=False):
         super().__init__(float16)
         self.file = TfliteModel(data)
-        self.sub, self.stop_at = self.file.sub, set(stop_at)
+        self.sub = self.file.sub
         self.values, self.uses, self.written, self.anchors, self.cut = {}, {}, {}, None, {}
         operators = [self.sub.Operators(i) for i in range(self.sub.OperatorsLength())]
         for operator in operators:
@@ -152,7 +152,7 @@ class Converter(Operators):
             elif method is not None:
                 made = method(operator, name, inputs)
             else:
-                raise NotKnown(f"{name}: the operator {kind} is not known; what is known is in models/import/tflite_convert.py")
+                raise NotKnown(f"{name}: the operator {kind} is not known (models/import/tflite_convert.py has those that are)")
         if made is None:
             return
         for tensor, value in zip(outputs, made if isinstance(made, list) else [made]):

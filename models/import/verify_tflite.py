@@ -70,6 +70,15 @@ def transpose_bias(x, weight, bias):
     return 1 / (1 + np.exp(-np.clip(out, -100, 100)))
 
 
+def rounding(converter, output):
+    """Scale and zero point of what a last DEQUANTIZE reads; zeros without one."""
+    producer = converter.file.producer.get(int(converter.sub.Outputs(output)))
+    if producer is None or converter.file.kind(producer) != tflite.BuiltinOperator.DEQUANTIZE:
+        return 0, 0
+    quantization = converter.quantization(int(producer.Inputs(0)))
+    return (quantization[0][0], quantization[1][0]) if quantization else (0, 0)
+
+
 def compare(path):
     data = path.read_bytes()
     with tempfile.TemporaryDirectory() as folder:
@@ -95,6 +104,9 @@ def compare(path):
         if tail is not None:
             weight = converter.array(int(tail.inputs[1])).astype(np.float64)
             expected = transpose_bias(expected, weight, converter.array(int(tail.inputs[2])))
+        if not scale and expected.dtype == np.float32:
+            scale, zero = rounding(converter, names.index(name))
+            expected = np.round(expected / scale) + zero if scale else expected
         if expected.ndim == 4:
             expected = expected.transpose(0, 3, 1, 2)
         if ours.shape != expected.shape:
