@@ -9,6 +9,10 @@ binary=$(realpath "${1:-target/debug/mobilens}")
 python3 tests/importers.py
 python3 models/import/verify_tflite.py tests/data/import/*.tflite
 python3 tests/on_demand.py "$binary"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+python3 models/import/convert.py quantized --out "$work" >/dev/null
+python3 models/import/verify_qdq.py "$work/ssd_mobilenet_v2_coco_qat.onnx" >"$work/log" || { cat "$work/log"; exit 1; }
 weights=${MOBILENS_SHARED:-../shared}/data/weights
 if ls "$weights"/*.tflite >/dev/null 2>&1; then
     python3 models/import/verify_tflite.py "$weights"/*.tflite
