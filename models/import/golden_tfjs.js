@@ -20,8 +20,8 @@ async function graph(json, shape, input, out) {
     load: async () => ({ modelTopology: model.modelTopology, weightSpecs: specs, weightData: data, signature: model.signature }),
   });
   const names = loaded.outputs.map((o) => o.name);
-  const results = await loaded.executeAsync(tf.tensor(read(input), shape.split(',').map(Number)), names);
-  results.forEach((tensor, i) => write(`${out}.${names[i].replace(':0', '')}.f32`, tensor));
+  const results = [await loaded.executeAsync(tf.tensor(read(input), shape.split(',').map(Number)), names)].flat();
+  results.forEach((tensor, i) => write(`${out}.${names[i].replace(':0', '').replace(/\//g, '_')}.f32`, tensor));
 }
 
 async function faces(folder, ssd, tiny, out) {

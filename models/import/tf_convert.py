@@ -129,6 +129,8 @@ class Converter(Operators):
 
     def placeholder(self, name, shape):
         shape = self.shape or shape
+        if shape is not None and len(shape) == 4 and (shape[0] or -1) < 0:
+            shape = [1, *shape[1:]]
         if shape is None or any(n is None or n < 1 for n in shape):
             raise NotKnown(f"the input {name} has the shape {shape or 'of any rank'}: give its size by --shape, "
                            "for instance --shape 1x300x300x3")

@@ -44,7 +44,7 @@ class Converter(Operators):
         for tensor in self.sub.InputsAsNumpy():
             tensor = int(tensor)
             shape = [int(n) for n in self.sub.Tensors(tensor).ShapeAsNumpy()]
-            if min(shape) < 1:
+            if shape and min(shape) < 1:
                 raise NotKnown(f"input {self.file.name(tensor)} has the shape {shape}: its size is not fixed")
             self.values[tensor] = self.rounded(tensor, self.input(self.file.name(tensor), shape))
         for operator in operators:
