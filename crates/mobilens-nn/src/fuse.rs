@@ -1,5 +1,7 @@
 //! Operator fusion: patterns of several nodes that one kernel computes become one node.
 //!
+//! Those of transformers come first (`fuse_transformers`).
+//!
 //! Each rule matches one pattern, as one or another exporter writes it; all are tried until none
 //! matches any more:
 //! - zero padding goes into the convolution that follows it;
@@ -16,6 +18,7 @@ use crate::fuse_layout::{
     fuse_focus, join_slices, lower_conv_transposes, move_before_depth_to_space,
 };
 use crate::fuse_scales::{fold_division_into_conv, fold_multiplication_into_depthwise};
+use crate::fuse_transformers::fuse_transformers;
 use crate::graph::{Conv, Graph, Node, Op, ValueId};
 use crate::kernels::{Activation, BinaryOp, UnaryOp};
 
@@ -41,7 +44,7 @@ pub(super) fn fuse(graph: &mut Graph) {
         fold_division_into_conv,
         fold_multiplication_into_depthwise,
     ];
-    graph.remove_dead_nodes();
+    fuse_transformers(graph);
     lower_conv_transposes(graph);
     while (0..graph.nodes.len()).any(|at| RULES.iter().any(|rule| rule(graph, at))) {}
     while (0..graph.nodes.len()).any(|at| split_expanded_input_into_bias(graph, at)) {}

@@ -5,9 +5,11 @@
 //! layouts and compiles the graph to a program.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::kernels::{
-    Activation, BinaryOp, FakeQuantize, PoolFunction, PoolTaps, Requantize, UnaryOp, Window,
+    Activation, BinaryOp, FakeQuantize, PoolFunction, PoolTaps, ReduceOp, Requantize, UnaryOp,
+    Window,
 };
 
 /// Index of a value (tensor) in [`Graph::shapes`].
@@ -28,6 +30,32 @@ pub(super) enum Op {
     FakeQuantize(FakeQuantize),
     /// An elementwise function of two tensors; the second may be broadcast over the pixels.
     Binary(BinaryOp),
+    /// An elementwise function of two tensors of as many axes, either broadcast along any of them.
+    Broadcast(BinaryOp),
+    /// The same with a constant as the second argument.
+    BroadcastConstant(BroadcastConstant),
+    /// Every `step`th index of an axis from `start` on; how many follows from the shapes.
+    Slice {
+        axis: usize,
+        start: usize,
+        step: usize,
+    },
+    /// Softmax over an axis.
+    Softmax { axis: usize },
+    /// Reduction over axes, which are left with size 1.
+    Reduce {
+        function: ReduceOp,
+        axes: Vec<usize>,
+    },
+    /// Layer normalisation.
+    LayerNorm(LayerNorm),
+    /// Products of matrices `[.., m, k]` and `[.., k, n]`; leading axes of size 1 are broadcast.
+    MatMul,
+    /// The product of the last axis `[.., k]` of more than three with constant weights, as a 1x1 convolution.
+    Linear(Box<Conv>),
+    /// `softmax(scale * Q K + bias) V` of matrices `[.., m, d]`, `[.., d, n]`, `[.., n, e]`; leading axes of K
+    /// and V of size 1 are broadcast.
+    Attention(Attention),
     /// PReLU: `max(x, 0) + slope * min(x, 0)`, with a slope for each channel as in `Affine`.
     PRelu(Vec<f32>),
     /// Global sum pooling: `[1, c, h, w]` to `[1, c, 1, 1]`.
@@ -41,12 +69,6 @@ pub(super) enum Op {
         rows: Vec<PoolTaps>,
         columns: Vec<PoolTaps>,
     },
-    /// Every `step`-th index of an axis from `start` on; how many follows from the shapes.
-    Slice {
-        axis: usize,
-        start: usize,
-        step: usize,
-    },
     /// Nearest neighbour resize of `[1, c, h, w]`: the input row of each output row, and column.
     ResizeNearest {
         rows: Vec<usize>,
@@ -59,13 +81,6 @@ pub(super) enum Op {
     Focus,
     /// A transposed convolution.
     ConvTranspose(ConvTranspose),
-    /// Softmax along an axis.
-    Softmax { axis: usize },
-    /// An elementwise function of a tensor and a constant of the same shape, in the order of the file.
-    BinaryConstant {
-        function: BinaryOp,
-        values: Vec<f32>,
-    },
     /// Axes in another order: output axis `i` is input axis `order[i]`.
     Transpose { order: Vec<usize> },
     /// The same values in the same order under another shape.
@@ -102,6 +117,36 @@ pub(super) enum Op {
         from: Codes,
         to: FakeQuantize,
     },
+}
+
+/// A constant argument of an elementwise function.
+#[derive(Clone, Debug)]
+pub(super) struct BroadcastConstant {
+    pub function: BinaryOp,
+    pub values: Arc<[f32]>,
+    /// As many axes as the other argument.
+    pub shape: Vec<usize>,
+    /// The constant is the first argument.
+    pub swapped: bool,
+}
+
+/// Layer normalisation over some axes.
+#[derive(Clone, Debug)]
+pub(super) struct LayerNorm {
+    pub axes: Vec<usize>,
+    /// Added to the variance.
+    pub epsilon: f32,
+    /// Factors and addends of the normalised values: one for each, or none, which is 1 and 0.
+    pub gamma: Vec<f32>,
+    pub beta: Vec<f32>,
+}
+
+/// Attention, apart from Q, K and V.
+#[derive(Clone, Debug)]
+pub(super) struct Attention {
+    pub scale: f32,
+    /// Added to the scaled scores; broadcast to their shape.
+    pub bias: Option<(Arc<[f32]>, Vec<usize>)>,
 }
 
 /// A sum or product of codes.

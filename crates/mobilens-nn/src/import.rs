@@ -13,7 +13,7 @@ use tract_onnx::tract_core::ops::cnn::{Conv as TractConv, KernelFormat};
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::identity::Identity;
-use tract_onnx::tract_core::ops::math::{Add, Div, Erf, Max, Min, Mul, Pow, Sub, Tanh};
+use tract_onnx::tract_core::ops::math::{Erf, Pow, Tanh};
 use tract_onnx::tract_core::ops::nn::gelu_approximate::GeluApproximate;
 use tract_onnx::tract_core::ops::nn::gelu_exact::GeluExact;
 use tract_onnx::tract_core::ops::nn::{
@@ -21,7 +21,11 @@ use tract_onnx::tract_core::ops::nn::{
 };
 
 use crate::graph::{AxisIndices, Conv, Op, ResizeIndices};
-use crate::import_layout::{broadcast, import_layout};
+use crate::import_layout::import_layout;
+use crate::import_tensors::{
+    binary_function, import_broadcast, import_tensor_op, matrix_product_of_two, norm_function,
+    reduction,
+};
 use crate::kernels::{Activation, BinaryOp, MAX_KERNEL_SIZE, UnaryOp, Window};
 use crate::qdq::{FakeQuantizeOp, WeightScales};
 
@@ -78,17 +82,18 @@ pub(super) fn import(
         )?));
     }
     if let Some(product) = op.downcast_ref::<EinSum>() {
-        return single_input(Op::Conv(matrix_product(
-            model,
-            node,
-            product,
-            &input,
-            &output,
-            weight_scales,
-        )?));
+        let constant = matrix_product(model, node, product, &input, &output, weight_scales);
+        let Some(conv) = constant else {
+            return matrix_product_of_two(model, node, product, &output);
+        };
+        return single_input(match input.len() {
+            1..=3 => Op::Conv(conv),
+            _ => Op::Linear(Box::new(conv)),
+        });
     }
     if let Some(binary) = op.downcast_ref::<TypedBinOp>() {
-        return import_binary(model, node, binary, &output);
+        let special = import_binary(model, node, binary, &output);
+        return special.or_else(|| import_broadcast(model, node, binary, &output));
     }
     if let Some(elementwise) = op.downcast_ref::<ElementWiseOp>() {
         if let Some(rounding) = elementwise.0.downcast_ref::<FakeQuantizeOp>() {
@@ -128,7 +133,7 @@ pub(super) fn import(
         let all_pixels = input.len() == 4 && input[0] == 1 && reduce.axes[..] == [2, 3];
         return match reduce.reducer {
             Reducer::Sum if all_pixels => single_input(Op::GlobalSumPool),
-            _ => None,
+            reducer => single_input(reduction(reducer, &reduce.axes)?),
         };
     }
     if op.is::<MultiBroadcastTo>() {
@@ -144,6 +149,9 @@ pub(super) fn import(
         };
     }
     if let Some(op) = import_layout(model, node, &input, &output) {
+        return single_input(op);
+    }
+    if let Some(op) = import_tensor_op(model, node, &input, &output) {
         return single_input(op);
     }
     if let Some(resize) = op.downcast_ref::<Resize>() {
@@ -176,7 +184,7 @@ fn unary_function(op: &ElementWiseOp) -> Option<UnaryOp> {
     } else if op.is::<Tanh>() {
         return Some(UnaryOp::Tanh);
     } else {
-        return None;
+        return norm_function(&**op);
     };
     Some(UnaryOp::Activation(activation))
 }
@@ -251,7 +259,7 @@ fn matrix_product(
         return None;
     };
     let last = input.len().checked_sub(1)?;
-    if product.q_params.is_some() || !(1..=2).contains(&last) || output.len() != input.len() {
+    if product.q_params.is_some() || last == 0 || output.len() != input.len() {
         return None;
     }
     let weights = constant(model, weights)?;
@@ -306,8 +314,7 @@ fn import_binary(
     binary: &TypedBinOp,
     output: &[usize],
 ) -> Option<ImportedNode> {
-    let op = &binary.0;
-    if op.is::<Pow>() {
+    if binary.0.is::<Pow>() {
         let [base, exponent] = node.inputs[..] else {
             return None;
         };
@@ -317,21 +324,7 @@ fn import_binary(
             inputs: vec![base],
         });
     }
-    let function = if op.is::<Add>() {
-        BinaryOp::Add
-    } else if op.is::<Sub>() {
-        BinaryOp::Sub
-    } else if op.is::<Mul>() {
-        BinaryOp::Mul
-    } else if op.is::<Div>() {
-        BinaryOp::Div
-    } else if op.is::<Max>() {
-        BinaryOp::Max
-    } else if op.is::<Min>() {
-        BinaryOp::Min
-    } else {
-        return None;
-    };
+    let function = binary_function(binary)?;
     let [left, right] = node.inputs[..] else {
         return None;
     };
@@ -358,14 +351,14 @@ fn import_binary(
             })
         }
         (None, Some(value)) => {
-            let op = import_constant(function, value, output, false)?;
+            let op = binary_with_constant(function, &scalar_or_per_channel(value, output)?, false)?;
             (shape_of(model, left)? == output).then(|| ImportedNode {
                 op,
                 inputs: vec![left],
             })
         }
         (Some(value), None) => {
-            let op = import_constant(function, value, output, true)?;
+            let op = binary_with_constant(function, &scalar_or_per_channel(value, output)?, true)?;
             (shape_of(model, right)? == output).then(|| ImportedNode {
                 op,
                 inputs: vec![right],
@@ -373,27 +366,6 @@ fn import_binary(
         }
         (Some(_), Some(_)) => None,
     }
-}
-
-/// A function of a tensor of the shape `output` and a constant.
-fn import_constant(
-    function: BinaryOp,
-    value: &Tensor,
-    output: &[usize],
-    constant_first: bool,
-) -> Option<Op> {
-    let known = scalar_or_per_channel(value, output)
-        .and_then(|values| binary_with_constant(function, &values, constant_first));
-    if known.is_some() {
-        return known;
-    }
-    let function = match (function, constant_first) {
-        (BinaryOp::Sub, true) => BinaryOp::ReverseSub,
-        (BinaryOp::Div, true) => BinaryOp::ReverseDiv,
-        (function, _) => function,
-    };
-    let values = broadcast(&floats(value)?, value.shape(), output)?;
-    Some(Op::BinaryConstant { function, values })
 }
 
 /// The values of a constant operand: a scalar, or one for each channel of `[1, c, h, w]` or `[.., c]`.

@@ -1,16 +1,15 @@
-//! Import of pooling, padding, slices, nearest neighbour resize, transposed convolution and softmax.
+//! Import of pooling, padding, every n-th index of an axis, nearest neighbour resize, and transposed convolution.
 
 use tract_onnx::prelude::TypedModel;
-use tract_onnx::tract_core::internal::DimLike as _;
 use tract_onnx::tract_core::model::TypedNode;
 use tract_onnx::tract_core::ops::Downsample;
-use tract_onnx::tract_core::ops::array::{Pad, PadMode, Slice};
+use tract_onnx::tract_core::ops::array::{Pad, PadMode};
 use tract_onnx::tract_core::ops::cnn::{
     Deconv, KernelFormat, MaxPool, PaddingSpec, PoolSpec, SumPool,
 };
 use tract_onnx::tract_core::ops::nn::resize::Nearest;
 use tract_onnx::tract_core::ops::nn::{
-    DataFormat, Interpolator, NearestUpsample, Resize, Softmax, SoftmaxKind,
+    DataFormat, Interpolator, NearestUpsample, Resize,
 };
 
 use crate::graph::{ConvTranspose, Op};
@@ -47,13 +46,6 @@ pub(super) fn import_layout(
             columns,
         });
     }
-    if let Some(slice) = op.downcast_ref::<Slice>() {
-        return Some(Op::Slice {
-            axis: slice.axis,
-            start: slice.start.to_usize().ok()?,
-            step: 1,
-        });
-    }
     if let Some(sample) = op.downcast_ref::<Downsample>() {
         return Some(Op::Slice {
             axis: sample.axis,
@@ -86,13 +78,6 @@ pub(super) fn import_layout(
     }
     if let Some(deconv) = op.downcast_ref::<Deconv>() {
         return conv_transpose(model, node, deconv, input);
-    }
-    if let Some(softmax) = op.downcast_ref::<Softmax>() {
-        let [axis] = softmax.axes[..] else {
-            return None;
-        };
-        let plain = softmax.kind == SoftmaxKind::Softmax && softmax.quant_output_dt.is_none();
-        return plain.then_some(Op::Softmax { axis });
     }
     None
 }
@@ -224,28 +209,4 @@ fn conv_transpose(
         bias,
         window,
     }))
-}
-
-/// The values of a constant of `shape`, as often as the shape `output` has them.
-pub(super) fn broadcast(values: &[f32], shape: &[usize], output: &[usize]) -> Option<Vec<f32>> {
-    let fits = |(size, wanted): (&usize, &usize)| size == wanted || *size == 1;
-    if shape.len() != output.len() || !shape.iter().zip(output).all(fits) {
-        return None;
-    }
-    let place = |mut index: usize| {
-        let (mut at, mut stride) = (0, 1);
-        for (size, wanted) in shape.iter().zip(output).rev() {
-            if *size != 1 {
-                at += index % wanted * stride;
-            }
-            index /= wanted;
-            stride *= size;
-        }
-        at
-    };
-    Some(
-        (0..output.iter().product())
-            .map(|i| values[place(i)])
-            .collect(),
-    )
 }

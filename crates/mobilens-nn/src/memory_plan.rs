@@ -6,7 +6,7 @@
 
 use crate::kernels::{
     BinaryInt8Step, BinaryOp, Buffer, CodeRange, ConvStage, FusedConv, Int8Op, Operand, Operator,
-    PANEL, Resize, ResizeInt8, Slot, Step, UnaryOp,
+    PANEL, Resize, ResizeInt8, Slot, Step, TensorOp, TensorStep, UnaryOp,
 };
 use crate::precision::NumberFormat;
 
@@ -72,6 +72,8 @@ pub(super) enum PlannedOp {
     ToBf16(usize),
     /// Bfloat16 to float32.
     FromBf16(usize),
+    /// An operator of a transformer, with its inputs.
+    Tensor(TensorOp, Vec<usize>),
     Int8(Int8Op, usize),
     BinaryInt8(BinaryInt8Step, usize, usize),
     ResizeInt8 {
@@ -101,6 +103,7 @@ impl PlannedStep {
                 .into_iter()
                 .flatten()
                 .collect(),
+            PlannedOp::Tensor(_, inputs) => inputs.clone(),
             PlannedOp::Binary(_, left, PlannedOperand::Allocation(right))
             | PlannedOp::BinaryInt8(_, left, right) => vec![*left, *right],
             PlannedOp::GlobalSumPool(input)
@@ -279,6 +282,11 @@ pub(super) fn resolve(op: PlannedOp, slots: &[Slot], output: Slot, scratch_bytes
             input: slots[input],
             output,
         },
+        PlannedOp::Tensor(op, inputs) => Operator::Tensor(TensorStep {
+            op,
+            inputs: inputs.into_iter().map(|input| slots[input]).collect(),
+            output,
+        }),
         PlannedOp::Int8(op, input) => Operator::Int8 {
             op,
             input: slots[input],

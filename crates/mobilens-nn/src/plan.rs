@@ -2,8 +2,8 @@
 //! memory planning.
 //!
 //! Feature maps lie in NHWC. A transpose by itself costs nothing: it only changes which axis of
-//! the value is which in memory. Values are copied to another axis order only where a consumer
-//! needs one. A reshape is an alias of the same memory. The inputs of a concatenation are written
+//! the value is which in memory. So are reshapes and slices views of the same memory, by strides. Values are
+//! copied to another axis order only where a consumer needs one. The inputs of a concatenation are written
 //! straight to their part of its output, without a copy, where that part is contiguous.
 
 use std::collections::HashMap;
@@ -16,6 +16,7 @@ use crate::memory_plan::{
 };
 use crate::plan_int8::global_sum_pool_int8;
 use crate::precision::NumberFormat;
+use crate::view::View;
 
 /// A compiled graph: the program, and where its inputs and outputs lie in the arena.
 #[derive(Debug)]
@@ -70,10 +71,12 @@ pub(super) struct ValueLayout {
 pub(super) struct Planner<'a> {
     pub(super) graph: &'a Graph,
     pub(super) isa: IsaSet,
-    allocations: Vec<Allocation>,
+    pub(super) allocations: Vec<Allocation>,
     pub(super) layouts: HashMap<ValueId, ValueLayout>,
+    /// Values that lie in others' memory.
+    pub(super) views: HashMap<ValueId, View>,
     /// Copies of values in another axis order.
-    transposed: HashMap<(ValueId, Vec<usize>), usize>,
+    pub(super) transposed: HashMap<(ValueId, Vec<usize>), usize>,
     steps: Vec<PlannedStep>,
 }
 
@@ -84,6 +87,7 @@ pub(super) fn plan(graph: &Graph, options: PlanOptions) -> Result<ExecutionPlan,
         isa: options.isa,
         allocations: Vec::new(),
         layouts: HashMap::new(),
+        views: HashMap::new(),
         transposed: HashMap::new(),
         steps: Vec::new(),
     };
@@ -187,15 +191,8 @@ pub(super) fn nontrivial_axes(order: &[usize], shape: &[usize]) -> Vec<usize> {
 
 impl Planner<'_> {
     /// Memory of `len` bytes.
-    fn allocate(&mut self, len: usize) -> usize {
+    pub(super) fn allocate(&mut self, len: usize) -> usize {
         self.allocations.push(Allocation { len, parent: None });
-        self.allocations.len() - 1
-    }
-
-    /// Memory that is a part of other memory.
-    pub(super) fn part_of(&mut self, parent: usize, offset: usize, len: usize) -> usize {
-        let parent = Some((parent, offset));
-        self.allocations.push(Allocation { len, parent });
         self.allocations.len() - 1
     }
 
@@ -211,42 +208,6 @@ impl Planner<'_> {
             output,
             reports,
         });
-    }
-
-    /// The allocation that holds the value with its axes in `order`; transposes it if need be.
-    pub(super) fn in_order(&mut self, value: ValueId, order: &[usize]) -> Result<usize, String> {
-        let shape = &self.graph.shapes[value];
-        let layout = self.layout(value)?.clone();
-        let (have, want) = (
-            nontrivial_axes(&layout.order, shape),
-            nontrivial_axes(order, shape),
-        );
-        if have == want {
-            return Ok(layout.allocation);
-        }
-        if let Some(allocation) = self.transposed.get(&(value, want.clone())) {
-            return Ok(*allocation);
-        }
-        let stride_of = |axis: &usize| -> usize {
-            let at = have.iter().position(|a| a == axis).unwrap_or(have.len());
-            have[at + 1..].iter().map(|a| shape[*a]).product()
-        };
-        let sizes: Vec<usize> = want.iter().map(|axis| shape[*axis]).collect();
-        let strides = want.iter().map(stride_of).collect();
-        let report = report("", "transpose", shape, 0, 0);
-        let output = self.allocate(self.graph.bytes_of(value));
-        self.push(
-            PlannedOp::Transpose {
-                input: layout.allocation,
-                element: self.graph.element_size(value),
-                sizes,
-                strides,
-            },
-            output,
-            vec![report],
-        );
-        self.transposed.insert((value, want), output);
-        Ok(output)
     }
 
     /// The order of the value's axes with the channels innermost.
@@ -268,6 +229,7 @@ impl Planner<'_> {
         let graph = self.graph;
         let shape = &graph.shapes[node.output];
         let input_shape = &graph.shapes[node.inputs[0]];
+        self.settle_inputs(node)?;
         let one_report = |op| vec![report(&node.name, op, shape, 0, 0)];
         match &node.op {
             Op::Conv(conv) => self.conv(node, conv, None)?,
@@ -329,28 +291,23 @@ impl Planner<'_> {
                 };
                 self.push(op, output, one_report("global sum pool"));
             }
-            Op::Transpose { order } => {
-                let layout = self.layout(node.inputs[0])?.clone();
-                let permuted = layout
-                    .order
-                    .iter()
-                    .filter_map(|axis| order.iter().position(|from| from == axis));
-                let layout = ValueLayout {
-                    allocation: layout.allocation,
-                    order: permuted.collect(),
-                };
-                self.layouts.insert(node.output, layout);
-            }
-            Op::Reshape
-            | Op::Slice { .. }
-            | Op::Pad { .. }
+            Op::Transpose { .. } | Op::Reshape | Op::Slice { .. } => self.view_node(node)?,
+            Op::Pad { .. }
             | Op::Pool { .. }
             | Op::ResizeNearest { .. }
             | Op::DepthToSpace { .. }
             | Op::Focus
-            | Op::ConvTranspose(_)
-            | Op::Softmax { .. }
-            | Op::BinaryConstant { .. } => self.node_layout(node)?,
+            | Op::ConvTranspose(_) => self.node_layout(node)?,
+            Op::Softmax { .. }
+            | Op::Reduce { .. }
+            | Op::LayerNorm(_)
+            | Op::Broadcast(_)
+            | Op::BroadcastConstant(_)
+            | Op::MatMul
+            | Op::Attention(_) => self.tensor_node(node)?,
+            Op::Linear(_) => {
+                return Err(format!("{}: a matrix product in {shape:?}", node.name));
+            }
             Op::Concat { axis } => self.concat(node, *axis)?,
             Op::Expand => {
                 let input = self.in_order(node.inputs[0], &NHWC)?;

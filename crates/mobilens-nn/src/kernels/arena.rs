@@ -28,7 +28,7 @@ impl Slot {
     }
 
     /// Whether it holds whole values of `T` at an address that suits them.
-    fn suits<T: Element>(self) -> bool {
+    pub(super) fn suits<T: Element>(self) -> bool {
         self.offset.is_multiple_of(size_of::<T>()) && self.len.is_multiple_of(size_of::<T>())
     }
 }
@@ -145,6 +145,11 @@ impl Arena {
         let len = slot.len / size_of::<T>();
         // SAFETY: the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(slot.offset).cast(), len) }
+    }
+
+    /// First byte of a slot that lies in the arena.
+    pub(super) fn pointer(&self, slot: Slot) -> *mut u8 {
+        self.start.wrapping_add(slot.offset)
     }
 
     /// First byte of a thread's scratch memory.

@@ -22,6 +22,14 @@ pub enum UnaryOp {
     Cube,
     /// Quantisation and dequantisation.
     FakeQuantize(FakeQuantize),
+    /// `x^2`.
+    Square,
+    /// The square root.
+    Sqrt,
+    /// `1 / sqrt(x)`.
+    Rsqrt,
+    /// `1 / x`.
+    Reciprocal,
 }
 
 /// Quantisation to codes of 8 bits and back: the nearest value that a code stands for,
@@ -98,6 +106,10 @@ impl UnaryOp {
             Self::Tanh => scalar::tanh(x),
             Self::Cube => x * x * x,
             Self::FakeQuantize(quantize) => quantize.apply(x),
+            Self::Square => x * x,
+            Self::Sqrt => x.sqrt(),
+            Self::Rsqrt => 1.0 / x.sqrt(),
+            Self::Reciprocal => 1.0 / x,
         }
     }
 
@@ -136,6 +148,10 @@ impl UnaryOp {
             Self::Tanh => map!(scalar::tanh),
             Self::Cube => map!(|x| x * x * x),
             Self::FakeQuantize(quantize) => map!(|x| quantize.apply(x)),
+            Self::Square => map!(|x| x * x),
+            Self::Sqrt => map!(f32::sqrt),
+            Self::Rsqrt => map!(|x: f32| 1.0 / x.sqrt()),
+            Self::Reciprocal => map!(|x: f32| 1.0 / x),
         }
     }
 }

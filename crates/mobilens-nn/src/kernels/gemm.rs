@@ -19,10 +19,12 @@
 //! 2008, with K outside of the pixels). The order of the sum does not
 //! depend on how the work is split, so neither does any bit of the result.
 
+use super::activation::Activation;
 use super::gemm_block::{GemmBlock, GemmJob, MAX_TILE_PIXELS};
 use super::gemm_segments::Chunks;
 use super::isa::Isa;
-use super::packed_gemm::PANEL;
+use super::packed_gemm::{PANEL, PackedGemm};
+use super::row_view::RowView;
 #[cfg(test)]
 use super::{shape::Shape, window::Window};
 
@@ -130,6 +132,80 @@ pub unsafe fn gemm(isa: Isa, job: &GemmJob<'_>) {
         // SAFETY: a part of what the caller vouches for.
         unsafe { gemm_rows(isa, job, rows.0, end) };
         rows.0 = end;
+    }
+}
+
+/// A product of rows of a matrix with packed columns, anywhere in memory.
+#[derive(Clone, Copy)]
+pub(super) struct MatrixJob {
+    /// First value of the first row; a row's values lie side by side.
+    pub input: *const f32,
+    /// Values from one row to the next.
+    pub input_stride: usize,
+    /// Number of rows.
+    pub rows: usize,
+    /// Values in a row.
+    pub k: usize,
+    /// Packed columns: `[panel][k][16]`.
+    pub weights: *const f32,
+    /// What the sums start from, in whole panels.
+    pub bias: *const f32,
+    /// Number of columns.
+    pub columns: usize,
+    /// First value of the first output row.
+    pub output: *mut f32,
+    /// Values from one output row to the next.
+    pub output_stride: usize,
+}
+
+/// Computes the product of a [`MatrixJob`]; `empty` are packed weights of no size.
+///
+/// # Safety
+/// The pointers of the job are good for what it says, and nobody else touches the output meanwhile. `isa` must
+/// be available.
+pub(super) unsafe fn gemm_matrix(isa: Isa, matrix: &MatrixJob, empty: &PackedGemm) {
+    let kernel = block_kernel(isa);
+    let view = |start: *mut f32| RowView {
+        start,
+        stride: 0,
+        row_count: 1,
+    };
+    let job = GemmJob {
+        input: view(matrix.input.cast_mut()),
+        pixel_stride: matrix.input_stride,
+        row_stride: 1,
+        row_offset: 0,
+        segments: &[0],
+        segment_len: matrix.k,
+        packed: empty,
+        bias: &[],
+        activation: Activation::NONE,
+        residual: None,
+        output: view(matrix.output),
+        width: matrix.rows,
+        rows: (0, 1),
+        panels: (0, matrix.columns.div_ceil(PANEL)),
+    };
+    let mut panel = 0;
+    while panel < job.panels.1 {
+        let panels = kernel.panels.min(job.panels.1 - panel);
+        let block = GemmBlock {
+            job: &job,
+            weights: matrix.weights.wrapping_add(panel * matrix.k * PANEL),
+            panel_stride: matrix.k * PANEL,
+            bias: matrix.bias.wrapping_add(panel * PANEL),
+            output: matrix.output.wrapping_add(panel * PANEL),
+            residual: std::ptr::null(),
+            output_stride: matrix.output_stride,
+            channels: matrix.columns - panel * PANEL,
+            panels,
+            first: (0, 0),
+            pixels: matrix.rows,
+            prefetch: &[],
+        };
+        // SAFETY: the caller's promise, of a part of the columns.
+        unsafe { (kernel.run)(&block) };
+        panel += panels;
     }
 }
 

@@ -12,6 +12,8 @@
 //! | depthwise up to 7x7, any stride and dilation | `depthwise` | AVX-512, AVX2 |
 //! | the same in bfloat16, summed in float32 | `gemm_bf16`, `depthwise_bf16` | AMX, AVX-512 BF16 |
 //! | inverted residuals in strips that stay in cache | [`FusedConv`] | by its stages |
+//! | attention and products of matrices, on the microkernels of `gemm`; scores in blocks that stay in cache | `attention` | AVX-512, AVX2 |
+//! | softmax, layer normalisation, reductions, elementwise functions with broadcasting | `softmax`, `layer_norm`, `reduce`, `broadcast` | by the compiler, for each instruction set |
 //! | global sum pooling, elementwise functions, transpose, concatenation, expansion, bilinear resize | [`Operator`] | by the compiler |
 //!
 //! In int8, with the same bytes on every instruction set ([`Requantize`] is the definition):
@@ -77,7 +79,9 @@ mod affinity;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod arena;
+mod attention;
 mod bf16;
+mod broadcast;
 mod buffer;
 mod conv_bf16;
 mod conv_stage;
@@ -142,6 +146,9 @@ mod global_sum_pool;
 mod int8_step;
 mod isa;
 mod isa_bf16;
+mod isa_loop;
+mod layer_norm;
+mod matrices;
 mod nearest;
 mod operator;
 mod operator_int8;
@@ -155,6 +162,7 @@ mod pad;
 mod peak;
 mod pool;
 mod program;
+mod reduce;
 mod requantize;
 mod resize;
 mod resize_int8;
@@ -164,6 +172,7 @@ mod simd;
 #[cfg(target_arch = "x86_64")]
 mod simd_bf16;
 mod softmax;
+mod tensor_step;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -180,6 +189,8 @@ mod tests_int8_gemm;
 mod tests_int8_operators;
 #[cfg(test)]
 mod tests_thread_pool;
+#[cfg(test)]
+mod tests_transformers;
 mod thread_pool;
 mod transpose;
 mod vectorize;
@@ -188,7 +199,9 @@ mod window;
 
 pub use activation::Activation;
 pub use arena::{Arena, Slot};
+pub use attention::{Attention, MatrixProduct};
 pub use bf16::{bf16_from_f32, f32_from_bf16, from_bf16, round_to_bf16, to_bf16};
+pub use broadcast::BroadcastBinary;
 pub use buffer::{Buffer, Element};
 pub use conv_bf16::{Bf16Values, ConvBf16, ConvWeightsBf16};
 pub use conv_stage::{ConvStage, ConvWeights, Int8Weights};
@@ -201,6 +214,7 @@ pub use gemm_int8_block::{GemmInt8Job, Int8Rows};
 pub use int8_step::{BinaryInt8Step, Int8Op};
 pub use isa::{Int8Isa, Isa, IsaSet};
 pub use isa_bf16::Bf16Isa;
+pub use matrices::Matrices;
 pub use nearest::Nearest;
 pub use operator::{Operand, Operator};
 pub use operator_int8::{
@@ -216,6 +230,7 @@ pub use pad::Pad;
 pub use peak::{peak_gmacs, peak_int8_gmacs};
 pub use pool::{Pool, PoolFunction, PoolTaps, pool_taps};
 pub use program::{Program, Step};
+pub use reduce::ReduceOp;
 pub use requantize::{
     CHANNEL_GROUP, CodeFunction, CodeRange, Int8Output, Requantize, Residual, ResidualRounding,
 };
@@ -223,6 +238,6 @@ pub use resize::Resize;
 pub use resize_int8::{ResizeInt8, ResizeInt8Rows};
 pub use row_view::RowView;
 pub use shape::Shape;
-pub use softmax::Softmax;
+pub use tensor_step::{TensorOp, TensorStep};
 pub use thread_pool::ThreadPool;
 pub use window::{MAX_KERNEL_SIZE, Window};

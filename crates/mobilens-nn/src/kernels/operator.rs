@@ -11,8 +11,9 @@ use super::isa::IsaSet;
 use super::requantize::CodeRange;
 use super::resize::Resize;
 use super::resize_int8::ResizeInt8;
+use super::tensor_step::TensorStep;
 use super::thread_pool::ThreadPool;
-use super::transpose::transpose;
+use super::transpose::Transpose;
 
 /// An operator other than a convolution.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ pub enum Operator {
     },
     /// Bilinear resize.
     Resize(Resize),
-    /// Pooling, padding, nearest neighbour resize, softmax.
+    /// Pooling, padding, nearest neighbour resize.
     FeatureMap(FeatureMapOp),
     /// Float32 to bfloat16, rounded to nearest even.
     ToBf16 {
@@ -111,6 +112,8 @@ pub enum Operator {
         /// As long as `left`.
         output: Slot,
     },
+    /// An operator of a transformer.
+    Tensor(TensorStep),
     /// Bilinear resize of codes.
     ResizeInt8 {
         /// Where each output value comes from.
@@ -178,6 +181,7 @@ impl Operator {
             | Self::FromBf16 { input, output }
             | Self::Int8 { input, output, .. }
             | Self::ResizeInt8 { input, output, .. } => (*input, *output, None),
+            Self::Tensor(step) => (step.inputs[0], step.output, step.inputs.get(1).copied()),
             Self::BinaryInt8 {
                 left,
                 right,
@@ -198,6 +202,9 @@ impl Operator {
 
     /// Panics where a slot lies outside the arena or the output overlaps an input.
     pub(super) fn check(&self, arena_len: usize) {
+        if let Self::Tensor(step) = self {
+            step.check(arena_len);
+        }
         let (input, output, second) = self.slots();
         if let Self::Int8 { op, .. } = self {
             op.check(input, output);
@@ -223,6 +230,7 @@ impl Operator {
     pub(super) fn scratch_len(&self) -> usize {
         match self {
             Self::FeatureMap(op) => op.scratch_len(),
+            Self::Tensor(step) => step.scratch_len(),
             Self::ResizeInt8 { resize, .. } => resize.scratch_len() * size_of::<f32>(),
             _ => 0,
         }
@@ -239,8 +247,6 @@ impl Operator {
         let write = |slot: &Slot| unsafe { arena.slice_mut::<f32>(*slot) };
         // SAFETY: as above.
         let bytes = |slot: &Slot| unsafe { arena.slice::<u8>(*slot) };
-        // SAFETY: as above.
-        let bytes_mut = |slot: &Slot| unsafe { arena.slice_mut::<u8>(*slot) };
         match self {
             Self::GlobalSumPool { input, output } => global_sum_pool(read(input), write(output)),
             Self::Unary {
@@ -293,14 +299,15 @@ impl Operator {
                 sizes,
                 strides,
             } => {
-                // SAFETY: as above.
-                let halves = |slot: &Slot| unsafe { arena.slice::<u16>(*slot) };
-                // SAFETY: as above.
-                let halves_mut = |slot: &Slot| unsafe { arena.slice_mut::<u16>(*slot) };
-                match *element {
-                    1 => transpose(bytes(input), bytes_mut(output), sizes, strides),
-                    2 => transpose(halves(input), halves_mut(output), sizes, strides),
-                    _ => transpose(read(input), write(output), sizes, strides),
+                let transpose = Transpose::new(sizes, strides);
+                let (from, to) = (*input, *output);
+                // SAFETY: `check` saw that input and output lie apart in the arena, and nobody else uses the output.
+                unsafe {
+                    match *element {
+                        1 => transpose.run::<u8>(arena, pool, from, to),
+                        2 => transpose.run::<u16>(arena, pool, from, to),
+                        _ => transpose.run::<f32>(arena, pool, from, to),
+                    }
                 }
             }
             Self::StridedCopy {
@@ -330,6 +337,8 @@ impl Operator {
             }
             // SAFETY: the caller's promise is handed on.
             Self::FeatureMap(op) => unsafe { op.run(isa.float, arena, pool) },
+            // SAFETY: the caller's promise is handed on.
+            Self::Tensor(step) => unsafe { step.run(isa.float, arena, pool) },
             // SAFETY: the caller's promise is handed on.
             Self::Resize(resize) => unsafe { resize.run(arena, pool) },
             // SAFETY: as above; slots of bfloat16 values.

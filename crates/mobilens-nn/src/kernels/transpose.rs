@@ -1,69 +1,171 @@
 //! Transposition: the values of a tensor in another order of axes.
 
+use super::arena::{Arena, Slot};
 use super::buffer::Element;
+use super::thread_pool::ThreadPool;
 
-/// Values of a tile's side: a tile of float32 is 16 cache lines of each tensor.
+/// Bytes of a task of the thread pool, about.
+const TASK: usize = 64 << 10;
+/// Side of the squares that two axes are exchanged in: a cache line of float32 in each direction.
 const TILE: usize = 16;
 
-/// Writes the output, of the given `sizes`, from an input whose `strides` are given for each of
-/// the output's axes, innermost last.
-pub(super) fn transpose<T: Element>(
+/// A transposition: the output's axes without those of size 1, neighbours that lie in a row in the input as one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Transpose {
+    /// The output's sizes, the innermost axis last.
+    sizes: Vec<usize>,
+    /// For each of the output's axes its stride in the input, in values; 0 repeats values.
+    strides: Vec<usize>,
+}
+
+impl Transpose {
+    /// Of an output of `sizes`, each axis with its stride in the input.
+    pub(super) fn new(sizes: &[usize], strides: &[usize]) -> Self {
+        let mut merged = Self {
+            sizes: Vec::new(),
+            strides: Vec::new(),
+        };
+        for (size, stride) in sizes.iter().zip(strides).filter(|(size, _)| **size != 1) {
+            match (merged.sizes.last_mut(), merged.strides.last_mut()) {
+                (Some(outer), Some(step)) if *step == size * stride => {
+                    *outer *= size;
+                    *step = *stride;
+                }
+                _ => {
+                    merged.sizes.push(*size);
+                    merged.strides.push(*stride);
+                }
+            }
+        }
+        merged
+    }
+
+    /// Writes the output, parts of its outermost axis in parallel.
+    ///
+    /// # Safety
+    /// The slots lie in the arena apart from each other, and nobody else uses the output meanwhile.
+    pub(super) unsafe fn run<T: Element>(
+        &self,
+        arena: &Arena,
+        pool: &mut ThreadPool,
+        input: Slot,
+        output: Slot,
+    ) {
+        let outermost = self.sizes.first().copied().unwrap_or(1);
+        let row = output.len / outermost.max(1);
+        let group = (TASK / row.max(1)).clamp(1, outermost.max(1));
+        // SAFETY: inside the arena, and nobody writes it.
+        let input = unsafe { arena.slice::<T>(input) };
+        pool.parallel_for(outermost.div_ceil(group), &|task, _| {
+            let first = task * group;
+            let count = group.min(outermost - first);
+            let part = Slot {
+                offset: output.offset + first * row,
+                len: count * row,
+            };
+            // SAFETY: a part of the output that only this task has.
+            let to = unsafe { arena.slice_mut::<T>(part) };
+            let start = self.strides.first().map_or(0, |stride| first * stride);
+            self.part(&input[start..], to, count);
+        });
+    }
+
+    /// Writes `count` steps of the outermost axis.
+    fn part<T: Element>(&self, input: &[T], output: &mut [T], count: usize) {
+        let rank = self.sizes.len();
+        let Some((inner, inner_stride)) = self.sizes.last().copied().zip(self.strides.last())
+        else {
+            output.copy_from_slice(&input[..output.len()]);
+            return;
+        };
+        let mut sizes = self.sizes.clone();
+        sizes[0] = count;
+        let (inner, inner_stride) = (if rank == 1 { count } else { inner }, *inner_stride);
+        // The axis along which the input is contiguous, if it is another one.
+        let across = (0..rank - 1)
+            .filter(|axis| self.strides[*axis] == 1 && inner_stride > 1)
+            .max_by_key(|axis| sizes[*axis]);
+        let Some(across) = across else {
+            for (row, output) in output.chunks_exact_mut(inner.max(1)).enumerate() {
+                let start = offset_of(row, &sizes[..rank - 1], &self.strides);
+                copy_row(&input[start..], inner_stride, output);
+            }
+            return;
+        };
+        // The output's stride of that axis, and all axes but the two.
+        let step: usize = sizes[across + 1..].iter().product();
+        let others: Vec<usize> = (0..rank - 1).filter(|axis| *axis != across).collect();
+        let output_strides: Vec<usize> = others
+            .iter()
+            .map(|axis| sizes[axis + 1..].iter().product())
+            .collect();
+        let input_strides: Vec<usize> = others.iter().map(|axis| self.strides[*axis]).collect();
+        let other_sizes: Vec<usize> = others.iter().map(|axis| sizes[*axis]).collect();
+        for index in 0..other_sizes.iter().product() {
+            let from = &input[offset_of(index, &other_sizes, &input_strides)..];
+            let to = &mut output[offset_of(index, &other_sizes, &output_strides)..];
+            exchange(from, inner_stride, to, step, (sizes[across], inner));
+        }
+    }
+}
+
+/// Where index `index` of axes of `sizes` lies.
+fn offset_of(index: usize, sizes: &[usize], strides: &[usize]) -> usize {
+    let (mut rest, mut offset) = (index, 0);
+    for (size, stride) in sizes.iter().zip(strides).rev() {
+        offset += rest % size * stride;
+        rest /= size;
+    }
+    offset
+}
+
+fn copy_row<T: Element>(input: &[T], stride: usize, output: &mut [T]) {
+    match stride {
+        1 => output.copy_from_slice(&input[..output.len()]),
+        0 => output.fill(input[0]),
+        _ => {
+            for (output, input) in output.iter_mut().zip(input.iter().step_by(stride)) {
+                *output = *input;
+            }
+        }
+    }
+}
+
+/// `output[r * output_stride + c] = input[c * input_stride + r]` for `rows` x `columns`, in squares.
+fn exchange<T: Element>(
     input: &[T],
+    input_stride: usize,
     output: &mut [T],
-    sizes: &[usize],
-    strides: &[usize],
+    output_stride: usize,
+    (rows, columns): (usize, usize),
 ) {
-    let (sizes, strides) = coalesced(sizes, strides);
-    let (Some(inner), Some(stride)) = (sizes.last().copied(), strides.last().copied()) else {
-        output.copy_from_slice(&input[..output.len()]);
-        return;
-    };
-    // The axis along which the input is contiguous, of those before the last.
-    let along = match stride {
-        1 => None,
-        _ => strides[..strides.len() - 1].iter().position(|s| *s == 1),
-    };
-    let outer: Vec<usize> = (0..sizes.len() - 1)
-        .filter(|axis| Some(*axis) != along)
-        .collect();
-    let place = |axis: usize| sizes[axis + 1..].iter().product::<usize>();
-    let (count, step) = along.map_or((1, 0), |axis| (sizes[axis], place(axis)));
-    let blocks: usize = outer.iter().map(|axis| sizes[*axis]).product();
-    for block in 0..blocks {
-        let (mut rest, mut from, mut to) = (block, 0, 0);
-        for axis in outer.iter().rev() {
-            let index = rest % sizes[*axis];
-            from += index * strides[*axis];
-            to += index * place(*axis);
-            rest /= sizes[*axis];
-        }
-        let (input, output) = (&input[from..], &mut output[to..]);
-        if stride == 1 {
-            output[..inner].copy_from_slice(&input[..inner]);
-            continue;
-        }
-        for first in (0..inner).step_by(TILE) {
-            for row in (0..count).step_by(TILE) {
-                for j in row..count.min(row + TILE) {
-                    let output = &mut output[j * step + first..][..TILE.min(inner - first)];
-                    let input = input[first * stride + j..].iter().step_by(stride.max(1));
-                    for (to, value) in output.iter_mut().zip(input) {
-                        *to = *value;
-                    }
+    for row in (0..rows).step_by(TILE) {
+        let row_end = rows.min(row + TILE);
+        for column in (0..columns).step_by(TILE) {
+            let count = TILE.min(columns - column);
+            let from = &input[column * input_stride..];
+            for r in row..row_end {
+                let to = &mut output[r * output_stride + column..][..count];
+                for (to, from) in to.iter_mut().zip(from[r..].iter().step_by(input_stride)) {
+                    *to = *from;
                 }
             }
         }
     }
 }
 
-/// Without axes of one value, and with those as one that follow each other in both tensors.
-fn coalesced(sizes: &[usize], strides: &[usize]) -> (Vec<usize>, Vec<usize>) {
-    let mut axes: Vec<(usize, usize)> = Vec::new();
-    for (size, stride) in sizes.iter().zip(strides).filter(|(size, _)| **size != 1) {
-        match axes.last_mut() {
-            Some(before) if before.1 == size * stride => *before = (before.0 * size, *stride),
-            _ => axes.push((*size, *stride)),
-        }
+#[cfg(test)]
+mod tests {
+    use super::Transpose;
+
+    #[test]
+    fn neighbours_in_a_row_are_one_axis() {
+        let merged = Transpose::new(&[1, 4, 5, 1, 3], &[60, 15, 3, 9, 1]);
+        assert_eq!(
+            (&merged.sizes[..], &merged.strides[..]),
+            (&[60][..], &[1][..])
+        );
+        let merged = Transpose::new(&[2, 3, 4], &[4, 8, 1]);
+        assert_eq!(merged.sizes, [2, 3, 4]);
     }
-    axes.into_iter().unzip()
 }

@@ -18,3 +18,4 @@ mod qdq_operators;
 mod quantize;
 mod random_int8_networks;
 mod random_networks;
+mod transformers;
