@@ -1,8 +1,7 @@
 //! Converts tract's nodes to the operators of [`crate::graph`].
 //!
 //! [`import`] returns nothing for a node that no kernel supports: then the node stays on tract. So
-//! it is with a batch size other than 1, a group count between dense and depthwise, a weight that
-//! is not constant, and every other unusual variant.
+//! it is with a batch size other than 1, a weight that is not constant, and every other unusual variant.
 
 use tract_onnx::prelude::{DatumType, Tensor, TypedModel};
 use tract_onnx::tract_core::internal::AxisOp;
@@ -26,7 +25,7 @@ use crate::import_tensors::{
     binary_function, import_broadcast, import_tensor_op, matrix_product_of_two, norm_function,
     reduction,
 };
-use crate::kernels::{Activation, BinaryOp, MAX_KERNEL_SIZE, UnaryOp, Window};
+use crate::kernels::{Activation, BinaryOp, MAX_DEPTHWISE_SIZE, UnaryOp, Window};
 use crate::qdq::{FakeQuantizeOp, WeightScales};
 
 /// A node in terms of the kernels.
@@ -208,11 +207,12 @@ fn convolution(
     }
     let (inputs, outputs) = (pool.input_channels, pool.output_channels);
     let depthwise = conv.group > 1 && conv.group == inputs && inputs == outputs;
-    if conv.group != 1 && !depthwise {
+    let groups = if depthwise { 1 } else { conv.group };
+    if groups == 0 || !inputs.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
         return None;
     }
     let kernel = (pool.kernel_shape[0], pool.kernel_shape[1]);
-    if depthwise && (kernel.0 > MAX_KERNEL_SIZE || kernel.1 > MAX_KERNEL_SIZE) {
+    if depthwise && (kernel.0 > MAX_DEPTHWISE_SIZE || kernel.1 > MAX_DEPTHWISE_SIZE) {
         return None;
     }
     let pads = pool.computed_padding(&input[2..]);
@@ -229,12 +229,19 @@ fn convolution(
         n if n == outputs => bias,
         _ => return None,
     };
-    let per_output = kernel.0 * kernel.1 * if depthwise { 1 } else { inputs };
+    let taps = kernel.0 * kernel.1;
+    let per_output = taps * if depthwise { 1 } else { inputs / groups };
     if weights.len() != per_output * outputs {
         return None;
     }
+    let weight_scales = weight_scales.find(&weights, outputs);
+    let weights = if groups == 1 {
+        weights
+    } else {
+        ungrouped(&weights, (inputs, outputs), taps, groups)?
+    };
     Some(Conv {
-        weight_scales: weight_scales.find(&weights, outputs),
+        weight_scales,
         weights,
         bias,
         depthwise,
@@ -243,6 +250,28 @@ fn convolution(
         residual: false,
         bias_input: false,
     })
+}
+
+/// Weights `[out][in / groups][tap]` as `[out][in][tap]`, zero outside of the groups. Planning
+/// finds the groups again; what lies between needs not know them. None where they are too large.
+fn ungrouped(
+    weights: &[f32],
+    (inputs, outputs): (usize, usize),
+    taps: usize,
+    groups: usize,
+) -> Option<Vec<f32>> {
+    const MOST: usize = 64 << 20;
+    let len = (inputs * taps)
+        .checked_mul(outputs)
+        .filter(|len| *len <= MOST)?;
+    let mut dense = vec![0.0; len];
+    let of_group = inputs / groups * taps;
+    let rows = dense.chunks_exact_mut((inputs * taps).max(1));
+    for (output, (row, from)) in rows.zip(weights.chunks_exact(of_group.max(1))).enumerate() {
+        let group = output / (outputs / groups);
+        row[group * of_group..][..of_group].copy_from_slice(from);
+    }
+    Some(dense)
 }
 
 /// The product of a matrix, or of several, with constant weights (`Gemm`, `MatMul`), as a convolution over its

@@ -8,9 +8,7 @@ use tract_onnx::tract_core::ops::cnn::{
     Deconv, KernelFormat, MaxPool, PaddingSpec, PoolSpec, SumPool,
 };
 use tract_onnx::tract_core::ops::nn::resize::Nearest;
-use tract_onnx::tract_core::ops::nn::{
-    DataFormat, Interpolator, NearestUpsample, Resize,
-};
+use tract_onnx::tract_core::ops::nn::{DataFormat, Interpolator, NearestUpsample, Resize};
 
 use crate::graph::{ConvTranspose, Op};
 use crate::import::{constant, floats};

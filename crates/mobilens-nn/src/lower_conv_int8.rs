@@ -3,8 +3,8 @@
 
 use crate::graph::{Codes, Conv, ConvInt8};
 use crate::kernels::{
-    Activation, CHANNEL_GROUP, CodeFunction, CodeRange, FakeQuantize, Int8Output, Requantize,
-    Residual,
+    Activation, CHANNEL_GROUP, CodeFunction, CodeRange, FakeQuantize, Int8Output, MAX_KERNEL_SIZE,
+    Requantize, Residual,
 };
 
 /// Largest absolute value of a sum of products, and of what it is multiplied to: half of an i32.
@@ -23,9 +23,10 @@ pub(super) fn conv_int8(
     rounding: Option<FakeQuantize>,
 ) -> Option<ConvInt8> {
     let scales = conv.weight_scales.as_ref()?;
+    let kernel = conv.window.kernel;
     let unsupported = conv.bias_input
         || (rounding.is_some() && !has_code_function(conv.activation))
-        || (conv.depthwise && rounding.is_none())
+        || (conv.depthwise && (rounding.is_none() || kernel.0.max(kernel.1) > MAX_KERNEL_SIZE))
         || (residual.is_some() && (rounding.is_none() || conv.activation != Activation::NONE));
     if unsupported {
         return None;

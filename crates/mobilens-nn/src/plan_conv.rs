@@ -2,7 +2,8 @@
 
 use crate::graph::{Conv, Node, Op, ValueId};
 use crate::kernels::{
-    ConvStage, ConvWeights, PackedDepthwise, PackedDepthwiseBf16, PackedGemm, PackedGemmBf16, Shape,
+    ConvStage, ConvWeights, PackedDepthwise, PackedDepthwiseBf16, PackedGemm, PackedGemmBf16,
+    PackedGroups, Shape, find_groups,
 };
 use crate::memory_plan::PlannedOp;
 use crate::plan::{Planner, ValueLayout, report};
@@ -53,6 +54,12 @@ impl Planner<'_> {
         let residual = if conv.residual { next(true)? } else { None };
         let bias = if conv.bias_input { next(true)? } else { None };
         let kernel = conv.window.kernel;
+        // Another step's bias is one of all channels.
+        let groups = if conv.depthwise || conv.bias_input {
+            None
+        } else {
+            find_groups(&conv.weights, conv.outputs(), input_shape.c)
+        };
         let weights = if conv.depthwise {
             match bf16 {
                 Some(_) => ConvWeights::DepthwiseBf16(PackedDepthwiseBf16::new(
@@ -78,7 +85,15 @@ impl Planner<'_> {
                         float_output,
                     }
                 }
-                None => ConvWeights::Dense(PackedGemm::new(&weights, &conv.bias, k)),
+                None => match groups {
+                    Some(groups) => ConvWeights::Grouped(PackedGroups::new(
+                        &weights,
+                        &conv.bias,
+                        kernel.0 * kernel.1,
+                        groups,
+                    )),
+                    None => ConvWeights::Dense(PackedGemm::new(&weights, &conv.bias, k)),
+                },
             }
         };
         let stage = ConvStage {
@@ -89,10 +104,11 @@ impl Planner<'_> {
             activation: conv.activation,
         };
         let op = match graph.shapes[node.output].len() {
+            4 if groups.is_some() && bf16.is_none() => "grouped conv",
             4 => conv_name(conv.depthwise, kernel),
             _ => MATRIX_PRODUCT,
         };
-        let parameters = (conv.weights.len() + conv.bias.len()) as u64;
+        let parameters = (conv.weights.len() / groups.unwrap_or(1) + conv.bias.len()) as u64;
         let shape = &graph.shapes[node.output];
         let mut layer = report(&node.name, op, shape, stage.macs(), parameters);
         if bf16.is_some() {

@@ -1,9 +1,7 @@
 //! Planning of pooling, padding, nearest neighbour resize and depth to space.
 
 use crate::graph::{Node, Op, ValueId};
-use crate::kernels::{
-    FeatureMapOp, Nearest, Operator, Pad, Pool, PoolFunction, PoolTaps, Slot,
-};
+use crate::kernels::{FeatureMapOp, Nearest, Operator, Pad, Pool, PoolFunction, PoolTaps, Slot};
 use crate::memory_plan::PlannedOp;
 use crate::plan::{NHWC, Planner, ValueLayout, nontrivial_axes, report};
 

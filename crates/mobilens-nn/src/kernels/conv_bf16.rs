@@ -9,7 +9,7 @@ use super::packed_depthwise_bf16::PackedDepthwiseBf16;
 use super::packed_gemm_bf16::PackedGemmBf16;
 use super::row_view::RowView;
 use super::shape::Shape;
-use super::window::{MAX_KERNEL_SIZE, Window};
+use super::window::{MAX_DEPTHWISE_SIZE, Window};
 
 /// Packed weights of a bfloat16 convolution.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ fn check_lengths(conv: &ConvBf16, input: &[u16], residual: Option<&[u16]>, outpu
         }
         ConvWeightsBf16::Depthwise(packed) => {
             assert!(
-                kernel.0 <= MAX_KERNEL_SIZE && kernel.1 <= MAX_KERNEL_SIZE,
+                kernel.0 <= MAX_DEPTHWISE_SIZE && kernel.1 <= MAX_DEPTHWISE_SIZE,
                 "kernel size"
             );
             assert_eq!(packed.kernel, kernel, "kernel size of the weights");

@@ -7,15 +7,18 @@ use super::packed_depthwise_int8::PackedDepthwiseInt8;
 use super::packed_gemm::PackedGemm;
 use super::packed_gemm_bf16::PackedGemmBf16;
 use super::packed_gemm_int8::PackedGemmInt8;
+use super::packed_groups::PackedGroups;
 use super::requantize::Int8Output;
 use super::shape::Shape;
-use super::window::{MAX_KERNEL_SIZE, Window};
+use super::window::{MAX_DEPTHWISE_SIZE, MAX_KERNEL_SIZE, Window};
 
 /// Packed weights of a convolution.
 #[derive(Debug)]
 pub enum ConvWeights {
     /// Dense: every output channel sums all input channels.
     Dense(PackedGemm),
+    /// Dense in each of several groups of channels.
+    Grouped(PackedGroups),
     /// Depthwise: every channel by itself.
     Depthwise(PackedDepthwise),
     /// Dense, in int8.
@@ -47,6 +50,7 @@ impl ConvWeights {
     pub(super) fn panels(&self) -> usize {
         match self {
             Self::Dense(packed) => packed.panels(),
+            Self::Grouped(groups) => groups.packed().len(),
             Self::Depthwise(packed) => packed.blocks(),
             Self::DenseInt8(weights) => weights.packed.panels(),
             Self::DepthwiseInt8(weights) => weights.packed.blocks(),
@@ -58,7 +62,7 @@ impl ConvWeights {
     /// Bytes of an input value.
     pub(super) fn input_size(&self) -> usize {
         match self {
-            Self::Dense(_) | Self::Depthwise(_) => size_of::<f32>(),
+            Self::Dense(_) | Self::Grouped(_) | Self::Depthwise(_) => size_of::<f32>(),
             Self::DenseInt8(_) | Self::DepthwiseInt8(_) => size_of::<u8>(),
             Self::DenseBf16 { .. } | Self::DepthwiseBf16(_) => size_of::<u16>(),
         }
@@ -68,6 +72,7 @@ impl ConvWeights {
     pub(super) fn output_size(&self) -> usize {
         match self {
             Self::Dense(_)
+            | Self::Grouped(_)
             | Self::Depthwise(_)
             | Self::DenseBf16 {
                 float_output: true, ..
@@ -84,7 +89,7 @@ impl ConvWeights {
     fn is_dense(&self) -> bool {
         matches!(
             self,
-            Self::Dense(_) | Self::DenseInt8(_) | Self::DenseBf16 { .. }
+            Self::Dense(_) | Self::Grouped(_) | Self::DenseInt8(_) | Self::DenseBf16 { .. }
         )
     }
 }
@@ -137,7 +142,10 @@ impl ConvStage {
 
     /// Whether the kernel reads any input in place, with its padding left out.
     fn reads_in_place(&self) -> bool {
-        matches!(self.weights, ConvWeights::Dense(_))
+        matches!(
+            self.weights,
+            ConvWeights::Dense(_) | ConvWeights::Grouped(_)
+        )
     }
 
     /// Panics where the shapes do not match, so that no kernel reads or writes out of bounds.
@@ -159,6 +167,22 @@ impl ConvStage {
                 assert_eq!(packed.k, kernel.0 * kernel.1 * input.c, "size of K");
                 assert_eq!(packed.outputs, output.c, "output channels");
             }
+            ConvWeights::Grouped(groups) => {
+                let packed = groups.packed();
+                let sizes = |channels: usize| {
+                    let whole = channels.is_multiple_of(packed.len().max(1));
+                    assert!(whole, "channels in whole groups");
+                    channels / packed.len().max(1)
+                };
+                let k = kernel.0 * kernel.1 * sizes(input.c);
+                let outputs = sizes(output.c);
+                assert!(
+                    packed
+                        .iter()
+                        .all(|packed| packed.k == k && packed.outputs == outputs),
+                    "size of K and output channels of a group"
+                );
+            }
             ConvWeights::DenseBf16 { packed, .. } => {
                 assert_eq!(packed.k, kernel.0 * kernel.1 * input.c, "size of K");
                 assert_eq!(packed.segment_len, self.gemm_segments().1, "segments of K");
@@ -166,7 +190,7 @@ impl ConvStage {
             }
             ConvWeights::DepthwiseBf16(packed) => {
                 assert!(
-                    kernel.0 <= MAX_KERNEL_SIZE && kernel.1 <= MAX_KERNEL_SIZE,
+                    kernel.0 <= MAX_DEPTHWISE_SIZE && kernel.1 <= MAX_DEPTHWISE_SIZE,
                     "kernel size"
                 );
                 assert!(
@@ -183,7 +207,7 @@ impl ConvStage {
             }
             ConvWeights::Depthwise(packed) => {
                 assert!(
-                    kernel.0 <= MAX_KERNEL_SIZE && kernel.1 <= MAX_KERNEL_SIZE,
+                    kernel.0 <= MAX_DEPTHWISE_SIZE && kernel.1 <= MAX_DEPTHWISE_SIZE,
                     "kernel size"
                 );
                 assert!(
@@ -214,10 +238,10 @@ impl ConvStage {
     /// Multiply-accumulates (MACs).
     pub fn macs(&self) -> u64 {
         let taps = self.window.kernel.0 * self.window.kernel.1;
-        let channels = if self.weights.is_dense() {
-            self.input.c
-        } else {
-            1
+        let channels = match &self.weights {
+            ConvWeights::Grouped(groups) => self.input.c / groups.groups.max(1),
+            weights if weights.is_dense() => self.input.c,
+            _ => 1,
         };
         (self.output.elements() * taps * channels) as u64
     }

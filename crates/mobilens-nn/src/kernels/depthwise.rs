@@ -108,7 +108,8 @@ pub unsafe fn depthwise(isa: Isa, job: &DepthwiseJob<'_>) {
             }
             for row in group.iter() {
                 let args = DepthwiseRow {
-                    rows: row.taps.map(|taps| taps.wrapping_add(channel)),
+                    rows: &row.taps,
+                    channel,
                     row_count: row.count,
                     weights: weights.wrapping_add(row.skipped * window.kernel.1 * BLOCK),
                     weight_stride: window.kernel.1 * BLOCK,

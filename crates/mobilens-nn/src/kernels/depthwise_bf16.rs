@@ -88,7 +88,8 @@ pub unsafe fn depthwise_bf16(isa: Bf16Isa, job: &DepthwiseBf16Job<'_>) {
             let weights = packed.floats.weights()[channel * taps..].as_ptr();
             for row in group.iter() {
                 let args = DepthwiseRow {
-                    rows: row.taps.map(|taps| taps.wrapping_add(channel)),
+                    rows: &row.taps,
+                    channel,
                     row_count: row.count,
                     weights: weights.wrapping_add(row.skipped * window.kernel.1 * BLOCK),
                     weight_stride: window.kernel.1 * BLOCK,

@@ -3,7 +3,7 @@
 use super::activation::Activation;
 use super::packed_depthwise::PackedDepthwise;
 use super::row_view::RowView;
-use super::window::{MAX_KERNEL_SIZE, Window};
+use super::window::{MAX_DEPTHWISE_SIZE, Window};
 
 /// Most pixels in one tile.
 pub(super) const MAX_TILE_PIXELS: usize = 8;
@@ -35,7 +35,7 @@ pub struct DepthwiseJob<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OutputRow<T = f32> {
     /// Where the kernel rows that lie inside the input begin.
-    pub taps: [*const T; MAX_KERNEL_SIZE],
+    pub taps: [*const T; MAX_DEPTHWISE_SIZE],
     /// Their number.
     pub count: usize,
     /// Kernel rows above the input.
@@ -47,7 +47,7 @@ pub(super) struct OutputRow<T = f32> {
 impl<T> Default for OutputRow<T> {
     fn default() -> Self {
         Self {
-            taps: [std::ptr::null(); MAX_KERNEL_SIZE],
+            taps: [std::ptr::null(); MAX_DEPTHWISE_SIZE],
             count: 0,
             skipped: 0,
             output: std::ptr::null_mut(),
@@ -63,9 +63,11 @@ impl<T> Default for OutputRow<T> {
 /// output meanwhile, and the CPU supports the kernel's instruction set. Input and output are of
 /// type `T`, weights, bias and sums are floats.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct DepthwiseRow<T = f32> {
-    /// For each kernel row that lies inside: the block's first channel at the row's first pixel.
-    pub rows: [*const T; MAX_KERNEL_SIZE],
+pub(super) struct DepthwiseRow<'a, T = f32> {
+    /// For each kernel row that lies inside: the row's first pixel.
+    pub rows: &'a [*const T],
+    /// The block's first channel.
+    pub channel: usize,
     /// Number of kernel rows that lie inside.
     pub row_count: usize,
     /// Weights of the first row of `rows`, `[kernel_w][16]`.
@@ -95,7 +97,7 @@ pub(super) struct DepthwiseRow<T = f32> {
     pub activation: Activation,
 }
 
-impl<T> DepthwiseRow<T> {
+impl<T> DepthwiseRow<'_, T> {
     /// The taps of pixel `x` that lie inside the input: first and end.
     #[inline(always)]
     pub fn taps_inside(&self, x: usize) -> (usize, usize) {
@@ -145,6 +147,7 @@ impl<T> DepthwiseRow<T> {
     #[inline(always)]
     pub fn tap(&self, row: usize, x: usize) -> *const T {
         self.rows[row]
+            .wrapping_add(self.channel)
             .wrapping_add(x.wrapping_mul(self.pixel_stride))
             .wrapping_sub(self.left_pad)
     }

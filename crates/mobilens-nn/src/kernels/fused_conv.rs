@@ -11,7 +11,7 @@
 use super::arena::{Arena, Slot};
 use super::buffer::Buffer;
 use super::conv_stage::{ConvStage, ConvWeights};
-use super::gemm::{SUMS_LEN, needs_sums};
+use super::gemm::{LARGE_WEIGHTS, MAX_BLOCK, SUMS_LEN, needs_sums};
 use super::isa::IsaSet;
 use super::thread_pool::ThreadPool;
 
@@ -57,6 +57,9 @@ pub const MAX_FUSED_STAGES: usize = 6;
 const PADDED_SLACK: usize = 3;
 /// Below this number of output pixels the threads share the channels, not the rows.
 const FEW_PIXELS: usize = 48;
+/// What sharing the channels costs where the weights are small, in percent of a convolution's time: each thread reads
+/// all of the input.
+const MORE_READING: usize = 5;
 
 impl FusedConv {
     /// Fuses `stages`; where there is more than one, the scratch memory of a thread is limited to
@@ -132,9 +135,12 @@ impl FusedConv {
             let window = stage.window;
             let extent = (window.kernel.0 - 1) * window.dilation.0 + 1;
             let needed = rows.saturating_sub(1) * window.stride.0 + extent;
-            if matches!(stage.weights, ConvWeights::Dense(_))
-                && needs_sums(window.kernel, stage.input.c)
-            {
+            let summed = match &stage.weights {
+                ConvWeights::Dense(_) => Some(stage.input.c),
+                ConvWeights::Grouped(groups) => Some(stage.input.c / groups.packed().len().max(1)),
+                _ => None,
+            };
+            if summed.is_some_and(|channels| needs_sums(window.kernel, channels)) {
                 here.sums = take(SUMS_LEN * size_of::<f32>());
             }
             if stage.needs_padding() {
@@ -160,7 +166,8 @@ impl FusedConv {
         let output = self.last().output;
         let threads = pool.threads();
         let panels = self.last().weights.panels();
-        let by_channels = self.stages.len() == 1 && output.h * output.w < FEW_PIXELS;
+        let by_channels = self.stages.len() == 1
+            && (output.h * output.w < FEW_PIXELS || self.channels_split_better(threads));
         if by_channels {
             let tasks = threads.min(panels).max(1);
             pool.parallel_for(tasks, &|task, thread| {
@@ -180,6 +187,27 @@ impl FusedConv {
                 unsafe { self.run_band(isa, arena, thread, rows, (0, panels)) };
             });
         }
+    }
+
+    /// Whether threads that share the channels of a float convolution have less to do each than
+    /// threads that share its rows: few rows do not divide evenly, and each thread would read all
+    /// of large weights.
+    fn channels_split_better(&self, threads: usize) -> bool {
+        let stage = self.last();
+        let output = stage.output;
+        let weights = match &stage.weights {
+            ConvWeights::Dense(packed) => packed.k * packed.outputs,
+            ConvWeights::Grouped(_) | ConvWeights::Depthwise(_) => 0,
+            _ => return false,
+        };
+        let panels = stage.weights.panels();
+        if panels < threads || output.h == 0 {
+            return false;
+        }
+        // The largest share, of 100.
+        let share = |parts: usize| parts.div_ceil(threads) * 100 / parts;
+        let few = output.h * output.w <= MAX_BLOCK && weights > LARGE_WEIGHTS;
+        share(panels) + if few { 0 } else { MORE_READING } <= share(output.h)
     }
 
     /// # Safety

@@ -16,6 +16,7 @@ use super::gemm_block::GemmJob;
 use super::gemm_int8::gemm_int8;
 use super::gemm_int8_block::{GemmInt8Job, Int8Rows};
 use super::isa::IsaSet;
+use super::packed_gemm::PackedGemm;
 use super::requantize::Int8Output;
 use super::row_view::RowView;
 
@@ -84,35 +85,36 @@ impl FusedConv {
                 unsafe { depthwise_int8(isa.int8, &job) }
             }
             ConvWeights::Dense(packed) => {
+                // SAFETY: the caller's promise.
+                let job = unsafe { self.gemm_job(arena, thread, index, rows, packed) };
                 let bias = match self.bias {
                     // SAFETY: a slot that no other step writes meanwhile.
                     Some(slot) if last => unsafe { arena.slice(slot) },
                     _ => packed.bias(),
                 };
-                let sums = arena.scratch(thread).wrapping_add(self.scratch[index].sums);
                 let job = GemmJob {
-                    // SAFETY: the caller's promise.
-                    input: unsafe { self.stage_input(arena, thread, index) },
-                    input_size: (stage.input.h, stage.input.w),
-                    input_stride: stage.input.c,
-                    channels: stage.input.c,
-                    window: stage.window,
-                    zeros: &self.zeros,
-                    packed,
                     bias,
-                    activation: stage.activation,
-                    // SAFETY: the caller's promise.
-                    residual: unsafe { self.stage_residual(arena, index) },
-                    // SAFETY: the caller's promise.
-                    output: unsafe { self.stage_output(arena, thread, index) },
-                    output_stride: stage.output.c,
-                    width: stage.output.w,
-                    rows,
                     panels,
-                    sums: sums.cast(),
+                    ..job
                 };
                 // SAFETY: the caller's promise.
                 unsafe { gemm(isa.float, &job) }
+            }
+            ConvWeights::Grouped(groups) => {
+                for group in panels.0..panels.1 {
+                    let packed = &groups.packed()[group];
+                    // SAFETY: the caller's promise.
+                    let mut job = unsafe { self.gemm_job(arena, thread, index, rows, packed) };
+                    job.channels /= groups.packed().len();
+                    job.input.start = job.input.start.wrapping_add(group * job.channels);
+                    let channel = group * packed.outputs;
+                    job.output.start = job.output.start.wrapping_add(channel);
+                    if let Some(residual) = &mut job.residual {
+                        residual.start = residual.start.wrapping_add(channel);
+                    }
+                    // SAFETY: the caller's promise; the group's channels of each pixel.
+                    unsafe { gemm(isa.float, &job) }
+                }
             }
             ConvWeights::DepthwiseBf16(packed) => {
                 // SAFETY: the caller's promise.
@@ -206,6 +208,43 @@ impl FusedConv {
                 // SAFETY: the caller's promise.
                 unsafe { gemm_int8(&job) }
             }
+        }
+    }
+
+    /// A float GEMM of a stage over all of its channels, with all panels and the bias of `packed`.
+    ///
+    /// # Safety
+    /// As [`FusedConv::run_stage`].
+    unsafe fn gemm_job<'a>(
+        &'a self,
+        arena: &Arena,
+        thread: usize,
+        index: usize,
+        rows: (usize, usize),
+        packed: &'a PackedGemm,
+    ) -> GemmJob<'a> {
+        let stage = &self.stages[index];
+        let sums = arena.scratch(thread).wrapping_add(self.scratch[index].sums);
+        GemmJob {
+            // SAFETY: the caller's promise.
+            input: unsafe { self.stage_input(arena, thread, index) },
+            input_size: (stage.input.h, stage.input.w),
+            input_stride: stage.input.c,
+            channels: stage.input.c,
+            window: stage.window,
+            zeros: &self.zeros,
+            packed,
+            bias: packed.bias(),
+            activation: stage.activation,
+            // SAFETY: the caller's promise.
+            residual: unsafe { self.stage_residual(arena, index) },
+            // SAFETY: the caller's promise.
+            output: unsafe { self.stage_output(arena, thread, index) },
+            output_stride: stage.output.c,
+            width: stage.output.w,
+            rows,
+            panels: (0, packed.panels()),
+            sums: sums.cast(),
         }
     }
 

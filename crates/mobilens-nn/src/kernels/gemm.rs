@@ -26,7 +26,8 @@ use super::isa::Isa;
 use super::packed_gemm::{PANEL, PackedGemm};
 use super::row_view::RowView;
 #[cfg(test)]
-use super::{shape::Shape, window::Window};
+use super::shape::Shape;
+use super::window::Window;
 
 /// Floats of the input that are read again for each group of panels; a part of L2.
 const BLOCK_FLOATS: usize = 48 * 1024;
@@ -40,9 +41,9 @@ const MAX_SMALL_BLOCK: usize = 384;
 /// themselves.
 const COLD_K: usize = 512;
 /// Weights of more floats than this do not stay in L2; as many pixels as can be share each pass over them.
-const LARGE_WEIGHTS: usize = 192 * 1024;
+pub(super) const LARGE_WEIGHTS: usize = 192 * 1024;
 /// Most pixels in a block.
-const MAX_BLOCK: usize = 192;
+pub(super) const MAX_BLOCK: usize = 192;
 /// Most steps of K whose weights, of three panels, are read again for each tile; a part of L2.
 const MAX_CHUNK: usize = 1024;
 /// Most panels that a kernel takes at a time.
@@ -172,28 +173,34 @@ pub(super) unsafe fn gemm_matrix(isa: Isa, matrix: &MatrixJob, empty: &PackedGem
     };
     let job = GemmJob {
         input: view(matrix.input.cast_mut()),
-        pixel_stride: matrix.input_stride,
-        row_stride: 1,
-        row_offset: 0,
-        segments: &[0],
-        segment_len: matrix.k,
+        input_size: (1, matrix.rows),
+        input_stride: matrix.input_stride,
+        channels: matrix.k,
+        window: Window::POINTWISE,
+        zeros: &[],
         packed: empty,
         bias: &[],
         activation: Activation::NONE,
         residual: None,
         output: view(matrix.output),
+        output_stride: matrix.output_stride,
         width: matrix.rows,
         rows: (0, 1),
         panels: (0, matrix.columns.div_ceil(PANEL)),
+        sums: std::ptr::null_mut(),
     };
+    // One chunk, whatever its length: the rows that it serves are few.
+    let chunk = Chunks::new(job.window.kernel, matrix.k, usize::MAX).get(0);
     let mut panel = 0;
     while panel < job.panels.1 {
         let panels = kernel.panels.min(job.panels.1 - panel);
         let block = GemmBlock {
             job: &job,
+            chunk,
             weights: matrix.weights.wrapping_add(panel * matrix.k * PANEL),
             panel_stride: matrix.k * PANEL,
             bias: matrix.bias.wrapping_add(panel * PANEL),
+            sums: std::ptr::null_mut(),
             output: matrix.output.wrapping_add(panel * PANEL),
             residual: std::ptr::null(),
             output_stride: matrix.output_stride,
@@ -201,7 +208,8 @@ pub(super) unsafe fn gemm_matrix(isa: Isa, matrix: &MatrixJob, empty: &PackedGem
             panels,
             first: (0, 0),
             pixels: matrix.rows,
-            prefetch: &[],
+            next_weights: std::ptr::null(),
+            cold_input: false,
         };
         // SAFETY: the caller's promise, of a part of the columns.
         unsafe { (kernel.run)(&block) };

@@ -9,7 +9,8 @@
 //! | dense and pointwise convolution, with activation and residual sum in the epilogue | `gemm` | AVX-512, AVX2 |
 //! | the same in int8, with requantisation in the epilogue | `gemm_int8` | AVX-512 VNNI, AVX-VNNI, AVX2 |
 //! | depthwise 3x3, stride 1 and 2 | `depthwise3x3` | AVX-512, AVX2 |
-//! | depthwise up to 7x7, any stride and dilation | `depthwise` | AVX-512, AVX2 |
+//! | grouped convolution, as products of a few groups each | `gemm` | AVX-512, AVX2 |
+//! | depthwise up to 31x31, any stride and dilation | `depthwise` | AVX-512, AVX2 |
 //! | the same in bfloat16, summed in float32 | `gemm_bf16`, `depthwise_bf16` | AMX, AVX-512 BF16 |
 //! | inverted residuals in strips that stay in cache | [`FusedConv`] | by its stages |
 //! | attention and products of matrices, on the microkernels of `gemm`; scores in blocks that stay in cache | `attention` | AVX-512, AVX2 |
@@ -158,6 +159,7 @@ mod packed_depthwise_int8;
 mod packed_gemm;
 mod packed_gemm_bf16;
 mod packed_gemm_int8;
+mod packed_groups;
 mod pad;
 mod peak;
 mod pool;
@@ -226,6 +228,7 @@ pub use packed_depthwise_int8::{PackedDepthwiseInt8, addends_of};
 pub use packed_gemm::{PANEL, PackedGemm};
 pub use packed_gemm_bf16::PackedGemmBf16;
 pub use packed_gemm_int8::PackedGemmInt8;
+pub use packed_groups::{PackedGroups, find_groups};
 pub use pad::Pad;
 pub use peak::{peak_gmacs, peak_int8_gmacs};
 pub use pool::{Pool, PoolFunction, PoolTaps, pool_taps};
@@ -240,4 +243,4 @@ pub use row_view::RowView;
 pub use shape::Shape;
 pub use tensor_step::{TensorOp, TensorStep};
 pub use thread_pool::ThreadPool;
-pub use window::{MAX_KERNEL_SIZE, Window};
+pub use window::{MAX_DEPTHWISE_SIZE, MAX_KERNEL_SIZE, Window};

@@ -5,9 +5,10 @@ use proptest::prelude::*;
 
 use super::depthwise::reference as depthwise_reference;
 use super::gemm::reference as gemm_reference;
+use super::gemm_segments::Chunks;
 use super::{
     Activation, ConvStage, ConvWeights, FusedConv, Isa, MAX_KERNEL_SIZE, PackedDepthwise,
-    PackedGemm, Program, Shape, Slot, Step, ThreadPool, Window,
+    PackedGemm, PackedGroups, Program, Shape, Slot, Step, ThreadPool, Window, find_groups,
 };
 
 /// Largest difference as a share of the largest value.
@@ -34,6 +35,7 @@ struct Case {
     outputs: usize,
     window: Window,
     depthwise: bool,
+    groups: usize,
     activation: Activation,
     residual: bool,
     threads: usize,
@@ -51,12 +53,17 @@ prop_compose! {
         stride in (1usize..4, 1usize..4), dilation in (1usize..4, 1usize..4),
         pad in (0usize..7, 0usize..7), depthwise: bool,
         activation in prop::sample::select(ACTIVATIONS.to_vec()), residual: bool,
+        groups in prop::sample::select(vec![1usize, 1, 1, 2, 3, 8, 20]), large in prop::bool::weighted(0.1),
         threads in 1usize..4, input_last: bool, guard_before: bool, seed: u64,
     ) -> Case {
         let kernel = if one { (1, 1) } else if three { (3, 3) } else { kernel };
+        let kernel = if large { (2 * kernel.0 + 1, kernel.1 + 3) } else { kernel };
+        let groups = if depthwise { 1 } else { groups };
+        let whole = |channels: usize| channels.div_ceil(groups) * groups;
         Case {
-            shape: Shape { h, w, c },
-            outputs,
+            shape: Shape { h, w, c: whole(c) },
+            outputs: whole(outputs),
+            groups,
             window: Window { kernel, stride, dilation, pad },
             depthwise, activation, residual, threads, input_last, guard_before, seed,
         }
@@ -106,7 +113,15 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     let output = Shape { h, w, c };
     let taps = kernel.0 * kernel.1 * if case.depthwise { 1 } else { shape.c };
     let input = values(shape.elements(), case.seed);
-    let weights = values(c * taps, case.seed ^ 1 << 20);
+    let mut weights = values(c * taps, case.seed ^ 1 << 20);
+    if case.groups > 1 {
+        for (at, weight) in weights.iter_mut().enumerate() {
+            let (output, input) = (at / taps, at % shape.c);
+            if output / (c / case.groups) != input / (shape.c / case.groups) {
+                *weight = 0.0;
+            }
+        }
+    }
     let bias = values(c, case.seed ^ 1 << 21);
     let residual = values(output.elements(), case.seed ^ 1 << 22);
     let reference = if case.depthwise {
@@ -134,6 +149,9 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
         let stage = ConvStage {
             weights: if case.depthwise {
                 ConvWeights::Depthwise(PackedDepthwise::new(&weights, &bias))
+            } else if case.groups > 1 {
+                let taps = kernel.0 * kernel.1;
+                ConvWeights::Grouped(PackedGroups::new(&weights, &bias, taps, case.groups))
             } else {
                 ConvWeights::Dense(PackedGemm::new(&weights, &bias, taps))
             },
@@ -183,6 +201,70 @@ proptest! {
     fn kernels_equal_their_references(case in case()) {
         check(&case)?;
     }
+}
+
+#[test]
+fn large_k_is_summed_in_chunks() {
+    for (c, kernel, dilation) in [(2500, (1, 1), 1), (1100, (3, 2), 2), (90, (5, 7), 1)] {
+        let case = Case {
+            shape: Shape { h: 6, w: 9, c },
+            outputs: 55,
+            window: Window {
+                kernel,
+                stride: (1, 1),
+                dilation: (dilation, dilation),
+                pad: (2, 3),
+            },
+            depthwise: false,
+            groups: 1,
+            activation: ACTIVATIONS[1],
+            residual: true,
+            threads: 2,
+            input_last: false,
+            guard_before: false,
+            seed: 5,
+        };
+        check(&case).expect("the reference's values");
+    }
+}
+
+#[test]
+fn chunks_cover_k_in_ascending_order() {
+    for (kernel, channels) in [
+        ((1, 1), 3),
+        ((1, 1), 5000),
+        ((3, 3), 960),
+        ((7, 1), 400),
+        ((40, 40), 3),
+    ] {
+        let chunks = Chunks::new(kernel, channels, 1024);
+        let mut at = 0;
+        for index in 0..chunks.count {
+            let chunk = chunks.get(index);
+            assert_eq!(chunk.taps.0 * channels + chunk.channels.0, at, "{chunk:?}");
+            let len = (chunk.taps.1 - chunk.taps.0) * (chunk.channels.1 - chunk.channels.0);
+            assert!((1..=1024).contains(&len), "{chunk:?}");
+            assert_eq!(
+                (chunk.first, chunk.last),
+                (index == 0, index + 1 == chunks.count)
+            );
+            at += len;
+        }
+        assert_eq!(at, kernel.0 * kernel.1 * channels);
+    }
+}
+
+#[test]
+fn groups_are_found_from_the_weights() {
+    let dense = values(12 * 8 * 9, 1);
+    assert_eq!(find_groups(&dense, 12, 8), None);
+    let mut grouped = dense;
+    for (at, weight) in grouped.iter_mut().enumerate() {
+        if at / 72 / 3 != at % 72 / 9 / 2 {
+            *weight = 0.0;
+        }
+    }
+    assert_eq!(find_groups(&grouped, 12, 8), Some(4));
 }
 
 #[test]

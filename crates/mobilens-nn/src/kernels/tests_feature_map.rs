@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::pool::reference;
 use super::{
-    FeatureMapOp, Isa, Nearest, Operator, Pad, Pool, PoolFunction, Program, Slot, Step,
-    ThreadPool, pool_taps,
+    FeatureMapOp, Isa, Nearest, Operator, Pad, Pool, PoolFunction, Program, Slot, Step, ThreadPool,
+    pool_taps,
 };
 
 fn values(len: usize, seed: u64) -> Vec<f32> {

@@ -3,8 +3,10 @@
 #[cfg(test)]
 use super::shape::Shape;
 
-/// Largest kernel height and width of the depthwise kernels.
+/// Largest kernel height and width of the depthwise kernels of codes.
 pub const MAX_KERNEL_SIZE: usize = 7;
+/// Largest kernel height and width of the depthwise kernels of floats.
+pub const MAX_DEPTHWISE_SIZE: usize = 31;
 
 /// Kernel size, stride, dilation and padding of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,14 @@ pub struct Window {
 }
 
 impl Window {
+    /// A kernel of 1x1 at stride 1.
+    pub const POINTWISE: Self = Self {
+        kernel: (1, 1),
+        stride: (1, 1),
+        dilation: (1, 1),
+        pad: (0, 0),
+    };
+
     /// The kernel taps of output pixel `(y, x)` that fall inside the input: kernel row, kernel
     /// column, and the input pixel's index.
     #[cfg(test)]

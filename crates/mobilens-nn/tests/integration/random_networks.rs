@@ -20,6 +20,7 @@ struct Case {
     dilation: usize,
     pads: [usize; 4],
     depthwise: bool,
+    groups: usize,
     relu6: bool,
     residual: bool,
     expand: usize,
@@ -29,11 +30,13 @@ struct Case {
 prop_compose! {
     fn case()(
         height in 1usize..23, width in 1usize..23, channels in 1usize..70, outputs in 1usize..70,
-        kernel in prop::sample::select(vec![1usize, 3, 5]), stride in 1usize..3, dilation in 1usize..4,
+        kernel in prop::sample::select(vec![1usize, 3, 5, 9]), stride in 1usize..3, dilation in 1usize..4,
         pads in prop::array::uniform4(0usize..4), depthwise: bool, relu6: bool, residual: bool,
-        expand in 0usize..90, seed: u64,
+        groups in prop::sample::select(vec![1usize, 1, 2, 5, 16]), expand in 0usize..90, seed: u64,
     ) -> Case {
-        Case { height, width, channels, outputs, kernel, stride, dilation, pads, depthwise, relu6, residual, expand, seed }
+        let groups = if depthwise { 1 } else { groups };
+        let [channels, outputs, expand] = [channels, outputs, expand].map(|c| c.next_multiple_of(groups));
+        Case { height, width, channels, outputs, kernel, stride, dilation, pads, depthwise, groups, relu6, residual, expand, seed }
     }
 }
 
@@ -104,9 +107,14 @@ fn network(case: &Case) -> Option<(Vec<u8>, usize)> {
         x = conv(
             &mut onnx,
             &x,
-            [case.outputs, channels, case.kernel, case.kernel],
+            [
+                case.outputs,
+                channels / case.groups,
+                case.kernel,
+                case.kernel,
+            ],
             &lists,
-            1,
+            case.groups,
         );
     }
     if case.residual && (h, w, case.outputs) == (case.height, case.width, case.channels) {
