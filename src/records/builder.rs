@@ -97,7 +97,13 @@ impl RecordBuilder {
 
     /// On what each model of a stream with several ran.
     fn models(&self, prediction: &Prediction) -> BTreeMap<String, ModelRunRecord> {
-        let runs = self.labels.models().zip(&prediction.models);
+        // A stream that runs but one of a file's models has no more than its plan.
+        let one = std::slice::from_ref(&prediction.plan.region);
+        let runs = match prediction.models.as_slice() {
+            [] => one,
+            several => several,
+        };
+        let runs = self.labels.models().zip(runs);
         runs.map(|(name, region)| (name.to_owned(), region.into()))
             .collect()
     }

@@ -51,7 +51,7 @@ fn pipeline(dir: &Path, text: &str) -> PathBuf {
 
 #[test]
 fn faces_are_looked_for_inside_the_people_of_every_second_frame() {
-    let output = done(&[PIPELINE, "--headless", "--frames", "60"]);
+    let output = done(&[PIPELINE, "--headless", "--frames", "130"]);
     let got = records(&output.stdout);
     let of_run = &got[0];
     assert_eq!(
@@ -216,7 +216,7 @@ fn a_rhythm_in_milliseconds_follows_media_time() {
         detect: { classes: { car: {} } }\n    every_ms: 100\n    zone: left\n";
     let path = pipeline(dir.path(), text);
     let path = path.to_str().expect("UTF-8");
-    let output = done(&[path, "--headless", "--frames", "25"]);
+    let output = done(&[path, "--headless", "--frames", "50"]);
     // The same network under two names.
     let loaded = stderr(&output);
     let loaded = loaded
@@ -232,7 +232,9 @@ fn a_rhythm_in_milliseconds_follows_media_time() {
         .filter_map(|f| f["frame"].as_u64())
         .collect();
     // 40 ms apart.
-    assert_eq!(ran, [0, 3, 5, 8, 10, 13, 15, 18, 20, 23]);
+    let begins = |frame: &u64| *frame == 0 || frame * 40 / 100 != (frame - 1) * 40 / 100;
+    assert_eq!(ran, (0..50).filter(begins).collect::<Vec<_>>());
+    assert_eq!(ran[..5], [0, 3, 5, 8, 10]);
     let mut cars = 0;
     for frame in frames {
         for found in of_model(items(frame, "detections"), "left") {

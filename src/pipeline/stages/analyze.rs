@@ -436,3 +436,6 @@ fn includes(classes: &[String], label: &str) -> bool {
 fn normalised([x, y]: [f64; 2], size: SizePx) -> [f64; 2] {
     [x / f64::from(size.width), y / f64::from(size.height)]
 }
+
+#[cfg(test)]
+mod tests;
