@@ -113,25 +113,28 @@ fn what_cannot_work_is_one_line() {
             of("classes: [cat]"),
             "\"cat\" is not detected: it is not in `detect.classes`",
         ),
-        (of("every: 5"), "unknown key \"every\""),
-        (of("every_ms: -1"), "every_ms"),
-        (of("smoothing: 1"), "0.99"),
-        (of("budget_ms_per_s: 0"), "budget_ms_per_s"),
-        (other(detector), "is no classification model"),
-        (other("nowhere.yaml"), "nowhere.yaml"),
         (
-            "track=null".to_owned(),
-            "classifying tracks needs tracking: add `track: {}`",
+            of("every: 5"),
+            "classify_tracks.light.every: unknown key; did you mean \"every_ms\"?",
         ),
+        (of("every_ms: -1"), "every_ms: expected an integer from 0"),
+        (
+            of("smoothing: 1"),
+            "smoothing: expected a number from 0 to 0.99",
+        ),
+        (
+            of("budget_ms_per_s: 0"),
+            "expected an integer from 1 to 1000",
+        ),
+        (other(detector), "is no classification model"),
+        (other("nowhere.yaml"), "nowhere.yaml: cannot read the file"),
     ];
-    for (set, expected) in cases {
-        let pipeline = "pipelines/classify_tracks.yaml";
-        let mut arguments = vec!["check", pipeline, "--set", &set];
-        if set.starts_with("track") {
-            // Nothing else that needs tracks.
-            arguments.extend(["--set", "zones={}", "--set", "lines={}"]);
-        }
-        let output = run(&arguments);
+    let tracked = cases.map(|(set, expected)| ("classify_tracks", set, expected));
+    let untracked = "classifying tracks needs tracking: add `track: {}`";
+    let untracked = ("ssd_replay", of("top: 1"), untracked);
+    for (pipeline, set, expected) in tracked.into_iter().chain([untracked]) {
+        let pipeline = format!("pipelines/{pipeline}.yaml");
+        let output = run(&["check", &pipeline, "--set", &set]);
         assert_eq!(output.status.code(), Some(2), "{set}");
         let said = complaints(&output);
         assert_eq!(said.len(), 1, "{set}: {}", stderr(&output));

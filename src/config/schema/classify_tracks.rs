@@ -17,7 +17,7 @@ pub struct ClassifyTracksConfig {
     /// Labels of the tracks that are classified; empty: all.
     #[serde(default)]
     pub classes: Vec<String>,
-    /// A track is classified at most once in this time.
+    /// A track is classified at most once in this time; 0: in each frame.
     #[serde(default = "every_ms")]
     #[schemars(range(max = 86_400_000))]
     pub every_ms: u64,

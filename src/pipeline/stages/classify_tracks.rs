@@ -195,7 +195,15 @@ struct Attribute {
     params: TrackClassifierParams,
     schedule: ClassifySchedule,
     budget: TimeBudget,
-    tracks: BTreeMap<u64, TrackScores>,
+    tracks: BTreeMap<u64, KnownTrack>,
+}
+
+/// What is known of one track.
+#[derive(Default)]
+struct KnownTrack {
+    scores: TrackScores,
+    /// Its best classes, best first: they change with the scores only.
+    best: Vec<ClassificationRecord>,
 }
 
 /// Adds what second networks say of tracked objects to the records.
@@ -316,9 +324,7 @@ impl TrackClassification {
         }
         for (i, track_id, scores) in done.scores {
             let attribute = &mut self.attributes[i];
-            let smoothing = attribute.params.smoothing;
-            let track = attribute.tracks.entry(track_id).or_default();
-            track.add(&scores, done.t_ms, smoothing);
+            attribute.add(track_id, &scores, done.t_ms);
             self.counts.0[i].classified.fetch_add(1, Ordering::SeqCst);
         }
     }
@@ -408,23 +414,29 @@ impl Attribute {
         self.params.region.of(&track.bbox.into(), size)
     }
 
-    /// What is known of a track at `t_ms`.
-    fn of(&self, track_id: u64, t_ms: f64) -> Option<AttributeRecord> {
-        let track = self.tracks.get(&track_id)?;
-        let best = self.params.classify.best(track.scores());
+    /// Adds the scores of a track in the frame at `t_ms`.
+    fn add(&mut self, track_id: u64, scores: &[f32], t_ms: f64) {
+        let track = self.tracks.entry(track_id).or_default();
+        track.scores.add(scores, t_ms, self.params.smoothing);
+        let best = self.params.classify.best(track.scores.scores());
         let class = |class: &Classification| ClassificationRecord {
             category_id: class.category_id,
             label: self.labels.name(class.category_id).to_owned(),
             score: rounded(class.score.into(), 10_000.0),
         };
-        let classes: Vec<_> = best.iter().map(class).collect();
-        let ClassificationRecord { label, score, .. } = classes.first()?.clone();
+        track.best = best.iter().map(class).collect();
+    }
+
+    /// What is known of a track at `t_ms`.
+    fn of(&self, track_id: u64, t_ms: f64) -> Option<AttributeRecord> {
+        let track = self.tracks.get(&track_id)?;
+        let ClassificationRecord { label, score, .. } = track.best.first()?.clone();
         Some(AttributeRecord {
             label,
             score,
-            age_ms: rounded(t_ms - track.at_ms(), 1000.0),
+            age_ms: rounded(t_ms - track.scores.at_ms(), 1000.0),
             classes: if self.params.classify.top > 1 {
-                classes
+                track.best.clone()
             } else {
                 Vec::new()
             },
