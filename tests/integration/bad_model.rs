@@ -145,7 +145,7 @@ fn heads_that_are_not_one() {
         "it has 2 candidate heads: `classify` (scores [1, 10]",
     );
     let name = model.display().to_string();
-    for head in ["classify", "deeplab"] {
+    for head in ["classify", "segment"] {
         let output = run(&["card", &name, "--head", head]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     }

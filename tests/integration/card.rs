@@ -183,7 +183,7 @@ fn kind_of(name: &str) -> Kind {
         ),
         "yolov5_rows" | "yolov5_rows_best_label" => kind(
             &["Sigmoid", "Mul"],
-            &[NAMES],
+            &EXPORT,
             &["objectness: true", "layout: rows_first", "name: \"no\""],
         ),
         "yolov8" | "yolov8_best_label" => kind(

@@ -72,8 +72,10 @@ pub enum HeadKind {
     Retinaface,
     /// DETR, RT-DETR, D-FINE.
     Detr,
-    /// A class for each pixel.
+    /// DeepLab: logits for each cell of pixels.
     Deeplab,
+    /// A class for each pixel.
+    Segment,
 }
 
 impl HeadKind {
@@ -88,6 +90,7 @@ impl HeadKind {
             Self::Retinaface => "retinaface",
             Self::Detr => "detr",
             Self::Deeplab => "deeplab",
+            Self::Segment => "segment",
         }
     }
 }

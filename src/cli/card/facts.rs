@@ -58,6 +58,8 @@ pub struct Output {
     pub shape: Vec<usize>,
     /// The operators that its values come from, past those that only change their form.
     pub ends: BTreeSet<String>,
+    /// The constant that it is, if it does not depend on the input.
+    pub constant: Option<String>,
 }
 
 impl Output {
@@ -111,10 +113,14 @@ impl Facts {
             return Err(fault(why));
         };
         let ends = Ends::of(&file);
-        let outputs = network.outputs().iter().map(|output| Output {
-            name: output.name.clone(),
-            shape: output.shape.clone(),
-            ends: ends.of_output(&output.name),
+        let outputs = network.outputs().iter().map(|output| {
+            let (of_output, constant) = ends.of_output(&output.name);
+            Output {
+                name: output.name.clone(),
+                shape: output.shape.clone(),
+                constant: constant.filter(|_| of_output.is_empty()),
+                ends: of_output,
+            }
         });
         let pixels = |side: usize| {
             u32::try_from(side)
@@ -297,24 +303,29 @@ impl<'f> Ends<'f> {
         }
     }
 
-    fn of_output(&self, name: &str) -> BTreeSet<String> {
+    /// The operators, and the last value that no operator makes.
+    fn of_output(&self, name: &str) -> (BTreeSet<String>, Option<String>) {
         let (mut ends, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        let mut constant = None;
         let mut open = vec![name];
         while let Some(name) = open.pop() {
             if !seen.insert(name) {
                 continue;
             }
             let Some(node) = self.producers.get(name) else {
+                constant = Some(name.to_owned());
                 continue;
             };
             if node.op == "Concat" {
                 open.extend(node.inputs.iter().map(String::as_str));
             } else if FORMS.contains(&node.op.as_str()) {
                 open.extend(node.inputs.first().map(String::as_str));
-            } else if node.op != "Constant" {
+            } else if node.op == "Constant" {
+                constant = Some(name.to_owned());
+            } else {
                 ends.insert(node.op.clone());
             }
         }
-        ends
+        (ends, constant)
     }
 }

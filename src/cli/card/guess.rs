@@ -4,9 +4,10 @@ use super::arguments::HeadKind;
 use super::facts::Facts;
 use super::maps::{centernet, gfl};
 use super::note::Lines;
-use super::pairs::{detr, retinaface, ssd};
+use super::pairs::{detr, retinaface};
 use super::preprocess::Preprocess;
-use super::whole::{classify, deeplab};
+use super::ssd::{blazeface, ssd};
+use super::whole::{classify, segment};
 use super::yolo::yolo;
 
 /// A head that fits the outputs.
@@ -46,6 +47,8 @@ pub enum LabelSet {
     Voc,
     /// A face.
     Face,
+    /// The background and what is not.
+    Foreground,
 }
 
 impl Classes {
@@ -68,11 +71,12 @@ pub fn guesses(facts: &Facts) -> Result<Vec<Guess>, String> {
         classify(facts),
         yolo(facts)?,
         ssd(facts),
+        blazeface(facts),
         retinaface(facts),
         detr(facts),
         gfl(facts),
         centernet(facts),
-        deeplab(facts),
+        segment(facts),
     ];
     Ok(all.into_iter().flatten().collect())
 }

@@ -102,6 +102,11 @@ fn usual(classes: &Classes) -> (Labels, Note) {
             vec![(u32::from(background), "face".to_owned())],
             Note::none(),
         ),
+        (LabelSet::Foreground, ..) => {
+            let names = ["background", "foreground"].map(str::to_owned);
+            let what = "name of what is segmented: give it by --labels, behind the background";
+            ((0..).zip(names).collect(), Note::Unknown(what.to_owned()))
+        }
         (LabelSet::Coco, Some(80), false) | (LabelSet::Coco, Some(81), true) => {
             let first = u32::from(background);
             let names = of_card(COCO_CARD).into_iter().map(|(_, name)| name);

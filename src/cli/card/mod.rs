@@ -11,6 +11,7 @@ mod pairs;
 mod preprocess;
 mod python_dict;
 mod run_model;
+mod ssd;
 mod try_picture;
 mod whole;
 mod write_card;

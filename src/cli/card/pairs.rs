@@ -1,29 +1,35 @@
-//! Heads with an output for boxes and one for scores: SSD, RetinaFace, DETR.
+//! Heads with an output for boxes and one for scores: RetinaFace, DETR; SSD is in `ssd`.
 
 use super::arguments::HeadKind;
 use super::facts::{Facts, Output};
 use super::guess::{Classes, Guess, LabelSet};
 use super::note::{Lines, Note, quoted};
 use super::preprocess::Preprocess;
+use super::ssd::ssd;
 
-/// Where SSD heads of this kind come from.
-const AS_TENSORFLOW: &str = "as in the TensorFlow Object Detection API";
 /// Most queries of a DETR.
 const MAX_QUERIES: usize = 1000;
 /// Strides of RetinaFace's maps.
 const FACE_STRIDES: [u32; 3] = [8, 16, 32];
 
 /// `[1, N, 4]` and `[1, N, C]`.
-struct Pair<'f> {
-    boxes: &'f Output,
-    scores: &'f Output,
-    rows: usize,
-    channels: usize,
+pub struct Pair<'f> {
+    /// The boxes.
+    pub boxes: &'f Output,
+    /// The scores.
+    pub scores: &'f Output,
+    /// N.
+    pub rows: usize,
+    /// C.
+    pub channels: usize,
 }
 
 impl<'f> Pair<'f> {
-    fn of(facts: &'f Facts) -> Option<Self> {
-        let all = facts.of_rank(3);
+    /// The outputs that are such.
+    pub fn of(facts: &'f Facts) -> Option<Self> {
+        let mut all = facts.of_rank(3);
+        // Anchors that are an output, too.
+        all.retain(|o| o.constant.is_none());
         // Where both have four channels, their names or their order tell.
         let is_boxes = |o: &&&Output| o.shape[2] == 4;
         let named = all.iter().filter(is_boxes).find(|o| {
@@ -45,19 +51,21 @@ impl<'f> Pair<'f> {
         })
     }
 
-    fn why(&self, what: &str) -> String {
+    /// What the outputs show.
+    pub fn why(&self, what: &str) -> String {
         format!(
             "{} {:?} and {} {:?}: {what}",
             self.boxes.name, self.boxes.shape, self.scores.name, self.scores.shape
         )
     }
 
-    fn is_faces(&self, facts: &Facts) -> bool {
+    /// Whether they are RetinaFace's.
+    pub fn is_faces(&self, facts: &Facts) -> bool {
         self.channels == 2 && self.rows == 2 * facts.cells(&FACE_STRIDES)
     }
 
     /// Activation of the scores.
-    fn activation(&self, default: &'static str, why: &str) -> (&'static str, Note) {
+    pub fn activation(&self, default: &'static str, why: &str) -> (&'static str, Note) {
         for op in ["Softmax", "Sigmoid"] {
             if self.scores.ends_with(op) {
                 return ("none", Note::Known(format!("the scores end with {op}")));
@@ -65,83 +73,6 @@ impl<'f> Pair<'f> {
         }
         (default, Note::Guess(why.to_owned()))
     }
-}
-
-/// Feature maps that are halved from one to the next, from every 16th pixel to one.
-fn halved_maps(side: u32) -> Vec<u32> {
-    let mut maps = vec![side.div_ceil(16)];
-    while let Some(last) = maps.last().copied().filter(|last| *last > 1) {
-        maps.push(last.div_ceil(2));
-    }
-    maps
-}
-
-/// SSD: as many boxes as anchors of a layout that is known.
-pub fn ssd(facts: &Facts) -> Option<Guess> {
-    let pair = Pair::of(facts)?;
-    if facts.width != facts.height || pair.is_faces(facts) || pair.channels < 2 {
-        return None;
-    }
-    let maps = halved_maps(facts.width);
-    let cells = |maps: &[u32]| {
-        maps.iter()
-            .map(|side| (side * side) as usize)
-            .sum::<usize>()
-    };
-    let first = (maps[0] * maps[0]) as usize;
-    let is_tensorflow = pair.rows + 3 * first == 6 * cells(&maps);
-    if !is_tensorflow || maps.len() < 2 {
-        return None;
-    }
-    let why = pair.why("as many as anchors of an SSD whose maps halve");
-    let mut head = Lines::default();
-    head.put(1, "ssd:", Note::Known(why.clone()));
-    head.plain(2, format_args!("boxes: {}", quoted(&pair.boxes.name)));
-    head.plain(2, format_args!("scores: {}", quoted(&pair.scores.name)));
-    let layout = format!(
-        "{} anchors are 3 a cell of the first map and 6 of the others",
-        pair.rows
-    );
-    head.put(
-        2,
-        "anchors:",
-        Note::Guess(format!("{layout}, {AS_TENSORFLOW}")),
-    );
-    head.plain(3, format_args!("feature_maps: {maps:?}"));
-    let last = (maps.len() - 1) as f32;
-    let scales: Vec<String> = (0..maps.len())
-        .map(|i| format!("{:.4}", 0.2 + 0.75 * i as f32 / last))
-        .map(|scale| scale.trim_end_matches('0').to_owned())
-        .collect();
-    head.plain(3, format_args!("scales: [{}]", scales.join(", ")));
-    head.plain(3, "aspect_ratios: [1.0, 2.0, 0.5, 3.0, 0.3333]");
-    head.plain(3, "interpolated_scale_aspect_ratio: 1.0");
-    head.plain(3, "reduce_boxes_in_lowest_layer: true");
-    head.put(
-        2,
-        "box_coding: { y: 10.0, x: 10.0, h: 5.0, w: 5.0 }",
-        Note::Guess(AS_TENSORFLOW.to_owned()),
-    );
-    let (activation, note) = pair.activation("sigmoid", AS_TENSORFLOW);
-    head.put(2, format_args!("activation: {activation}"), note);
-    head.put(
-        2,
-        "background: true",
-        Note::Guess(format!("{AS_TENSORFLOW}, channel 0")),
-    );
-    head.put(2, "nms_iou: 0.6", Note::Guess(AS_TENSORFLOW.to_owned()));
-    head.plain(2, "max_detections: 100");
-    Some(Guess {
-        kind: HeadKind::Ssd,
-        why,
-        head,
-        preprocess: Preprocess::tensorflow_ssd(),
-        classes: Classes {
-            channels: Some(pair.channels),
-            background: true,
-            set: LabelSet::Coco,
-        },
-    })
 }
 
 /// RetinaFace: two priors in each cell of strides 8, 16 and 32.
@@ -157,7 +88,7 @@ pub fn retinaface(facts: &Facts) -> Option<Guess> {
     head.plain(2, format_args!("boxes: {}", quoted(&pair.boxes.name)));
     head.plain(2, format_args!("scores: {}", quoted(&pair.scores.name)));
     let is_face = landmarks.is_none_or(|landmarks| landmarks.shape[2] == 10);
-    if let Some(landmarks) = landmarks.filter(|_| is_face) {
+    if let Some(landmarks) = landmarks.filter(|o| o.shape[2].is_multiple_of(2)) {
         head.plain(2, format_args!("landmarks: {}", quoted(&landmarks.name)));
     }
     head.plain(2, "strides: [8, 16, 32]");
@@ -193,8 +124,7 @@ pub fn retinaface(facts: &Facts) -> Option<Guess> {
 /// DETR: logits and boxes of some hundred queries.
 pub fn detr(facts: &Facts) -> Option<Guess> {
     let pair = Pair::of(facts)?;
-    let is_square = facts.width == facts.height;
-    let is_anchors = pair.is_faces(facts) || is_square && ssd(facts).is_some();
+    let is_anchors = pair.is_faces(facts) || ssd(facts).is_some();
     if pair.rows > MAX_QUERIES || is_anchors {
         return None;
     }

@@ -126,6 +126,15 @@ impl Preprocess {
         }
     }
 
+    /// BlazeFace.
+    pub fn blazeface() -> Self {
+        let fit = Fit::Letterbox {
+            pad: 0.0,
+            centred: true,
+        };
+        Self::new(SIGNED, fit, "as BlazeFace")
+    }
+
     /// RetinaFace.
     pub fn retinaface() -> Self {
         let fit = Fit::Letterbox {
@@ -190,6 +199,16 @@ impl Preprocess {
     pub fn imagenet() -> Self {
         let fit = Fit::Crop { share: 0.875 };
         Self::new(IMAGENET, fit, "as most classifiers of torchvision and timm")
+    }
+
+    /// Segmentation of one class: nothing shows what it was trained with.
+    pub fn other_segmentation() -> Self {
+        let what = "preprocessing: this is RGB from 0 to 1, stretched";
+        Self {
+            normalisation: Note::Unknown(what.to_owned()),
+            fitting: Note::Guess("as most small segmentation models".to_owned()),
+            ..Self::new(UNIT, Fit::Stretch, "")
+        }
     }
 
     /// Classifiers of other classes: nothing shows what they were trained with.

@@ -320,9 +320,10 @@ fn region(map: &Map<'_>) -> Option<Guess> {
         Note::Guess("as version 2".to_owned()),
     );
     head.plain(4, "scale_xy: 1");
+    let activation = if classes == 0 { "sigmoid" } else { "softmax" };
     head.put(
         4,
-        "activation: softmax",
+        format_args!("activation: {activation}"),
         Note::Guess("as version 2".to_owned()),
     );
     head.plain(4, format_args!("layout: {}", map.layout.key()));
