@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, missing_docs)]
 
 mod int8_gemm;
+mod transformers;
 
 use std::time::Instant;
 
@@ -277,6 +278,7 @@ fn main() {
         show("inverted residual 75x75 24, 144", block(75, 24, 144));
         show("inverted residual 38x38 32, 192", block(38, 32, 192));
         show("inverted residual 19x19 96, 576", block(19, 96, 576));
+        transformers::run(isa, peak);
     }
     depthwise_int8();
     int8_gemm::run(|isa, side, inputs, outputs, kernel, stride| {

@@ -1,7 +1,7 @@
 //! Softmax over one axis: `exp(x - max) / sum(exp(x - max))`.
 
 use super::isa::Isa;
-use super::isa_loop::{IsaLoop, LANES, Lanes, exp, multiply_add, run_on, sum_of};
+use super::isa_loop::{IsaLoop, LANES, Lanes, exp, fold, larger, multiply_add, run_on, sum_of};
 
 /// The reference: softmax over the middle axis of `[outer, n, inner]`.
 #[cfg(test)]
@@ -56,27 +56,35 @@ impl IsaLoop for ExpRows<'_> {
     }
 }
 
+/// The rest of a row that is no whole vector, filled up with `fill`.
+#[inline(always)]
+fn padded(rest: &[f32], fill: f32) -> Lanes {
+    let mut lanes = [fill; LANES];
+    lanes[..rest.len()].copy_from_slice(rest);
+    lanes
+}
+
 /// `x` becomes `scale * x + bias`; returns the largest.
 #[inline(always)]
 fn scaled<const FMA: bool>(row: &mut [f32], scale: f32, bias: &[f32]) -> f32 {
     let mut most = [f32::NEG_INFINITY; LANES];
+    let mut scale_lanes = |values: &mut Lanes, biases: &Lanes| {
+        for i in 0..LANES {
+            values[i] = multiply_add::<FMA>(values[i], scale, biases[i]);
+            most[i] = larger(values[i], most[i]);
+        }
+    };
     let (values, rest) = row.as_chunks_mut::<LANES>();
     let (biases, bias_rest) = bias.as_chunks::<LANES>();
     for (values, biases) in values.iter_mut().zip(biases) {
-        for i in 0..LANES {
-            values[i] = multiply_add::<FMA>(values[i], scale, biases[i]);
-            most[i] = if values[i] > most[i] {
-                values[i]
-            } else {
-                most[i]
-            };
-        }
+        scale_lanes(values, biases);
     }
-    for ((value, bias), most) in rest.iter_mut().zip(bias_rest).zip(&mut most) {
-        *value = multiply_add::<FMA>(*value, scale, *bias);
-        *most = most.max(*value);
+    if !rest.is_empty() {
+        let mut last = padded(rest, 0.0);
+        scale_lanes(&mut last, &padded(bias_rest, f32::NEG_INFINITY));
+        rest.copy_from_slice(&last[..rest.len()]);
     }
-    max_of(&most)
+    fold(most, larger)
 }
 
 /// The largest of `scale * x`.
@@ -86,19 +94,13 @@ fn largest(row: &[f32], scale: f32) -> f32 {
     let (values, rest) = row.as_chunks::<LANES>();
     for values in values {
         for i in 0..LANES {
-            let value = values[i] * scale;
-            most[i] = if value > most[i] { value } else { most[i] };
+            most[i] = larger(values[i] * scale, most[i]);
         }
     }
     for (value, most) in rest.iter().zip(&mut most) {
-        *most = most.max(*value * scale);
+        *most = larger(*value * scale, *most);
     }
-    max_of(&most)
-}
-
-#[inline(always)]
-fn max_of(lanes: &Lanes) -> f32 {
-    lanes.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+    fold(most, larger)
 }
 
 /// `x` becomes `exp(scale * x - most)`; returns the sum.
@@ -112,9 +114,15 @@ fn exp_row<const FMA: bool>(row: &mut [f32], scale: f32, most: f32) -> f32 {
             sums[i] += values[i];
         }
     }
-    for (value, sum) in rest.iter_mut().zip(&mut sums) {
-        *value = exp::<FMA>(multiply_add::<FMA>(*value, scale, -most));
-        *sum += *value;
+    if !rest.is_empty() {
+        let mut last = padded(rest, 0.0);
+        for value in &mut last {
+            *value = exp::<FMA>(multiply_add::<FMA>(*value, scale, -most));
+        }
+        rest.copy_from_slice(&last[..rest.len()]);
+        for (value, sum) in rest.iter().zip(&mut sums) {
+            *sum += *value;
+        }
     }
     sum_of(sums)
 }
