@@ -136,6 +136,8 @@ fn record(number: u64, size: SizePx) -> FrameRecord {
             state: TrackStateRecord::Seen,
             bbox: [x, y, side as f64, side as f64].into(),
             attributes: BTreeMap::new(),
+            model: None,
+            keypoints: Vec::new(),
         }
     });
     FrameRecord {
