@@ -14,6 +14,7 @@ trap 'rm -rf "$dir"' EXIT
 "$mobilens" pipelines/classify_pictures.yaml >"$dir/classes.jsonl" 2>/dev/null
 "$mobilens" pipelines/street_and_faces.yaml --frames 60 >"$dir/models.jsonl" 2>/dev/null
 "$mobilens" pipelines/classify_tracks.yaml --frames 80 --set classify_tracks.clothing.top=3 >"$dir/attributes.jsonl" 2>/dev/null
+"$mobilens" pipelines/face_pictures.yaml >"$dir/faces.jsonl" 2>/dev/null
 python3 - "$dir" <<'PYTHON'
 import glob, json, sys
 import jsonschema, yaml

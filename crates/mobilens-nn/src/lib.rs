@@ -76,6 +76,7 @@ mod graph;
 mod import;
 mod import_layout;
 mod import_tensors;
+mod initializer;
 mod input_shape;
 mod input_size;
 pub mod kernels;
@@ -106,6 +107,7 @@ mod view;
 mod weight_checks;
 
 pub use error::NnError;
+pub use initializer::initializer_values;
 pub use load_options::{FeatureMaps, KeptClasses, KernelChoice, LoadOptions, Precision};
 pub use network::{Network, PrunedClasses};
 pub use onnx_file::{OnnxConstant, OnnxFile, OnnxNode, OnnxValue};

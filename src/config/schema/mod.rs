@@ -21,8 +21,10 @@ mod models;
 mod overlay;
 mod pipeline;
 mod segment;
+mod segment_head;
 mod sinks;
 mod source;
+mod ssd_anchors;
 mod telemetry;
 mod track;
 mod zones;
@@ -53,6 +55,7 @@ pub use models::{InsideConfig, NamedModelConfig};
 pub use overlay::{ColourConfig, OverlayConfig};
 pub use pipeline::PipelineConfig;
 pub use segment::{AreaConfig, AreaRuleConfig, SafeGroundConfig, SegmentConfig};
+pub use segment_head::{ChannelLayoutConfig, SegmentHeadConfig, SegmentValuesConfig};
 pub use sinks::{
     ClipsConfig, CocoConfig, ImageFormat, ImagesSinkConfig, JsonlConfig, MasksSinkConfig,
     MotConfig, MqttConfig, MqttFramesConfig, OnErrorConfig, RecordedPicture, RotateConfig,
@@ -61,6 +64,10 @@ pub use sinks::{
 pub use source::{
     CameraConfig, DecoderConfig, ImagesConfig, PaceConfig, ReconnectConfig, RtspConfig,
     RtspTransport, SourceConfig, VideoConfig,
+};
+pub use ssd_anchors::{
+    AnchorCodingConfig, AnchorListConfig, BoxOrderConfig, DefaultBoxesConfig, FixedAnchorsConfig,
+    MultiscaleAnchorsConfig, SsdMapConfig, SsdNmsConfig, SsdSizeCodingConfig,
 };
 pub use telemetry::TelemetryConfig;
 pub use track::TrackConfig;
