@@ -66,7 +66,7 @@ fn preprocessor(model: &str) -> Preprocessor {
         std: if selfie { [255.0; 3] } else { [127.5; 3] },
         resize: if segments {
             ResizeMode::Letterbox {
-                pad_value: 127.5,
+                pad_value: [127.5; 3],
                 anchor: LetterboxAnchor::TopLeft,
             }
         } else {

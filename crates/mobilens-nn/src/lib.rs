@@ -66,6 +66,7 @@ mod fuse_convolutions;
 mod fuse_scales;
 mod graph;
 mod import;
+mod initializer;
 mod input_shape;
 mod input_size;
 pub mod kernels;
@@ -89,6 +90,7 @@ mod session;
 mod tensor_info;
 
 pub use error::NnError;
+pub use initializer::initializer_values;
 pub use load_options::{FeatureMaps, KeptClasses, KernelChoice, LoadOptions, Precision};
 pub use network::{Network, PrunedClasses};
 pub use quantize::{
