@@ -10,7 +10,9 @@ const PICTURE: usize = 512;
 
 /// The runtime's mask at the picture's size, row by row: bilinear with half-pixel centres, then more than a half.
 fn expected() -> Vec<bool> {
-    let raw = fs::read(file("tests/data/golden/selfie_segmentation.astronaut.mask.i16"));
+    let raw = fs::read(file(
+        "tests/data/golden/selfie_segmentation.astronaut.mask.i16",
+    ));
     let raw = raw.expect("a golden");
     let values: Vec<f64> = raw
         .as_chunks::<2>()
@@ -28,8 +30,9 @@ fn expected() -> Vec<bool> {
     let mut mask = Vec::new();
     for (top, bottom, down) in (0..PICTURE).map(place) {
         for (left, right, along) in (0..PICTURE).map(place) {
-            let row =
-                |r: usize| values[r * MASK + left] * (1.0 - along) + values[r * MASK + right] * along;
+            let row = |r: usize| {
+                values[r * MASK + left] * (1.0 - along) + values[r * MASK + right] * along
+            };
             mask.push(row(top) * (1.0 - down) + row(bottom) * down > 0.5);
         }
     }
@@ -49,7 +52,10 @@ fn the_astronauts_mask_is_that_of_litert() {
     let got = records(&output.stdout);
     let frames = of_type(&got, "frame");
     let classes = frames[0]["segmentation"]["classes"].as_array();
-    let person = classes.expect("a list").iter().find(|c| c["label"] == "person");
+    let person = classes
+        .expect("a list")
+        .iter()
+        .find(|c| c["label"] == "person");
     let rle = person.expect("a person")["rle"].clone();
     let rle: mobilens::records::Rle = serde_json::from_value(rle).expect("run lengths");
     // Runs of the columns, the first of zeros.
