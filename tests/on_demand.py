@@ -20,8 +20,8 @@ sys.path.insert(0, str(ROOT / "models" / "import"))
 import on_demand  # noqa: E402
 from on_demand_inputs import GOLDENS, card, network_input, piece  # noqa: E402
 
-# Of the largest value of an output; scores; pixels.
-RAW, SCORE, BOX = 1e-4, 2e-3, 0.25
+# Of the largest value of an output; scores; pixels; share of the picture.
+RAW, SCORE, BOX, SHARE = 1e-4, 2e-3, 0.25, 1e-3
 
 
 def decoded(outputs):
@@ -80,6 +80,12 @@ def detections(binary, name, folder, golden):
         print(f"{name} says {got}")
         if any(abs(got[label] - score) > SCORE for label, score in expected.items()):
             yield f"{got}, expected {expected}"
+    if "share" in golden:
+        classes = frame["segmentation"]["classes"]
+        got = next((c["share"] for c in classes if c["category_id"] == 1), 0.0)
+        print(f"{name} has a share of {got}")
+        if not abs(got - golden["share"]) <= SHARE:
+            yield f"a share of {got}, expected {golden['share']}"
 
 
 def clipped(box, name):

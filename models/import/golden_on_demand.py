@@ -141,19 +141,29 @@ def blazeface(name):
         x = network_input(name).transpose(0, 2, 3, 1)
         names = {"boxes": ["Identity_2:0", "Identity_3:0"], "scores": ["Identity:0", "Identity_1:0"]}
         outputs = onnx_runtime(name, source, np.ascontiguousarray(x), names)
-        return outputs, [nearest_face(outputs, x.shape[1])]
+        return outputs, blended_faces(outputs, x.shape[1])
     return run
 
 
-def nearest_face(outputs, side):
-    """The box with the best score; anchors lie in the cells' middles, two a cell of the first map, six of the second."""
-    centres = [((x + 0.5) / n, (y + 0.5) / n) for n, each in ((16, 2), (8, 6))
-               for y in range(n) for x in range(n) for _ in range(each)]
-    scores = sigmoid(outputs["scores"][0, :, 0])
-    best = int(scores.argmax())
-    dx, dy, width, height = outputs["boxes"][0, best, :4]
-    x, y = centres[best][0] * side + dx, centres[best][1] * side + dy
-    return found("face", scores[best], x - width / 2, y - height / 2, width, height)
+def blended_faces(outputs, side):
+    """Boxes by BlazeFace's paper (Bazarevsky et al., arXiv:1907.05047): anchors as large as the picture in the cells'
+    middles, two a cell of the first map and six of the second; boxes that overlap become their weighted mean."""
+    centres = np.array([((x + 0.5) / n, (y + 0.5) / n) for n, each in ((16, 2), (8, 6))
+                        for y in range(n) for x in range(n) for _ in range(each)]) * side
+    scores, boxes = sigmoid(outputs["scores"][0, :, 0]), outputs["boxes"][0, :, :4].astype(np.float64)
+    corners = np.concatenate([centres + boxes[:, :2] - boxes[:, 2:] / 2, centres + boxes[:, :2] + boxes[:, 2:] / 2], 1)
+    left, faces = [i for i in np.argsort(-scores) if scores[i] > 0.4], []
+    while left:
+        best = corners[left[0]]
+        low, high = np.maximum(best[:2], corners[left, :2]), np.minimum(best[2:], corners[left, 2:])
+        shared = np.prod(np.maximum(high - low, 0), 1)
+        area = np.prod(corners[left, 2:] - corners[left, :2], 1)
+        near = shared / (area + area[0] - shared) > 0.3
+        group = np.array(left)[near]
+        x1, y1, x2, y2 = (corners[group] * scores[group, None]).sum(0) / scores[group].sum()
+        faces.append(found("face", scores[left[0]], x1, y1, x2 - x1, y2 - y1))
+        left = [i for i, n in zip(left, near) if not n]
+    return faces
 
 
 RUNTIMES = {
@@ -175,6 +185,8 @@ def main():
             outputs, detections = run(on_demand.MODELS[name].fetch(), Path(folder))
         print(name, detections)
         goldens[name] = dict(runtime=runtime, outputs={k: sample(v) for k, v in outputs.items()}, detections=detections)
+        if "mask" in outputs:
+            goldens[name]["share"] = round(float((outputs["mask"] > card(name)["head"]["segment"]["threshold"]).mean()), 5)
     lines = [f'"{name}": {json.dumps(golden)}' for name, golden in goldens.items()]
     (GOLDENS / "goldens.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 

@@ -44,6 +44,7 @@ mod rtsp;
 mod rtsp_loss;
 mod run;
 mod segment;
+mod selfie;
 mod streams;
 mod telemetry;
 mod tracking;
