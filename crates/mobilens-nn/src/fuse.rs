@@ -14,6 +14,9 @@
 //!   image pooling branch) becomes a smaller one, whose bias is computed once a frame.
 
 use crate::fuse_activations::{fuse_gelu, fuse_prelu, fuse_silu, sigmoid_as_activation};
+use crate::fuse_layout::{
+    fuse_focus, join_slices, lower_conv_transposes, move_before_depth_to_space,
+};
 use crate::fuse_scales::{fold_division_into_conv, fold_multiplication_into_depthwise};
 use crate::fuse_transformers::fuse_transformers;
 use crate::graph::{Conv, Graph, Node, Op, ValueId};
@@ -21,7 +24,7 @@ use crate::kernels::{Activation, BinaryOp, UnaryOp};
 
 /// Applies all rules until none matches.
 pub(super) fn fuse(graph: &mut Graph) {
-    const RULES: [fn(&mut Graph, usize) -> bool; 15] = [
+    const RULES: [fn(&mut Graph, usize) -> bool; 18] = [
         fuse_pad_into_conv,
         move_transpose_after_unary,
         merge_affines,
@@ -32,12 +35,17 @@ pub(super) fn fuse(graph: &mut Graph) {
         fuse_gelu,
         fuse_prelu,
         sigmoid_as_activation,
+        move_before_depth_to_space,
+        fuse_focus,
+        join_slices,
         fold_affine_into_conv,
         fuse_activation_into_conv,
         fuse_residual_into_conv,
         fold_division_into_conv,
         fold_multiplication_into_depthwise,
     ];
+    graph.remove_dead_nodes();
+    lower_conv_transposes(graph);
     fuse_transformers(graph);
     while (0..graph.nodes.len()).any(|at| RULES.iter().any(|rule| rule(graph, at))) {}
     while (0..graph.nodes.len()).any(|at| split_expanded_input_into_bias(graph, at)) {}
@@ -63,9 +71,18 @@ fn fuse_pad_into_conv(graph: &mut Graph, at: usize) -> bool {
     let Some(before) = sole_producer(graph, graph.nodes[at].inputs[0]) else {
         return false;
     };
-    let Op::Pad { top, left } = graph.nodes[before].op else {
-        return false;
+    let (top, left) = match &graph.nodes[before].op {
+        Op::Pad { before, value: 0.0 } => match before[..] {
+            [0, 0, top, left] => (top, left),
+            _ => return false,
+        },
+        _ => return false,
     };
+    if graph.shapes[graph.nodes[before].inputs[0]][..2]
+        != graph.shapes[graph.nodes[before].output][..2]
+    {
+        return false;
+    }
     let input = graph.nodes[before].inputs[0];
     let node = &mut graph.nodes[at];
     node.inputs[0] = input;

@@ -7,7 +7,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::kernels::{Activation, BinaryOp, FakeQuantize, ReduceOp, Requantize, UnaryOp, Window};
+use crate::kernels::{
+    Activation, BinaryOp, FakeQuantize, PoolFunction, PoolTaps, ReduceOp, Requantize, UnaryOp,
+    Window,
+};
 
 /// Index of a value (tensor) in [`Graph::shapes`].
 pub(super) type ValueId = usize;
@@ -57,9 +60,27 @@ pub(super) enum Op {
     PRelu(Vec<f32>),
     /// Global sum pooling: `[1, c, h, w]` to `[1, c, 1, 1]`.
     GlobalSumPool,
-    /// Zero padding of the pixels at the top and left; that at the bottom and right follows from
-    /// the shapes.
-    Pad { top: usize, left: usize },
+    /// Padding with a constant: how much of it lies before the values along each axis; that behind them
+    /// follows from the shapes.
+    Pad { before: Vec<usize>, value: f32 },
+    /// Max or average pooling of `[1, c, h, w]`.
+    Pool {
+        function: PoolFunction,
+        rows: Vec<PoolTaps>,
+        columns: Vec<PoolTaps>,
+    },
+    /// Nearest neighbour resize of `[1, c, h, w]`: the input row of each output row, and column.
+    ResizeNearest {
+        rows: Vec<usize>,
+        columns: Vec<usize>,
+    },
+    /// `[1, rows * columns * c, h, w]` to `[1, c, h * rows, w * columns]`: channel `(i * columns + j) * c + k`
+    /// holds channel `k` of the pixels at row `i` and column `j` of each block.
+    DepthToSpace { rows: usize, columns: usize },
+    /// `[1, c, 2 h, 2 w]` to `[1, 4 c, h, w]`: the pixels of each block of 2 x 2, column by column.
+    Focus,
+    /// A transposed convolution.
+    ConvTranspose(ConvTranspose),
     /// Axes in another order: output axis `i` is input axis `order[i]`.
     Transpose { order: Vec<usize> },
     /// The same values in the same order under another shape.
@@ -190,6 +211,17 @@ pub(super) struct Conv {
     pub residual: bool,
     /// The last input replaces the bias: `[1, c, 1, 1]`.
     pub bias_input: bool,
+}
+
+/// A dense transposed convolution.
+#[derive(Clone, Debug)]
+pub(super) struct ConvTranspose {
+    /// `[out][in][kernel_h][kernel_w]`.
+    pub weights: Vec<f32>,
+    /// One for each output channel.
+    pub bias: Vec<f32>,
+    /// Its padding is what is cut off at the top and left.
+    pub window: Window,
 }
 
 /// One node; it has exactly one output.

@@ -7,7 +7,7 @@
 use tract_onnx::prelude::{DatumType, Tensor, TypedModel};
 use tract_onnx::tract_core::internal::AxisOp;
 use tract_onnx::tract_core::model::{OutletId, TypedNode};
-use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, Pad, PadMode, TypedConcat};
+use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, TypedConcat};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cnn::{Conv as TractConv, KernelFormat};
 use tract_onnx::tract_core::ops::einsum::EinSum;
@@ -20,7 +20,8 @@ use tract_onnx::tract_core::ops::nn::{
     DataFormat, HardSwish, Interpolator, LeakyRelu, Reduce, Reducer, Resize, Sigmoid, Silu,
 };
 
-use crate::graph::{AxisIndices, Conv, Op, ResizeIndices};
+use crate::graph::{AxisIndices, BroadcastConstant, Conv, Op, ResizeIndices};
+use crate::import_layout::import_layout;
 use crate::import_tensors::{
     binary_function, import_broadcast, import_tensor_op, matrix_product_of_two, norm_function,
     reduction,
@@ -147,29 +148,8 @@ pub(super) fn import(
             None
         };
     }
-    if let Some(pad) = op.downcast_ref::<Pad>() {
-        let zeros = match &pad.mode {
-            PadMode::Constant(value) => floats(value)? == [0.0],
-            _ => false,
-        };
-        // Only where a convolution can take over the padding.
-        let [successor] = node.outputs[0].successors[..] else {
-            return None;
-        };
-        let next = model.node(successor.node);
-        if !next.op.is::<TractConv>() || import(model, next, weight_scales).is_none() {
-            return None;
-        }
-        let pads = pad.pads.as_slice();
-        return match pads {
-            [(0, 0), (0, 0), (top, _), (left, _)] if zeros && input[0] == 1 => {
-                single_input(Op::Pad {
-                    top: *top,
-                    left: *left,
-                })
-            }
-            _ => None,
-        };
+    if let Some(op) = import_layout(model, node, &input, &output) {
+        return single_input(op);
     }
     if let Some(op) = import_tensor_op(model, node, &input, &output) {
         return single_input(op);
@@ -371,14 +351,14 @@ fn import_binary(
             })
         }
         (None, Some(value)) => {
-            let op = binary_with_constant(function, &scalar_or_per_channel(value, output)?, false)?;
+            let op = import_constant(function, value, output, false)?;
             (shape_of(model, left)? == output).then(|| ImportedNode {
                 op,
                 inputs: vec![left],
             })
         }
         (Some(value), None) => {
-            let op = binary_with_constant(function, &scalar_or_per_channel(value, output)?, true)?;
+            let op = import_constant(function, value, output, true)?;
             (shape_of(model, right)? == output).then(|| ImportedNode {
                 op,
                 inputs: vec![right],
@@ -386,6 +366,29 @@ fn import_binary(
         }
         (Some(_), Some(_)) => None,
     }
+}
+
+/// A function of a tensor of the shape `output` and a constant.
+fn import_constant(
+    function: BinaryOp,
+    value: &Tensor,
+    output: &[usize],
+    constant_first: bool,
+) -> Option<Op> {
+    let known = scalar_or_per_channel(value, output)
+        .and_then(|values| binary_with_constant(function, &values, constant_first));
+    if known.is_some() {
+        return known;
+    }
+    (value.shape().len() == output.len()).then(|| {
+        let constant = BroadcastConstant {
+            function,
+            values: floats(value)?.into(),
+            shape: value.shape().to_vec(),
+            swapped: constant_first,
+        };
+        Some(Op::BroadcastConstant(constant))
+    })?
 }
 
 /// The values of a constant operand: a scalar, or one for each channel of `[1, c, h, w]` or `[.., c]`.

@@ -41,15 +41,16 @@
 //! | `onnx` | loads the file with tract: shape inference, constant folding |
 //! | `qdq` | quantised files: constants as float32, roundings of activations as operators |
 //! | `partition` | graph partitioning: subgraphs that the kernels support, the rest for tract |
-//! | `import`, `import_tensors` | tract's nodes as operators of the `graph` |
+//! | `import`, `import_layout`, `import_tensors` | tract's nodes as operators of the `graph` |
 //! | `fuse` | operator fusion: padding, batch normalisation, activations and residuals into convolutions |
 //! | `fuse_transformers` | layer normalisation and attention as one operator each |
 //! | `fuse_activations` | SiLU, GELU and PReLU that exporters write as several nodes |
+//! | `fuse_layout` | transposed convolutions as convolutions; slices that cancel out or are space to depth |
 //! | `fuse_scales` | channel scales of a quantised activation into the convolutions around it |
 //! | `prune` | class pruning: output channels of classes that are not needed |
 //! | `lower_int8`, `lower_conv_int8` | lowering of quantised graphs: which operators run on codes of one byte |
 //! | `lower_bf16` | lowering to bfloat16: convolutions, and conversions around them |
-//! | `plan`, `plan_conv`, `plan_int8`, `plan_views`, `plan_tensors` | memory layouts (NHWC, no copies for transpose, reshape and concatenation), compilation |
+//! | `plan`, `plan_conv`, `plan_layout`, `plan_int8`, `plan_views`, `plan_tensors` | memory layouts (NHWC, no copies for transpose, reshape and concatenation), compilation |
 //! | `fuse_convolutions` | fusion of convolutions whose intermediate value would not stay in cache |
 //! | `memory_plan` | memory planning: lifetimes, offsets in one arena |
 //! | [`kernels`] | the program and its kernels: GEMM, depthwise, fused convolutions, thread pool |
@@ -66,10 +67,12 @@ mod external_data;
 mod fuse;
 mod fuse_activations;
 mod fuse_convolutions;
+mod fuse_layout;
 mod fuse_scales;
 mod fuse_transformers;
 mod graph;
 mod import;
+mod import_layout;
 mod import_tensors;
 mod input_shape;
 mod input_size;
@@ -86,6 +89,7 @@ mod partition;
 mod plan;
 mod plan_conv;
 mod plan_int8;
+mod plan_layout;
 mod plan_tensors;
 mod plan_views;
 mod precision;

@@ -15,8 +15,8 @@
 
 use crate::graph::{BinaryInt8, Codes, Graph, Node, Op, ValueId};
 use crate::kernels::{
-    Activation, BinaryOp, CodeFunction, CodeRange, FakeQuantize, Int8Output, Residual,
-    ResidualRounding, UnaryOp,
+    Activation, BinaryOp, CodeFunction, CodeRange, FakeQuantize, Int8Output, PoolFunction,
+    Residual, ResidualRounding, UnaryOp,
 };
 use crate::lower_conv_int8::{conv_int8, has_code_function};
 
@@ -155,7 +155,21 @@ fn table(from: Codes, to: FakeQuantize, function: impl Fn(f32) -> f32) -> Box<[u
 /// Operators that only move values.
 fn keep_codes(graph: &mut Graph, at: usize) -> bool {
     let node = &graph.nodes[at];
-    if !matches!(node.op, Op::Transpose { .. } | Op::Reshape | Op::Expand) {
+    let keeps = matches!(
+        node.op,
+        Op::Transpose { .. }
+            | Op::Reshape
+            | Op::Expand
+            | Op::Slice { .. }
+            | Op::ResizeNearest { .. }
+            | Op::DepthToSpace { .. }
+            | Op::Focus
+            | Op::Pool {
+                function: PoolFunction::Max,
+                ..
+            }
+    );
+    if !keeps {
         return false;
     }
     let output = node.output;
@@ -391,9 +405,15 @@ fn reads_codes(graph: &Graph, node: &Node) -> bool {
         | Op::ResizeInt8 { .. }
         | Op::GlobalSumPool
         | Op::Dequantize => true,
-        Op::Transpose { .. } | Op::Reshape | Op::Expand | Op::Concat { .. } => {
-            graph.codes.contains_key(&node.output)
-        }
+        Op::Transpose { .. }
+        | Op::Reshape
+        | Op::Expand
+        | Op::Concat { .. }
+        | Op::Slice { .. }
+        | Op::ResizeNearest { .. }
+        | Op::DepthToSpace { .. }
+        | Op::Focus
+        | Op::Pool { .. } => graph.codes.contains_key(&node.output),
         _ => false,
     }
 }

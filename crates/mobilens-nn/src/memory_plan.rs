@@ -66,6 +66,8 @@ pub(super) enum PlannedOp {
         input: usize,
         resize: Resize,
     },
+    /// Any other operator of one input, made from the slots of input and output.
+    OneInput(usize, Box<dyn FnOnce(Slot, Slot) -> Operator>),
     /// Float32 to bfloat16.
     ToBf16(usize),
     /// Bfloat16 to float32.
@@ -110,6 +112,7 @@ impl PlannedStep {
             | PlannedOp::Transpose { input, .. }
             | PlannedOp::StridedCopy { input, .. }
             | PlannedOp::Resize { input, .. }
+            | PlannedOp::OneInput(input, _)
             | PlannedOp::Int8(_, input)
             | PlannedOp::ToBf16(input)
             | PlannedOp::FromBf16(input)
@@ -270,6 +273,7 @@ pub(super) fn resolve(op: PlannedOp, slots: &[Slot], output: Slot, scratch_bytes
             output,
             ..resize
         }),
+        PlannedOp::OneInput(input, build) => build(slots[input], output),
         PlannedOp::ToBf16(input) => Operator::ToBf16 {
             input: slots[input],
             output,

@@ -30,7 +30,7 @@ pub(super) fn load_onnx(
     let (mut model, weight_scales) = infer_shapes(bytes, folder, options)?;
     model.prop_consts().map_err(one_line)?;
     fold_casts(&mut model).map_err(one_line)?;
-    lower_resizes(&mut model).map_err(one_line)?;
+    lower_to_core(&mut model).map_err(one_line)?;
     Ok((model, weight_scales))
 }
 
@@ -110,11 +110,15 @@ fn fold_casts(model: &mut TypedModel) -> TractResult<()> {
     Ok(())
 }
 
-/// ONNX's `Resize` becomes tract's own where it can, which the kernels support.
-fn lower_resizes(model: &mut TypedModel) -> TractResult<()> {
+/// ONNX's `Resize` and `Slice` become tract's own where they can, which the kernels support.
+fn lower_to_core(model: &mut TypedModel) -> TractResult<()> {
     for id in 0..model.nodes.len() {
         let node = model.node(id);
-        let is_onnx = node.op.name() == "Resize" && !node.op.is::<Resize>();
+        let is_onnx = match node.op.name().as_ref() {
+            "Resize" => !node.op.is::<Resize>(),
+            "StridedSlice" => true,
+            _ => false,
+        };
         if is_onnx && let Some(patch) = node.op.declutter(model, node)? {
             patch.apply(model)?;
         }

@@ -167,6 +167,10 @@ fn input_order(graph: &Graph, input: ValueId) -> Vec<usize> {
             | Op::Resize(_)
             | Op::Quantize(_)
             | Op::FakeQuantize(_)
+            | Op::Pad { .. }
+            | Op::Pool { .. }
+            | Op::ResizeNearest { .. }
+            | Op::Focus
             | Op::ToBf16,
         ) if graph.shapes[input].len() == 4 => NHWC.to_vec(),
         _ => (0..graph.shapes[input].len()).collect(),
@@ -235,7 +239,7 @@ impl Planner<'_> {
                 let order = if mul.len() == 1 {
                     self.layout(node.inputs[0])?.order.clone()
                 } else {
-                    self.channels_last(node.inputs[0])
+                    self.channels_innermost(node.inputs[0])?
                 };
                 let input = self.in_order(node.inputs[0], &order)?;
                 let scaled = self.allocate(graph.bytes_of(node.output));
@@ -254,7 +258,7 @@ impl Planner<'_> {
                 );
             }
             Op::PRelu(slopes) => {
-                let order = self.channels_last(node.inputs[0]);
+                let order = self.channels_innermost(node.inputs[0])?;
                 let input = self.in_order(node.inputs[0], &order)?;
                 let output = self.define(node.output, order);
                 let slopes = PlannedOperand::Constant(slopes.clone());
@@ -287,15 +291,15 @@ impl Planner<'_> {
                 };
                 self.push(op, output, one_report("global sum pool"));
             }
-            Op::Pad { .. } => {
-                return Err(format!(
-                    "{}: padding without a convolution that follows it",
-                    node.name
-                ));
-            }
             Op::Transpose { .. } | Op::Reshape | Op::Slice { .. } => self.view_node(node)?,
-            Op::Softmax { .. }
-            | Op::Reduce { .. }
+            Op::Pad { .. }
+            | Op::Pool { .. }
+            | Op::ResizeNearest { .. }
+            | Op::DepthToSpace { .. }
+            | Op::Focus
+            | Op::ConvTranspose(_)
+            | Op::Softmax { .. } => self.node_layout(node)?,
+            Op::Reduce { .. }
             | Op::LayerNorm(_)
             | Op::Broadcast(_)
             | Op::BroadcastConstant(_)

@@ -36,14 +36,17 @@ impl Planner<'_> {
         let graph = self.graph;
         let shape_of = |value| self.feature_map(node, value);
         let (input_shape, output_shape) = (shape_of(node.inputs[0])?, shape_of(node.output)?);
-        let input = self.in_order(node.inputs[0], &self.channels_last(node.inputs[0]))?;
+        // A 1x1 kernel takes pixels in any order.
+        let order = if conv.is_pointwise() {
+            self.channels_innermost(node.inputs[0])?
+        } else {
+            self.channels_last(node.inputs[0])
+        };
+        let input = self.in_order(node.inputs[0], &order)?;
         let mut more = node.inputs[1..].iter();
         let mut next = |wanted: bool| -> Result<Option<usize>, String> {
             match more.next() {
-                Some(value) if wanted => {
-                    let order = self.channels_last(*value);
-                    self.in_order(*value, &order).map(Some)
-                }
+                Some(value) if wanted => self.in_order(*value, &order).map(Some),
                 _ => Ok(None),
             }
         };
@@ -95,7 +98,7 @@ impl Planner<'_> {
         if bf16.is_some() {
             layer.format = NumberFormat::Bf16;
         }
-        let output = self.define(node.output, self.channels_last(node.output));
+        let output = self.define(node.output, order);
         self.push(
             PlannedOp::Conv {
                 stages: vec![stage],

@@ -6,9 +6,9 @@
 //! - `exp(x) = 2^n exp(r)`, `n = round(x / ln 2)`, by the Taylor polynomial of degree 7 for
 //!   `|r| <= ln(2) / 2`; relative error below 2e-7. The argument is limited to -87.3..88.
 //! - `erfc(z) = (a1 t + a2 t^2 + .. + a5 t^5) exp(-z^2)`, `t = 1 / (1 + p z)`, `z >= 0`: Abramowitz and
-//!   Stegun, Handbook of Mathematical Functions, 7.1.26; absolute error below 1.5e-7.
+//!   Stegun, Handbook of Mathematical Functions, 7.1.26; absolute error below 1.5e-7, with rounding below 5e-7.
 //! - GELU (Hendrycks and Gimpel, 2016) is `max(x, 0) - |x| erfc(|x| / sqrt(2)) / 2`, which has no cancellation
-//!   for negative x; absolute error below `1.5e-7 |x|`.
+//!   for negative x; absolute error below `3e-7 |x|`.
 //! - GELU with tanh is `x sigmoid(2 u)`, `u = sqrt(2 / pi) (x + 0.044715 x^3)`.
 
 /// `1.5 * 2^23`: a small number added to this is rounded to a whole number, in the low bits.

@@ -14,7 +14,7 @@ pub enum UnaryOp {
     Activation(Activation),
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
-    /// The error function; absolute error below 2e-7.
+    /// The error function; absolute error below 5e-7.
     Erf,
     /// The hyperbolic tangent.
     Tanh,

@@ -108,6 +108,7 @@ mod depthwise_int8_x86;
 mod depthwise_portable;
 mod depthwise_row;
 mod elementwise;
+mod feature_map;
 mod fused_conv;
 mod fused_conv_stage;
 mod gemm;
@@ -147,6 +148,7 @@ mod isa_bf16;
 mod isa_loop;
 mod layer_norm;
 mod matrices;
+mod nearest;
 mod operator;
 mod operator_int8;
 mod packed_depthwise;
@@ -155,7 +157,9 @@ mod packed_depthwise_int8;
 mod packed_gemm;
 mod packed_gemm_bf16;
 mod packed_gemm_int8;
+mod pad;
 mod peak;
+mod pool;
 mod program;
 mod reduce;
 mod requantize;
@@ -167,6 +171,7 @@ mod simd;
 #[cfg(target_arch = "x86_64")]
 mod simd_bf16;
 mod softmax;
+mod softmax_rows;
 mod tensor_step;
 #[cfg(test)]
 mod tests;
@@ -174,6 +179,8 @@ mod tests;
 mod tests_activations;
 #[cfg(test)]
 mod tests_bf16;
+#[cfg(test)]
+mod tests_feature_map;
 #[cfg(test)]
 mod tests_int8_depthwise;
 #[cfg(test)]
@@ -200,6 +207,7 @@ pub use conv_bf16::{Bf16Values, ConvBf16, ConvWeightsBf16};
 pub use conv_stage::{ConvStage, ConvWeights, Int8Weights};
 pub use depthwise_int8::{DepthwiseInt8Job, depthwise_int8, depthwise_int8_tensor};
 pub use elementwise::{BinaryOp, FakeQuantize, UnaryOp};
+pub use feature_map::FeatureMapOp;
 pub use fused_conv::{FusedConv, MAX_FUSED_STAGES};
 pub use gemm_int8::gemm_int8;
 pub use gemm_int8_block::{GemmInt8Job, Int8Rows};
@@ -207,6 +215,7 @@ pub use int8_step::{BinaryInt8Step, Int8Op};
 pub use isa::{Int8Isa, Isa, IsaSet};
 pub use isa_bf16::Bf16Isa;
 pub use matrices::Matrices;
+pub use nearest::Nearest;
 pub use operator::{Operand, Operator};
 pub use operator_int8::{
     CodeOperand, add_int8, dequantize, global_sum_pool_int8, lookup, multiply_int8, quantize,
@@ -217,7 +226,9 @@ pub use packed_depthwise_int8::{PackedDepthwiseInt8, addends_of};
 pub use packed_gemm::{PANEL, PackedGemm};
 pub use packed_gemm_bf16::PackedGemmBf16;
 pub use packed_gemm_int8::PackedGemmInt8;
+pub use pad::Pad;
 pub use peak::{peak_gmacs, peak_int8_gmacs};
+pub use pool::{Pool, PoolFunction, PoolTaps, pool_taps};
 pub use program::{Program, Step};
 pub use reduce::ReduceOp;
 pub use requantize::{
@@ -227,6 +238,7 @@ pub use resize::Resize;
 pub use resize_int8::{ResizeInt8, ResizeInt8Rows};
 pub use row_view::RowView;
 pub use shape::Shape;
+pub use softmax::Softmax;
 pub use tensor_step::{TensorOp, TensorStep};
 pub use thread_pool::ThreadPool;
 pub use window::{MAX_KERNEL_SIZE, Window};

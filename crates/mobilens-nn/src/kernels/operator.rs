@@ -4,6 +4,7 @@ use super::arena::{Arena, Slot};
 use super::bf16::{from_bf16, to_bf16};
 use super::buffer::Buffer;
 use super::elementwise::{BinaryOp, UnaryOp};
+use super::feature_map::FeatureMapOp;
 use super::global_sum_pool::global_sum_pool;
 use super::int8_step::{BinaryInt8Step, Int8Op, run_resize};
 use super::isa::IsaSet;
@@ -75,6 +76,8 @@ pub enum Operator {
     },
     /// Bilinear resize.
     Resize(Resize),
+    /// Pooling, padding, nearest neighbour resize, softmax.
+    FeatureMap(FeatureMapOp),
     /// Float32 to bfloat16, rounded to nearest even.
     ToBf16 {
         /// The values.
@@ -165,6 +168,10 @@ impl Operator {
     /// The input, the output, and the second input if there is one.
     fn slots(&self) -> (Slot, Slot, Option<Slot>) {
         match self {
+            Self::FeatureMap(op) => {
+                let (input, output) = op.slots();
+                (input, output, None)
+            }
             Self::GlobalSumPool { input, output }
             | Self::Unary { input, output, .. }
             | Self::Transpose { input, output, .. }
@@ -202,6 +209,9 @@ impl Operator {
         if let Self::Int8 { op, .. } = self {
             op.check(input, output);
         }
+        if let Self::FeatureMap(op) = self {
+            op.check();
+        }
         for slot in [Some(input), Some(output), second].into_iter().flatten() {
             let end = slot.offset.checked_add(slot.len);
             assert!(
@@ -220,6 +230,7 @@ impl Operator {
     pub(super) fn scratch_len(&self) -> usize {
         match self {
             Self::Tensor(step) => step.scratch_len(),
+            Self::FeatureMap(op) => op.scratch_len(),
             Self::ResizeInt8 { resize, .. } => resize.scratch_len() * size_of::<f32>(),
             _ => 0,
         }
@@ -236,8 +247,6 @@ impl Operator {
         let write = |slot: &Slot| unsafe { arena.slice_mut::<f32>(*slot) };
         // SAFETY: as above.
         let bytes = |slot: &Slot| unsafe { arena.slice::<u8>(*slot) };
-        // SAFETY: as above.
-        let bytes_mut = |slot: &Slot| unsafe { arena.slice_mut::<u8>(*slot) };
         match self {
             Self::GlobalSumPool { input, output } => global_sum_pool(read(input), write(output)),
             Self::Unary {
@@ -309,14 +318,27 @@ impl Operator {
                 input_stride,
                 output_stride,
             } => {
-                let (input, output) = (bytes(input), bytes_mut(output));
-                for row in 0..*rows {
-                    let input = &input[row * input_stride..][..*len];
-                    output[row * output_stride..][..*len].copy_from_slice(input);
-                }
+                let input = bytes(input);
+                let in_task = PART.div_ceil((*len).max(1));
+                pool.parallel_for(rows.div_ceil(in_task), &|task, _| {
+                    let first = task * in_task;
+                    let count = in_task.min(rows - first);
+                    let slot = Slot {
+                        offset: output.offset + first * output_stride,
+                        len: (count - 1) * output_stride + len,
+                    };
+                    // SAFETY: rows of the output that only this task has.
+                    let output: &mut [u8] = unsafe { arena.slice_mut(slot) };
+                    for row in 0..count {
+                        let input = &input[(first + row) * input_stride..][..*len];
+                        output[row * output_stride..][..*len].copy_from_slice(input);
+                    }
+                });
             }
             // SAFETY: the caller's promise is handed on.
             Self::Tensor(step) => unsafe { step.run(isa.float, arena, pool) },
+            // SAFETY: the caller's promise is handed on.
+            Self::FeatureMap(op) => unsafe { op.run(isa.float, arena, pool) },
             // SAFETY: the caller's promise is handed on.
             Self::Resize(resize) => unsafe { resize.run(arena, pool) },
             // SAFETY: as above; slots of bfloat16 values.

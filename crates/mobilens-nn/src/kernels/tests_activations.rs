@@ -64,14 +64,14 @@ fn activations_are_near_their_definitions() {
                 f64::from(function.apply(x)),
                 definition(function, f64::from(x)),
             );
-            // The error functions are approximated to 1.5e-7; the rest is rounding.
+            // The error functions are approximated to 1.5e-7; the rest is rounding beside 1.
             let allowed = 4e-7
                 * wanted
                     .abs()
                     .max(f64::from(x).abs().clamp(0.0, 1.0))
                     .max(1e-3);
             let allowed = match function {
-                UnaryOp::Erf | UnaryOp::Tanh => 4e-7,
+                UnaryOp::Erf | UnaryOp::Tanh => 6e-7,
                 _ => allowed,
             };
             assert!(

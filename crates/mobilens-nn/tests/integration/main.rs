@@ -5,6 +5,7 @@ mod activations;
 mod bf16;
 mod class_pruning;
 mod fusion_patterns;
+mod layout_operators;
 mod matrix_products;
 mod models;
 mod onnx;

@@ -158,6 +158,32 @@ impl Onnx {
         name
     }
 
+    /// A node with several outputs; gives their names.
+    pub fn node_with_outputs(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        outputs: usize,
+        attributes: &[(&str, Value<'_>)],
+    ) -> Vec<String> {
+        let before = self.nodes.len();
+        let first = self.node(op, inputs, attributes);
+        let mut names = vec![first];
+        let mut more = Vec::new();
+        for index in 1..outputs {
+            let name = format!("{}.{index}", names[0]);
+            bytes(&mut more, 2, name.as_bytes());
+            names.push(name);
+        }
+        // The node is the last field: its length grows by the further outputs.
+        let mut node = self.nodes.split_off(before);
+        let skip = 1 + node[1..].iter().take_while(|byte| **byte >= 0x80).count() + 1;
+        let mut body = node.split_off(skip);
+        body.extend_from_slice(&more);
+        bytes(&mut self.nodes, 1, &body);
+        names
+    }
+
     /// The file, with `input` of `shape` and one output.
     pub fn file(&self, shape: &[usize], output: &str, output_shape: &[usize]) -> Vec<u8> {
         let mut graph = self.nodes.clone();
