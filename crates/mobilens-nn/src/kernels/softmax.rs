@@ -23,15 +23,26 @@ pub fn reference(input: &[f32], n: usize, inner: usize) -> Vec<f32> {
 /// Scores to exponentials, a row at a time, in place: `x` becomes `exp(scale * x + bias - m)`, where m is the
 /// largest of `scale * x + bias` in the row.
 pub(super) struct ExpRows<'a> {
-    /// Rows of `stride` values, of which the first `columns` count.
+    /// Rows of `stride` values, a multiple of [`LANES`]; what does not count becomes 0 where it is
+    /// [`ExpRows::unused`].
     pub rows: &'a mut [f32],
-    pub columns: usize,
     pub stride: usize,
     pub scale: f32,
-    /// Added to the scores: as many rows, `bias.1` values from one to the next.
+    /// Added to the scores: rows as long, `bias.1` values from one to the next.
     pub bias: Option<(&'a [f32], usize)>,
     /// The sum of each row of exponentials.
     pub sums: &'a mut [f32],
+}
+
+impl ExpRows<'_> {
+    /// A score that no other is below.
+    pub(super) fn unused(scale: f32) -> f32 {
+        if scale < 0.0 {
+            f32::INFINITY
+        } else {
+            f32::NEG_INFINITY
+        }
+    }
 }
 
 impl IsaLoop for ExpRows<'_> {
@@ -41,10 +52,9 @@ impl IsaLoop for ExpRows<'_> {
     fn run<const FMA: bool>(self) {
         let rows = self.rows.chunks_mut(self.stride).zip(self.sums);
         for (index, (row, sum)) in rows.enumerate() {
-            let row = &mut row[..self.columns];
             let most = match self.bias {
                 Some((bias, stride)) => {
-                    let bias = &bias[index * stride..][..self.columns];
+                    let bias = &bias[index * stride..][..self.stride];
                     scaled::<FMA>(row, self.scale, bias)
                 }
                 None => largest(row, self.scale),
@@ -64,25 +74,17 @@ fn padded(rest: &[f32], fill: f32) -> Lanes {
     lanes
 }
 
-/// `x` becomes `scale * x + bias`; returns the largest.
+/// `x` becomes `scale * x + bias` in whole vectors; returns the largest.
 #[inline(always)]
 fn scaled<const FMA: bool>(row: &mut [f32], scale: f32, bias: &[f32]) -> f32 {
     let mut most = [f32::NEG_INFINITY; LANES];
-    let mut scale_lanes = |values: &mut Lanes, biases: &Lanes| {
-        for i in 0..LANES {
-            values[i] = multiply_add::<FMA>(values[i], scale, biases[i]);
-            most[i] = larger(values[i], most[i]);
-        }
-    };
-    let (values, rest) = row.as_chunks_mut::<LANES>();
-    let (biases, bias_rest) = bias.as_chunks::<LANES>();
+    let (values, _) = row.as_chunks_mut::<LANES>();
+    let (biases, _) = bias.as_chunks::<LANES>();
     for (values, biases) in values.iter_mut().zip(biases) {
-        scale_lanes(values, biases);
-    }
-    if !rest.is_empty() {
-        let mut last = padded(rest, 0.0);
-        scale_lanes(&mut last, &padded(bias_rest, f32::NEG_INFINITY));
-        rest.copy_from_slice(&last[..rest.len()]);
+        for ((value, bias), most) in values.iter_mut().zip(biases).zip(&mut most) {
+            *value = multiply_add::<FMA>(*value, scale, *bias);
+            *most = larger(*value, *most);
+        }
     }
     fold(most, larger)
 }
@@ -93,8 +95,8 @@ fn largest(row: &[f32], scale: f32) -> f32 {
     let mut most = [f32::NEG_INFINITY; LANES];
     let (values, rest) = row.as_chunks::<LANES>();
     for values in values {
-        for i in 0..LANES {
-            most[i] = larger(values[i] * scale, most[i]);
+        for (value, most) in values.iter().zip(&mut most) {
+            *most = larger(*value * scale, *most);
         }
     }
     for (value, most) in rest.iter().zip(&mut most) {
@@ -109,9 +111,9 @@ fn exp_row<const FMA: bool>(row: &mut [f32], scale: f32, most: f32) -> f32 {
     let mut sums = [0.0; LANES];
     let (values, rest) = row.as_chunks_mut::<LANES>();
     for values in values {
-        for i in 0..LANES {
-            values[i] = exp::<FMA>(multiply_add::<FMA>(values[i], scale, -most));
-            sums[i] += values[i];
+        for (value, sum) in values.iter_mut().zip(&mut sums) {
+            *value = exp::<FMA>(multiply_add::<FMA>(*value, scale, -most));
+            *sum += *value;
         }
     }
     if !rest.is_empty() {
