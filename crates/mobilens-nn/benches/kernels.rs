@@ -5,6 +5,7 @@
 
 mod feature_map;
 mod int8_gemm;
+mod transformers;
 
 use std::time::Instant;
 
@@ -256,6 +257,7 @@ fn main() {
         show("inverted residual 38x38 32, 192", block(38, 32, 192));
         show("inverted residual 19x19 96, 576", block(19, 96, 576));
         feature_map::run(isa, dense, depthwise, measure);
+        transformers::run(isa, peak);
     }
     depthwise_int8();
     int8_gemm::run(|isa, side, inputs, outputs, kernel, stride| {

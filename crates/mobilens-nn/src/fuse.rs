@@ -44,8 +44,9 @@ pub(super) fn fuse(graph: &mut Graph) {
         fold_division_into_conv,
         fold_multiplication_into_depthwise,
     ];
-    fuse_transformers(graph);
+    graph.remove_dead_nodes();
     lower_conv_transposes(graph);
+    fuse_transformers(graph);
     while (0..graph.nodes.len()).any(|at| RULES.iter().any(|rule| rule(graph, at))) {}
     while (0..graph.nodes.len()).any(|at| split_expanded_input_into_bias(graph, at)) {}
     graph.remove_dead_nodes();

@@ -20,7 +20,7 @@ use tract_onnx::tract_core::ops::nn::{
     DataFormat, HardSwish, Interpolator, LeakyRelu, Reduce, Reducer, Resize, Sigmoid, Silu,
 };
 
-use crate::graph::{AxisIndices, Conv, Op, ResizeIndices};
+use crate::graph::{AxisIndices, BroadcastConstant, Conv, Op, ResizeIndices};
 use crate::import_layout::import_layout;
 use crate::import_tensors::{
     binary_function, import_broadcast, import_tensor_op, matrix_product_of_two, norm_function,
@@ -351,14 +351,14 @@ fn import_binary(
             })
         }
         (None, Some(value)) => {
-            let op = binary_with_constant(function, &scalar_or_per_channel(value, output)?, false)?;
+            let op = import_constant(function, value, output, false)?;
             (shape_of(model, left)? == output).then(|| ImportedNode {
                 op,
                 inputs: vec![left],
             })
         }
         (Some(value), None) => {
-            let op = binary_with_constant(function, &scalar_or_per_channel(value, output)?, true)?;
+            let op = import_constant(function, value, output, true)?;
             (shape_of(model, right)? == output).then(|| ImportedNode {
                 op,
                 inputs: vec![right],
@@ -366,6 +366,29 @@ fn import_binary(
         }
         (Some(_), Some(_)) => None,
     }
+}
+
+/// A function of a tensor of the shape `output` and a constant.
+fn import_constant(
+    function: BinaryOp,
+    value: &Tensor,
+    output: &[usize],
+    constant_first: bool,
+) -> Option<Op> {
+    let known = scalar_or_per_channel(value, output)
+        .and_then(|values| binary_with_constant(function, &values, constant_first));
+    if known.is_some() {
+        return known;
+    }
+    (value.shape().len() == output.len()).then(|| {
+        let constant = BroadcastConstant {
+            function,
+            values: floats(value)?.into(),
+            shape: value.shape().to_vec(),
+            swapped: constant_first,
+        };
+        Some(Op::BroadcastConstant(constant))
+    })?
 }
 
 /// The values of a constant operand: a scalar, or one for each channel of `[1, c, h, w]` or `[.., c]`.

@@ -52,7 +52,6 @@ impl Planner<'_> {
     /// Plans an operator of a transformer.
     pub(super) fn tensor_node(&mut self, node: &Node) -> Result<(), String> {
         match &node.op {
-            Op::Softmax { axis } => self.softmax(node, *axis),
             Op::Reduce { function, axes } => {
                 let (order, input, n, inner) = self.around(node.inputs[0], axes)?;
                 let function = *function;
@@ -137,14 +136,6 @@ impl Planner<'_> {
         let inner = inner.map(|axis| shape[*axis]).product();
         let input = self.in_order(value, &order)?;
         Ok((order, input, n, inner))
-    }
-
-    fn softmax(&mut self, node: &Node, axis: usize) -> Result<(), String> {
-        let (order, input, n, inner) = self.around(node.inputs[0], &[axis])?;
-        let output = self.define(node.output, order);
-        let op = TensorOp::Softmax { n, inner };
-        self.push_tensor(node, op, vec![input], output, ("softmax", 0, 0));
-        Ok(())
     }
 
     /// The value's allocation, from its first value on, and the stride of each axis; 0 for those of size 1.

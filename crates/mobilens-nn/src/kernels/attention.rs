@@ -14,7 +14,7 @@ use super::isa::Isa;
 use super::isa_loop::run_on;
 use super::matrices::{Matrices, pack_columns, packed_len};
 use super::packed_gemm::{PANEL, PackedGemm};
-use super::softmax::ExpRows;
+use super::softmax_rows::ExpRows;
 use super::thread_pool::ThreadPool;
 
 /// Query rows of a task; the keys and values are packed once for them.

@@ -171,6 +171,7 @@ mod simd;
 #[cfg(target_arch = "x86_64")]
 mod simd_bf16;
 mod softmax;
+mod softmax_rows;
 mod tensor_step;
 #[cfg(test)]
 mod tests;
@@ -237,6 +238,7 @@ pub use resize::Resize;
 pub use resize_int8::{ResizeInt8, ResizeInt8Rows};
 pub use row_view::RowView;
 pub use shape::Shape;
+pub use softmax::Softmax;
 pub use tensor_step::{TensorOp, TensorStep};
 pub use thread_pool::ThreadPool;
 pub use window::{MAX_KERNEL_SIZE, Window};

@@ -1,7 +1,7 @@
 //! Reduction over one axis: sum, mean, largest and least value.
 
 use super::isa::Isa;
-use super::isa_loop::{IsaLoop, LANES, run_on};
+use super::isa_loop::{IsaLoop, LANES, fold, run_on};
 
 /// What values are reduced to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,12 +114,5 @@ fn reduced(function: ReduceOp, values: &[f32]) -> f32 {
     for (value, lane) in rest.iter().zip(&mut lanes) {
         *lane = function.apply(*lane, *value);
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] = function.apply(lanes[i], lanes[i + width]);
-        }
-        width /= 2;
-    }
-    lanes[0]
+    fold(lanes, |a, b| function.apply(a, b))
 }

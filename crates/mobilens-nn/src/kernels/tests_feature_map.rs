@@ -1,11 +1,12 @@
-//! Pooling, padding and resizing against their definitions, on every instruction set
+//! Pooling, padding, resizing, softmax and transposition against their definitions, on every instruction set
 //! and with one thread and several.
 
 use proptest::prelude::*;
 
 use super::pool::reference;
+use super::transpose::transpose;
 use super::{
-    FeatureMapOp, Isa, Nearest, Operator, Pad, Pool, PoolFunction, Program, Slot, Step,
+    FeatureMapOp, Isa, Nearest, Operator, Pad, Pool, PoolFunction, Program, Slot, Softmax, Step,
     ThreadPool, pool_taps,
 };
 
@@ -85,6 +86,49 @@ proptest! {
         let got = run(&input, outputs, |from, to| FeatureMapOp::Pool(pool(from, to)));
         let expected = reference(&pool(Slot::default(), Slot::default()), &input);
         prop_assert!(near(&got, &expected));
+    }
+
+    #[test]
+    fn softmax_equals_its_definition(
+        outer in 1usize..9, len in 1usize..40, inner in 1usize..20, seed: u64,
+    ) {
+        let softmax = Softmax { outer, len, inner };
+        let input: Vec<f32> = values(outer * len * inner, seed).iter().map(|v| v * 30.0).collect();
+        let got = run(&input, input.len(), |input, output| FeatureMapOp::Softmax { softmax, input, output });
+        let mut expected = vec![0.0; input.len()];
+        for (o, i) in (0..outer).flat_map(|o| (0..inner).map(move |i| (o, i))) {
+            let at = |k: usize| (o * len + k) * inner + i;
+            let most = (0..len).fold(f64::NEG_INFINITY, |m, k| m.max(f64::from(input[at(k)])));
+            let power = |k: usize| (f64::from(input[at(k)]) - most).exp();
+            let sum: f64 = (0..len).map(power).sum();
+            for k in 0..len {
+                expected[at(k)] = (power(k) / sum) as f32;
+            }
+        }
+        prop_assert!(near(&got, &expected));
+    }
+
+    #[test]
+    fn transposition_equals_its_definition(
+        sizes in prop::collection::vec(1usize..21, 1..5), seed: u64, shift in 0usize..5,
+    ) {
+        // Axes of the input, rotated.
+        let rank = sizes.len();
+        let order: Vec<usize> = (0..rank).map(|i| (i + shift) % rank).collect();
+        let stride = |axis: usize| sizes[axis + 1..].iter().product::<usize>();
+        let (new, strides): (Vec<usize>, Vec<usize>) =
+            order.iter().map(|axis| (sizes[*axis], stride(*axis))).unzip();
+        let input = values(sizes.iter().product(), seed);
+        let mut got = vec![f32::NAN; input.len()];
+        transpose(&input, &mut got, &new, &strides);
+        for (index, value) in got.iter().enumerate() {
+            let (mut rest, mut at) = (index, 0);
+            for axis in (0..rank).rev() {
+                at += rest % new[axis] * strides[axis];
+                rest /= new[axis];
+            }
+            prop_assert_eq!(*value, input[at]);
+        }
     }
 
     #[test]
