@@ -25,7 +25,12 @@ const ACTIVATIONS: [(&str, Activation); 4] = [
 ];
 
 /// Milliseconds of an operator of one tensor, the median of many runs.
-fn measure(isa: Isa, inputs: usize, outputs: usize, op: impl FnOnce(Slot, Slot) -> Operator) -> f64 {
+fn measure(
+    isa: Isa,
+    inputs: usize,
+    outputs: usize,
+    op: impl FnOnce(Slot, Slot) -> Operator,
+) -> f64 {
     let (input, output) = (
         Slot::of::<f32>(0, inputs),
         Slot::of::<f32>(inputs.next_multiple_of(16), outputs),
@@ -140,5 +145,8 @@ pub(super) fn run(
         strides: vec![4 * side * channels, 2 * channels, 4 * channels, 1],
     });
     let rate = (4 * count) as f64 / ms / 1e6;
-    println!("  depth to space {side}x{side}x{} {ms:7.3} ms {rate:6.1} GB/s written", 4 * channels);
+    println!(
+        "  depth to space {side}x{side}x{} {ms:7.3} ms {rate:6.1} GB/s written",
+        4 * channels
+    );
 }

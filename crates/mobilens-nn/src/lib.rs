@@ -84,7 +84,7 @@ mod lower_int8;
 mod memory_plan;
 mod network;
 mod onnx;
-mod onnx_prelu;
+mod onnx_rewrite;
 mod partition;
 mod plan;
 mod plan_conv;

@@ -12,7 +12,7 @@ use crate::external_data::read_external_data;
 use crate::input_shape::set_input_shape;
 use crate::input_size::{free_reshapes, keep_feature_maps};
 use crate::load_options::LoadOptions;
-use crate::onnx_prelu::rewrite_prelu;
+use crate::onnx_rewrite::{rewrite_prelu, round_old_resizes_down};
 use crate::qdq::{WeightScales, dequantize_model, register_fake_quantize};
 
 /// tract's message on one line.
@@ -52,6 +52,7 @@ fn infer_shapes(
     let mut file = loader
         .proto_model_for_read(&mut &*bytes)
         .map_err(context("Reading proto model"))?;
+    round_old_resizes_down(&mut file);
     if let Some(graph) = &mut file.graph {
         read_external_data(graph, folder)?;
         rewrite_prelu(graph);

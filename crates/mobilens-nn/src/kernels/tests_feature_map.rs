@@ -4,7 +4,6 @@
 use proptest::prelude::*;
 
 use super::pool::reference;
-use super::transpose::transpose;
 use super::{
     FeatureMapOp, Isa, Nearest, Operator, Pad, Pool, PoolFunction, Program, Slot, Softmax, Step,
     ThreadPool, pool_taps,
@@ -106,29 +105,6 @@ proptest! {
             }
         }
         prop_assert!(near(&got, &expected));
-    }
-
-    #[test]
-    fn transposition_equals_its_definition(
-        sizes in prop::collection::vec(1usize..21, 1..5), seed: u64, shift in 0usize..5,
-    ) {
-        // Axes of the input, rotated.
-        let rank = sizes.len();
-        let order: Vec<usize> = (0..rank).map(|i| (i + shift) % rank).collect();
-        let stride = |axis: usize| sizes[axis + 1..].iter().product::<usize>();
-        let (new, strides): (Vec<usize>, Vec<usize>) =
-            order.iter().map(|axis| (sizes[*axis], stride(*axis))).unzip();
-        let input = values(sizes.iter().product(), seed);
-        let mut got = vec![f32::NAN; input.len()];
-        transpose(&input, &mut got, &new, &strides);
-        for (index, value) in got.iter().enumerate() {
-            let (mut rest, mut at) = (index, 0);
-            for axis in (0..rank).rev() {
-                at += rest % new[axis] * strides[axis];
-                rest /= new[axis];
-            }
-            prop_assert_eq!(*value, input[at]);
-        }
     }
 
     #[test]
