@@ -256,8 +256,8 @@ fn main() {
         show("inverted residual 75x75 24, 144", block(75, 24, 144));
         show("inverted residual 38x38 32, 192", block(38, 32, 192));
         show("inverted residual 19x19 96, 576", block(19, 96, 576));
-        feature_map::run(isa, dense, depthwise, measure);
         transformers::run(isa, peak);
+        feature_map::run(isa, dense, depthwise, measure);
     }
     depthwise_int8();
     int8_gemm::run(|isa, side, inputs, outputs, kernel, stride| {

@@ -62,7 +62,7 @@ fn interleaved(heads: usize, columns: usize) -> Matrices {
     }
 }
 
-/// Attention as a share of the peak of its products, and the values a nanosecond of normalisation.
+/// Attention as a share of the peak of its products, and the values a nanosecond of normalisation and softmax.
 pub fn run(isa: Isa, peak: f64) {
     for (name, [heads, queries, keys, depth, values], shared) in ATTENTION {
         let (mut k, mut v) = (interleaved(heads, depth), interleaved(heads, values));
@@ -111,5 +111,10 @@ pub fn run(isa: Isa, peak: f64) {
         };
         let ms = measure(isa, op, &[rows * n], rows * n);
         show(&format!("layer norm {rows}x{n}"), ms, rows * n);
+    }
+    for (outer, n, inner) in [(1024, 256, 1), (33_600, 16, 1), (4, 16, 8400)] {
+        let len = outer * n * inner;
+        let ms = measure(isa, TensorOp::Softmax { n, inner }, &[len], len);
+        show(&format!("softmax {outer}x{n}x{inner}"), ms, len);
     }
 }

@@ -20,7 +20,7 @@ use tract_onnx::tract_core::ops::nn::{
     DataFormat, HardSwish, Interpolator, LeakyRelu, Reduce, Reducer, Resize, Sigmoid, Silu,
 };
 
-use crate::graph::{AxisIndices, BroadcastConstant, Conv, Op, ResizeIndices};
+use crate::graph::{AxisIndices, Conv, Op, ResizeIndices};
 use crate::import_layout::import_layout;
 use crate::import_tensors::{
     binary_function, import_broadcast, import_tensor_op, matrix_product_of_two, norm_function,
@@ -63,6 +63,9 @@ pub(super) fn import(
         return None;
     }
     let output = shape_of(model, OutletId::new(node.id, 0))?;
+    if output.contains(&0) {
+        return None;
+    }
     let first = *node.inputs.first()?;
     let input = shape_of(model, first)?;
     let single_input = |op| {
@@ -351,14 +354,14 @@ fn import_binary(
             })
         }
         (None, Some(value)) => {
-            let op = import_constant(function, value, output, false)?;
+            let op = binary_with_constant(function, &scalar_or_per_channel(value, output)?, false)?;
             (shape_of(model, left)? == output).then(|| ImportedNode {
                 op,
                 inputs: vec![left],
             })
         }
         (Some(value), None) => {
-            let op = import_constant(function, value, output, true)?;
+            let op = binary_with_constant(function, &scalar_or_per_channel(value, output)?, true)?;
             (shape_of(model, right)? == output).then(|| ImportedNode {
                 op,
                 inputs: vec![right],
@@ -366,29 +369,6 @@ fn import_binary(
         }
         (Some(_), Some(_)) => None,
     }
-}
-
-/// A function of a tensor of the shape `output` and a constant.
-fn import_constant(
-    function: BinaryOp,
-    value: &Tensor,
-    output: &[usize],
-    constant_first: bool,
-) -> Option<Op> {
-    let known = scalar_or_per_channel(value, output)
-        .and_then(|values| binary_with_constant(function, &values, constant_first));
-    if known.is_some() {
-        return known;
-    }
-    (value.shape().len() == output.len()).then(|| {
-        let constant = BroadcastConstant {
-            function,
-            values: floats(value)?.into(),
-            shape: value.shape().to_vec(),
-            swapped: constant_first,
-        };
-        Some(Op::BroadcastConstant(constant))
-    })?
 }
 
 /// The values of a constant operand: a scalar, or one for each channel of `[1, c, h, w]` or `[.., c]`.

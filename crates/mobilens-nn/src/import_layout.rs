@@ -1,17 +1,14 @@
-//! Import of pooling, padding, slices, nearest neighbour resize, transposed convolution and softmax.
+//! Import of pooling, padding, every n-th index of an axis, nearest neighbour resize, and transposed convolution.
 
 use tract_onnx::prelude::TypedModel;
-use tract_onnx::tract_core::internal::DimLike as _;
 use tract_onnx::tract_core::model::TypedNode;
 use tract_onnx::tract_core::ops::Downsample;
-use tract_onnx::tract_core::ops::array::{Pad, PadMode, Slice};
+use tract_onnx::tract_core::ops::array::{Pad, PadMode};
 use tract_onnx::tract_core::ops::cnn::{
     Deconv, KernelFormat, MaxPool, PaddingSpec, PoolSpec, SumPool,
 };
 use tract_onnx::tract_core::ops::nn::resize::Nearest;
-use tract_onnx::tract_core::ops::nn::{
-    DataFormat, Interpolator, NearestUpsample, Resize, Softmax, SoftmaxKind,
-};
+use tract_onnx::tract_core::ops::nn::{DataFormat, Interpolator, NearestUpsample, Resize};
 
 use crate::graph::{ConvTranspose, Op};
 use crate::import::{constant, floats};
@@ -47,13 +44,6 @@ pub(super) fn import_layout(
             columns,
         });
     }
-    if let Some(slice) = op.downcast_ref::<Slice>() {
-        return Some(Op::Slice {
-            axis: slice.axis,
-            start: slice.start.to_usize().ok()?,
-            step: 1,
-        });
-    }
     if let Some(sample) = op.downcast_ref::<Downsample>() {
         return Some(Op::Slice {
             axis: sample.axis,
@@ -86,13 +76,6 @@ pub(super) fn import_layout(
     }
     if let Some(deconv) = op.downcast_ref::<Deconv>() {
         return conv_transpose(model, node, deconv, input);
-    }
-    if let Some(softmax) = op.downcast_ref::<Softmax>() {
-        let [axis] = softmax.axes[..] else {
-            return None;
-        };
-        let plain = softmax.kind == SoftmaxKind::Softmax && softmax.quant_output_dt.is_none();
-        return plain.then_some(Op::Softmax { axis });
     }
     None
 }

@@ -2,8 +2,9 @@
 //! of, for tensors of any number of axes.
 
 use tract_onnx::prelude::TypedModel;
+use tract_onnx::tract_core::internal::DimLike as _;
 use tract_onnx::tract_core::model::{OutletId, TypedNode};
-use tract_onnx::tract_core::ops::array::StridedSlice;
+use tract_onnx::tract_core::ops::array::{Slice, StridedSlice};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::einsum::EinSum;
@@ -11,7 +12,7 @@ use tract_onnx::tract_core::ops::element_wise::ElementWiseMiniOp;
 use tract_onnx::tract_core::ops::math::{
     Add, Div, Max, Min, Mul, Pow, Recip, Rsqrt, Sqrt, Square, Sub,
 };
-use tract_onnx::tract_core::ops::nn::Reducer;
+use tract_onnx::tract_core::ops::nn::{Reducer, Softmax, SoftmaxKind};
 
 use crate::graph::{BroadcastConstant, Op};
 use crate::import::{ImportedNode, constant, floats, shape_of};
@@ -169,7 +170,7 @@ pub(super) fn matrix_product_of_two(
     })
 }
 
-/// A part of an axis with constant bounds, or a cast of float32 to itself.
+/// Softmax, a part of an axis, or a cast of float32 to itself.
 pub(super) fn import_tensor_op(
     model: &TypedModel,
     node: &TypedNode,
@@ -177,9 +178,23 @@ pub(super) fn import_tensor_op(
     output: &[usize],
 ) -> Option<Op> {
     let op = &node.op;
+    if let Some(softmax) = op.downcast_ref::<Softmax>() {
+        let is_plain = softmax.kind == SoftmaxKind::Softmax && softmax.quant_output_dt.is_none();
+        return match softmax.axes[..] {
+            [axis] if is_plain => Some(Op::Softmax { axis }),
+            _ => None,
+        };
+    }
     // Its input and output are float32, as are all values here.
     if op.is::<Cast>() {
         return Some(Op::Reshape);
+    }
+    if let Some(slice) = op.downcast_ref::<Slice>() {
+        return Some(Op::Slice {
+            axis: slice.axis,
+            start: slice.start.to_usize().ok()?,
+            step: 1,
+        });
     }
     op.downcast_ref::<StridedSlice>()
         .and_then(|slice| strided_slice(model, node, slice, input, output))

@@ -297,9 +297,9 @@ impl Planner<'_> {
             | Op::ResizeNearest { .. }
             | Op::DepthToSpace { .. }
             | Op::Focus
-            | Op::ConvTranspose(_)
-            | Op::Softmax { .. } => self.node_layout(node)?,
-            Op::Reduce { .. }
+            | Op::ConvTranspose(_) => self.node_layout(node)?,
+            Op::Softmax { .. }
+            | Op::Reduce { .. }
             | Op::LayerNorm(_)
             | Op::Broadcast(_)
             | Op::BroadcastConstant(_)

@@ -1,9 +1,7 @@
-//! Planning of padding, depth to space, pooling, nearest neighbour resize and softmax.
+//! Planning of pooling, padding, nearest neighbour resize and depth to space.
 
 use crate::graph::{Node, Op, ValueId};
-use crate::kernels::{
-    FeatureMapOp, Nearest, Operator, Pad, Pool, PoolFunction, PoolTaps, Slot, Softmax,
-};
+use crate::kernels::{FeatureMapOp, Nearest, Operator, Pad, Pool, PoolFunction, PoolTaps, Slot};
 use crate::memory_plan::PlannedOp;
 use crate::plan::{NHWC, Planner, ValueLayout, nontrivial_axes, report};
 
@@ -20,16 +18,16 @@ impl Planner<'_> {
             Op::ResizeNearest { rows, columns } => self.nearest(node, rows, columns),
             Op::DepthToSpace { rows, columns } => self.depth_to_space(node, *rows, *columns),
             Op::Focus => self.focus(node),
-            Op::Softmax { axis } => self.softmax(node, *axis),
             _ => Err(format!("{}: an operator that cannot be planned", node.name)),
         }
     }
 
     /// The value's own axis order where the channels are innermost in it, else NHWC.
     pub(super) fn channels_innermost(&self, value: ValueId) -> Result<Vec<usize>, String> {
-        let (shape, layout) = (&self.graph.shapes[value], self.layout(value)?);
-        if shape.len() == 4 && nontrivial_axes(&layout.order, shape).last() == Some(&1) {
-            return Ok(layout.order.clone());
+        let shape = &self.graph.shapes[value];
+        let order = self.view(value)?.natural_order();
+        if shape.len() == 4 && nontrivial_axes(&order, shape).last() == Some(&1) {
+            return Ok(order);
         }
         Ok(self.channels_last(value))
     }
@@ -156,34 +154,6 @@ impl Planner<'_> {
         };
         let reports = vec![report(&node.name, "space to depth", to, 0, 0)];
         self.push(op, output, reports);
-        Ok(())
-    }
-
-    fn softmax(&mut self, node: &Node, axis: usize) -> Result<(), String> {
-        let shape = &self.graph.shapes[node.output];
-        let ValueLayout { allocation, order } = self.layout(node.inputs[0])?.clone();
-        let position = order
-            .iter()
-            .position(|a| *a == axis)
-            .ok_or("a softmax along an axis that does not exist")?;
-        let count = |axes: &[usize]| axes.iter().map(|axis| shape[*axis]).product();
-        let softmax = Softmax {
-            outer: count(&order[..position]),
-            len: shape[axis],
-            inner: count(&order[position + 1..]),
-        };
-        self.one_input(
-            node,
-            ("softmax", order),
-            allocation,
-            move |input, output| {
-                Operator::FeatureMap(FeatureMapOp::Softmax {
-                    softmax,
-                    input,
-                    output,
-                })
-            },
-        );
         Ok(())
     }
 }

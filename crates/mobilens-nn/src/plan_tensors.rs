@@ -3,7 +3,7 @@
 use crate::graph::{Attention, Node, Op, ValueId};
 use crate::kernels::{
     Attention as AttentionStep, BinaryOp, BroadcastBinary, Buffer, Matrices, MatrixProduct,
-    PackedGemm, TensorOp,
+    PackedGemm, TensorOp, fill_rows,
 };
 use crate::memory_plan::PlannedOp;
 use crate::plan::{Planner, report};
@@ -52,6 +52,7 @@ impl Planner<'_> {
     /// Plans an operator of a transformer.
     pub(super) fn tensor_node(&mut self, node: &Node) -> Result<(), String> {
         match &node.op {
+            Op::Softmax { axis } => self.softmax(node, *axis),
             Op::Reduce { function, axes } => {
                 let (order, input, n, inner) = self.around(node.inputs[0], axes)?;
                 let function = *function;
@@ -136,6 +137,14 @@ impl Planner<'_> {
         let inner = inner.map(|axis| shape[*axis]).product();
         let input = self.in_order(value, &order)?;
         Ok((order, input, n, inner))
+    }
+
+    fn softmax(&mut self, node: &Node, axis: usize) -> Result<(), String> {
+        let (order, input, n, inner) = self.around(node.inputs[0], &[axis])?;
+        let output = self.define(node.output, order);
+        let op = TensorOp::Softmax { n, inner };
+        self.push_tensor(node, op, vec![input], output, ("softmax", 0, 0));
+        Ok(())
     }
 
     /// The value's allocation, from its first value on, and the stride of each axis; 0 for those of size 1.
@@ -316,7 +325,7 @@ impl Planner<'_> {
     }
 }
 
-/// A constant that is broadcast to `scores`, as matrices whose columns lie side by side.
+/// A constant that is broadcast to `scores`, as matrices whose columns lie side by side, in rows that are filled up.
 fn expanded(values: &[f32], shape: &[usize], scores: &[usize]) -> (Buffer, Matrices) {
     let rank = scores.len();
     let order = file_order(rank);
@@ -329,6 +338,8 @@ fn expanded(values: &[f32], shape: &[usize], scores: &[usize]) -> (Buffer, Matri
             .collect();
         size[rank - 1] = scores[rank - 1];
     }
+    let filled = fill_rows(&all, scores[rank - 1]);
+    size[rank - 1] = filled.len() / (all.len() / scores[rank - 1]).max(1);
     let view = View::of(0, &size, &order);
     let row_stride = if size[rank - 2] == 1 {
         0
@@ -340,7 +351,7 @@ fn expanded(values: &[f32], shape: &[usize], scores: &[usize]) -> (Buffer, Matri
         row_stride,
         column_stride: 1,
     };
-    (Buffer::from_slice(&all), matrices)
+    (filled, matrices)
 }
 
 #[cfg(test)]

@@ -80,6 +80,7 @@ impl Planner<'_> {
                 | Op::Broadcast(_)
                 | Op::BroadcastConstant(_)
                 | Op::LayerNorm(_)
+                | Op::Softmax { .. }
                 | Op::Reduce { .. }
         );
         if works_on_views {

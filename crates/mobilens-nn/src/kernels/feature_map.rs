@@ -5,7 +5,6 @@ use super::isa::Isa;
 use super::nearest::{Nearest, nearest};
 use super::pad::{Pad, pad};
 use super::pool::Pool;
-use super::softmax::{Softmax, softmax};
 use super::thread_pool::ThreadPool;
 
 /// An operator of one tensor.
@@ -31,15 +30,6 @@ pub enum FeatureMapOp {
         /// `[h, w, channels]`.
         output: Slot,
     },
-    /// `exp(x) / sum(exp(x))` along an axis.
-    Softmax {
-        /// The sizes before, along and behind the axis.
-        softmax: Softmax,
-        /// The values.
-        input: Slot,
-        /// As long as `input`.
-        output: Slot,
-    },
 }
 
 impl FeatureMapOp {
@@ -48,8 +38,7 @@ impl FeatureMapOp {
         match self {
             Self::Pool(Pool { input, output, .. })
             | Self::Pad { input, output, .. }
-            | Self::Nearest { input, output, .. }
-            | Self::Softmax { input, output, .. } => (*input, *output),
+            | Self::Nearest { input, output, .. } => (*input, *output),
         }
     }
 
@@ -63,11 +52,6 @@ impl FeatureMapOp {
                 input,
                 output,
             } => resize.check(*input, *output),
-            Self::Softmax {
-                softmax,
-                input,
-                output,
-            } => softmax.check(*input, *output),
         }
     }
 
@@ -75,7 +59,6 @@ impl FeatureMapOp {
     pub(super) fn scratch_len(&self) -> usize {
         match self {
             Self::Pool(pool) => pool.scratch_len(),
-            Self::Softmax { softmax, .. } => softmax.scratch_len(),
             _ => 0,
         }
     }
@@ -103,11 +86,6 @@ impl FeatureMapOp {
                     input,
                     output,
                 } => nearest(resize, arena.slice(*input), *output, arena, pool),
-                Self::Softmax {
-                    softmax: shape,
-                    input,
-                    output,
-                } => softmax(isa, shape, (*input, *output), arena, pool),
             }
         }
     }

@@ -171,7 +171,6 @@ mod simd;
 #[cfg(target_arch = "x86_64")]
 mod simd_bf16;
 mod softmax;
-mod softmax_rows;
 mod tensor_step;
 #[cfg(test)]
 mod tests;
@@ -199,7 +198,7 @@ mod window;
 
 pub use activation::Activation;
 pub use arena::{Arena, Slot};
-pub use attention::{Attention, MatrixProduct};
+pub use attention::{Attention, MatrixProduct, fill_rows};
 pub use bf16::{bf16_from_f32, f32_from_bf16, from_bf16, round_to_bf16, to_bf16};
 pub use broadcast::BroadcastBinary;
 pub use buffer::{Buffer, Element};
@@ -238,7 +237,6 @@ pub use resize::Resize;
 pub use resize_int8::{ResizeInt8, ResizeInt8Rows};
 pub use row_view::RowView;
 pub use shape::Shape;
-pub use softmax::Softmax;
 pub use tensor_step::{TensorOp, TensorStep};
 pub use thread_pool::ThreadPool;
 pub use window::{MAX_KERNEL_SIZE, Window};

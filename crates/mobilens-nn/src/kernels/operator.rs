@@ -76,7 +76,7 @@ pub enum Operator {
     },
     /// Bilinear resize.
     Resize(Resize),
-    /// Pooling, padding, nearest neighbour resize, softmax.
+    /// Pooling, padding, nearest neighbour resize.
     FeatureMap(FeatureMapOp),
     /// Float32 to bfloat16, rounded to nearest even.
     ToBf16 {
@@ -229,8 +229,8 @@ impl Operator {
     /// Bytes of scratch memory that a thread needs.
     pub(super) fn scratch_len(&self) -> usize {
         match self {
-            Self::Tensor(step) => step.scratch_len(),
             Self::FeatureMap(op) => op.scratch_len(),
+            Self::Tensor(step) => step.scratch_len(),
             Self::ResizeInt8 { resize, .. } => resize.scratch_len() * size_of::<f32>(),
             _ => 0,
         }
@@ -336,9 +336,9 @@ impl Operator {
                 });
             }
             // SAFETY: the caller's promise is handed on.
-            Self::Tensor(step) => unsafe { step.run(isa.float, arena, pool) },
-            // SAFETY: the caller's promise is handed on.
             Self::FeatureMap(op) => unsafe { op.run(isa.float, arena, pool) },
+            // SAFETY: the caller's promise is handed on.
+            Self::Tensor(step) => unsafe { step.run(isa.float, arena, pool) },
             // SAFETY: the caller's promise is handed on.
             Self::Resize(resize) => unsafe { resize.run(arena, pool) },
             // SAFETY: as above; slots of bfloat16 values.

@@ -107,8 +107,8 @@ fn reduced(function: ReduceOp, values: &[f32]) -> f32 {
     let mut lanes = [function.start(); LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
-        for i in 0..LANES {
-            lanes[i] = function.apply(lanes[i], chunk[i]);
+        for (value, lane) in chunk.iter().zip(&mut lanes) {
+            *lane = function.apply(*lane, *value);
         }
     }
     for (value, lane) in rest.iter().zip(&mut lanes) {

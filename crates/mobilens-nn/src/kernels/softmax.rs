@@ -1,146 +1,210 @@
-//! Softmax along any axis: `exp(x - max) / sum(exp(x - max))`.
+//! Softmax over one axis: `exp(x - max) / sum(exp(x - max))`.
 
-use super::activation_functions::scalar::exp;
-use super::arena::{Arena, Slot};
 use super::isa::Isa;
-use super::thread_pool::ThreadPool;
-use super::vectorize::{Loop, vectorized};
+use super::isa_loop::{IsaLoop, LANES, Lanes, exp, fold, larger, multiply_add, run_on, sum_of};
 
-/// Softmax of `[outer, len, inner]` along the middle axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Softmax {
-    /// Values of the axes before.
-    pub outer: usize,
-    /// Values of the axis.
-    pub len: usize,
-    /// Values of the axes behind.
-    pub inner: usize,
+/// The reference: softmax over the middle axis of `[outer, n, inner]`.
+#[cfg(test)]
+pub fn reference(input: &[f32], n: usize, inner: usize) -> Vec<f32> {
+    let mut output = input.to_vec();
+    for block in output.chunks_exact_mut(n * inner) {
+        for column in 0..inner {
+            let values = || block.iter().skip(column).step_by(inner).copied();
+            let most = values().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f32 = values().map(|x| (x - most).exp()).sum();
+            for x in block.iter_mut().skip(column).step_by(inner) {
+                *x = (*x - most).exp() / sum;
+            }
+        }
+    }
+    output
 }
 
-/// Values in a task of the thread pool, about.
-const VALUES_PER_TASK: usize = 16 << 10;
-/// Partial results side by side, so that they fill registers.
-const LANES: usize = 16;
-
-impl Softmax {
-    /// Panics where the slots do not have the sizes.
-    pub(super) fn check(&self, input: Slot, output: Slot) {
-        let len = self.outer * self.len * self.inner * size_of::<f32>();
-        assert!(
-            len > 0 && input.len == len && output.len == len,
-            "sizes of a softmax"
-        );
-    }
-
-    /// Bytes of scratch memory of a thread: maxima and sums.
-    pub(super) fn scratch_len(&self) -> usize {
-        2 * self.inner * size_of::<f32>()
-    }
+/// Scores to exponentials, a row at a time, in place: `x` becomes `exp(scale * x + bias - m)`, where m is the
+/// largest of `scale * x + bias` in the row.
+pub(super) struct ExpRows<'a> {
+    /// Rows of `stride` values, a multiple of [`LANES`]; what does not count becomes 0 where it is
+    /// [`ExpRows::unused`].
+    pub rows: &'a mut [f32],
+    pub stride: usize,
+    pub scale: f32,
+    /// Added to the scores: rows as long, `bias.1` values from one to the next.
+    pub bias: Option<(&'a [f32], usize)>,
+    /// The sum of each row of exponentials.
+    pub sums: &'a mut [f32],
 }
 
-/// Computes the softmax, the outer axis in parallel.
-///
-/// # Safety
-/// [`Softmax::check`] passed; input and output lie in the arena, apart from each other, and nobody else uses
-/// the output meanwhile.
-pub(super) unsafe fn softmax(
-    isa: Isa,
-    softmax: &Softmax,
-    (input, output): (Slot, Slot),
-    arena: &Arena,
-    pool: &mut ThreadPool,
-) {
-    let row = softmax.len * softmax.inner;
-    let rows = VALUES_PER_TASK.div_ceil(row);
-    pool.parallel_for(softmax.outer.div_ceil(rows), &|task, thread| {
-        let first = task * rows;
-        let part = |slot: Slot| Slot {
-            offset: slot.offset + first * row * size_of::<f32>(),
-            len: rows.min(softmax.outer - first) * row * size_of::<f32>(),
-        };
-        // SAFETY: the rows of this task, and this thread's own scratch memory, which is aligned and long
-        // enough.
-        let (input, output, scratch) = unsafe {
-            (
-                arena.slice(part(input)),
-                arena.slice_mut(part(output)),
-                std::slice::from_raw_parts_mut(arena.scratch(thread).cast(), 2 * softmax.inner),
-            )
-        };
-        if softmax.inner == 1 {
-            vectorized(isa, Rows(softmax.len, input, output));
+impl ExpRows<'_> {
+    /// A score that no other is below.
+    pub(super) fn unused(scale: f32) -> f32 {
+        if scale < 0.0 {
+            f32::INFINITY
         } else {
-            vectorized(isa, Columns(*softmax, input, output, scratch));
-        }
-    });
-}
-
-/// Of each row of so many values.
-struct Rows<'a>(usize, &'a [f32], &'a mut [f32]);
-
-impl Loop for Rows<'_> {
-    #[inline(always)]
-    fn run(self) {
-        let Self(len, input, output) = self;
-        for (input, output) in input.chunks_exact(len).zip(output.chunks_exact_mut(len)) {
-            let most = folded(input, f32::NEG_INFINITY, |a, b| if a > b { a } else { b });
-            for (to, x) in output.iter_mut().zip(input) {
-                *to = exp(x - most);
-            }
-            let factor = 1.0 / folded(output, 0.0, |a, b| a + b);
-            for to in output {
-                *to *= factor;
-            }
+            f32::NEG_INFINITY
         }
     }
 }
 
-/// A fold in an order that does not depend on the instruction set.
+impl IsaLoop for ExpRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let rows = self.rows.chunks_mut(self.stride).zip(self.sums);
+        for (index, (row, sum)) in rows.enumerate() {
+            let most = match self.bias {
+                Some((bias, stride)) => {
+                    let bias = &bias[index * stride..][..self.stride];
+                    scaled::<FMA>(row, self.scale, bias)
+                }
+                None => largest(row, self.scale),
+            };
+            // With a bias the row is scaled already.
+            let scale = if self.bias.is_some() { 1.0 } else { self.scale };
+            *sum = exp_row::<FMA>(row, scale, most);
+        }
+    }
+}
+
+/// The rest of a row that is no whole vector, filled up with `fill`.
 #[inline(always)]
-fn folded(values: &[f32], start: f32, fold: impl Fn(f32, f32) -> f32) -> f32 {
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    let mut lanes = [start; LANES];
-    for chunk in chunks {
-        for lane in 0..LANES {
-            lanes[lane] = fold(lanes[lane], chunk[lane]);
-        }
-    }
-    let lanes = lanes.iter().fold(start, |a, b| fold(a, *b));
-    rest.iter().fold(lanes, |a, b| fold(a, *b))
+fn padded(rest: &[f32], fill: f32) -> Lanes {
+    let mut lanes = [fill; LANES];
+    lanes[..rest.len()].copy_from_slice(rest);
+    lanes
 }
 
-/// Of columns, all of a row at a time.
-struct Columns<'a>(Softmax, &'a [f32], &'a mut [f32], &'a mut [f32]);
+/// `x` becomes `scale * x + bias` in whole vectors; returns the largest.
+#[inline(always)]
+fn scaled<const FMA: bool>(row: &mut [f32], scale: f32, bias: &[f32]) -> f32 {
+    let mut most = [f32::NEG_INFINITY; LANES];
+    let (values, _) = row.as_chunks_mut::<LANES>();
+    let (biases, _) = bias.as_chunks::<LANES>();
+    for (values, biases) in values.iter_mut().zip(biases) {
+        for ((value, bias), most) in values.iter_mut().zip(biases).zip(&mut most) {
+            *value = multiply_add::<FMA>(*value, scale, *bias);
+            *most = larger(*value, *most);
+        }
+    }
+    fold(most, larger)
+}
 
-impl Loop for Columns<'_> {
+/// The largest of `scale * x`.
+#[inline(always)]
+fn largest(row: &[f32], scale: f32) -> f32 {
+    let mut most = [f32::NEG_INFINITY; LANES];
+    let (values, rest) = row.as_chunks::<LANES>();
+    for values in values {
+        for (value, most) in values.iter().zip(&mut most) {
+            *most = larger(*value * scale, *most);
+        }
+    }
+    for (value, most) in rest.iter().zip(&mut most) {
+        *most = larger(*value * scale, *most);
+    }
+    fold(most, larger)
+}
+
+/// `x` becomes `exp(scale * x - most)`; returns the sum.
+#[inline(always)]
+fn exp_row<const FMA: bool>(row: &mut [f32], scale: f32, most: f32) -> f32 {
+    let mut sums = [0.0; LANES];
+    let (values, rest) = row.as_chunks_mut::<LANES>();
+    for values in values {
+        for (value, sum) in values.iter_mut().zip(&mut sums) {
+            *value = exp::<FMA>(multiply_add::<FMA>(*value, scale, -most));
+            *sum += *value;
+        }
+    }
+    if !rest.is_empty() {
+        let mut last = padded(rest, 0.0);
+        for value in &mut last {
+            *value = exp::<FMA>(multiply_add::<FMA>(*value, scale, -most));
+        }
+        rest.copy_from_slice(&last[..rest.len()]);
+        for (value, sum) in rest.iter().zip(&mut sums) {
+            *sum += *value;
+        }
+    }
+    sum_of(sums)
+}
+
+/// Softmax over the middle axis of `[outer, n, inner]`.
+pub(super) fn softmax(isa: Isa, input: &[f32], output: &mut [f32], n: usize, inner: usize) {
+    run_on(
+        isa,
+        Softmax {
+            input,
+            output,
+            n,
+            inner,
+        },
+    );
+}
+
+struct Softmax<'a> {
+    input: &'a [f32],
+    output: &'a mut [f32],
+    n: usize,
+    inner: usize,
+}
+
+impl IsaLoop for Softmax<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run(self) {
-        let Self(softmax, input, output, scratch) = self;
-        let (inner, row) = (softmax.inner, softmax.len * softmax.inner);
-        let (most, sums) = scratch.split_at_mut(inner);
-        for (input, output) in input.chunks_exact(row).zip(output.chunks_exact_mut(row)) {
-            most.fill(f32::NEG_INFINITY);
-            sums.fill(0.0);
-            for input in input.chunks_exact(inner) {
-                for (most, x) in most.iter_mut().zip(input) {
-                    *most = if *most > *x { *most } else { *x };
+    fn run<const FMA: bool>(self) {
+        let len = (self.n * self.inner).max(1);
+        let blocks = self.output.chunks_exact_mut(len);
+        for (output, input) in blocks.zip(self.input.chunks_exact(len)) {
+            if self.inner == 1 {
+                output.copy_from_slice(input);
+                let most = largest(output, 1.0);
+                let factor = 1.0 / exp_row::<FMA>(output, 1.0, most);
+                for value in output {
+                    *value *= factor;
+                }
+            } else {
+                let mut first = 0;
+                while first < self.inner {
+                    let columns = LANES.min(self.inner - first);
+                    softmax_columns::<FMA>(input, output, self.inner, first, columns);
+                    first += columns;
                 }
             }
-            for (input, output) in input
-                .chunks_exact(inner)
-                .zip(output.chunks_exact_mut(inner))
-            {
-                let sides = most.iter().zip(sums.iter_mut());
-                for ((to, x), (most, sum)) in output.iter_mut().zip(input).zip(sides) {
-                    *to = exp(x - most);
-                    *sum += *to;
-                }
-            }
-            for output in output.chunks_exact_mut(inner) {
-                for (to, sum) in output.iter_mut().zip(sums.iter()) {
-                    *to /= sum;
-                }
-            }
+        }
+    }
+}
+
+/// Softmax of a few columns of rows of `inner` values.
+#[inline(always)]
+fn softmax_columns<const FMA: bool>(
+    input: &[f32],
+    output: &mut [f32],
+    inner: usize,
+    first: usize,
+    columns: usize,
+) {
+    let (mut most, mut sums) = ([f32::NEG_INFINITY; LANES], [0.0; LANES]);
+    for row in input.chunks_exact(inner) {
+        for (value, most) in row[first..first + columns].iter().zip(&mut most) {
+            *most = if *value > *most { *value } else { *most };
+        }
+    }
+    for (row, output) in input
+        .chunks_exact(inner)
+        .zip(output.chunks_exact_mut(inner))
+    {
+        let values = row[first..first + columns].iter().zip(&mut output[first..]);
+        for (((value, output), most), sum) in values.zip(&most).zip(&mut sums) {
+            *output = exp::<FMA>(*value - *most);
+            *sum += *output;
+        }
+    }
+    let factors = sums.map(|sum| 1.0 / sum);
+    for output in output.chunks_exact_mut(inner) {
+        for (value, factor) in output[first..first + columns].iter_mut().zip(&factors) {
+            *value *= factor;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The operators of transformers as steps of a program: attention, matrix products, layer normalisation,
+//! The operators of transformers as steps of a program: attention, matrix products, softmax, layer normalisation,
 //! reductions and elementwise functions with broadcasting. All split their work between the threads so that no
 //! bit of the result depends on it.
 
@@ -9,6 +9,7 @@ use super::buffer::Buffer;
 use super::isa::Isa;
 use super::layer_norm::layer_norm;
 use super::reduce::{ReduceOp, reduce};
+use super::softmax::softmax;
 use super::thread_pool::ThreadPool;
 
 /// Values of a task of the thread pool, about.
@@ -21,6 +22,13 @@ pub enum TensorOp {
     Attention(Attention),
     /// Products of matrices; inputs left, right.
     MatrixProduct(MatrixProduct),
+    /// Softmax over the middle axis of `[outer, n, inner]`.
+    Softmax {
+        /// Size of the axis.
+        n: usize,
+        /// Values in one of its steps.
+        inner: usize,
+    },
     /// Layer normalisation of rows.
     LayerNorm {
         /// Factors of the normalised values, one for each in a row.
@@ -75,6 +83,10 @@ impl TensorStep {
         match (&self.op, inputs) {
             (TensorOp::Attention(op), &[q, k, v]) => op.check([q, k, v], output),
             (TensorOp::MatrixProduct(op), &[left, right]) => op.check([left, right], output),
+            (TensorOp::Softmax { n, inner }, &[input]) => {
+                assert_eq!(input.len, output.len, "softmax");
+                assert!(values(output).is_multiple_of(n * inner), "softmax");
+            }
             (TensorOp::LayerNorm { gamma, beta, .. }, &[input]) => {
                 assert_eq!(input.len, output.len, "layer norm");
                 assert_eq!(gamma.len(), beta.len(), "layer norm");
@@ -120,6 +132,21 @@ impl TensorStep {
             (TensorOp::MatrixProduct(op), &[left, right]) => unsafe {
                 op.run(isa, arena, pool, [left, right], output);
             },
+            (TensorOp::Softmax { n, inner }, &[input]) => {
+                let block = n * inner;
+                // SAFETY: the caller's promise is handed on.
+                unsafe {
+                    blocks(
+                        arena,
+                        pool,
+                        (input, block),
+                        (output, block),
+                        &|from, to, _| {
+                            softmax(isa, from, to, *n, *inner);
+                        },
+                    );
+                }
+            }
             (
                 TensorOp::LayerNorm {
                     gamma,

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 
 use super::{
     Attention, BinaryOp, BroadcastBinary, Buffer, Isa, Matrices, MatrixProduct, Operator,
-    PackedGemm, Program, ReduceOp, Slot, Step, TensorOp, TensorStep, ThreadPool,
+    PackedGemm, Program, ReduceOp, Slot, Step, TensorOp, TensorStep, ThreadPool, fill_rows,
 };
-use super::{attention, layer_norm, reduce};
+use super::{attention, layer_norm, reduce, softmax};
 
 /// Largest difference as a share of the largest value.
 const TOLERANCE: f32 = 1e-5;
@@ -155,7 +155,7 @@ proptest! {
             depth,
             values: size,
             scale,
-            bias: with_bias.then(|| (Buffer::from_slice(&bias), bias_at.clone())),
+            bias: with_bias.then(|| (fill_rows(&bias, keys), matrices(heads, queries, keys.next_multiple_of(16), false))),
             empty: empty(),
         });
         holds(&[&q_values, &k_values, &v_values], &expected, before, &make)?;
@@ -190,6 +190,16 @@ proptest! {
             empty: empty(),
         });
         holds(&[&a, &b], &expected, before, &make)?;
+    }
+
+    #[test]
+    fn softmax_equals_its_reference(
+        outer in 1usize..40, n in 1usize..150, inner in 1usize..40, factor in 0.1f32..60.0,
+        before: bool, seed: u64,
+    ) {
+        let input: Vec<f32> = values(outer * n * inner, seed).iter().map(|v| v * factor).collect();
+        let expected = softmax::reference(&input, n, inner);
+        holds(&[&input], &expected, before, &|| TensorOp::Softmax { n, inner })?;
     }
 
     #[test]
