@@ -88,7 +88,7 @@ mod memory_plan;
 mod network;
 mod onnx;
 mod onnx_file;
-mod onnx_prelu;
+mod onnx_rewrite;
 mod partition;
 mod plan;
 mod plan_conv;

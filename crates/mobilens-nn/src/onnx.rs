@@ -14,7 +14,7 @@ use crate::external_data::read_external_data;
 use crate::input_shape::set_input_shape;
 use crate::input_size::{free_reshapes, keep_feature_maps};
 use crate::load_options::LoadOptions;
-use crate::onnx_prelu::rewrite_prelu;
+use crate::onnx_rewrite::{rewrite_prelu, round_old_resizes_down};
 use crate::qdq::{WeightScales, dequantize_model, register_fake_quantize};
 use crate::weight_checks::{check_size, check_tensors};
 
@@ -65,6 +65,7 @@ fn infer_shapes(
     register_fake_quantize(&mut loader);
     let context = |what: &'static str| move |e| format!("{what}: {}", one_line(e));
     let mut file = read_proto(bytes)?;
+    round_old_resizes_down(&mut file);
     if let Some(graph) = &mut file.graph {
         read_external_data(graph, folder)?;
         check_tensors(graph)?;
