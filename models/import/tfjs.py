@@ -1,4 +1,4 @@
-"""Reads TensorFlow.js graph models: a GraphDef as JSON beside shards of weights."""
+"""Reads TensorFlow.js graph models: a GraphDef as JSON beside shards of weights. Reader is for those of convert.py."""
 import base64
 import json
 from pathlib import Path
@@ -8,32 +8,64 @@ import numpy as np
 from graph import Graph, Node
 
 
-class TfjsModel:
+class TfModel:
     """Nodes by name, and the constants' values."""
 
-    def __init__(self, folder):
-        folder = Path(folder)
-        model = json.loads((folder / "model.json").read_text())
-        self.nodes = {n["name"]: n for n in model["modelTopology"]["node"]}
-        self.constants = {}
-        for group in model["weightsManifest"]:
-            data = b"".join((folder / p).read_bytes() for p in group["paths"])
-            at = 0
-            for w in group["weights"]:
-                dtype = {"float32": np.float32, "int32": np.int32, "bool": np.bool_}[w["dtype"]]
-                count = int(np.prod(w["shape"], dtype=np.int64))
-                array = np.frombuffer(data, dtype, count, at)
-                self.constants[w["name"]] = array.reshape(w["shape"])
-                at += array.nbytes
+    def __init__(self, nodes, constants):
+        self.nodes, self.constants = nodes, constants
 
-    def attribute(self, node, key):
-        value = node["attr"][key]
+    def attribute(self, node, key, default=None):
+        value = node.get("attr", {}).get(key)
+        if not value:
+            if default is None:
+                raise SystemExit(f"{node['name']}: the attribute {key} of {node['op']} is missing")
+            return default
         if "list" in value:
-            return [int(i) for i in value["list"]["i"]]
+            items = value["list"]
+            return [self.text(s) for s in items["s"]] if items.get("s") else [int(i) for i in items.get("i", [])]
         if "s" in value:
-            s = value["s"]
-            return (bytes(s) if isinstance(s, list) else base64.b64decode(s)).decode()
+            return self.text(value["s"])
+        if "i" in value:
+            return int(value["i"])
         return next(iter(value.values()))
+
+    @staticmethod
+    def text(s):
+        return (bytes(s) if isinstance(s, (list, bytes)) else base64.b64decode(s)).decode()
+
+
+class TfjsModel(TfModel):
+    """Of a TensorFlow.js graph model: the folder of its model.json, or the path of that file."""
+
+    def __init__(self, path):
+        path = Path(path)
+        path = path / "model.json" if path.is_dir() else path
+        model = json.loads(path.read_text())
+        nodes = (model.get("modelTopology") or {}).get("node") if isinstance(model, dict) else None
+        if not nodes:
+            raise SystemExit("not a graph model of TensorFlow.js: modelTopology.node is missing (a layers model?)")
+        super().__init__({n["name"]: n for n in nodes}, {})
+        self.signature = model.get("signature") or model.get("userDefinedMetadata", {}).get("signature") or {}
+        read_weights(model["weightsManifest"], path.parent, self.constants)
+
+
+def read_weights(manifest, folder, constants):
+    """The weights of a manifest by name, from the shards in `folder`."""
+    known = dict(float32=np.float32, int32=np.int32, bool=np.bool_, float16=np.float16, uint8=np.uint8, uint16=np.uint16)
+    for group in manifest:
+        data = b"".join((folder / p).read_bytes() for p in group["paths"])
+        at = 0
+        for w in group["weights"]:
+            quantized = w.get("quantization")
+            kind = quantized["dtype"] if quantized else w["dtype"]
+            if kind not in known:
+                raise SystemExit(f"{w['name']}: weights of the type {kind} are not known")
+            count = int(np.prod(w["shape"], dtype=np.int64))
+            array = np.frombuffer(data, known[kind], count, at).reshape(w["shape"])
+            at += array.nbytes
+            if quantized and "scale" in quantized:
+                array = array * np.float32(quantized["scale"]) + np.float32(quantized["min"])
+            constants[w["name"]] = array.astype(known[w["dtype"]]) if quantized else array
 
 
 class Reader:

@@ -18,12 +18,13 @@ use crate::cli::arguments::{AnalyzeArgs, AnalyzeFormat};
 const OF_PIXELS: [&str; 4] = ["area_above", "area_below", "interval", "source"];
 
 /// What an analysis does not use of a pipeline.
-const UNUSED: [&str; 10] = [
+const UNUSED: [&str; 11] = [
     "stream",
     "source",
     "fallback",
     "telemetry",
     "segment",
+    "classify_tracks",
     "gating",
     "inference",
     "overlay",
@@ -84,7 +85,7 @@ fn run(arguments: &AnalyzeArgs, config: &LoadedPipeline) -> Result<(), Failure> 
     };
     let output = arguments.output.as_deref().unwrap_or("-".as_ref());
     let mut run = Analysis {
-        analyzer: analyzer(config, &Arc::new(config.card.labels())),
+        analyzer: analyzer(config, &Arc::new(config.labels())),
         sink: None,
         size: None,
         held: None,
@@ -172,6 +173,7 @@ fn is_of_pixels(event: &EventRecord) -> bool {
 
 /// The record as it was before anything was made of it.
 fn without_analysis(mut frame: FrameRecord) -> FrameRecord {
+    // What second networks said went with the tracks: without pictures it cannot be said anew.
     frame.tracks = None;
     for detection in frame.detections.iter_mut().chain(&mut frame.faint) {
         detection.track_id = None;

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use mobilens::config::PrecisionConfig;
 use mobilens_nn::KernelChoice;
 
+use super::card::arguments::{CardArgs, RunModelArgs};
 use super::data_dir::DATA_DIR_VARIABLE;
 use super::eval::arguments::EvalCommand;
 
@@ -28,6 +29,10 @@ pub const EXAMPLES: &[(&str, &str)] = &[
     (
         "mobilens pipelines/web_security.yaml",
         "the live picture in a browser, at http://127.0.0.1:8080/",
+    ),
+    (
+        "mobilens run model.onnx --input clip.mp4",
+        "what a model of your own finds in a clip, without a card or a pipeline",
     ),
     (
         "mobilens check gate.yaml",
@@ -134,6 +139,16 @@ pub enum CliPace {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a model on a clip or pictures, without a pipeline.
+    ///
+    /// Takes the card MODEL.yaml beside the model, or makes one as `mobilens card` does and says what it does not know.
+    /// A clip is shown in a window if there is a display; else the results are JSON lines on standard output.
+    Run(Box<RunModelArgs>),
+    /// Make a model card: look at an ONNX file, and write its preprocessing, head and labels.
+    ///
+    /// Each value has its reason as a comment; "guess" marks what networks of this kind usually have, "UNKNOWN" what the
+    /// file does not say. `mobilens check` accepts the card as it is.
+    Card(CardArgs),
     /// Validate pipelines without running them: all errors, with file, line and column.
     Check(CheckArgs),
     /// Print the JSON Schema of the pipeline's YAML.
@@ -219,6 +234,9 @@ pub struct InspectArgs {
     /// Shape of the input, where the file leaves axes free or has another, for instance 1x3x48x192.
     #[arg(long, value_name = "NxCxHxW")]
     pub shape: Option<InputShape>,
+    /// Print one JSON object: the layers, and the sums by what runs them.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Shape of a model's input.
@@ -389,6 +407,11 @@ fn share(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|value| (0.0..=1.0).contains(value));
     value.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
+/// The same, as a score.
+pub fn score(text: &str) -> Result<f32, String> {
+    share(text).map(|value| value as f32)
 }
 
 /// See [`KernelChoice`].

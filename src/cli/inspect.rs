@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use mobilens::config::PrecisionConfig;
-use mobilens_nn::{LoadOptions, Network};
+use mobilens_nn::{LoadOptions, Network, TensorInfo};
+use serde_json::{Value, json};
 
 use super::arguments::InspectArgs;
 use super::{DONE, USAGE, data_dir, print, print_error};
@@ -42,7 +43,11 @@ pub fn inspect(arguments: &InspectArgs) -> u8 {
     };
     match Network::load(&path, &options) {
         Ok(network) => {
-            print_layers(&network);
+            if arguments.json {
+                print(&layers_json(&network).to_string());
+            } else {
+                print_layers(&network);
+            }
             DONE
         }
         Err(error) => {
@@ -84,6 +89,42 @@ fn print_layers(network: &Network) {
     for ((precision, runs_on), cost) in of_precision {
         print_cost(&format!("{:<14} {precision:<4}", "all"), runs_on, cost);
     }
+}
+
+/// What [`print_layers`] prints: the input, the outputs, each layer, and the sums by what runs them.
+fn layers_json(network: &Network) -> Value {
+    let tensor = |info: &TensorInfo| json!({ "name": info.name, "shape": info.shape });
+    let mut totals: BTreeMap<(&str, &str), Cost> = BTreeMap::new();
+    let mut layers = Vec::new();
+    for layer in network.layers() {
+        let total = totals.entry((layer.precision, layer.runs_on)).or_default();
+        total.add(layer.macs, layer.parameters);
+        layers.push(json!({
+            "name": layer.name,
+            "operator": layer.op,
+            "precision": layer.precision,
+            "runs_on": layer.runs_on,
+            "step": layer.step,
+            "output_shape": layer.output_shape,
+            "macs": layer.macs,
+            "parameters": layer.parameters,
+        }));
+    }
+    let totals = totals.iter().map(|((precision, runs_on), cost)| {
+        json!({
+            "precision": precision,
+            "runs_on": runs_on,
+            "layers": cost.layers,
+            "macs": cost.macs,
+            "parameters": cost.parameters,
+        })
+    });
+    json!({
+        "input": tensor(network.input()),
+        "outputs": network.outputs().iter().map(tensor).collect::<Vec<_>>(),
+        "totals": totals.collect::<Vec<_>>(),
+        "layers": layers,
+    })
 }
 
 fn print_cost(what: &str, runs_on: &str, cost: Cost) {

@@ -3,6 +3,7 @@
 mod analyze;
 mod arguments;
 mod bench;
+mod card;
 mod compare;
 mod data_dir;
 mod descriptors;
@@ -24,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mobilens::capture::{CameraMode, list_cameras};
 use mobilens::config::{self, CardConfig, ConfigError, LoadedPipeline, Override, RunArguments};
 use mobilens::flow::{StopReason, StopSignal, panic_message};
-use mobilens::pipeline::{self, Model, Outcome, RunError, RunOptions};
+use mobilens::pipeline::{self, LoadedModels, Outcome, RunError, RunOptions, TrackModels};
 use mobilens::records::Record;
 use mobilens::sandbox::{Folders, restrict_process};
 use mobilens_nn::KernelChoice;
@@ -55,6 +56,8 @@ pub fn dispatch(cli: Cli) -> ExitCode {
 fn command(cli: Cli) -> u8 {
     match cli.command {
         None => run(cli.run),
+        Some(Command::Run(arguments)) => card::run_model(&arguments),
+        Some(Command::Card(arguments)) => card::card(&arguments),
         Some(Command::Check(arguments)) => check(&arguments),
         Some(Command::Schema {
             records,
@@ -114,6 +117,11 @@ fn run(args: RunArgs) -> u8 {
             return USAGE;
         }
     };
+    run_pipelines(configs, &options)
+}
+
+/// Runs pipelines that are loaded and valid, and prints their reports.
+pub fn run_pipelines(configs: Vec<LoadedPipeline>, options: &RunOptions) -> u8 {
     // Before any other thread is started: each has the restrictions of the one that starts it.
     if configs.iter().all(|loaded| loaded.config.sandbox) {
         let mut folders = Folders::of(&configs);
@@ -125,7 +133,7 @@ fn run(args: RunArgs) -> u8 {
     descriptors::raise_limit();
     #[cfg(target_os = "linux")]
     let _notifier = service::Notifier::start(&options.health, &stop);
-    let outcomes = match pipeline::run_streams(configs, &options, &stop) {
+    let outcomes = match pipeline::run_streams(configs, options, &stop) {
         Ok(outcomes) => outcomes,
         Err(error) => {
             print_error(&error.to_string());
@@ -242,10 +250,18 @@ fn validate(
         pipeline::ensure_built(&loaded.config)
             .map_err(|error| format!("{}: {error}", file.display()))?;
     }
-    let models = Model::load_shared(&configs, KernelChoice::default())
+    let models = LoadedModels::load(&configs, KernelChoice::default())
         .map_err(|error| format!("{}: {error}", file.display()))?;
-    let network = models.first().map(|model| model.network().to_string());
-    Ok((configs, network.unwrap_or_default()))
+    TrackModels::load(&configs, KernelChoice::default())
+        .map_err(|error| format!("{}: {error}", file.display()))?;
+    let mut described: Vec<String> = Vec::new();
+    for (loaded, models) in configs.iter().zip(&models.streams) {
+        let of_stream = models.describe(loaded);
+        if !described.contains(&of_stream) {
+            described.push(of_stream);
+        }
+    }
+    Ok((configs, described.join("; ")))
 }
 
 fn print_schema(records: bool, card: bool, markdown: bool) -> u8 {

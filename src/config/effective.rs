@@ -5,7 +5,8 @@ use serde_yaml::{Mapping, Value};
 
 use super::loaded::LoadedPipeline;
 use super::masked::mask_secrets;
-use super::schema::{ImageFormat, PipelineConfig};
+use super::schema::{CardConfig, DetectConfig, ImageFormat, PipelineConfig};
+use super::track_cards::TrackCard;
 
 /// The configuration of a file's streams as YAML, with every default filled in, also those from the
 /// model's card, and with secrets masked. Settings of the other kind of model are left out, and so
@@ -21,10 +22,11 @@ pub fn effective_yaml(pipelines: &[LoadedPipeline]) -> Result<String, serde_yaml
         fill_in(&mut config, pipeline);
         mask_secrets(&mut config);
         let mut block = mapping_of(&config)?;
+        order_models(&mut block, pipeline);
         let head = &pipeline.card.head;
         let others = if head.classify.is_some() {
             ["detect", "segment"]
-        } else if head.deeplab.is_some() {
+        } else if head.segments() {
             ["detect", "classify"]
         } else {
             ["segment", "classify"]
@@ -56,14 +58,18 @@ fn fill_in(config: &mut PipelineConfig, pipeline: &LoadedPipeline) {
             camera.device = Some(camera.device_path());
         }
     }
-    if let Some(head) = &card.head.ssd {
-        let detect = &mut config.detect;
-        detect.nms_iou.get_or_insert(head.nms_iou);
-        detect.max_detections.get_or_insert(head.max_detections);
-        let threshold = detect.score_threshold;
-        for class in detect.classes.values_mut() {
-            class.score_threshold.get_or_insert(threshold);
+    fill_in_detect(&mut config.detect, card);
+    for other in &pipeline.others {
+        if let Some(model) = config.models.get_mut(&other.name) {
+            fill_in_detect(&mut model.detect, &other.card);
         }
+    }
+    if let Some(first) = pipeline
+        .model_name
+        .as_ref()
+        .and_then(|name| config.models.get_mut(name))
+    {
+        first.detect.clone_from(&config.detect);
     }
     if let Some(head) = &card.head.deeplab {
         let model = &mut config.model;
@@ -74,6 +80,11 @@ fn fill_in(config: &mut PipelineConfig, pipeline: &LoadedPipeline) {
     }
     if let Some(head) = &card.head.classify {
         config.classify.top.get_or_insert(head.top);
+    }
+    for (name, entry) in &mut config.classify_tracks {
+        let card = pipeline.track_cards.get(name);
+        let budget = card.map(TrackCard::budget_ms_per_s);
+        entry.budget_ms_per_s = entry.budget_ms_per_s.or(budget);
     }
     for sink in &mut config.sinks {
         if let Some(window) = &mut sink.window {
@@ -87,6 +98,52 @@ fn fill_in(config: &mut PipelineConfig, pipeline: &LoadedPipeline) {
     }
 }
 
+/// Defaults of detection settings from the model's card.
+fn fill_in_detect(detect: &mut DetectConfig, card: &CardConfig) {
+    let Some(head) = &card.head.ssd else {
+        return;
+    };
+    detect.nms_iou.get_or_insert(head.nms_iou);
+    detect.max_detections.get_or_insert(head.max_detections);
+    let threshold = detect.score_threshold;
+    for class in detect.classes.values_mut() {
+        class.score_threshold.get_or_insert(threshold);
+    }
+}
+
+/// Puts several models in their order, and leaves out what the first of them stands for.
+fn order_models(block: &mut Mapping, pipeline: &LoadedPipeline) {
+    let Some(first) = &pipeline.model_name else {
+        return;
+    };
+    block.shift_remove("model");
+    block.shift_remove("detect");
+    if let Some(Value::Mapping(models)) = block.get_mut("models") {
+        let others = pipeline.others.iter().map(|other| &other.name);
+        let mut ordered = Mapping::new();
+        for name in std::iter::once(first).chain(others) {
+            if let Some(model) = models.shift_remove(name.as_str()) {
+                ordered.insert(name.as_str().into(), model);
+            }
+        }
+        *models = ordered;
+    }
+}
+
+/// Moves the models of a stream beside the list of streams; their names stay.
+fn share_models(block: &mut Mapping, file: &mut Mapping) {
+    let Some(Value::Mapping(models)) = block.shift_remove("models") else {
+        return;
+    };
+    let names = models.keys().cloned().collect();
+    block.insert("models".into(), Value::Sequence(names));
+    let empty = || Value::Mapping(Mapping::new());
+    let shared = file.entry("models".into()).or_insert_with(empty);
+    if let Value::Mapping(shared) = shared {
+        shared.extend(models);
+    }
+}
+
 /// Several streams in one mapping: what they share stands beside their list.
 fn with_streams(blocks: &mut [Mapping], pipelines: &[LoadedPipeline]) -> Mapping {
     let mut file = Mapping::new();
@@ -97,6 +154,7 @@ fn with_streams(blocks: &mut [Mapping], pipelines: &[LoadedPipeline]) -> Mapping
                 file.insert(key.into(), value);
             }
         }
+        share_models(block, &mut file);
         if let Some(Value::Sequence(mut sinks)) = block.shift_remove("sinks") {
             let shared = pipeline.shared.iter().filter(|shared| **shared).count();
             let own = sinks.split_off(shared.min(sinks.len()));

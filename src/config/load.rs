@@ -3,16 +3,19 @@
 //! The command line changes the pipeline before files are looked for: a source that `--input`
 //! replaces need not exist.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::arguments::RunArguments;
-use super::diagnostic::ConfigError;
-use super::document::{Document, MAX_VIOLATIONS, Override, key_path};
+use super::diagnostic::{ConfigError, Diagnostic};
+use super::document::{Document, MAX_VIOLATIONS, Override, PathSegment, key_path};
 use super::environment::is_url;
 use super::input::InputSource;
 use super::load_card::{load_card, load_card_only, with_options};
 use super::loaded::LoadedPipeline;
-use super::schema::PipelineConfig;
+use super::loaded_model::LoadedModel;
+use super::schema::{CardConfig, ModelConfig, PipelineConfig};
+use super::track_cards::load_track_cards;
 use super::validate::{Validator, typed, validate_streams};
 
 /// Loads the pipeline `file` under `overrides`, with its card.
@@ -83,22 +86,24 @@ fn load_streams(
     if let Some(warning) = document.warnings.first() {
         tracing::warn!("{warning}");
     }
-    let documents = document.split()?;
     let (mut pipelines, mut errors) = (Vec::new(), Vec::new());
+    let mut documents = Vec::new();
+    for stream in document.split()? {
+        match stream.with_first_model() {
+            Ok(document) => documents.push(document),
+            Err(ConfigError(of_stream)) => add_new(&mut errors, of_stream),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(ConfigError::sorted(errors));
+    }
     for document in &documents {
         if errors.len() >= MAX_VIOLATIONS {
             break;
         }
         match load_stream(file, document, arguments, purpose) {
             Ok(pipeline) => pipelines.push(pipeline),
-            Err(ConfigError(of_stream)) => {
-                for error in of_stream {
-                    // An error of what streams share is found in each of them.
-                    if !errors.contains(&error) {
-                        errors.push(error);
-                    }
-                }
-            }
+            Err(ConfigError(of_stream)) => add_new(&mut errors, of_stream),
         }
     }
     if errors.is_empty() && documents.iter().any(|d| d.shared_sinks().is_some()) {
@@ -109,6 +114,15 @@ fn load_streams(
         Ok(pipelines)
     } else {
         Err(ConfigError::sorted(errors))
+    }
+}
+
+/// Adds those that are not there yet: an error of what streams share is found in each of them.
+fn add_new(errors: &mut Vec<Diagnostic>, of_stream: Vec<Diagnostic>) {
+    for error in of_stream {
+        if !errors.contains(&error) {
+            errors.push(error);
+        }
     }
 }
 
@@ -139,6 +153,7 @@ fn load_stream(
     validator.errors.extend(conflicts);
     validator.validate_zones();
     validator.validate_lines();
+    validator.validate_classify_tracks();
     if purpose == Purpose::Run {
         validator.validate_sources();
         validator.validate_telemetry();
@@ -149,43 +164,108 @@ fn load_stream(
         validator.validate_web();
         validator.validate_servers();
     }
+    let mut track_cards = BTreeMap::new();
+    if purpose == Purpose::Run {
+        match load_track_cards(document, &config) {
+            Ok(cards) => track_cards = cards,
+            Err(of_cards) => validator.errors.extend(of_cards),
+        }
+    }
     let model = &config.model;
-    let card = match purpose {
-        Purpose::Run => load_card(&model.card).and_then(|card| with_options(document, model, card)),
-        Purpose::Analysis => load_card_only(&model.card).map(|card| (card, String::new())),
-    };
-    let card = match card {
-        Ok((card, model_sha256)) => {
-            validator.validate_labels(&card);
-            validator.validate_head(&card);
-            if purpose == Purpose::Run {
-                validator.validate_overwritten_inputs(&[file, &model.card, &card.file]);
+    let card = card_at(document, &key_path!["model"], model, purpose);
+    let card = card.map_err(|of_card| validator.errors.extend(of_card));
+    let names = document.model_names();
+    let others = load_others(
+        document,
+        &config,
+        names.get(1..).unwrap_or_default(),
+        purpose,
+    );
+    let others = others.map_err(|of_cards| validator.errors.extend(of_cards));
+    if let (Ok((card, _)), Ok(others)) = (&card, &others) {
+        validator.validate_labels(card, others);
+        validator.validate_head(card);
+        validator.validate_models(&names, card, others);
+        validator.validate_classified_labels(card);
+        if purpose == Purpose::Run {
+            let mut read = vec![file, &model.card, &card.file];
+            for other in others {
+                read.extend([&*other.config.model.card, &*other.card.file]);
             }
-            Some((card, model_sha256))
+            for (entry, of) in config.classify_tracks.values().zip(track_cards.values()) {
+                read.extend([&*entry.model, &*of.card.file]);
+            }
+            validator.validate_overwritten_inputs(&read);
         }
-        Err(ConfigError(of_card)) if !model.card.is_file() => {
-            let reason = of_card.first().map(|e| e.message.clone());
-            let message = format!("{}: {}", model.card.display(), reason.unwrap_or_default());
-            let error = document.error_at_value(&key_path!["model"], message);
-            validator.errors.push(error);
-            None
-        }
-        Err(ConfigError(of_card)) => {
-            validator.errors.extend(of_card);
-            None
-        }
-    };
+    }
     let errors = validator.errors;
-    match card {
-        Some((card, model_sha256)) if errors.is_empty() => Ok(LoadedPipeline {
+    let cards = card.ok().zip(others.ok());
+    match cards {
+        Some(((card, model_sha256), others)) if errors.is_empty() => Ok(LoadedPipeline {
             stream: config.stream.clone().unwrap_or_else(|| stem(file)),
             config,
             card,
             model_sha256,
+            model_name: names.into_iter().next(),
+            others,
+            track_cards,
             shared,
             given,
         }),
         _ => Err(ConfigError::sorted(errors)),
+    }
+}
+
+/// The card of the model at `place`, under its options, and the SHA-256 of its ONNX file.
+fn card_at(
+    document: &Document<'_>,
+    place: &[PathSegment],
+    model: &ModelConfig,
+    purpose: Purpose,
+) -> Result<(CardConfig, String), Vec<Diagnostic>> {
+    let card = match purpose {
+        Purpose::Run => {
+            load_card(&model.card).and_then(|card| with_options(document, place, model, card))
+        }
+        Purpose::Analysis => load_card_only(&model.card).map(|card| (card, String::new())),
+    };
+    card.map_err(|ConfigError(of_card)| {
+        if model.card.is_file() {
+            return of_card;
+        }
+        let reason = of_card.first().map(|e| e.message.clone());
+        let message = format!("{}: {}", model.card.display(), reason.unwrap_or_default());
+        vec![document.error_at_value(place, message)]
+    })
+}
+
+/// The models `names`, which stand after the first.
+fn load_others(
+    document: &Document<'_>,
+    config: &PipelineConfig,
+    names: &[String],
+    purpose: Purpose,
+) -> Result<Vec<LoadedModel>, Vec<Diagnostic>> {
+    let (mut others, mut errors) = (Vec::new(), Vec::new());
+    for name in names {
+        let Some(model) = config.models.get(name) else {
+            continue;
+        };
+        let place = key_path!["models", name, "model"];
+        match card_at(document, &place, &model.model, purpose) {
+            Ok((card, model_sha256)) => others.push(LoadedModel {
+                name: name.clone(),
+                config: model.clone(),
+                card,
+                model_sha256,
+            }),
+            Err(of_card) => errors.extend(of_card),
+        }
+    }
+    if errors.is_empty() {
+        Ok(others)
+    } else {
+        Err(errors)
     }
 }
 
@@ -212,6 +292,12 @@ fn join_paths(config: &mut PipelineConfig, base: &Path, with_source: bool) {
         *plan = base.join(&*plan);
     }
     config.model.card = base.join(&config.model.card);
+    for model in config.models.values_mut() {
+        model.model.card = base.join(&model.model.card);
+    }
+    for entry in config.classify_tracks.values_mut() {
+        entry.model = base.join(&entry.model);
+    }
     for sink in &mut config.sinks {
         let paths = [
             sink.jsonl.as_mut().map(|s| &mut s.path),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::diagnostic::{ConfigError, Diagnostic, io_reason};
-use super::document::{Document, key_path};
+use super::document::{Document, PathSegment, key_path};
 use super::input_size::SsdInputSizes;
 use super::loaded::hex_sha256;
 use super::schema::{CardConfig, FitConfig, ModelConfig, ResizeConfig};
@@ -15,8 +15,22 @@ use super::validate::{typed, validate_card};
 /// # Errors
 /// All errors of the card; an ONNX file that is missing or has another hash.
 pub fn load_card(file: &Path) -> Result<(CardConfig, String), ConfigError> {
-    let document = Document::read(file)?;
-    let (card, mut errors) = parse_card(file, &document)?;
+    card_of_document(file, &Document::read(file)?)
+}
+
+/// Like [`load_card`], of a card that is, or will be, the content of `file`.
+///
+/// # Errors
+/// The same.
+pub fn card_from_text(file: &Path, text: &str) -> Result<(CardConfig, String), ConfigError> {
+    card_of_document(file, &Document::of_text(file, text)?)
+}
+
+fn card_of_document(
+    file: &Path,
+    document: &Document<'_>,
+) -> Result<(CardConfig, String), ConfigError> {
+    let (card, mut errors) = parse_card(file, document)?;
     let shown = card.file.display();
     let sha256 = match read_regular(&card.file) {
         Err(e) => {
@@ -66,19 +80,29 @@ fn parse_card(
     document: &Document<'_>,
 ) -> Result<(CardConfig, Vec<Diagnostic>), ConfigError> {
     let (mut card, _) = typed::<CardConfig>(document)?;
-    card.file = file.parent().unwrap_or(Path::new("")).join(&card.file);
+    let folder = file.parent().unwrap_or(Path::new(""));
+    card.file = folder.join(&card.file);
+    let list = card
+        .head
+        .ssd
+        .as_mut()
+        .and_then(|ssd| ssd.anchor_list.as_mut());
+    if let Some(list) = list.and_then(|list| list.file.as_mut()) {
+        *list = folder.join(&list);
+    }
     let errors = validate_card(&card, document);
     Ok((card, errors))
 }
 
-/// The card under the pipeline's options: another output stride, another input size.
+/// The card under the options of the model at `place`: another output stride, another input size.
 pub(super) fn with_options(
     document: &Document<'_>,
+    place: &[PathSegment],
     model: &ModelConfig,
     (mut card, mut sha256): (CardConfig, String),
 ) -> Result<(CardConfig, String), ConfigError> {
     let error = |key: &str, message: String| {
-        let error = document.error_at_value(&key_path!["model", key], message);
+        let error = document.error_at_value(&[place, &key_path![key]].concat(), message);
         Err(ConfigError(vec![error]))
     };
     let size = match (model.input_px, model.width_px, model.height_px) {
@@ -111,7 +135,7 @@ pub(super) fn with_options(
         if let Some((key, width, height)) = size {
             let other = if key == "width_px" { "height_px" } else { key };
             for (key, px) in [(key, width), (other, height)] {
-                if card.head.ssd.is_some()
+                if card.head.sizable_anchors().is_some()
                     && let Err(message) = SsdInputSizes::of(&card).check(px)
                 {
                     return error(key, message);
@@ -121,13 +145,17 @@ pub(super) fn with_options(
             input.trained_px = Some((input.width_px, input.height_px));
             (input.width_px, input.height_px) = (width, height);
         }
+        if card.head.segment.is_some() && model.fit.is_some() {
+            let message = format!("{} is a segmentation model, whose card says how", card.name);
+            return error("fit", message);
+        }
         match model.fit {
             Some(FitConfig::Stretch) => card.input.resize = ResizeConfig::Stretch,
             Some(FitConfig::Letterbox) => card.input.resize = ResizeConfig::Letterbox,
             Some(FitConfig::Rectangle) | None => {}
         }
         if model.output_stride.is_some() {
-            let message = format!("{} is not a segmentation model", card.name);
+            let message = format!("{} has no other output stride", card.name);
             return error("output_stride", message);
         }
         return Ok((card, sha256));

@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::loaded_model::LoadedModel;
 use super::schema::{
-    CardConfig, ClassifyConfig, DetectConfig, GatingConfig, InferenceConfig, ModelConfig,
-    OverlayConfig, PipelineConfig, PrecisionConfig, ReconnectConfig, SegmentConfig, SourceConfig,
+    CardConfig, ClassifyConfig, ClassifyTracksConfig, DetectConfig, GatingConfig, InferenceConfig,
+    ModelConfig, OverlayConfig, PipelineConfig, PrecisionConfig, ReconnectConfig, SegmentConfig,
+    SourceConfig,
 };
+use super::track_cards::TrackCard;
 
 /// A pipeline and its model card, both valid. Paths are joined to the directories of their files.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +25,12 @@ pub struct LoadedPipeline {
     pub card: CardConfig,
     /// SHA-256 of the ONNX file.
     pub model_sha256: String,
+    /// The model's name, where several run on the stream.
+    pub model_name: Option<String>,
+    /// The models that run after it, in their order.
+    pub others: Vec<LoadedModel>,
+    /// The cards of `classify_tracks`, by the names there.
+    pub track_cards: BTreeMap<String, TrackCard>,
     /// Which of the sinks all streams of the file share.
     pub shared: Vec<bool>,
     /// The values that the YAML gives, without defaults.
@@ -40,6 +49,7 @@ impl LoadedPipeline {
                 fallback: None,
                 telemetry: None,
                 model: ModelConfig::default(),
+                models: BTreeMap::new(),
                 detect: DetectConfig {
                     score_threshold,
                     ..DetectConfig::default()
@@ -47,6 +57,7 @@ impl LoadedPipeline {
                 segment: SegmentConfig::default(),
                 classify: ClassifyConfig::default(),
                 track: None,
+                classify_tracks: BTreeMap::new(),
                 zones: BTreeMap::new(),
                 lines: BTreeMap::new(),
                 gating: GatingConfig::default(),
@@ -57,6 +68,9 @@ impl LoadedPipeline {
             },
             card,
             model_sha256,
+            model_name: None,
+            others: Vec::new(),
+            track_cards: BTreeMap::new(),
             shared: Vec::new(),
             given: Value::Null,
         }
@@ -127,11 +141,33 @@ impl LoadedPipeline {
             if *classify != ClassifyConfig::default() {
                 hashed.insert("classify".to_owned(), json!(classify));
             }
+            if !self.config.classify_tracks.is_empty() {
+                hashed.insert(
+                    "classify_tracks".to_owned(),
+                    self.hashed_track_classifiers(),
+                );
+            }
             if let Some(fit) = self.config.model.fit {
                 hashed.insert("fit".to_owned(), json!(fit));
             }
+            if let Some(name) = &self.model_name {
+                let others = self.others.iter().map(LoadedModel::hashed);
+                let models: Vec<Value> = std::iter::once(json!(name)).chain(others).collect();
+                hashed.insert("models".to_owned(), models.into());
+            }
         }
         hex_sha256(hashed.to_string().as_bytes())
+    }
+
+    /// The settings of second networks, with what their cards are instead of where.
+    fn hashed_track_classifiers(&self) -> Value {
+        let of_entry = |(name, entry): (&String, &ClassifyTracksConfig)| {
+            let mut hashed = json!(entry);
+            let card = self.track_cards.get(name);
+            hashed["model"] = json!(card.map(|of| [&of.card.name, &of.sha256]));
+            (name.clone(), hashed)
+        };
+        self.config.classify_tracks.iter().map(of_entry).collect()
     }
 
     /// SHA-256 of the settings of analysis, if objects are tracked.
@@ -146,6 +182,12 @@ impl LoadedPipeline {
             // The hash was defined before there were these.
             let given = |key: &str| self.given.pointer(&format!("/track/{key}")).is_some();
             track.retain(|key, _| !LATER_TRACK_KEYS.contains(&key.as_str()) || given(key));
+        }
+        if let Some(hashed) = hashed.as_object_mut()
+            && !self.others.is_empty()
+        {
+            let others = self.others.iter().map(LoadedModel::hashed);
+            hashed.insert("models".to_owned(), others.collect());
         }
         Some(hex_sha256(hashed.to_string().as_bytes()))
     }

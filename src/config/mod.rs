@@ -16,9 +16,11 @@ mod input_size;
 mod load;
 mod load_card;
 mod loaded;
+mod loaded_model;
 mod masked;
 mod reference;
 mod schema;
+mod track_cards;
 mod validate;
 
 pub use arguments::{JsonFormat, RunArguments, ensure_json};
@@ -29,24 +31,29 @@ pub use environment::{expand_env, is_url, server_url};
 pub use input::InputSource;
 pub use input_size::SsdInputSizes;
 pub use load::{load, load_all, load_for_analysis};
-pub use load_card::load_card;
+pub use load_card::{card_from_text, load_card};
 pub use loaded::{LoadedPipeline, hex_sha256};
+pub use loaded_model::LoadedModel;
 pub use reference::{markdown_reference, pipeline_reference};
 pub use schema::{
-    ActivationConfig, AnchorConfig, AnchorMapLayoutConfig, AnchorUnitConfig, AnchorsConfig,
-    AreaConfig, AreaRuleConfig, BoxCodingConfig, BoxUnitConfig, CameraConfig, CardConfig,
-    CenternetCodingConfig, CenternetHeadConfig, ChannelOrder, ClassConfig,
-    ClassifyActivationConfig, ClassifyConfig, ClassifyHeadConfig, ClipsConfig, CocoConfig,
-    ColourConfig, DecoderConfig, DeeplabHeadConfig, DetectConfig, DetrHeadConfig, FilterConfig,
-    FitConfig, GatingConfig, GflHeadConfig, HeadConfig, ImageFormat, ImagesConfig,
-    ImagesSinkConfig, InferenceConfig, InputConfig, IntervalConfig, JsonlConfig, LabelConfig,
-    LetterboxAnchorConfig, LineConfig, LooksConfig, MasksSinkConfig, ModelConfig, MotConfig,
-    MotionGateConfig, MqttConfig, MqttFramesConfig, OnErrorConfig, OverlayConfig, PaceConfig,
-    PipelineConfig, PrecisionConfig, ReconnectConfig, RecordedPicture, RegionTrigger,
-    RegionsConfig, ResizeConfig, RetinafaceHeadConfig, RotateConfig, RowLayoutConfig, RtspConfig,
-    RtspTransport, SafeGroundConfig, SegmentConfig, SinkConfig, SizeCodingConfig, SourceConfig,
-    SsdHeadConfig, TelemetryConfig, TileMergeConfig, TilesConfig, TrackConfig, VideoConfig,
-    VideoSinkConfig, WebConfig, WebhookConfig, WindowConfig, YoloAnchorMapConfig,
-    YoloAnchorMapsConfig, YoloDistributionMapsConfig, YoloEndToEndConfig, YoloFormatConfig,
-    YoloGridRowsConfig, YoloHeadConfig, YoloRowsConfig, ZoneConfig, pipeline_schema, schema_of,
+    ActivationConfig, AnchorCodingConfig, AnchorConfig, AnchorListConfig, AnchorMapLayoutConfig,
+    AnchorUnitConfig, AnchorsConfig, AreaConfig, AreaRuleConfig, BoxCodingConfig, BoxOrderConfig,
+    BoxUnitConfig, CameraConfig, CardConfig, CenternetCodingConfig, CenternetHeadConfig,
+    ChannelLayoutConfig, ChannelOrder, ClassConfig, ClassifyActivationConfig, ClassifyConfig,
+    ClassifyHeadConfig, ClassifyTracksConfig, ClipsConfig, CocoConfig, ColourConfig, DecoderConfig,
+    DeeplabHeadConfig, DefaultBoxesConfig, DetectConfig, DetrHeadConfig, FilterConfig, FitConfig,
+    FixedAnchorsConfig, GatingConfig, GflHeadConfig, HeadConfig, ImageFormat, ImagesConfig,
+    ImagesSinkConfig, InferenceConfig, InputConfig, InsideConfig, IntervalConfig, JsonlConfig,
+    LabelConfig, LetterboxAnchorConfig, LineConfig, LooksConfig, MasksSinkConfig, ModelConfig,
+    MotConfig, MotionGateConfig, MqttConfig, MqttFramesConfig, MultiscaleAnchorsConfig,
+    NamedModelConfig, OnErrorConfig, OverlayConfig, PaceConfig, PipelineConfig, PrecisionConfig,
+    ReconnectConfig, RecordedPicture, RegionTrigger, RegionsConfig, ResizeConfig,
+    RetinafaceHeadConfig, RotateConfig, RowLayoutConfig, RtspConfig, RtspTransport,
+    SafeGroundConfig, SegmentConfig, SegmentHeadConfig, SegmentValuesConfig, SinkConfig,
+    SizeCodingConfig, SourceConfig, SsdHeadConfig, SsdMapConfig, SsdNmsConfig, SsdSizeCodingConfig,
+    TelemetryConfig, TileMergeConfig, TilesConfig, TrackConfig, VideoConfig, VideoSinkConfig,
+    WebConfig, WebhookConfig, WindowConfig, YoloAnchorMapConfig, YoloAnchorMapsConfig,
+    YoloDistributionMapsConfig, YoloEndToEndConfig, YoloFormatConfig, YoloGridRowsConfig,
+    YoloHeadConfig, YoloRowsConfig, ZoneConfig, pipeline_schema, schema_of,
 };
+pub use track_cards::TrackCard;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::schema::{PipelineConfig, pipeline_schema, schema_of};
 
 /// Order of a pipeline's and a card's keys at the top level; others follow.
-const ORDER: &str = "streams stream source fallback telemetry model detect segment classify track zones lines \
+const ORDER: &str = "streams stream source fallback telemetry model models detect segment classify track classify_tracks zones lines \
     gating inference overlay sinks name file sha256 input head labels";
 
 /// The reference of a pipeline's keys.

@@ -1,5 +1,6 @@
 //! Latency histograms in constant memory (HDR histogram).
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ const MAX_US: u64 = 60_000_000;
 /// The latencies of one stage, shared by the threads that run it.
 #[derive(Clone, Debug)]
 pub struct Latency {
-    name: &'static str,
+    name: Cow<'static, str>,
     histogram: Arc<Mutex<Histogram<u64>>>,
 }
 
@@ -32,18 +33,18 @@ pub struct Percentiles {
 
 impl Latency {
     /// An empty histogram.
-    pub fn new(name: &'static str) -> Self {
+    pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
         let histogram =
             Histogram::new_with_bounds(1, MAX_US, 3).expect("constant bounds are valid");
         Self {
-            name,
+            name: name.into(),
             histogram: Arc::new(Mutex::new(histogram)),
         }
     }
 
     /// The stage's name.
-    pub fn name(&self) -> &'static str {
-        self.name
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Adds one measurement.

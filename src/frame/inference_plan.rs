@@ -1,5 +1,6 @@
 //! Inference plan of a frame: on which regions the network runs.
 
+use super::meta::MediaTime;
 use mobilens_image::{RectPx, Similarity, SizePx};
 
 /// On which regions of a frame the network runs, and what gating knows of the frame.
@@ -19,6 +20,8 @@ pub struct InferencePlan {
     pub camera: Option<Similarity>,
     /// Current inference interval in frames, if it is regulated by latency.
     pub every: Option<u32>,
+    /// Presentation time of the frame that was captured before this one.
+    pub previous_pts: Option<MediaTime>,
 }
 
 /// The part of a frame that the network runs on.
@@ -54,6 +57,7 @@ impl Default for InferencePlan {
             is_still: false,
             camera: None,
             every: None,
+            previous_pts: None,
         }
     }
 }

@@ -37,6 +37,21 @@ pub fn square_around(rect: &RectPx, side_px: f32, size: SizePx) -> RectPx {
     even(&square, size)
 }
 
+/// The crop around `rect`, enlarged by `share` of its width and height on each side; `None` where nothing of
+/// it is in a picture of `size`.
+pub fn enlarged_crop(rect: &RectPx, share: f32, size: SizePx) -> Option<RectPx> {
+    let (dx, dy) = (rect.width * share, rect.height * share);
+    let wide = RectPx {
+        x: rect.x - dx,
+        y: rect.y - dy,
+        width: rect.width + 2.0 * dx,
+        height: rect.height + 2.0 * dy,
+    };
+    let clipped = wide.clipped(size);
+    let has_pixels = clipped.width >= 1.0 && clipped.height >= 1.0;
+    has_pixels.then(|| even(&clipped, size))
+}
+
 /// Whether all of `inner` lies in `outer`.
 pub(super) fn contains(outer: &RectPx, inner: &RectPx) -> bool {
     outer.x <= inner.x

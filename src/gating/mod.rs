@@ -15,11 +15,12 @@ mod looks;
 mod luma_plane;
 mod params;
 mod plan;
+mod rhythm;
 mod tiles;
 
 pub use camera_motion::CameraMotion;
 pub use change_detector::ChangeDetector;
-pub use crops::tiles_of;
+pub use crops::{enlarged_crop, tiles_of};
 pub use feedback::Feedback;
 pub use input_sizes::{InputScale, InputSizes, feature_maps_beside};
 pub use look_costs::LookCosts;
@@ -29,3 +30,4 @@ pub use params::{
     GatingParams, InferenceInterval, MotionGate, RecordedPlan, RegionParams, TileParams,
 };
 pub use plan::Gating;
+pub use rhythm::{Every, Rhythm};

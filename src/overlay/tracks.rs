@@ -6,7 +6,7 @@ use image::{Rgb, RgbImage};
 use imageproc::drawing::draw_line_segment_mut;
 
 use super::text::TextRenderer;
-use crate::records::FrameRecord;
+use crate::records::{FrameRecord, TrackRecord};
 use mobilens_image::RectPx;
 
 /// Points of a trail that are kept at most.
@@ -120,5 +120,46 @@ pub fn draw_counters_mut(
             break;
         }
         text.draw_plate_mut(picture, line, letters, (4, y), [255, 255, 255]);
+    }
+}
+
+/// What stands behind a track's label: its number, and what second networks say of it.
+pub fn note_of(track: &TrackRecord) -> String {
+    let said = track.attributes.values().map(|said| said.label.as_str());
+    let said: Vec<&str> = said.collect();
+    if said.is_empty() {
+        return track.track_id.to_string();
+    }
+    format!("{}: {}", track.track_id, said.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::{AttributeRecord, TrackStateRecord};
+
+    #[test]
+    fn a_track_says_what_second_networks_say() {
+        let said = |label: &str| AttributeRecord {
+            label: label.to_owned(),
+            ..AttributeRecord::default()
+        };
+        let mut track = TrackRecord {
+            track_id: 7,
+            category_id: 1,
+            label: "car".to_owned(),
+            state: TrackStateRecord::Seen,
+            bbox: [0.0; 4].into(),
+            attributes: [
+                ("kind".to_owned(), said("van")),
+                ("colour".to_owned(), said("red")),
+            ]
+            .into(),
+            model: None,
+            keypoints: Vec::new(),
+        };
+        assert_eq!(note_of(&track), "7: red, van");
+        track.attributes.clear();
+        assert_eq!(note_of(&track), "7");
     }
 }

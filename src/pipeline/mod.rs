@@ -6,7 +6,8 @@
 //! | thread | stage | edge to the next (live / replay) |
 //! |---|---|---|
 //! | `0-capture` | `capture`: read, number, pace, gate | newest wins, 1 / blocks, 2 |
-//! | `1-infer-N` | `infer` (`detect` or `segment`): preprocess, infer, postprocess | blocks, in order |
+//! | `1-infer-N` | `infer` (`detect`, `models`, `segment` or `classify`): preprocess, infer, postprocess | blocks, in order |
+//! | `2-classify` | `classify_tracks`: second networks, live (in a replay `2-publish` runs them) | at most one frame's crops, to and from `2-publish` |
 //! | `2-publish` | `publish` and `analyze`: records, tracks, events | leaky, 256 / blocks, 4 (records); by thread (pictures) |
 //! | `3-render` | `render`: annotated pictures for the window and image files | leaky / blocks, 4, or newest wins for the window alone |
 //! | `4-encode` | `encode`: video files, clean or annotated | leaky / blocks, 4 |
@@ -18,7 +19,8 @@
 //! picture is converted to RGB once per frame and drawn once per overlay style, by the first thread
 //! that needs it, and not at all if none does.
 //!
-//! [`run_streams`] runs several streams side by side, which share the network fairly.
+//! [`run_streams`] runs several streams side by side, which share the networks fairly. Each network is loaded once
+//! ([`LoadedModels`]), whichever streams run it.
 //!
 //! A leaky edge drops the oldest, counts it and warns. Only the source gets the stop signal; the other
 //! stages drain because their input closes, for 10 s at most where the run is live or was interrupted. The last
@@ -59,7 +61,8 @@ mod threads;
 mod tests;
 
 pub use build::{
-    Model, analyzer, classes_to_keep, ensure_built, open_recording, preprocess_params,
+    LoadedModels, Model, StreamModels, TrackModels, analyzer, classes_to_keep, ensure_built,
+    open_recording, preprocess_params,
 };
 pub use join::SHUTDOWN_DEADLINE;
 pub use options::{MissingFeature, ModelError, RunError, RunOptions};
@@ -69,6 +72,10 @@ pub use run::{Outcome, run, run_streams, run_with_sinks};
 pub use stages::analyze::Analyzer;
 pub use stages::capture::Pace;
 pub use stages::classify::{Classifier, ClassifierModel};
+pub use stages::classify_tracks::{
+    CropClassifier, CropThread, TrackClassification, TrackClassificationCounts, TrackClassifier,
+    TrackClassifierCounts, TrackClassifierParams,
+};
 pub use stages::detect::{Detector, DetectorModel};
 pub use stages::infer::{Inference, InferenceLatency, InferenceWorker};
 pub use stages::segment::{Segmenter, SegmenterModel};

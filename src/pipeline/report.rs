@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::stages::classify_tracks::TrackClassifierCounts;
 use crate::flow::{Failure, Latency};
 use crate::records::EndRecord;
 use mobilens_nn::Network;
@@ -22,6 +23,10 @@ pub struct RunReport {
     pub elapsed: Duration,
     /// The network that ran, if one did.
     pub network: Option<Network>,
+    /// Those of the stream's further models, with their names.
+    pub others: Vec<(String, Network)>,
+    /// What second networks did, in the order of their names.
+    pub track_classifiers: Vec<TrackClassifierCounts>,
 }
 
 impl RunReport {
@@ -57,6 +62,17 @@ impl fmt::Display for RunReport {
                 "sink {sink}: {missed} missed (too slow, or could not write)"
             )?;
         }
+        for counts in &self.track_classifiers {
+            let TrackClassifierCounts {
+                name,
+                classified,
+                skipped,
+            } = counts;
+            writeln!(
+                f,
+                "classify_tracks {name}: {classified} crops classified, {skipped} skipped for lack of time"
+            )?;
+        }
         write!(
             f,
             "{:.1} frames/s over {:.2} s",
@@ -66,17 +82,22 @@ impl fmt::Display for RunReport {
         if let Some(network) = &self.network {
             write!(f, ", {network}")?;
         }
+        for (name, network) in &self.others {
+            write!(f, "; {name}: {network}")?;
+        }
         writeln!(f)?;
+        let names = self.latencies.iter().map(|latency| latency.name().len());
+        let width = names.max().unwrap_or(0).max(12);
         writeln!(
             f,
-            "{:<12} {:>8} {:>8} {:>8} {:>8}",
+            "{:<width$} {:>8} {:>8} {:>8} {:>8}",
             "ms", "mean", "p50", "p95", "p99"
         )?;
         for latency in &self.latencies {
             if let Some(p) = latency.percentiles() {
                 writeln!(
                     f,
-                    "{:<12} {:>8.2} {:>8.2} {:>8.2} {:>8.2}",
+                    "{:<width$} {:>8.2} {:>8.2} {:>8.2} {:>8.2}",
                     latency.name(),
                     p.mean_ms,
                     p.p50_ms,

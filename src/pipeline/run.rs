@@ -11,8 +11,8 @@ use crate::records::{EndRecord, FrameCounts};
 use crate::sink::DisplayWindow;
 
 use super::build::{
-    Model, OpenOptions, SharedSinks, build_stream, ensure_built, max_concurrent_frames,
-    open_source, open_window,
+    LoadedModels, OpenOptions, SharedSinks, StreamModels, TrackModels, build_stream, ensure_built,
+    max_concurrent_frames, open_source, open_window,
 };
 use super::options::{RunError, RunOptions};
 use super::report::RunReport;
@@ -74,7 +74,8 @@ struct Stream<'a> {
     /// Its place in the pipeline file.
     place: usize,
     loaded: LoadedPipeline,
-    model: &'a Model,
+    models: &'a StreamModels,
+    track_models: &'a TrackModels,
     slot: Option<StreamSlot>,
     health: StreamHealth,
     /// Sinks beside those of the configuration.
@@ -96,9 +97,13 @@ fn run_all(
     for loaded in &configs {
         ensure_built(&loaded.config)?;
     }
-    let models = Model::load_shared(&configs, options.kernels)?;
-    if let (Some(loaded), Some(model)) = (configs.first(), models.first()) {
-        tracing::info!("{}: {}", loaded.card.name, model.network());
+    let models = LoadedModels::load(&configs, options.kernels)?;
+    let track_models = TrackModels::load(&configs, options.kernels)?;
+    for (card, network) in &models.networks {
+        tracing::info!("{card}: {network}");
+    }
+    for (card, network) in track_models.networks() {
+        tracing::info!("{card}: {network}");
     }
     let several = configs.len() > 1;
     let scheduler = several.then(|| FairScheduler::new(max_concurrent_frames(&configs[0])));
@@ -106,7 +111,7 @@ fn run_all(
     let mut outcomes = Vec::new();
     let mut streams = Vec::new();
     let mut on_main = None;
-    for (place, (mut loaded, model)) in configs.into_iter().zip(&models).enumerate() {
+    for (place, (mut loaded, models)) in configs.into_iter().zip(&models.streams).enumerate() {
         let window = open_window(&mut loaded);
         let waits = (several || window.is_none()) && !options.discard;
         if let Err(error) = register(&shared, &loaded) {
@@ -121,7 +126,8 @@ fn run_all(
             place,
             loaded,
             health,
-            model,
+            models,
+            track_models: &track_models,
             slot: scheduler.as_ref().map(|scheduler| scheduler.slot()),
             sinks: std::mem::take(&mut sinks),
             waits,
@@ -220,20 +226,24 @@ impl Stream<'_> {
         let mut pipeline = build_stream(
             loaded,
             source,
-            self.model,
+            self.models,
             options,
             self.slot,
             self.health,
             shared,
         )?;
+        pipeline.track_classifiers = self.track_models.classifiers(self.place, loaded)?;
         let sinks = self.sinks.into_iter().map(|(name, sink)| {
             let sink = GuardedSink::new(&name, sink);
             (name, sink)
         });
         pipeline.sinks.records.extend(sinks);
         let report = pipeline.run(window, stop)?;
+        let others = self.models.others.iter();
+        let others = others.map(|(name, model)| (name.clone(), model.network().clone()));
         Ok(RunReport {
-            network: Some(self.model.network().clone()),
+            network: Some(self.models.first.network().clone()),
+            others: others.collect(),
             ..report
         })
     }
@@ -248,6 +258,8 @@ fn interrupted(stream: &str, stop: &StopSignal, elapsed: Duration) -> RunReport 
         latencies: Vec::new(),
         elapsed,
         network: None,
+        others: Vec::new(),
+        track_classifiers: Vec::new(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The threads of a run with sources, workers and sinks that misbehave: exact counts, and an end.
 
 mod scripted;
+mod second_network;
 
 use crate::capture::Captured;
 use crate::sink::SinkError;

@@ -22,6 +22,7 @@ use super::progress::Progress;
 use super::report::RunReport;
 use super::stages::analyze::Analyzer;
 use super::stages::capture::{CaptureCounts, CaptureStage, OpenSource};
+use super::stages::classify_tracks::{TrackClassification, TrackClassifier};
 #[cfg(feature = "recording")]
 use super::stages::encode::EncodeStage;
 use super::stages::infer::InferenceWorker;
@@ -77,6 +78,8 @@ pub struct Pipeline {
     pub rules: AreaRules,
     /// Adds tracks and their events.
     pub analyzer: Analyzer,
+    /// Second networks, which classify tracks.
+    pub track_classifiers: Vec<TrackClassifier>,
     /// Decides on which frames and regions the network runs; on all of every frame without.
     pub gating: Option<Gating>,
     /// Feedback of later stages to the gating.
@@ -208,6 +211,7 @@ impl Pipeline {
         // 3-render, before 2-publish has anything to give it.
         let trails = Arc::new(Trails::new(self.overlay.style().trail_ms));
         let overlay = Latency::new("overlay");
+        let classify = Latency::new("classify");
         let mut pictures = Vec::new();
         if !viewers.is_empty() {
             let (tx, rx) = if has_image_sinks {
@@ -250,6 +254,9 @@ impl Pipeline {
         for renderer in self.sinks.web {
             let metrics = renderer.views.metrics();
             metrics.add_latencies([decode.clone(), overlay.clone(), end_to_end.clone()]);
+            if !self.track_classifiers.is_empty() {
+                metrics.add_latencies([classify.clone()]);
+            }
             let (captured, edge_counts) = (Arc::clone(&counts), capture_counts.clone());
             let done = Arc::clone(&emitted);
             metrics.set_counts(move || {
@@ -267,12 +274,23 @@ impl Pipeline {
             picture_sinks.push("4-web", thread);
         }
 
+        // 2-classify
+        let (track_classification, crops) =
+            TrackClassification::start(self.track_classifiers, drops, classify.clone());
+        let classified = track_classification.as_ref().map(|stage| stage.counts());
+        let crops = crops.map(|crops| {
+            let stage = self.health.stage("2-classify");
+            failures.spawn("2-classify", move || stage.watch(|| crops.run()))
+        });
+        let crops = crops.transpose()?;
+
         // 2-publish
         let publisher = PublishStage {
             stream: Arc::clone(&self.stream),
             builder: self.builder,
             rules: self.rules,
             analyzer: self.analyzer,
+            track_classification,
             feedback: self.feedback,
             records,
             masks,
@@ -285,11 +303,12 @@ impl Pipeline {
             progress: self.progress,
         };
         let stage = self.health.stage("2-publish");
-        let thread = failures.spawn("2-publish", move || {
-            stage.watch(|| publisher.run(ordered));
-            Ok::<(), String>(())
-        })?;
+        let thread = failures.spawn("2-publish", move || stage.watch(|| publisher.run(ordered)))?;
         stages.push("2-publish", thread);
+        // It ends after the stage that gives it crops.
+        if let Some(thread) = crops {
+            stages.push("2-classify", thread);
+        }
 
         // The window runs on this thread; some systems require the main one.
         if let Some((mut window, pictures)) = window {
@@ -322,10 +341,12 @@ impl Pipeline {
             sink_drops: sink_drops.counts(),
             latencies: std::iter::once(decode)
                 .chain(self.latency)
-                .chain([overlay, record, end_to_end])
+                .chain([classify, overlay, record, end_to_end])
                 .collect(),
             elapsed: started.elapsed(),
             network: None,
+            others: Vec::new(),
+            track_classifiers: classified.map_or_else(Vec::new, |counts| counts.get()),
         })
     }
 }

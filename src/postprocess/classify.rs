@@ -1,4 +1,4 @@
-//! Classification of a whole picture: activation and the best classes.
+//! Classification of a picture, or a part of it: activation and the best classes.
 //!
 //! | tensor | shape |
 //! |---|---|
@@ -57,40 +57,64 @@ impl ClassifyDecoder {
     /// The classes of `values`, one a channel, best score first, of equal scores the lower id first. What
     /// is not a number is left out.
     pub fn decode(&mut self, values: &[f32]) -> Vec<Classification> {
-        let params = &self.params;
+        let scores = self.params.scores(values);
+        self.scored.clear();
+        let channels = self.params.channels.iter().copied().zip(scores);
+        for (category_id, score) in channels {
+            if score >= self.params.score_threshold {
+                self.scored.push(Classification { category_id, score });
+            }
+        }
+        best(&mut self.scored, self.params.top)
+    }
+}
+
+impl ClassifyParams {
+    /// The score of each of `channels`, from the network's values of all channels; NaN where there is none.
+    pub fn scores(&self, values: &[f32]) -> Vec<f32> {
         let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         // Less the largest, so that nothing overflows.
         let share = |value: f32| f64::from(value - largest).exp();
-        let sum: f64 = match params.activation {
+        let sum: f64 = match self.activation {
             ClassActivation::Softmax => values.iter().map(|value| share(*value)).sum(),
             ClassActivation::Sigmoid | ClassActivation::Identity => 1.0,
         };
-        let score = |value: f32| match params.activation {
+        let score = |value: f32| match self.activation {
             ClassActivation::Softmax => (share(value) / sum) as f32,
             ClassActivation::Sigmoid => (1.0 / (1.0 + f64::from(-value).exp())) as f32,
             ClassActivation::Identity => value,
         };
-        self.scored.clear();
-        for &category_id in &params.channels {
-            let value = values.get(category_id as usize);
-            let score = value.map_or(f32::NAN, |value| score(*value));
-            if score >= params.score_threshold {
-                self.scored.push(Classification { category_id, score });
-            }
-        }
-        let best_first = |a: &Classification, b: &Classification| {
-            let by_score = b.score.total_cmp(&a.score);
-            by_score.then(a.category_id.cmp(&b.category_id))
-        };
-        let top = params.top.min(self.scored.len());
-        if top < self.scored.len() {
-            // Only the best are put in order.
-            self.scored.select_nth_unstable_by(top, best_first);
-        }
-        let best = &mut self.scored[..top];
-        best.sort_unstable_by(best_first);
-        best.to_vec()
+        let values = self.channels.iter().map(|id| values.get(*id as usize));
+        values
+            .map(|value| value.map_or(f32::NAN, |value| score(*value)))
+            .collect()
     }
+
+    /// The best classes of `scores`, one for each of `channels`, as [`ClassifyDecoder::decode`] orders them.
+    pub fn best(&self, scores: &[f32]) -> Vec<Classification> {
+        let scored = self.channels.iter().zip(scores);
+        let scored = scored.filter(|(_, score)| **score >= self.score_threshold);
+        let mut scored: Vec<_> = scored
+            .map(|(&category_id, &score)| Classification { category_id, score })
+            .collect();
+        best(&mut scored, self.top)
+    }
+}
+
+/// The `top` best of `scored`, best first, of equal scores the lower id first.
+fn best(scored: &mut [Classification], top: usize) -> Vec<Classification> {
+    let best_first = |a: &Classification, b: &Classification| {
+        let by_score = b.score.total_cmp(&a.score);
+        by_score.then(a.category_id.cmp(&b.category_id))
+    };
+    let top = top.min(scored.len());
+    if top < scored.len() {
+        // Only the best are put in order.
+        scored.select_nth_unstable_by(top, best_first);
+    }
+    let best = &mut scored[..top];
+    best.sort_unstable_by(best_first);
+    best.to_vec()
 }
 
 #[cfg(test)]
@@ -182,6 +206,13 @@ mod tests {
             all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
             let score = |v: f32| f64::from(v).exp() / sum;
             prop_assert!(got.len() <= top);
+            let params = ClassifyParams {
+                channels: (0..values.len() as u32).collect(),
+                activation: ClassActivation::Softmax,
+                top,
+                score_threshold,
+            };
+            prop_assert_eq!(&params.best(&params.scores(&values)), &got);
             for (got, (id, value)) in got.iter().zip(&all) {
                 prop_assert_eq!(got.category_id, *id);
                 prop_assert!((f64::from(got.score) - score(*value)).abs() < 1e-6);

@@ -2,22 +2,62 @@
 
 use std::sync::Arc;
 
-use crate::frame::InferencePlan;
+use crate::frame::{InferencePlan, Region};
 use mobilens_image::RectPx;
 
 use super::class_mask::ClassMask;
 use super::classify::Classification;
+use super::instance_mask::InstanceMask;
 use super::safe_ground::SafeGround;
 
 /// A detected object.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Detection {
-    /// The model's label id (COCO ids for COCO models).
+    /// The model's label id (COCO ids for COCO models); of several models, the id in their [`Labels`].
     pub category_id: u32,
     /// Confidence, 0 to 1.
     pub score: f32,
     /// Its box in pixels of the original frame, clipped to the frame.
     pub rect: RectPx,
+    /// Its keypoints, in the network's order; empty where the network has none, or a value is not finite.
+    pub keypoints: Vec<Keypoint>,
+    /// Its pixels, from a network that segments instances.
+    pub mask: Option<Arc<InstanceMask>>,
+}
+
+/// A keypoint of an object: a landmark of a face, a joint of a body.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Keypoint {
+    /// Column in pixels of the original frame, not clipped.
+    pub x: f32,
+    /// Row.
+    pub y: f32,
+    /// Confidence or visibility, 0 to 1; 1 where the network has none.
+    pub score: f32,
+}
+
+impl Detection {
+    /// Moves it by so many columns and rows, whole ones where it has a mask: from pixels of a crop to
+    /// those of the frame.
+    pub fn shift(&mut self, dx: f32, dy: f32) {
+        self.rect.x += dx;
+        self.rect.y += dy;
+        for point in &mut self.keypoints {
+            point.x += dx;
+            point.y += dy;
+        }
+        if let Some(mask) = &mut self.mask {
+            *mask = Arc::new(mask.shifted(dx as u32, dy as u32));
+        }
+    }
+
+    /// Sets its keypoints, unless a value is not finite.
+    pub(super) fn set_keypoints(&mut self, points: Vec<Keypoint>) {
+        let is_finite = |p: &Keypoint| p.x.is_finite() && p.y.is_finite() && p.score.is_finite();
+        if points.iter().all(is_finite) {
+            self.keypoints = points;
+        }
+    }
 }
 
 /// The network's prediction for one frame.
@@ -31,6 +71,8 @@ pub struct Prediction {
     pub segmentation: Option<Segmentation>,
     /// The classes of the whole picture, best score first, from a classification network.
     pub classification: Option<Vec<Classification>>,
+    /// What each model of the stream ran on, in their order, where there are several.
+    pub models: Vec<Region>,
 }
 
 /// Semantic segmentation of a frame.
@@ -47,13 +89,34 @@ pub struct Segmentation {
 pub struct Labels {
     /// Sorted by id.
     entries: Vec<(u32, String)>,
+    /// The first id of each model and the model's name, sorted by id; empty with one model.
+    models: Vec<(u32, String)>,
 }
 
 impl Labels {
     /// Takes `(id, name)` pairs in any order.
     pub fn new(mut entries: Vec<(u32, String)>) -> Self {
         entries.sort_by_key(|(id, _)| *id);
-        Self { entries }
+        Self {
+            entries,
+            models: Vec::new(),
+        }
+    }
+
+    /// The same of several models: `models` has the first id and the name of each.
+    pub fn of_models(entries: Vec<(u32, String)>, mut models: Vec<(u32, String)>) -> Self {
+        models.sort_by_key(|(id, _)| *id);
+        Self {
+            models,
+            ..Self::new(entries)
+        }
+    }
+
+    /// The name of the model that `id` is of, where there are several.
+    pub fn model(&self, id: u32) -> Option<&str> {
+        let after = self.models.partition_point(|(first, _)| *first <= id);
+        let (_, name) = self.models.get(after.checked_sub(1)?)?;
+        Some(name)
     }
 
     /// The name of `id`, or `unlabelled`.
@@ -63,7 +126,12 @@ impl Labels {
             .map_or("unlabelled", |i| self.entries[i].1.as_str())
     }
 
-    /// The id of `name`.
+    /// The names of the models, in their order, where there are several.
+    pub fn models(&self) -> impl Iterator<Item = &str> {
+        self.models.iter().map(|(_, name)| name.as_str())
+    }
+
+    /// The id of `name`; of several, the first.
     pub fn id(&self, name: &str) -> Option<u32> {
         self.entries
             .iter()

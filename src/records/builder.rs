@@ -1,20 +1,23 @@
 //! Builds frame and event records from detections and segmented areas.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::analytics::{AreaEvent, AreaKind, AreaPhase, AreaRule};
 use crate::frame::{FrameMeta, GeoPoint, Region, Telemetry};
-use crate::postprocess::{Classification, Detection, Labels, Prediction, Segmentation, UNKNOWN};
+use crate::postprocess::{
+    Classification, Detection, Keypoint, Labels, Prediction, Segmentation, UNKNOWN,
+};
 use crate::telemetry::GroundProjection;
 use mobilens_image::{RectPx, SizePx};
 
 use super::polygons::polygons_of;
 use super::record::{
-    ClassAreaRecord, ClassificationRecord, DetectionRecord, EventRecord, FrameRecord, LookRecord,
-    SafeGroundRecord, SegmentationRecord,
+    ClassAreaRecord, ClassificationRecord, DetectionRecord, EventRecord, FrameRecord,
+    KeypointRecord, LookRecord, ModelRunRecord, SafeGroundRecord, SegmentationRecord,
 };
 use super::record_box::RecordBox;
-use super::rle::rles_of;
+use super::rle::{rle_of, rles_of};
 use super::rounding::rounded;
 
 /// From this gimbal pitch down the camera looks from above, and the centre of a box is taken as its
@@ -80,6 +83,7 @@ impl RecordBuilder {
                 Region::Looks(looks) => Some(looks.iter().map(LookRecord::from).collect()),
                 Region::Whole | Region::None | Region::Crops(_) => None,
             },
+            models: self.models(prediction),
             still: plan.is_still,
             detections: detections.map(|d| self.detection(d, &locator)).collect(),
             segmentation: segmentation.map(|s| self.segmentation(s, &locator)),
@@ -91,13 +95,32 @@ impl RecordBuilder {
         }
     }
 
+    /// On what each model of a stream with several ran.
+    fn models(&self, prediction: &Prediction) -> BTreeMap<String, ModelRunRecord> {
+        // A stream that runs but one of a file's models has no more than its plan.
+        let one = std::slice::from_ref(&prediction.plan.region);
+        let runs = match prediction.models.as_slice() {
+            [] => one,
+            several => several,
+        };
+        let runs = self.labels.models().zip(runs);
+        runs.map(|(name, region)| (name.to_owned(), region.into()))
+            .collect()
+    }
+
     fn detection(&self, detection: &Detection, locator: &FrameLocator<'_>) -> DetectionRecord {
         DetectionRecord {
             category_id: detection.category_id,
             label: self.labels.name(detection.category_id).to_owned(),
+            model: self.labels.model(detection.category_id).map(str::to_owned),
             score: rounded(detection.score.into(), 10_000.0),
             bbox: RecordBox::from(&detection.rect),
             position: locator.of_box(&detection.rect),
+            keypoints: detection.keypoints.iter().map(keypoint).collect(),
+            segmentation: detection
+                .mask
+                .as_ref()
+                .map(|mask| rle_of(mask, locator.size)),
             ..DetectionRecord::default()
         }
     }
@@ -176,6 +199,11 @@ impl RecordBuilder {
     }
 }
 
+fn keypoint(point: &Keypoint) -> KeypointRecord {
+    let [x, y] = [point.x, point.y].map(|v| rounded(v.into(), 100.0));
+    [x, y, rounded(point.score.into(), 10_000.0)]
+}
+
 /// Computes positions on the ground for one frame.
 struct FrameLocator<'a> {
     locator: Option<&'a GroundProjection>,
@@ -233,6 +261,7 @@ mod tests {
                     width: 58.0,
                     height: 101.0,
                 },
+                ..Detection::default()
             }],
             ..Prediction::default()
         };

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::StopReason;
-use crate::frame::{GeoPoint, Look, Telemetry};
+use crate::frame::{GeoPoint, Look, Region, Telemetry};
 
 use super::record_box::RecordBox;
 use super::rle::Rle;
@@ -17,7 +17,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "nearly all records are frames: a box would be an allocation for each"
 )]
@@ -43,10 +43,16 @@ pub struct RunRecord {
     pub stream: String,
     /// Where the frames come from.
     pub source: SourceRecord,
-    /// The network.
+    /// The network; of several models, that of the first.
     pub model: ModelRecord,
+    /// The networks of all models by name, where several run on the stream.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, ModelRecord>,
     /// What the category ids mean.
     pub labels: Vec<LabelRecord>,
+    /// Second networks that classify tracked objects, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub classify_tracks: BTreeMap<String, ModelRecord>,
     /// Fingerprint of the configuration that was in force.
     pub config_sha256: String,
     /// Fingerprint of the tracking, zone and line configuration, where objects are tracked.
@@ -96,6 +102,9 @@ pub struct LabelRecord {
     pub id: u32,
     /// Name.
     pub name: String,
+    /// The model that it is of, where several run on the stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
 }
 
 /// The results of one frame.
@@ -132,6 +141,10 @@ pub struct FrameRecord {
     /// (`gating.looks`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub looks: Option<Vec<LookRecord>>,
+    /// On what each model ran, by name, where several run on the stream; `inferred`, `regions` and `looks`
+    /// are of the first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, ModelRunRecord>,
     /// Nothing moved since the network last ran.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub still: bool,
@@ -162,6 +175,28 @@ pub struct FrameRecord {
     /// The events of this frame, which are written as records of their own.
     #[serde(skip)]
     pub events: Vec<EventRecord>,
+}
+
+/// On what one of several models ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelRunRecord {
+    /// Whether it ran on this frame.
+    pub inferred: bool,
+    /// The regions that it ran on, `[x, y, width, height]`; absent if it was the whole frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regions: Option<Vec<RecordBox>>,
+}
+
+impl From<&Region> for ModelRunRecord {
+    fn from(region: &Region) -> Self {
+        Self {
+            inferred: *region != Region::None,
+            regions: match region {
+                Region::Crops(parts) => Some(parts.iter().map(RecordBox::from).collect()),
+                Region::Whole | Region::None | Region::Looks(_) => None,
+            },
+        }
+    }
 }
 
 /// One inference on a frame.
@@ -205,6 +240,9 @@ pub struct EventRecord {
     /// The class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// The model that found the object, where several run on the stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// The zone; absent for the whole picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
@@ -221,6 +259,9 @@ pub struct EventRecord {
     /// of an interval.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counts: Option<BTreeMap<String, u64>>,
+    /// What second networks say of the object, as in its track.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, AttributeRecord>,
 }
 
 /// A tracked object.
@@ -232,10 +273,33 @@ pub struct TrackRecord {
     pub category_id: u32,
     /// Its name.
     pub label: String,
+    /// The model that found it, where several run on the stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Whether it was detected in this frame.
     pub state: TrackStateRecord,
     /// `[x, y, width, height]` in pixels, filtered or predicted, to two decimals.
     pub bbox: RecordBox,
+    /// What second networks say of it, by their names in `classify_tracks`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, AttributeRecord>,
+    /// Keypoints of its last detection.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keypoints: Vec<KeypointRecord>,
+}
+
+/// What a second network says of a tracked object.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AttributeRecord {
+    /// Name of the best class.
+    pub label: String,
+    /// Its confidence, 0 to 1, to four decimals: a moving average over the track's classifications.
+    pub score: f64,
+    /// Time since the frame of the newest classification, in media time.
+    pub age_ms: f64,
+    /// The best classes, best score first, where more than one is asked for (`top`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ClassificationRecord>,
 }
 
 /// Whether a tracked object was detected.
@@ -300,10 +364,20 @@ pub struct DetectionRecord {
     pub category_id: u32,
     /// Its name.
     pub label: String,
+    /// The model that found it, where several run on the stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Confidence, 0 to 1, to four decimals.
     pub score: f64,
     /// `[x, y, width, height]` in pixels of the original frame, to two decimals.
     pub bbox: RecordBox,
+    /// Keypoints in the network's order, each `[x, y, score]`: pixels of the original frame to two decimals,
+    /// confidence or visibility (1 where the network has none) to four.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keypoints: Vec<KeypointRecord>,
+    /// Its pixels in the frame, from a network that segments instances.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segmentation: Option<Rle>,
     /// The track that it belongs to, once that is confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub track_id: Option<u64>,
@@ -315,7 +389,10 @@ pub struct DetectionRecord {
     pub position: Option<GeoPoint>,
 }
 
-/// A class of the whole picture.
+/// A keypoint: `[x, y, score]`.
+pub type KeypointRecord = [f64; 3];
+
+/// A class of the whole picture, or of a tracked object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClassificationRecord {
     /// Label id of the model.

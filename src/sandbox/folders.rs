@@ -67,6 +67,18 @@ impl Folders {
             folders.add_read(Some(&config.model.card));
             folders.add_read(config.gating.plan.as_deref());
             folders.add_read(Some(&pipeline.card.file));
+            for other in &pipeline.others {
+                folders.add_read(Some(&other.config.model.card));
+                folders.add_read(Some(&other.card.file));
+            }
+            for (entry, of) in config
+                .classify_tracks
+                .values()
+                .zip(pipeline.track_cards.values())
+            {
+                folders.add_read(Some(&entry.model));
+                folders.add_read(Some(&of.card.file));
+            }
             for sink in &config.sinks {
                 for file in [
                     sink.jsonl.as_ref().map(|sink| &sink.path),

@@ -49,6 +49,8 @@ impl JsonlSink {
         let mut run = run.clone();
         if !timings {
             run.model.instruction_set = None;
+            let models = run.models.values_mut();
+            models.for_each(|model| model.instruction_set = None);
         }
         sink.add(&Record::Run(run));
         let begun = sink.output.begin(&sink.lines);

@@ -7,8 +7,11 @@
 //! A track gets its id once its score or its age vouches for it. Motion is a Kalman filter over true
 //! time steps. Tracking depends on the saved records alone, so that a recorded run can be tracked again
 //! without its video.
+//!
+//! [`classification`] is about second networks that classify tracked objects.
 
 mod assignment;
+pub mod classification;
 mod duplicates;
 mod kalman;
 mod life;

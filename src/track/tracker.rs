@@ -134,6 +134,16 @@ impl Tracker {
         ids
     }
 
+    /// The last id that was given.
+    pub fn last_id(&self) -> u64 {
+        self.confirmed
+    }
+
+    /// Gives no id up to `last`, which another tracker of the stream has given.
+    pub fn skip_ids(&mut self, last: u64) {
+        self.confirmed = self.confirmed.max(last);
+    }
+
     /// The confirmed tracks, oldest first.
     pub fn tracks(&self) -> impl Iterator<Item = TrackView> {
         let confirmed = self.tracks.iter().filter(|track| track.is_confirmed());

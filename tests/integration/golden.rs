@@ -1,4 +1,4 @@
-//! Raw outputs against the original runtimes' (models/import/golden.py, golden_torch.py), from the picture on.
+//! Raw outputs against the original runtimes' (models/import/golden.py, golden_torch.py, golden_litert.py), from the picture on.
 
 use std::fs;
 
@@ -52,22 +52,27 @@ fn goldens(index: &str) -> Vec<Golden> {
 
 fn preprocessor(model: &str) -> Preprocessor {
     let segments = model.starts_with("deeplab");
-    let side = if segments { 513 } else { 300 };
+    let selfie = model.starts_with("selfie");
+    let side = match model {
+        _ if segments => 513,
+        _ if selfie => 256,
+        _ => 300,
+    };
     Preprocessor::new(&PreprocessParams {
         width_px: side,
         height_px: side,
         bgr: false,
-        mean: [127.5; 3],
-        std: [127.5; 3],
+        mean: if selfie { [0.0; 3] } else { [127.5; 3] },
+        std: if selfie { [255.0; 3] } else { [127.5; 3] },
         resize: if segments {
             ResizeMode::Letterbox {
-                pad_value: 127.5,
+                pad_value: [127.5; 3],
                 anchor: LetterboxAnchor::TopLeft,
             }
         } else {
             ResizeMode::Stretch
         },
-        half_pixel: false,
+        half_pixel: selfie,
         filter: ResizeFilter::Bilinear,
     })
 }
@@ -105,12 +110,12 @@ fn the_input_equals_tensorflows() {
     }
 }
 
-fn outputs_equal(model: &str) {
+fn outputs_equal(index: &str, model: &str) {
     let path = file(&format!("models/{model}.onnx"));
     let network = Network::load(&path, &LoadOptions::default()).expect("a model");
     let mut session = network.session(1).expect("a session");
     let mut compared = 0;
-    for golden in goldens("index.json")
+    for golden in goldens(index)
         .iter()
         .filter(|g| g.model == model && g.tensor != "input")
     {
@@ -141,18 +146,23 @@ fn outputs_equal(model: &str) {
 
 #[test]
 fn ssdlite_equals_tensorflow() {
-    outputs_equal("ssdlite_mobilenet_v2_coco");
+    outputs_equal("index.json", "ssdlite_mobilenet_v2_coco");
 }
 
 #[test]
 fn oidv4_equals_litert() {
-    outputs_equal("ssd_mobilenet_v2_oidv4");
+    outputs_equal("index.json", "ssd_mobilenet_v2_oidv4");
 }
 
 #[test]
 fn deeplab_equals_tensorflow_at_both_strides() {
-    outputs_equal("deeplabv3_mobilenet_v2_voc_os8");
-    outputs_equal("deeplabv3_mobilenet_v2_voc_os16");
+    outputs_equal("index.json", "deeplabv3_mobilenet_v2_voc_os8");
+    outputs_equal("index.json", "deeplabv3_mobilenet_v2_voc_os16");
+}
+
+#[test]
+fn selfie_segmentation_equals_litert() {
+    outputs_equal("index_litert.json", "selfie_segmentation");
 }
 
 /// The int8 classifier from the card on: what ONNX Runtime computes of the same file, and near what PyTorch

@@ -14,8 +14,12 @@ mod support;
 #[path = "../../crates/mobilens-nn/tests/integration/onnx.rs"]
 mod onnx;
 
+mod any_head;
 mod bad_input;
+mod bad_model;
+mod card;
 mod classify;
+mod classify_tracks;
 mod codecs;
 mod compare;
 mod config;
@@ -28,6 +32,7 @@ mod golden;
 mod heads;
 mod images;
 mod looks;
+mod models;
 mod mqtt;
 mod overlay;
 mod precision;
@@ -39,6 +44,7 @@ mod rtsp;
 mod rtsp_loss;
 mod run;
 mod segment;
+mod selfie;
 mod streams;
 mod telemetry;
 mod tracking;

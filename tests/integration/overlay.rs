@@ -1,6 +1,7 @@
 //! Boxes and labels look as they did: `UPDATE_GOLDENS=1 cargo test --test integration overlay::`
 //! makes the pictures anew, to be looked at before they are committed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ fn detection(category_id: u32, score: f32, [x, y, width, height]: [f32; 4]) -> D
         category_id,
         score,
         rect,
+        ..Detection::default()
     }
 }
 
@@ -178,8 +180,11 @@ fn what_is_counted_is_shown() {
         track_id,
         category_id: 1,
         label: "person".to_owned(),
+        model: None,
         state,
         bbox: bbox.into(),
+        attributes: BTreeMap::new(),
+        keypoints: Vec::new(),
     };
     let lost_uncounted = [250.0, 120.0, 40.0, 60.0];
     let record = FrameRecord {

@@ -3,7 +3,9 @@
 //! figures are shares of a peak measured in the same run.
 #![allow(clippy::print_stdout, missing_docs)]
 
+mod feature_map;
 mod int8_gemm;
+mod transformers;
 
 use std::time::Instant;
 
@@ -277,6 +279,8 @@ fn main() {
         show("inverted residual 75x75 24, 144", block(75, 24, 144));
         show("inverted residual 38x38 32, 192", block(38, 32, 192));
         show("inverted residual 19x19 96, 576", block(19, 96, 576));
+        transformers::run(isa, peak);
+        feature_map::run(isa, dense, depthwise, measure);
     }
     depthwise_int8();
     int8_gemm::run(|isa, side, inputs, outputs, kernel, stride| {

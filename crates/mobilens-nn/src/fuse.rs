@@ -18,13 +18,14 @@ use crate::fuse_layout::{
     fuse_focus, join_slices, lower_conv_transposes, move_before_depth_to_space,
 };
 use crate::fuse_scales::{fold_division_into_conv, fold_multiplication_into_depthwise};
-use crate::fuse_transformers::fuse_transformers;
+use crate::fuse_transformers::{fuse_transformers, move_reshape_after_unary};
 use crate::graph::{Conv, Graph, Node, Op, ValueId};
 use crate::kernels::{Activation, BinaryOp, UnaryOp};
 
 /// Applies all rules until none matches.
 pub(super) fn fuse(graph: &mut Graph) {
-    const RULES: [fn(&mut Graph, usize) -> bool; 18] = [
+    const RULES: [fn(&mut Graph, usize) -> bool; 19] = [
+        move_reshape_after_unary,
         fuse_pad_into_conv,
         move_transpose_after_unary,
         merge_affines,

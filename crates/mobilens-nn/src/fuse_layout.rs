@@ -35,7 +35,7 @@ impl Taps {
     fn new(kernel: usize, stride: usize, dilation: usize, pad: usize) -> Self {
         let reach = (kernel - 1) * dilation;
         let first = -((reach.saturating_sub(pad) / stride) as isize);
-        let last = ((stride - 1 + pad) / stride) as isize;
+        let last = pad.div_ceil(stride) as isize;
         Self {
             first,
             count: (last - first + 1) as usize,

@@ -92,6 +92,28 @@ fn lower_linear(graph: &mut Graph, at: usize) -> bool {
     true
 }
 
+/// An elementwise function comes before the reshape of a product's rows, to meet the product there.
+pub(super) fn move_reshape_after_unary(graph: &mut Graph, at: usize) -> bool {
+    if !matches!(graph.nodes[at].op, Op::Unary(_)) {
+        return false;
+    }
+    let Some(before) = sole_producer(graph, graph.nodes[at].inputs[0]) else {
+        return false;
+    };
+    let rows = graph.nodes[before].inputs[0];
+    let is_product = matches!(graph.nodes[before].op, Op::Reshape)
+        && graph.shapes[rows].len() == 2
+        && sole_node(graph, rows).is_some_and(|node| matches!(node.op, Op::Conv(_)));
+    if !is_product {
+        return false;
+    }
+    let between = graph.nodes[before].output;
+    graph.shapes[between] = graph.shapes[rows].clone();
+    let function = graph.nodes[at].op.clone();
+    graph.nodes[at].op = std::mem::replace(&mut graph.nodes[before].op, function);
+    true
+}
+
 /// The node that alone reads the value's producer's output.
 fn sole_node(graph: &Graph, value: ValueId) -> Option<&Node> {
     sole_producer(graph, value).map(|index| &graph.nodes[index])

@@ -62,6 +62,9 @@ pub(super) fn import(
         return None;
     }
     let output = shape_of(model, OutletId::new(node.id, 0))?;
+    if output.contains(&0) {
+        return None;
+    }
     let first = *node.inputs.first()?;
     let input = shape_of(model, first)?;
     let single_input = |op| {

@@ -39,6 +39,10 @@ pub(super) fn set_input_shape(
             "the input {name} is {written}, with {axes} axes; the shape that was given has {given}"
         ));
     }
+    // Where the batch is not 1, the sizes are those of an example.
+    let is_example =
+        matches!(dims.first().map(|d| &d.value), Some(Some(Value::DimValue(batch))) if *batch > 1);
+    let replaces = replaces || is_example;
     let mut is_changed = false;
     let mut free = Vec::new();
     for (axis, dim) in dims.iter_mut().enumerate() {
@@ -181,6 +185,12 @@ mod tests {
             Ok(true)
         );
         assert_eq!(written_shape(&mut kept.input[1]), "[1, 3, 32, 32]");
+        let mut example = graph(&["10", "3", "32", "32"]);
+        assert_eq!(
+            set_input_shape(&mut example, Some(&[1, 3, 64, 64]), false),
+            Ok(true)
+        );
+        assert_eq!(written_shape(&mut example.input[1]), "[1, 3, 64, 64]");
     }
 
     #[test]

@@ -38,6 +38,8 @@
 //! | module | what it does |
 //! |---|---|
 //! | `qdq` | quantised files (QDQ and QOperator form) as float graphs with marked roundings |
+//! | `onnx_file` | [`OnnxFile`]: what a file says of itself, without running it |
+//! | `weight_checks` | sizes of tensors and weights that are no numbers, before anything is computed |
 //! | `onnx` | loads the file with tract: shape inference, constant folding |
 //! | `qdq` | quantised files: constants as float32, roundings of activations as operators |
 //! | `partition` | graph partitioning: subgraphs that the kernels support, the rest for tract |
@@ -74,6 +76,7 @@ mod graph;
 mod import;
 mod import_layout;
 mod import_tensors;
+mod initializer;
 mod input_shape;
 mod input_size;
 pub mod kernels;
@@ -84,7 +87,8 @@ mod lower_int8;
 mod memory_plan;
 mod network;
 mod onnx;
-mod onnx_prelu;
+mod onnx_file;
+mod onnx_rewrite;
 mod partition;
 mod plan;
 mod plan_conv;
@@ -100,10 +104,13 @@ mod report;
 mod session;
 mod tensor_info;
 mod view;
+mod weight_checks;
 
 pub use error::NnError;
+pub use initializer::initializer_values;
 pub use load_options::{FeatureMaps, KeptClasses, KernelChoice, LoadOptions, Precision};
 pub use network::{Network, PrunedClasses};
+pub use onnx_file::{OnnxConstant, OnnxFile, OnnxNode, OnnxValue};
 pub use quantize::{
     CalibrationPictures, QuantizeError, QuantizeOptions, QuantizePhase, QuantizeProgress,
     QuantizeReport, Quantized, TensorSqnr, quantize,

@@ -12,6 +12,7 @@ use crate::graph::Graph;
 use crate::kernels::{Bf16Isa, Int8Isa, Isa, IsaSet};
 use crate::load_options::{KeptClasses, KernelChoice, LoadOptions};
 use crate::onnx::{load_onnx, one_line};
+use crate::onnx_file::read_model;
 use crate::partition::{Partitioned, partition};
 use crate::plan::PlanOptions;
 use crate::precision::{NumberFormat, bulk_of, check_precision, number_format};
@@ -44,17 +45,14 @@ impl Network {
     /// Loads an ONNX file.
     ///
     /// # Errors
-    /// When the file cannot be read, is not a valid ONNX model, has other than one float32 input
+    /// When the file cannot be read, is not a valid ONNX model, has weights that are NaN or infinite, has other than one float32 input
     /// of fixed shape, or has operators that are not supported; when the CPU does not support the
     /// instruction set of the kernels or the precision that the options ask for; when the precision is
     /// int8, but the file is not quantised.
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, NnError> {
         let isa = isa_of(options.kernels)?;
         check_precision(options)?;
-        let bytes = std::fs::read(path).map_err(|e| NnError::Read {
-            path: path.to_owned(),
-            reason: e.to_string(),
-        })?;
+        let bytes = read_model(path)?;
         let (model, weight_scales) = caught(path, || load_onnx(&bytes, path.parent(), options))?;
         let format = number_format(path, options, weight_scales.is_some())?;
         let weight_scales = weight_scales.unwrap_or_default();

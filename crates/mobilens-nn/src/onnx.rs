@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use prost::Message as _;
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::model::TypedModelPatch;
 use tract_onnx::tract_core::ops::cast::Cast;
@@ -12,8 +14,9 @@ use crate::external_data::read_external_data;
 use crate::input_shape::set_input_shape;
 use crate::input_size::{free_reshapes, keep_feature_maps};
 use crate::load_options::LoadOptions;
-use crate::onnx_prelu::rewrite_prelu;
+use crate::onnx_rewrite::{rewrite_prelu, round_old_resizes_down};
 use crate::qdq::{WeightScales, dequantize_model, register_fake_quantize};
+use crate::weight_checks::{check_size, check_tensors};
 
 /// tract's message on one line.
 pub(super) fn one_line(error: TractError) -> String {
@@ -28,10 +31,22 @@ pub(super) fn load_onnx(
     options: &LoadOptions,
 ) -> Result<(TypedModel, Option<WeightScales>), String> {
     let (mut model, weight_scales) = infer_shapes(bytes, folder, options)?;
+    check_sizes(&model)?;
     model.prop_consts().map_err(one_line)?;
     fold_casts(&mut model).map_err(one_line)?;
     lower_to_core(&mut model).map_err(one_line)?;
+    cast_outputs(&mut model).map_err(one_line)?;
     Ok((model, weight_scales))
+}
+
+/// The content of an ONNX file.
+pub(super) fn read_proto(bytes: &[u8]) -> Result<ModelProto, String> {
+    let file = ModelProto::decode(bytes)
+        .map_err(|e| format!("not an ONNX file, or cut off: {e}").replace('\n', " "))?;
+    match &file.graph {
+        Some(graph) if !graph.output.is_empty() => Ok(file),
+        _ => Err("not an ONNX file, or cut off: it has no outputs".to_owned()),
+    }
 }
 
 /// Shape inference. The shapes that the file declares are ignored if the input is to have another
@@ -49,11 +64,11 @@ fn infer_shapes(
     }
     register_fake_quantize(&mut loader);
     let context = |what: &'static str| move |e| format!("{what}: {}", one_line(e));
-    let mut file = loader
-        .proto_model_for_read(&mut &*bytes)
-        .map_err(context("Reading proto model"))?;
+    let mut file = read_proto(bytes)?;
+    round_old_resizes_down(&mut file);
     if let Some(graph) = &mut file.graph {
         read_external_data(graph, folder)?;
+        check_tensors(graph)?;
         rewrite_prelu(graph);
         let pixels = options
             .input
@@ -93,6 +108,19 @@ fn infer_shapes(
     Ok((model, weight_scales))
 }
 
+/// Whether each value has a size that a network can have; before memory is asked for.
+fn check_sizes(model: &TypedModel) -> Result<(), String> {
+    for node in &model.nodes {
+        for output in &node.outputs {
+            if let Some(shape) = output.fact.shape.as_concrete() {
+                let dims: Vec<u64> = shape.iter().map(|dim| *dim as u64).collect();
+                check_size(&format!("the value {}", node.name), &dims)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Constant folding of casts: float16 weights are cast once, here; tract leaves casts of large
 /// constants to each run.
 fn fold_casts(model: &mut TypedModel) -> TractResult<()> {
@@ -108,6 +136,26 @@ fn fold_casts(model: &mut TypedModel) -> TractResult<()> {
         TypedModelPatch::replace_single_op(model, node, &[], Const::new(widened)?)?.apply(model)?;
     }
     Ok(())
+}
+
+/// Outputs that are integers (class ids of an `ArgMax`) or float16 as float32.
+fn cast_outputs(model: &mut TypedModel) -> TractResult<()> {
+    let mut outputs = model.outputs.clone();
+    for outlet in &mut outputs {
+        let datum_type = model.outlet_fact(*outlet)?.datum_type;
+        let is_exact = datum_type.is_integer() || datum_type == DatumType::F16;
+        if !is_exact || datum_type.is_quantized() {
+            continue;
+        }
+        let name = model
+            .outlet_label(*outlet)
+            .map_or_else(|| model.node(outlet.node).name.clone(), str::to_owned);
+        let cast = Cast::new(DatumType::F32);
+        let cast = model.wire_node(format!("{name}.float32"), cast, &[*outlet])?;
+        *outlet = cast[0];
+        model.set_outlet_label(*outlet, name)?;
+    }
+    model.select_output_outlets(&outputs)
 }
 
 /// ONNX's `Resize` and `Slice` become tract's own where they can, which the kernels support.

@@ -3,7 +3,7 @@
 use crate::graph::{Attention, Node, Op, ValueId};
 use crate::kernels::{
     Attention as AttentionStep, BinaryOp, BroadcastBinary, Buffer, Matrices, MatrixProduct,
-    PackedGemm, TensorOp,
+    PackedGemm, TensorOp, fill_rows,
 };
 use crate::memory_plan::PlannedOp;
 use crate::plan::{Planner, report};
@@ -325,7 +325,7 @@ impl Planner<'_> {
     }
 }
 
-/// A constant that is broadcast to `scores`, as matrices whose columns lie side by side.
+/// A constant that is broadcast to `scores`, as matrices whose columns lie side by side, in rows that are filled up.
 fn expanded(values: &[f32], shape: &[usize], scores: &[usize]) -> (Buffer, Matrices) {
     let rank = scores.len();
     let order = file_order(rank);
@@ -338,6 +338,8 @@ fn expanded(values: &[f32], shape: &[usize], scores: &[usize]) -> (Buffer, Matri
             .collect();
         size[rank - 1] = scores[rank - 1];
     }
+    let filled = fill_rows(&all, scores[rank - 1]);
+    size[rank - 1] = filled.len() / (all.len() / scores[rank - 1]).max(1);
     let view = View::of(0, &size, &order);
     let row_stride = if size[rank - 2] == 1 {
         0
@@ -349,7 +351,7 @@ fn expanded(values: &[f32], shape: &[usize], scores: &[usize]) -> (Buffer, Matri
         row_stride,
         column_stride: 1,
     };
-    (Buffer::from_slice(&all), matrices)
+    (filled, matrices)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use crate::graph::{Node, Op, ValueId};
 use crate::memory_plan::{Allocation, PlannedOp};
-use crate::plan::{Planner, ValueLayout, nontrivial_axes, report};
+use crate::plan::{NHWC, Planner, ValueLayout, nontrivial_axes, report};
 use crate::view::View;
 
 impl Planner<'_> {
@@ -90,7 +90,13 @@ impl Planner<'_> {
             if !self.layouts.contains_key(value)
                 && let Some(view) = self.views.get(value)
             {
-                let order = view.natural_order();
+                let shape = &self.graph.shapes[*value];
+                let one_digit = (0..shape.len()).all(|axis| view.digit(axis).is_some());
+                let order = if !one_digit && shape.len() == 4 && shape[0] == 1 {
+                    NHWC.to_vec()
+                } else {
+                    view.natural_order()
+                };
                 let allocation = self.in_order(*value, &order)?;
                 self.layouts
                     .insert(*value, ValueLayout { allocation, order });

@@ -28,6 +28,8 @@ pub struct Document<'a> {
     pub(super) duplicates: Vec<DuplicateKey>,
     /// Which stream of the file it is.
     pub(super) view: Option<StreamView>,
+    /// The name of the model that stands for `model` and `detect`, where there are several.
+    pub(super) first_model: Option<String>,
 }
 
 impl<'a> Document<'a> {
@@ -36,9 +38,16 @@ impl<'a> Document<'a> {
     /// # Errors
     /// When the file cannot be read or is not YAML.
     pub fn read(file: &'a Path) -> Result<Self, ConfigError> {
-        let text = read_text(file)?;
+        Self::of_text(file, &read_text(file)?)
+    }
+
+    /// What `text` says, which is, or will be, the content of `file`.
+    ///
+    /// # Errors
+    /// When it is not YAML.
+    pub fn of_text(file: &'a Path, text: &str) -> Result<Self, ConfigError> {
         // Editors on Windows begin files with a byte order mark.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let parsed = parse_yaml(text).map_err(|error| {
             let (line, column) = error.position;
             ConfigError(vec![Diagnostic {
@@ -57,6 +66,7 @@ impl<'a> Document<'a> {
             root: parsed.root,
             duplicates: parsed.duplicates,
             view: None,
+            first_model: None,
         })
     }
 
@@ -147,6 +157,8 @@ impl<'a> Document<'a> {
     }
 
     fn error(&self, path: &[PathSegment], location: &Location, message: String) -> Diagnostic {
+        let in_models = self.path_in_models(path);
+        let path = in_models.as_deref().unwrap_or(path);
         let in_file = self.view.as_ref().map(|view| view.path_in_file(path));
         Diagnostic {
             file: self.file.to_owned(),

@@ -2,6 +2,7 @@
 //! `--set` and divided into the streams that it describes.
 
 mod file;
+mod models;
 mod node;
 mod overrides;
 mod parse;

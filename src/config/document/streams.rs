@@ -57,7 +57,10 @@ impl Document<'_> {
                     let message = format!("duplicate stream name {name:?}");
                     errors.push(self.error_at_value(&key_path!["streams", i, "stream"], message));
                 }
-                Some(Content::String(_)) => documents.push(self.stream(i, block, own)),
+                Some(Content::String(_)) => match self.models_of_stream(i, block) {
+                    Ok(models) => documents.push(self.stream(i, block, own, models)),
+                    Err(of_models) => errors.extend(of_models),
+                },
                 _ => {
                     let message = "missing key \"stream\" (name of the stream in every record)";
                     errors.push(self.error_at_value(&key_path!["streams", i], message));
@@ -76,7 +79,8 @@ impl Document<'_> {
     fn unused_shared_keys(&self, blocks: &[Node], errors: &mut Vec<Diagnostic>) {
         for entry in self.root.entries().unwrap_or_default() {
             let key = entry.key.as_str();
-            let is_shared = SHARED_KEYS.contains(&key) || ["streams", "sinks"].contains(&key);
+            let is_shared =
+                SHARED_KEYS.contains(&key) || ["streams", "sinks", "models"].contains(&key);
             if !is_shared && blocks.iter().all(|block| block.get(key).is_some()) {
                 let message = format!(
                     "has no effect: each stream has a `{key}` of its own; use `streams.0.{key}`"
@@ -105,8 +109,9 @@ impl Document<'_> {
         ))
     }
 
-    /// What the file says of stream `i`, whose block is `block` with the entries `own`.
-    fn stream(&self, i: usize, block: &Node, own: &[Entry]) -> Self {
+    /// What the file says of stream `i`, whose block is `block` with the entries `own`, and which runs
+    /// `models`, if it does not run all.
+    fn stream(&self, i: usize, block: &Node, own: &[Entry], models: Option<Vec<Entry>>) -> Self {
         let shared = self.root.entries().unwrap_or_default();
         let mut entries: Vec<Entry> = shared
             .iter()
@@ -117,7 +122,13 @@ impl Document<'_> {
         let shared_sinks = entries.iter_mut().find(is_given).map(|entry| &entry.value);
         let shared_sinks = shared_sinks.and_then(Node::items).unwrap_or_default();
         let shared_sinks = shared_sinks.to_vec();
-        for entry in own {
+        if let Some(chosen) = models {
+            let shared = entries.iter_mut().find(|entry| entry.key == "models");
+            if let Some(shared) = shared {
+                shared.value.content = Content::Mapping(chosen);
+            }
+        }
+        for entry in own.iter().filter(|entry| entry.key != "models") {
             let mut entry = entry.clone();
             if let (true, Content::Sequence(sinks)) =
                 (entry.key == "sinks", &mut entry.value.content)
@@ -139,9 +150,14 @@ impl Document<'_> {
             duplicates: Vec::new(),
             view: Some(StreamView {
                 stream: i,
-                own: own.iter().map(|entry| entry.key.clone()).collect(),
+                own: own
+                    .iter()
+                    .map(|entry| entry.key.clone())
+                    .filter(|key| key != "models")
+                    .collect(),
                 shared_sinks: shared_sinks.len(),
             }),
+            first_model: None,
         }
     }
 

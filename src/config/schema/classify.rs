@@ -16,6 +16,10 @@ pub struct ClassifyHeadConfig {
     #[serde(default = "top")]
     #[schemars(range(min = 1, max = 1000))]
     pub top: u32,
+    /// Budget as a second network that classifies tracks: time on one thread in each second of a live stream, in
+    /// milliseconds; see a pipeline's `classify_tracks`. Default: 200.
+    #[schemars(range(min = 1, max = 1000))]
+    pub budget_ms_per_s: Option<u32>,
 }
 
 fn top() -> u32 {

@@ -63,6 +63,14 @@ pub fn pipeline_schema() -> Value {
             for key in SHARED_KEYS {
                 properties.remove(key);
             }
+            let models = json!({
+                "description": "Names of the models that the stream runs, the first one first. Default: all.",
+                "type": "array",
+                "minItems": 1,
+                "uniqueItems": true,
+                "items": { "type": "string" },
+            });
+            properties.insert("models".to_owned(), models);
         }
     }
     for definition in schema
@@ -84,6 +92,8 @@ pub fn pipeline_schema() -> Value {
             json!([
                 { "required": ["source", "model"] },
                 { "required": ["streams", "model"] },
+                { "required": ["source", "models"] },
+                { "required": ["streams", "models"] },
             ]),
         );
         if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {

@@ -33,7 +33,7 @@ impl Default for InferenceConfig {
 }
 
 /// Number format of the network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PrecisionConfig {
     /// Int8 where the model is quantised, else float32.

@@ -8,6 +8,7 @@
 
 mod card;
 mod classify;
+mod classify_tracks;
 mod default_of;
 mod detect;
 mod gating;
@@ -16,11 +17,14 @@ mod heads;
 mod inference;
 mod lines;
 mod model;
+mod models;
 mod overlay;
 mod pipeline;
 mod segment;
+mod segment_head;
 mod sinks;
 mod source;
+mod ssd_anchors;
 mod telemetry;
 mod track;
 mod zones;
@@ -31,6 +35,7 @@ pub use card::{
     SsdHeadConfig,
 };
 pub use classify::{ClassifyActivationConfig, ClassifyConfig, ClassifyHeadConfig};
+pub use classify_tracks::ClassifyTracksConfig;
 pub use detect::{ClassConfig, DetectConfig};
 pub use gating::{
     GatingConfig, IntervalConfig, LooksConfig, MotionGateConfig, RegionTrigger, RegionsConfig,
@@ -46,9 +51,11 @@ pub use heads::{
 pub use inference::{InferenceConfig, PrecisionConfig};
 pub use lines::LineConfig;
 pub use model::{FitConfig, ModelConfig};
+pub use models::{InsideConfig, NamedModelConfig};
 pub use overlay::{ColourConfig, OverlayConfig};
 pub use pipeline::PipelineConfig;
 pub use segment::{AreaConfig, AreaRuleConfig, SafeGroundConfig, SegmentConfig};
+pub use segment_head::{ChannelLayoutConfig, SegmentHeadConfig, SegmentValuesConfig};
 pub use sinks::{
     ClipsConfig, CocoConfig, ImageFormat, ImagesSinkConfig, JsonlConfig, MasksSinkConfig,
     MotConfig, MqttConfig, MqttFramesConfig, OnErrorConfig, RecordedPicture, RotateConfig,
@@ -57,6 +64,10 @@ pub use sinks::{
 pub use source::{
     CameraConfig, DecoderConfig, ImagesConfig, PaceConfig, ReconnectConfig, RtspConfig,
     RtspTransport, SourceConfig, VideoConfig,
+};
+pub use ssd_anchors::{
+    AnchorCodingConfig, AnchorListConfig, BoxOrderConfig, DefaultBoxesConfig, FixedAnchorsConfig,
+    MultiscaleAnchorsConfig, SsdMapConfig, SsdNmsConfig, SsdSizeCodingConfig,
 };
 pub use telemetry::TelemetryConfig;
 pub use track::TrackConfig;

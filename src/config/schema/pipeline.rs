@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClassifyConfig, DetectConfig, GatingConfig, InferenceConfig, LineConfig, ModelConfig,
-    OverlayConfig, SegmentConfig, SinkConfig, SourceConfig, TelemetryConfig, TrackConfig,
-    ZoneConfig,
+    ClassifyConfig, ClassifyTracksConfig, DetectConfig, GatingConfig, InferenceConfig, LineConfig,
+    ModelConfig, NamedModelConfig, OverlayConfig, SegmentConfig, SinkConfig, SourceConfig,
+    TelemetryConfig, TrackConfig, ZoneConfig,
 };
 
 /// A pipeline: source, model, analysis and sinks.
@@ -29,6 +29,10 @@ pub struct PipelineConfig {
     pub telemetry: Option<TelemetryConfig>,
     /// Model: the path of its card, or a mapping with the path and options.
     pub model: ModelConfig,
+    /// Several detection models by name, instead of `model` and `detect`. The first runs as `gating` says,
+    /// the others after it. A stream of several lists the names of those that it runs. Default: one model.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, NamedModelConfig>,
     /// Detection settings: score threshold, non-maximum suppression, classes.
     #[serde(default)]
     pub detect: DetectConfig,
@@ -41,6 +45,11 @@ pub struct PipelineConfig {
     /// Multi-object tracking: detections get a track id that is kept from frame to frame. Default:
     /// no tracking.
     pub track: Option<TrackConfig>,
+    /// Second networks by name, which classify tracked objects: vehicle type, colour, with or without a
+    /// helmet. What each says of a track stands in records and events as the attribute of that name. Needs
+    /// `track`.
+    #[serde(default)]
+    pub classify_tracks: BTreeMap<String, ClassifyTracksConfig>,
     /// Zones by name: polygons in the picture. With `track`, objects that enter, leave or loiter
     /// make events.
     #[serde(default)]

@@ -2,8 +2,8 @@
 
 use crate::config::document::{PathSegment, key_path};
 use crate::config::schema::{
-    ActivationConfig, CenternetCodingConfig, CenternetHeadConfig, GflHeadConfig, HeadConfig,
-    RetinafaceHeadConfig, SsdHeadConfig, YoloHeadConfig,
+    ActivationConfig, CenternetHeadConfig, GflHeadConfig, HeadConfig, RetinafaceHeadConfig,
+    SsdHeadConfig, YoloHeadConfig,
 };
 
 /// An error at a path of the card.
@@ -12,7 +12,7 @@ type Found = (Vec<PathSegment>, String);
 /// The errors of a head.
 pub fn head_errors(head: &HeadConfig) -> Vec<Found> {
     let mut errors = Vec::new();
-    errors.extend(head.ssd.as_ref().and_then(ssd));
+    errors.extend(head.ssd.as_ref().map(ssd).unwrap_or_default());
     errors.extend(head.yolo.as_ref().map(yolo).unwrap_or_default());
     errors.extend(head.gfl.as_ref().and_then(gfl));
     errors.extend(head.centernet.as_ref().map(centernet).unwrap_or_default());
@@ -20,14 +20,79 @@ pub fn head_errors(head: &HeadConfig) -> Vec<Found> {
     errors
 }
 
-fn ssd(ssd: &SsdHeadConfig) -> Option<Found> {
-    let (maps, scales) = (ssd.anchors.feature_maps.len(), ssd.anchors.scales.len());
-    (maps != scales).then(|| {
-        (
-            key_path!["head", "ssd", "anchors", "scales"].to_vec(),
-            format!("expected one scale for each of {maps} feature maps; got {scales}"),
-        )
-    })
+fn ssd(ssd: &SsdHeadConfig) -> Vec<Found> {
+    let mut errors = Vec::new();
+    let mut error = |path: &[PathSegment], message: String| {
+        errors.push(([&key_path!["head", "ssd"][..], path].concat(), message));
+    };
+    let kinds = [
+        ("anchors", ssd.anchors.is_some()),
+        ("multiscale_anchors", ssd.multiscale_anchors.is_some()),
+        ("default_boxes", ssd.default_boxes.is_some()),
+        ("fixed_anchors", ssd.fixed_anchors.is_some()),
+        ("anchor_list", ssd.anchor_list.is_some()),
+    ];
+    let given: Vec<_> = kinds.iter().filter(|(_, is_given)| *is_given).collect();
+    let names = "`anchors`, `multiscale_anchors`, `default_boxes`, `fixed_anchors`, `anchor_list`";
+    match given[..] {
+        [] => error(&[], format!("missing anchors; expected one of {names}")),
+        [_] => {}
+        [_, (second, _), ..] => {
+            error(
+                &key_path![*second],
+                format!("expected one of {names}; got {}", given.len()),
+            );
+        }
+    }
+    if let Some(anchors) = &ssd.anchors {
+        let (maps, scales) = (anchors.feature_maps.len(), anchors.scales.len());
+        if maps != scales {
+            let message =
+                format!("expected one scale for each of {maps} feature maps; got {scales}");
+            error(&key_path!["anchors", "scales"], message);
+        }
+    }
+    if let Some(anchors) = &ssd.multiscale_anchors
+        && anchors.min_level > anchors.max_level
+    {
+        let message = format!("expected at least `min_level`, {}", anchors.min_level);
+        error(&key_path!["multiscale_anchors", "max_level"], message);
+    }
+    if let Some(boxes) = &ssd.default_boxes {
+        let (maps, lists) = (boxes.feature_maps.len(), boxes.aspect_ratios.len());
+        let is_positive = boxes
+            .aspect_ratios
+            .iter()
+            .flatten()
+            .all(|ratio| *ratio > 0.0);
+        if maps != lists || !is_positive {
+            let message = format!(
+                "expected a list of numbers above 0 for each of {maps} feature maps; got {lists} lists"
+            );
+            error(&key_path!["default_boxes", "aspect_ratios"], message);
+        }
+    }
+    if let Some(anchors) = &ssd.fixed_anchors
+        && anchors.strides.len() != anchors.per_cell.len()
+    {
+        let (strides, got) = (anchors.strides.len(), anchors.per_cell.len());
+        let message = format!("expected one number for each of {strides} strides; got {got}");
+        error(&key_path!["fixed_anchors", "per_cell"], message);
+    }
+    if let Some(list) = &ssd.anchor_list {
+        let given = [
+            list.output.is_some(),
+            list.initializer.is_some(),
+            list.file.is_some(),
+        ];
+        let got = given.iter().filter(|is_given| **is_given).count();
+        if got != 1 {
+            let message =
+                format!("expected one of `output`, `initializer` and `file`; got {got} of them");
+            error(&key_path!["anchor_list"], message);
+        }
+    }
+    errors
 }
 
 fn yolo(yolo: &YoloHeadConfig) -> Vec<Found> {
@@ -58,6 +123,7 @@ fn yolo(yolo: &YoloHeadConfig) -> Vec<Found> {
         )),
         _ => {}
     }
+    errors.extend(yolo_task(yolo));
     let maps = yolo.format.anchor_maps.iter().flat_map(|maps| &maps.maps);
     for (i, map) in maps.enumerate() {
         for (j, anchor) in map.anchors.iter().enumerate() {
@@ -68,6 +134,41 @@ fn yolo(yolo: &YoloHeadConfig) -> Vec<Found> {
                 errors.push(([&format[..], &anchor[..]].concat(), message));
             }
         }
+    }
+    errors
+}
+
+/// What is wrong with keypoints and prototypes.
+fn yolo_task(yolo: &YoloHeadConfig) -> Vec<Found> {
+    let has_rows = yolo.format.rows.is_some() || yolo.format.end_to_end.is_some();
+    let given = [
+        ("kpt_shape", yolo.kpt_shape.is_some()),
+        ("prototypes", yolo.prototypes.is_some()),
+    ];
+    let mut errors = Vec::new();
+    let mut error = |key: &'static str, message: &str| {
+        errors.push((key_path!["head", "yolo", key].to_vec(), message.to_owned()));
+    };
+    for (key, _) in given
+        .into_iter()
+        .filter(|(_, is_given)| *is_given && !has_rows)
+    {
+        error(key, "only valid with the formats `rows` and `end_to_end`");
+    }
+    if given.iter().all(|(_, is_given)| *is_given) {
+        error(
+            "prototypes",
+            "expected one of `kpt_shape` and `prototypes`; got both",
+        );
+    }
+    if yolo
+        .kpt_shape
+        .is_some_and(|[count, values]| !(1..=1000).contains(&count) || !(2..=3).contains(&values))
+    {
+        error(
+            "kpt_shape",
+            "expected the number of keypoints, 1 to 1000, and values of each, 2 or 3",
+        );
     }
     errors
 }
@@ -90,12 +191,6 @@ fn gfl(gfl: &GflHeadConfig) -> Option<Found> {
 
 fn centernet(centernet: &CenternetHeadConfig) -> Vec<Found> {
     let mut errors = Vec::new();
-    if centernet.landmarks.is_some() && centernet.coding != CenternetCodingConfig::Centerface {
-        errors.push((
-            key_path!["head", "centernet", "landmarks"].to_vec(),
-            "only valid with `coding: centerface`".to_owned(),
-        ));
-    }
     if centernet.activation == ActivationConfig::Softmax {
         errors.push((
             key_path!["head", "centernet", "activation"].to_vec(),

@@ -9,7 +9,10 @@ use super::validator::Validator;
 use super::zones::area_rules;
 use crate::config::document::{PathSegment, key_path};
 use crate::config::input_size::SsdInputSizes;
-use crate::config::schema::{CardConfig, DetectConfig, FitConfig, SegmentConfig};
+use crate::config::loaded_model::LoadedModel;
+use crate::config::schema::{
+    CardConfig, DetectConfig, FitConfig, SegmentConfig, SegmentValuesConfig,
+};
 
 impl Validator<'_> {
     /// Whether the settings are for the model's kind of head.
@@ -19,7 +22,8 @@ impl Validator<'_> {
         if card.head.classify.is_some() {
             return self.validate_classifier(name);
         }
-        if card.head.deeplab.is_some() {
+        if card.head.segments() {
+            self.validate_segment(card);
             self.validate_no_classifier(name, "segmentation", "segment");
             // The default that is written out is as much a setting as another value.
             let threshold = self.given.pointer("/detect/score_threshold");
@@ -65,12 +69,35 @@ impl Validator<'_> {
         }
     }
 
+    /// What a segmentation output must hold for the settings of `segment`.
+    fn validate_segment(&mut self, card: &CardConfig) {
+        let Some(head) = &card.head.segment else {
+            return;
+        };
+        let (name, config) = (&card.name, self.config);
+        let is_logits = head.values == SegmentValuesConfig::Logits;
+        let is_even = card.labels.len() != 2 || head.threshold == 0.5;
+        if config.segment.confidence_floor.is_some() && !(is_logits && is_even) {
+            let message = format!("needs logits and a threshold of 0.5; {name} has others");
+            self.error_at_key(&key_path!["segment", "confidence_floor"], message);
+        }
+        if config.segment.smoothing.is_some() && head.values == SegmentValuesConfig::ClassIds {
+            let message = format!("needs logits or probabilities; {name} has class ids");
+            self.error_at_key(&key_path!["segment", "smoothing"], message);
+        }
+    }
+
     /// Input sizes of a detector, which only an SSD chooses freely.
     fn validate_input_sizes(&mut self, card: &CardConfig) {
         let config = self.config;
         let name = &card.name;
-        if card.head.ssd.is_none() {
-            let message = format!("is for SSD models; {name} has another head");
+        if card.head.sizable_anchors().is_none() {
+            let other = if card.head.ssd.is_some() {
+                "other anchors than `anchors`"
+            } else {
+                "another head"
+            };
+            let message = format!("is for SSD models; {name} has {other}");
             let gating = &config.gating;
             let given = [
                 ("scales", !gating.scales.is_empty()),
@@ -108,17 +135,31 @@ impl Validator<'_> {
         }
     }
 
-    /// Whether the model has the labels that the pipeline names.
-    pub fn validate_labels(&mut self, card: &CardConfig) {
+    /// Whether the model has the labels that the pipeline names; those of zones, lines and colours may be of
+    /// one of the `others`.
+    pub fn validate_labels(&mut self, card: &CardConfig, others: &[LoadedModel]) {
         let config = self.config;
-        let known: Vec<&str> = card.labels.iter().map(|l| l.name.as_str()).collect();
+        let cards = std::iter::once(card).chain(others.iter().map(|other| &other.card));
+        let labels = cards.flat_map(|card| &card.labels);
+        let known: Vec<&str> = labels.map(|l| l.name.as_str()).collect();
+        let (own, _) = known.split_at(card.labels.len());
         let names: HashSet<&str> = known.iter().copied().collect();
-        let unknown = |label: &String| {
+        let own_names: HashSet<&str> = own.iter().copied().collect();
+        let unknown_in = |names: &HashSet<&str>, known: &[&str], label: &String| {
             (!names.contains(label.as_str())).then(|| {
-                let hint = did_you_mean(label, &known);
-                format!("the model {} has no label {label:?}{hint}", card.name)
+                let hint = did_you_mean(label, known);
+                let others = if names.len() > own_names.len() {
+                    ", and no other of the stream,"
+                } else {
+                    ""
+                };
+                format!(
+                    "the model {}{others} has no label {label:?}{hint}",
+                    card.name
+                )
             })
         };
+        let unknown = |label: &String| unknown_in(&names, &known, label);
         let mut values: Vec<(Vec<PathSegment>, &String)> = Vec::new();
         let avoided = config.segment.safe_ground.iter().flat_map(|s| &s.avoid);
         for (i, label) in avoided.enumerate() {
@@ -158,7 +199,11 @@ impl Validator<'_> {
             if self.is_full() {
                 return;
             }
-            if let Some(message) = unknown(label) {
+            let message = match block {
+                "detect" => unknown_in(&own_names, own, label),
+                _ => unknown(label),
+            };
+            if let Some(message) = message {
                 self.error_at_key(&key_path![block, key, label], message);
             }
         }

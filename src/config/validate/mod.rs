@@ -6,9 +6,11 @@
 
 mod card;
 mod classify;
+mod classify_tracks;
 mod heads;
 mod json_schema;
 mod labels;
+mod models;
 mod paths;
 mod servers;
 mod sinks;
@@ -19,6 +21,7 @@ mod validator;
 mod zones;
 
 pub use card::validate_card;
+pub use json_schema::did_you_mean;
 pub use streams::validate_streams;
 pub use typed::typed;
 pub use validator::{SinkOrigins, Validator};

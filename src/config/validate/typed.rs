@@ -34,11 +34,15 @@ pub fn typed<T: JsonSchema + DeserializeOwned>(
     }
     found.truncate(MAX_VIOLATIONS);
     for violation in found {
-        errors.push(if violation.at_key {
+        let error = if violation.at_key {
             document.error_at_key(&violation.path, violation.message)
         } else {
             document.error_at_value(&violation.path, violation.message)
-        });
+        };
+        // One of the first of several models is found where it stands and in its place.
+        if !errors.contains(&error) {
+            errors.push(error);
+        }
     }
     if !errors.is_empty() {
         return Err(ConfigError::sorted(errors));

@@ -1,14 +1,17 @@
 //! Tracking, zones and lines, from the configuration.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::analytics::{AnchorPoint, ZoneMonitor};
-use crate::config::{AnchorConfig, LoadedPipeline};
+use crate::config::{AnchorConfig, DetectConfig, LoadedPipeline};
 use crate::postprocess::Labels;
 use crate::track::{Tracker, TrackerParams};
 
 use super::zones::polygon;
-use crate::pipeline::stages::analyze::{Analyzer, ClassFilter, CountedLine, MonitoredZone};
+use crate::pipeline::stages::analyze::{
+    Analyzer, ClassFilter, CountedLine, MonitoredZone, OtherModel,
+};
 
 /// For a pipeline that was validated.
 pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
@@ -41,8 +44,9 @@ pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
         hysteresis: line.hysteresis,
         counter: None,
     });
-    let tracker = config.track.as_ref().map(|track| {
-        Tracker::new(TrackerParams {
+    let tracker = || {
+        let track = config.track.as_ref()?;
+        Some(Tracker::new(TrackerParams {
             score_low: track.score_low,
             score_high: track.score_high,
             start_score: track.start_score,
@@ -52,25 +56,42 @@ pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
             confirm_frames: track.confirm_frames,
             confirm_ms: track.confirm_ms as f64,
             memory_ms: track.memory_ms as f64,
-        })
+        }))
+    };
+    let others = pipeline.others.iter().map(|other| OtherModel {
+        name: other.name.clone(),
+        score_threshold: other.config.detect.score_threshold.into(),
+        classes: class_filters(&other.config.detect),
+        tracker: tracker(),
+        inside: other
+            .config
+            .inside
+            .as_ref()
+            .map(|inside| inside.model.clone()),
     });
-    let classes = config.detect.classes.iter().map(|(label, class)| {
+    Analyzer {
+        labels: Arc::clone(labels),
+        score_threshold: config.detect.score_threshold.into(),
+        classes: class_filters(&config.detect),
+        ignored,
+        tracker: tracker(),
+        zones,
+        lines: lines.collect(),
+        others: others.collect(),
+        keypoints: HashMap::new(),
+    }
+}
+
+fn class_filters(detect: &DetectConfig) -> BTreeMap<String, ClassFilter> {
+    let classes = detect.classes.iter().map(|(label, class)| {
         let filter = ClassFilter {
-            score_threshold: Some(config.detect.score_threshold_of(label)),
+            score_threshold: Some(detect.score_threshold_of(label)),
             min_px: class.min_px,
             max_px: class.max_px,
         };
         (label.clone(), filter)
     });
-    Analyzer {
-        labels: Arc::clone(labels),
-        score_threshold: config.detect.score_threshold.into(),
-        classes: classes.collect(),
-        ignored,
-        tracker,
-        zones,
-        lines: lines.collect(),
-    }
+    classes.collect()
 }
 
 fn anchor_point(anchor: AnchorConfig) -> AnchorPoint {

@@ -1,6 +1,6 @@
 //! Classifiers: holds a network against its card, and sets up the decoding of its output.
 
-use crate::config::{ClassifyActivationConfig, ClassifyHeadConfig, LoadedPipeline};
+use crate::config::{CardConfig, ClassifyActivationConfig, ClassifyConfig, LoadedPipeline};
 use crate::pipeline::options::ModelError;
 use crate::pipeline::stages::classify::ClassifierModel;
 use crate::postprocess::{ClassActivation, ClassifyParams};
@@ -14,13 +14,26 @@ use super::preprocess::preprocess_params;
 /// When it does not do what the card says.
 pub fn classifier_model(
     pipeline: &LoadedPipeline,
-    head: &ClassifyHeadConfig,
     network: Network,
 ) -> Result<ClassifierModel, ModelError> {
-    let card = &pipeline.card;
+    classifier_of_card(&pipeline.card, &pipeline.config.classify, network)
+}
+
+/// Holds `network` against `card`, which is that of a classifier, under the settings `config`.
+///
+/// # Errors
+/// When it does not do what the card says.
+pub fn classifier_of_card(
+    card: &CardConfig,
+    config: &ClassifyConfig,
+    network: Network,
+) -> Result<ClassifierModel, ModelError> {
     let fault = |why: String| ModelError::Card {
         card: card.name.clone(),
         why,
+    };
+    let Some(head) = &card.head.classify else {
+        return Err(fault("it has no `classify` head".to_owned()));
     };
     let outputs = network.outputs();
     let Some(output) = outputs.iter().position(|o| o.name == head.output) else {
@@ -44,7 +57,6 @@ pub fn classifier_model(
             label.id, label.name
         )));
     }
-    let config = &pipeline.config.classify;
     let mut channels: Vec<u32> = card.labels.iter().map(|label| label.id).collect();
     channels.sort_unstable();
     Ok(ClassifierModel {

@@ -52,15 +52,15 @@ impl Model {
         let Some(LoadedPipeline { card, .. }) = configs.first() else {
             return Ok(Vec::new());
         };
-        if let Some(head) = &card.head.classify {
+        if card.head.classify.is_some() {
             let network = Networks::new(configs, kernels).of_card(card)?;
             let models = configs.iter().map(|pipeline| {
-                let model = classifier_model(pipeline, head, network.clone())?;
+                let model = classifier_model(pipeline, network.clone())?;
                 Ok(Self::Classifier(Arc::new(model)))
             });
             return models.collect();
         }
-        match (card.head.detects(), &card.head.deeplab) {
+        match (card.head.detects(), card.head.segments()) {
             (true, _) => {
                 let networks = Arc::new(Networks::new(configs, kernels));
                 let models = configs.iter().map(|pipeline| {
@@ -69,15 +69,15 @@ impl Model {
                 });
                 models.collect()
             }
-            (false, Some(deeplab)) => {
+            (false, true) => {
                 let network = Networks::new(configs, kernels).of_card(card)?;
                 let models = configs.iter().map(|pipeline| {
-                    let model = segmenter_model(pipeline, deeplab, network.clone())?;
+                    let model = segmenter_model(pipeline, network.clone())?;
                     Ok(Self::Segmenter(Arc::new(model)))
                 });
                 models.collect()
             }
-            (false, None) => Err(ModelError::Card {
+            (false, false) => Err(ModelError::Card {
                 card: card.name.clone(),
                 why: "it has no head".to_owned(),
             }),

@@ -37,7 +37,11 @@ pub fn overlay_style(pipeline: &LoadedPipeline, labels: &Labels) -> OverlayStyle
         colours: overlay
             .colours
             .iter()
-            .filter_map(|(label, colour)| Some((labels.id(label)?, colour.rgb())))
+            .flat_map(|(label, colour)| {
+                // Of several models more than one may have the label.
+                let ids = labels.iter().filter(move |(_, name)| *name == label);
+                ids.map(|(id, _)| (id, colour.rgb()))
+            })
             .collect(),
     }
 }

@@ -1,5 +1,6 @@
 //! Builds what one stream consists of.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
@@ -7,7 +8,9 @@ use std::time::Duration;
 
 use crate::analytics::AreaRules;
 use crate::capture::SourceInfo;
-use crate::config::{LoadedPipeline, RegionTrigger, SinkConfig, WindowConfig, ensure_json};
+use crate::config::{
+    CardConfig, LoadedPipeline, RegionTrigger, SinkConfig, WindowConfig, ensure_json,
+};
 use crate::flow::{Latency, StreamHealth, StreamSlot};
 use crate::gating::Feedback;
 use crate::overlay::Overlay;
@@ -17,6 +20,7 @@ use crate::pipeline::stages::capture::OpenSource;
 use crate::pipeline::stages::infer::{InferenceLatency, InferenceWorker};
 use crate::pipeline::stages::write::GuardedSink;
 use crate::pipeline::threads::Pipeline;
+use crate::postprocess::Labels;
 use crate::records::{
     LabelRecord, MaskEncodings, ModelRecord, RecordBuilder, RunRecord, SCHEMA_VERSION, SourceRecord,
 };
@@ -27,9 +31,10 @@ use mobilens_nn::Network;
 use super::analysis::analyzer;
 use super::areas::area_rules;
 use super::gating::{gating, is_gated};
-use super::model::Model;
+use super::models::StreamModels;
 use super::overlay::overlay_style;
 use super::sinks::{SharedSinks, open_sinks};
+use super::track_classifiers::track_model_records;
 
 /// Opens the sinks that `loaded` names, and builds all that is between them and `source`. `slot` is this
 /// stream's, where several share the machine.
@@ -39,14 +44,14 @@ use super::sinks::{SharedSinks, open_sinks};
 pub fn build_stream(
     loaded: &LoadedPipeline,
     source: OpenSource,
-    model: &Model,
+    models: &StreamModels,
     options: &RunOptions,
     slot: Option<StreamSlot>,
     health: StreamHealth,
     shared: &Mutex<SharedSinks>,
 ) -> Result<Pipeline, RunError> {
     let (info, drops) = (source.source.info().clone(), source.drops);
-    let labels = Arc::new(loaded.card.labels());
+    let labels = Arc::new(loaded.labels());
     let gating_config = &loaded.config.gating;
     let has_looks = gating_config.looks.is_some() || gating_config.plan.is_some();
     let latency = InferenceLatency {
@@ -56,11 +61,20 @@ pub fn build_stream(
     let (count, threads) = workers_and_threads(loaded, drops, slot.is_some());
     let feedback = Arc::<Feedback>::default();
     let mut workers: Vec<Box<dyn InferenceWorker>> = Vec::new();
+    let later = models.later(loaded, drops);
+    let first = loaded.model_name.as_deref().unwrap_or_default();
+    let whole = Latency::new(format!("model {first}"));
     for _ in 0..count {
-        workers.push(model.worker(threads, &latency, &feedback)?);
+        workers.push(models.worker(&later, threads, &latency, &whole, &feedback)?);
+    }
+    let mut latencies = latency.in_order();
+    if !later.is_empty() {
+        latencies.push(whole);
+        let of_later = later.into_iter();
+        latencies.extend(of_later.flat_map(|later| [later.steps.infer, later.latency]));
     }
     let overlay = Overlay::new(overlay_style(loaded, &labels), Arc::clone(&labels));
-    let run = run_record(loaded, &info, model.network());
+    let run = run_record(loaded, &info, models, &labels);
     let mut sinks = {
         let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
         open_sinks(loaded, drops, &run, &labels, &overlay, &mut shared)?
@@ -71,9 +85,7 @@ pub fn build_stream(
     }
     #[cfg(feature = "web")]
     for web in &sinks.web {
-        web.views
-            .metrics()
-            .add_latencies(latency.clone().in_order());
+        web.views.metrics().add_latencies(latencies.clone());
     }
     let max_age = loaded.config.inference.max_age_ms;
     Ok(Pipeline {
@@ -81,7 +93,7 @@ pub fn build_stream(
         source,
         frame_limit: options.frames,
         workers,
-        latency: latency.in_order(),
+        latency: latencies,
         slot,
         max_age: Duration::from_millis(max_age),
         builder: RecordBuilder {
@@ -93,6 +105,7 @@ pub fn build_stream(
         },
         rules: AreaRules::new(area_rules(loaded, &labels)),
         analyzer: analyzer(loaded, &labels),
+        track_classifiers: Vec::new(),
         gating: gating(loaded, &info, drops)?,
         feedback,
         sinks,
@@ -121,8 +134,12 @@ pub fn open_window(pipeline: &mut LoadedPipeline) -> Option<DisplayWindow> {
     }
 }
 
-fn run_record(pipeline: &LoadedPipeline, info: &SourceInfo, network: &Network) -> RunRecord {
-    let card = &pipeline.card;
+fn run_record(
+    pipeline: &LoadedPipeline,
+    info: &SourceInfo,
+    models: &StreamModels,
+    labels: &Labels,
+) -> RunRecord {
     RunRecord {
         schema: SCHEMA_VERSION,
         tool: format!("mobilens {}", env!("CARGO_PKG_VERSION")),
@@ -134,24 +151,54 @@ fn run_record(pipeline: &LoadedPipeline, info: &SourceInfo, network: &Network) -
             height: info.size.map(|s| s.height),
             fps: info.fps,
         },
-        model: ModelRecord {
-            name: card.name.clone(),
-            sha256: pipeline.model_sha256.clone(),
-            input: [card.input.width_px, card.input.height_px],
-            precision: Some(network.precision().to_owned()),
-            instruction_set: Some(network.instruction_set().to_owned()),
-        },
-        labels: card
-            .labels
+        model: model_record(
+            &pipeline.card,
+            &pipeline.model_sha256,
+            models.first.network(),
+        ),
+        models: model_records(pipeline, models),
+        labels: labels
             .iter()
-            .map(|l| LabelRecord {
-                id: l.id,
-                name: l.name.clone(),
+            .map(|(id, name)| LabelRecord {
+                id,
+                name: name.to_owned(),
+                model: labels.model(id).map(str::to_owned),
             })
             .collect(),
+        classify_tracks: track_model_records(pipeline).collect(),
         config_sha256: pipeline.sha256(),
         analysis_sha256: pipeline.analysis_sha256(),
     }
+}
+
+fn model_record(card: &CardConfig, sha256: &str, network: &Network) -> ModelRecord {
+    ModelRecord {
+        name: card.name.clone(),
+        sha256: sha256.to_owned(),
+        input: [card.input.width_px, card.input.height_px],
+        precision: Some(network.precision().to_owned()),
+        instruction_set: Some(network.instruction_set().to_owned()),
+    }
+}
+
+/// All models by name, where several run on the stream.
+fn model_records(
+    pipeline: &LoadedPipeline,
+    models: &StreamModels,
+) -> BTreeMap<String, ModelRecord> {
+    let Some(first) = &pipeline.model_name else {
+        return BTreeMap::new();
+    };
+    let network = models.first.network();
+    let first_record = model_record(&pipeline.card, &pipeline.model_sha256, network);
+    let others = pipeline.others.iter().zip(&models.others);
+    let others = others.map(|(other, (name, model))| {
+        let record = model_record(&other.card, &other.model_sha256, model.network());
+        (name.clone(), record)
+    });
+    std::iter::once((first.clone(), first_record))
+        .chain(others)
+        .collect()
 }
 
 /// What was asked for, and the run lengths that COCO results consist of.

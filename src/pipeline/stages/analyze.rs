@@ -3,7 +3,7 @@
 //! Works on records alone, with their rounded numbers, so that an analysis of saved records gives the
 //! same events as the live run.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::analytics::{
@@ -12,7 +12,8 @@ use crate::analytics::{
 use crate::overlay::Counters;
 use crate::postprocess::Labels;
 use crate::records::{
-    DetectionRecord, EventRecord, FrameRecord, RecordBox, TrackRecord, TrackStateRecord, rounded,
+    DetectionRecord, EventRecord, FrameRecord, KeypointRecord, RecordBox, TrackRecord,
+    TrackStateRecord, rounded,
 };
 use crate::track::{FrameContext, Observation, TrackState, TrackView, Tracker};
 use mobilens_image::{Polygon, RectPx, Similarity, SizePx};
@@ -34,6 +35,26 @@ pub struct Analyzer {
     pub zones: Vec<MonitoredZone>,
     /// Lines to count at.
     pub lines: Vec<CountedLine>,
+    /// What is kept, and tracked, of the stream's further models; the fields above are of the first.
+    pub others: Vec<OtherModel>,
+    /// Keypoints of the last detection of each track that has any.
+    pub keypoints: HashMap<u64, Vec<KeypointRecord>>,
+}
+
+/// Detections of a model that runs after the first one of its stream. They are filtered and tracked by
+/// themselves: a box of one model never continues the track of another's.
+#[derive(Default)]
+pub struct OtherModel {
+    /// Its name in the records.
+    pub name: String,
+    /// Detections below are dropped, where their class has no threshold of its own.
+    pub score_threshold: f64,
+    /// Filters by label.
+    pub classes: BTreeMap<String, ClassFilter>,
+    /// Tracks its objects.
+    pub tracker: Option<Tracker>,
+    /// The model inside of whose detections it runs.
+    pub inside: Option<String>,
 }
 
 /// Which detections of a class are kept.
@@ -86,10 +107,23 @@ impl Analyzer {
         let mut all = std::mem::take(&mut record.detections);
         all.append(&mut record.faint);
         all.retain(|detection| self.is_wanted(detection, size));
-        let is_clear = |d: &DetectionRecord| d.score >= self.threshold(&d.label);
+        let is_clear = |d: &DetectionRecord| d.score >= self.threshold(d);
         (record.detections, record.faint) = all.into_iter().partition(is_clear);
         if let Some(mut tracker) = self.tracker.take() {
-            let tracks = update_tracks(&mut tracker, record, size);
+            let mut tracks = self.update_tracks(&mut tracker, None, record, size);
+            let mut last = tracker.last_id();
+            for i in 0..self.others.len() {
+                if let Some(mut of_other) = self.others[i].tracker.take() {
+                    of_other.skip_ids(last);
+                    let other = Some(&self.others[i]);
+                    tracks.extend(self.update_tracks(&mut of_other, other, record, size));
+                    last = of_other.last_id();
+                    self.others[i].tracker = Some(of_other);
+                }
+            }
+            tracker.skip_ids(last);
+            tracks.sort_by_key(|track| track.id);
+            self.keep_keypoints(record, &tracks);
             record.tracks = Some(tracks.iter().map(|t| self.track_record(t)).collect());
             self.monitor_zones(record, &tracks, size);
             self.count_lines(record, &tracks, size);
@@ -134,14 +168,26 @@ impl Analyzer {
         }
     }
 
-    fn threshold(&self, label: &str) -> f64 {
-        let class = self.classes.get(label).and_then(|c| c.score_threshold);
+    /// The common threshold and the filters of the model that a detection is of.
+    fn filters(&self, detection: &DetectionRecord) -> (f64, &BTreeMap<String, ClassFilter>) {
+        let is_of = |other: &&OtherModel| detection.model.as_ref() == Some(&other.name);
+        match self.others.iter().find(is_of) {
+            Some(other) => (other.score_threshold, &other.classes),
+            None => (self.score_threshold, &self.classes),
+        }
+    }
+
+    fn threshold(&self, detection: &DetectionRecord) -> f64 {
+        let (common, classes) = self.filters(detection);
+        let class = classes
+            .get(&detection.label)
+            .and_then(|c| c.score_threshold);
         // Rounded as scores in records are.
-        rounded(class.map_or(self.score_threshold, f64::from), 10_000.0)
+        rounded(class.map_or(common, f64::from), 10_000.0)
     }
 
     fn is_wanted(&self, detection: &DetectionRecord, size: SizePx) -> bool {
-        if let Some(class) = self.classes.get(&detection.label) {
+        if let Some(class) = self.filters(detection).1.get(&detection.label) {
             let longer = detection.bbox.width.max(detection.bbox.height);
             let too_short = class.min_px.is_some_and(|min| longer < min);
             let too_long = class.max_px.is_some_and(|max| longer > max);
@@ -161,13 +207,78 @@ impl Analyzer {
             track_id: track.id,
             category_id: track.category_id,
             label: self.labels.name(track.category_id).to_owned(),
+            model: self.labels.model(track.category_id).map(str::to_owned),
             state: match track.state {
                 TrackState::Seen => TrackStateRecord::Seen,
                 TrackState::Held => TrackStateRecord::Held,
                 TrackState::Lost => TrackStateRecord::Lost,
             },
             bbox: RecordBox::from(&track.rect),
+            attributes: BTreeMap::new(),
+            keypoints: self.keypoints.get(&track.id).cloned().unwrap_or_default(),
         }
+    }
+
+    /// Sets the track ids of the record's detections of the first model, or of `other`; returns all its
+    /// confirmed tracks.
+    fn update_tracks(
+        &self,
+        tracker: &mut Tracker,
+        other: Option<&OtherModel>,
+        record: &mut FrameRecord,
+        size: SizePx,
+    ) -> Vec<TrackView> {
+        let looked = match other {
+            None => looked_at(record.inferred, record.regions.as_deref()),
+            Some(other) => looked_at_by(other, &self.others, record),
+        };
+        let camera = record.camera.map(|[a, b, x, y]| Similarity { a, b, x, y });
+        let scene = FrameContext {
+            t_ms: record.pts_ms,
+            size: Some(size),
+            is_cut: record.cut,
+            camera: camera.as_ref(),
+            inferred: looked.as_deref(),
+            is_still: record.still,
+        };
+        let clear = record.detections.len();
+        let is_of = |detection: &DetectionRecord| match other {
+            Some(other) => detection.model.as_ref() == Some(&other.name),
+            None => !self
+                .others
+                .iter()
+                .any(|o| detection.model.as_ref() == Some(&o.name)),
+        };
+        let all = record.detections.iter_mut().chain(&mut record.faint);
+        let all = all.enumerate().filter(|(_, detection)| is_of(detection));
+        let (mut seen, mut of_model) = (Vec::new(), Vec::new());
+        for (i, detection) in all {
+            seen.push(Observation {
+                category_id: detection.category_id,
+                score: detection.score,
+                rect: detection.bbox.into(),
+                is_faint: i >= clear,
+            });
+            of_model.push(detection);
+        }
+        let ids = tracker.update(&scene, &seen);
+        for (detection, id) in of_model.into_iter().zip(ids) {
+            detection.track_id = id;
+        }
+        tracker.tracks().collect()
+    }
+
+    /// Takes the keypoints of the detections that belong to tracks; forgets those of tracks that have ended.
+    fn keep_keypoints(&mut self, record: &FrameRecord, tracks: &[TrackView]) {
+        for detection in record.detections.iter().chain(&record.faint) {
+            if let Some(id) = detection.track_id
+                && (!detection.keypoints.is_empty() || self.keypoints.contains_key(&id))
+            {
+                self.keypoints.insert(id, detection.keypoints.clone());
+            }
+        }
+        self.keypoints
+            .retain(|id, _| tracks.iter().any(|track| track.id == *id));
     }
 
     fn monitor_zones(&mut self, record: &mut FrameRecord, tracks: &[TrackView], size: SizePx) {
@@ -207,6 +318,7 @@ impl Analyzer {
                     zone: Some(zone.name.clone()),
                     track_id: Some(presence.track_id),
                     label: Some(self.labels.name(presence.category_id).to_owned()),
+                    model: self.labels.model(presence.category_id).map(str::to_owned),
                     duration_ms: Some(rounded(presence.duration_ms(), 1000.0)),
                     counts: Some(counts_by_name(&counted)),
                     ..EventRecord::of(record, kind, phase, &zone.name)
@@ -257,6 +369,7 @@ impl Analyzer {
                 let event = EventRecord {
                     track_id: Some(track.id),
                     label: Some(label.to_owned()),
+                    model: self.labels.model(track.category_id).map(str::to_owned),
                     direction: Some(match direction {
                         Direction::In => "in".to_owned(),
                         Direction::Out => "out".to_owned(),
@@ -279,39 +392,33 @@ impl MonitoredZone {
     }
 }
 
-/// Sets the track ids of the record's detections; returns all confirmed tracks.
-fn update_tracks(tracker: &mut Tracker, record: &mut FrameRecord, size: SizePx) -> Vec<TrackView> {
-    let regions = record.regions.as_ref();
-    let looked: Option<Vec<RectPx>> = match (record.inferred, regions) {
+/// The regions that a model ran on; `None` if that was the whole frame.
+fn looked_at(inferred: Option<bool>, regions: Option<&[RecordBox]>) -> Option<Vec<RectPx>> {
+    match (inferred, regions) {
         (Some(false), _) => Some(Vec::new()),
         (_, Some(regions)) => Some(regions.iter().map(|&r| r.into()).collect()),
         _ => None,
-    };
-    let camera = record.camera.map(|[a, b, x, y]| Similarity { a, b, x, y });
-    let scene = FrameContext {
-        t_ms: record.pts_ms,
-        size: Some(size),
-        is_cut: record.cut,
-        camera: camera.as_ref(),
-        inferred: looked.as_deref(),
-        is_still: record.still,
-    };
-    let clear = record.detections.len();
-    let all = record.detections.iter().chain(&record.faint).enumerate();
-    let seen: Vec<Observation> = all
-        .map(|(i, detection)| Observation {
-            category_id: detection.category_id,
-            score: detection.score,
-            rect: detection.bbox.into(),
-            is_faint: i >= clear,
-        })
-        .collect();
-    let ids = tracker.update(&scene, &seen);
-    let all = record.detections.iter_mut().chain(&mut record.faint);
-    for (detection, id) in all.zip(ids) {
-        detection.track_id = id;
     }
-    tracker.tracks().collect()
+}
+
+/// The same of one of the further models. Inside the detections of another it has looked wherever that one
+/// has: where nothing was detected there is nothing inside.
+fn looked_at_by(
+    model: &OtherModel,
+    all: &[OtherModel],
+    record: &FrameRecord,
+) -> Option<Vec<RectPx>> {
+    let run = record.models.get(&model.name);
+    if run.is_some_and(|run| run.inferred)
+        && let Some(outer) = &model.inside
+    {
+        return match all.iter().find(|other| other.name == *outer) {
+            Some(other) => looked_at_by(other, all, record),
+            None => looked_at(record.inferred, record.regions.as_deref()),
+        };
+    }
+    let regions = run.and_then(|run| run.regions.as_deref());
+    looked_at(run.map(|run| run.inferred), regions)
 }
 
 fn counts_by_name(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
@@ -329,3 +436,6 @@ fn includes(classes: &[String], label: &str) -> bool {
 fn normalised([x, y]: [f64; 2], size: SizePx) -> [f64; 2] {
     [x / f64::from(size.width), y / f64::from(size.height)]
 }
+
+#[cfg(test)]
+mod tests;

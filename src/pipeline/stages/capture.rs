@@ -103,6 +103,7 @@ impl CaptureStage {
     ) -> Result<(), CaptureError> {
         let mut timeline = Timeline::default();
         let mut next_frame = 0;
+        let mut previous_pts = None;
         while !stop.is_stopped() {
             if self.frame_limit.is_some_and(|limit| next_frame >= limit) {
                 stop.stop(StopReason::FrameLimit);
@@ -142,10 +143,14 @@ impl CaptureStage {
                         let t_ms = meta.pts.as_ms();
                         gating.plan(meta.frame, t_ms, &image, &self.feedback, stop)
                     });
+                    let plan = InferencePlan {
+                        previous_pts: previous_pts.replace(pts),
+                        ..plan.unwrap_or_default()
+                    };
                     let packet = Packet {
                         meta,
                         image: Arc::new(image),
-                        payload: plan.unwrap_or_default(),
+                        payload: plan,
                     };
                     next_frame += 1;
                     let message = StreamMessage {

@@ -1,13 +1,15 @@
-//! Classification: runs the network over the frame and picks the best classes of the whole picture.
+//! Classification: runs the network over the frame and picks the best classes of the whole picture;
+//! or over a part of it where a tracked object is.
 
 use std::sync::Arc;
 
 use crate::flow::Latency;
 use crate::frame::{InferencePlan, Packet, Region};
 use crate::postprocess::{ClassifyDecoder, ClassifyParams, Prediction};
-use mobilens_image::PreprocessParams;
+use mobilens_image::{Image, PreprocessParams};
 use mobilens_nn::{Network, NnError};
 
+use super::classify_tracks::CropClassifier;
 use super::infer::{Inference, InferenceLatency, InferenceWorker};
 
 /// A classification network and its parameters, shared by the workers.
@@ -67,5 +69,35 @@ impl InferenceWorker for Classifier {
             classification: Some(classes),
             ..Prediction::default()
         }))
+    }
+}
+
+/// A classification network for parts of frames.
+pub struct NetworkCropClassifier {
+    output: usize,
+    inference: Inference,
+    classify: ClassifyParams,
+}
+
+impl NetworkCropClassifier {
+    /// Runs `model` with `threads` threads inside one inference.
+    ///
+    /// # Errors
+    /// When the network cannot be prepared.
+    pub fn new(model: &ClassifierModel, threads: usize) -> Result<Self, NnError> {
+        // Its time is measured as a whole.
+        let latency = InferenceLatency::default();
+        Ok(Self {
+            output: model.output,
+            inference: Inference::new(&model.network, &model.preprocess, threads, &latency)?,
+            classify: model.classify.clone(),
+        })
+    }
+}
+
+impl CropClassifier for NetworkCropClassifier {
+    fn scores(&mut self, crop: &Image) -> Result<Vec<f32>, String> {
+        self.inference.run(crop)?;
+        Ok(self.classify.scores(self.inference.output(self.output)))
     }
 }

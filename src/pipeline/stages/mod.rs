@@ -6,9 +6,13 @@ pub mod infer;
 
 pub mod detect;
 
+pub mod models;
+
 pub mod segment;
 
 pub mod classify;
+
+pub mod classify_tracks;
 
 pub mod publish;
 

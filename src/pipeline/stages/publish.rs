@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Instant;
 
 use super::analyze::Analyzer;
+use super::classify_tracks::TrackClassification;
 use super::render::AnalyzedFrame;
 use crate::analytics::AreaRules;
 use crate::flow::{Aged, Latency, OrderedReceiver, Sender};
@@ -112,6 +113,8 @@ pub struct PublishStage {
     pub masks: Vec<Sender<(FrameMeta, Arc<ClassMask>)>>,
     /// Adds tracks and their events.
     pub analyzer: Analyzer,
+    /// Adds what second networks say of the tracks.
+    pub track_classification: Option<TrackClassification>,
     /// Gets the tracks and the age of each record.
     pub feedback: Arc<Feedback>,
     /// Where tracked objects were, to be drawn.
@@ -144,7 +147,13 @@ struct History {
 
 impl PublishStage {
     /// Works until all workers are gone.
-    pub fn run(mut self, mut messages: OrderedReceiver<StreamMessage<Prediction>>) {
+    ///
+    /// # Errors
+    /// When a second network cannot run.
+    pub fn run(
+        mut self,
+        mut messages: OrderedReceiver<StreamMessage<Prediction>>,
+    ) -> Result<(), String> {
         let mut history = History {
             last: FrameRecord {
                 stream: self.stream.to_string(),
@@ -154,7 +163,7 @@ impl PublishStage {
         };
         while let Some(StreamMessage { frame, events }) = messages.recv() {
             match frame {
-                Some(packet) => self.publish_frame(packet, &events, &mut history),
+                Some(packet) => self.publish_frame(packet, &events, &mut history)?,
                 None => {
                     let of_source = events.into_iter().map(|e| source_event(&history.last, e));
                     let mut events: Vec<_> = of_source.collect();
@@ -163,6 +172,7 @@ impl PublishStage {
                 }
             }
         }
+        Ok(())
     }
 
     fn publish_frame(
@@ -170,20 +180,25 @@ impl PublishStage {
         packet: Packet<Prediction>,
         events: &[SourceEvent],
         history: &mut History,
-    ) {
+    ) -> Result<(), String> {
         let mut record = self.frame_record(&packet, events, history);
         self.analyzer.update(&mut record, packet.image.size());
+        if let Some(classification) = &mut self.track_classification {
+            classification.update(&mut record, &packet.image)?;
+        }
         let age = packet.meta.captured_at.elapsed();
         let age_ms = age.as_secs_f64() * 1000.0;
         record.timings = Some(TimingsRecord {
             end_to_end_ms: rounded(age_ms, 1000.0),
         });
         let is_inferred = packet.payload.plan.region != Region::None;
+        let first = self.builder.labels.models().next();
         let tracks = record.tracks.iter().flatten();
+        let tracks = tracks.filter(|track| track.model.as_deref() == first);
         let tracks = tracks.map(|track| track.bbox.into()).collect();
         let frame = packet.meta.frame;
         if is_inferred {
-            self.feedback.has_found(frame, found_in(&record));
+            self.feedback.has_found(frame, found_in(&record, first));
         }
         self.feedback
             .published(frame, tracks, is_inferred.then_some(age_ms));
@@ -219,6 +234,7 @@ impl PublishStage {
             }
         }
         self.progress.frame_done();
+        Ok(())
     }
 
     /// The record of a frame, without tracks and what follows from them.
@@ -319,11 +335,13 @@ fn sink_event(record: &FrameRecord, event: SinkEvent) -> EventRecord {
     }
 }
 
-/// Where something was found, or is tracked.
-fn found_in(record: &FrameRecord) -> Vec<RectPx> {
+/// Where something was found, or is tracked; of several models by `first`, which the gating controls.
+fn found_in(record: &FrameRecord, first: Option<&str>) -> Vec<RectPx> {
     let seen = record.detections.iter().chain(&record.faint);
     let seen = seen.filter(|detection| detection.score >= FOUND_SCORE);
+    let seen = seen.filter(|detection| detection.model.as_deref() == first);
     let tracks = record.tracks.iter().flatten();
+    let tracks = tracks.filter(|track| track.model.as_deref() == first);
     let boxes = seen.map(|detection| detection.bbox);
     boxes
         .chain(tracks.map(|track| track.bbox))

@@ -78,6 +78,7 @@ impl Renderer {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Instant;
 
     use super::*;
@@ -103,8 +104,11 @@ mod tests {
                 track_id: 1,
                 category_id: 1,
                 label: "person".to_owned(),
+                model: None,
                 state: TrackStateRecord::Seen,
                 bbox: [20.0, f64::from(4 * i), 16.0, 16.0].into(),
+                attributes: BTreeMap::new(),
+                keypoints: Vec::new(),
             }]);
             trails.update(&record);
         }

@@ -140,6 +140,18 @@ pub(super) fn run_scripted(
     workers: Vec<Box<dyn InferenceWorker>>,
     sinks: Vec<Box<dyn RecordSink>>,
 ) -> RunReport {
+    run_changed(frames, drops, before, workers, sinks, |_| {})
+}
+
+/// Like [`run_scripted`], with a pipeline that `change` has changed.
+pub(super) fn run_changed(
+    frames: u64,
+    drops: bool,
+    before: impl FnMut(u64) -> Option<Captured> + Send + 'static,
+    workers: Vec<Box<dyn InferenceWorker>>,
+    sinks: Vec<Box<dyn RecordSink>>,
+    change: impl FnOnce(&mut Pipeline),
+) -> RunReport {
     let info = SourceInfo {
         kind: "video",
         uri: "scripted".to_owned(),
@@ -149,7 +161,7 @@ pub(super) fn run_scripted(
         live: false,
     };
 
-    let pipeline = Pipeline {
+    let mut pipeline = Pipeline {
         stream: "test".into(),
         source: OpenSource {
             source: Box::new(Scripted {
@@ -173,6 +185,7 @@ pub(super) fn run_scripted(
         builder: RecordBuilder::default(),
         rules: AreaRules::new(Vec::new()),
         analyzer: Analyzer::default(),
+        track_classifiers: Vec::new(),
         gating: None,
         feedback: Arc::default(),
         sinks: StreamSinks {
@@ -187,6 +200,7 @@ pub(super) fn run_scripted(
         sandbox: false,
         health: Health::default().add("test"),
     };
+    change(&mut pipeline);
     let report = pipeline.run(None, &StopSignal::new()).expect("threads");
     let frames = report.end.frames;
     assert_eq!(

@@ -40,7 +40,7 @@ pub(super) const ERFC: [f32; 5] = [
     0.254_829_6,
 ];
 /// `2 sqrt(2 / pi)` and the factor of the cube.
-pub(super) const GELU_TANH: (f32, f32) = (1.595_769_1, 0.044_715);
+pub(super) const GELU_TANH: (f32, f32) = (1.595_769, 0.044_715);
 
 /// Defines `exp`, `erf`, `tanh` and the activations over vectors.
 macro_rules! activation_functions {

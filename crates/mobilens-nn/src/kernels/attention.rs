@@ -11,7 +11,7 @@ use super::arena::{Arena, Slot};
 use super::buffer::Buffer;
 use super::gemm::{MatrixJob, gemm_matrix};
 use super::isa::Isa;
-use super::isa_loop::run_on;
+use super::isa_loop::{LANES, run_on};
 use super::matrices::{Matrices, pack_columns, packed_len};
 use super::packed_gemm::{PANEL, PackedGemm};
 use super::softmax::ExpRows;
@@ -45,7 +45,8 @@ pub struct Attention {
     pub values: usize,
     /// Factor of the scores.
     pub scale: f32,
-    /// Added to the scaled scores: `queries` x `keys`, the columns side by side.
+    /// Added to the scaled scores: `queries` x `keys`, the columns side by side, each row filled up as by
+    /// [`fill_rows`].
     pub bias: Option<(Buffer, Matrices)>,
     /// Packed weights of no size.
     pub empty: PackedGemm,
@@ -68,6 +69,18 @@ pub struct MatrixProduct {
     pub columns: usize,
     /// Packed weights of no size.
     pub empty: PackedGemm,
+}
+
+/// Fills rows of `columns` values up to a multiple of 16 with zeros.
+pub fn fill_rows(values: &[f32], columns: usize) -> Buffer {
+    let stride = columns.next_multiple_of(LANES);
+    let rows = values.len() / columns.max(1);
+    let mut filled = Buffer::zeroed(rows * stride);
+    let from = values.chunks_exact(columns.max(1));
+    for (to, from) in filled.chunks_exact_mut(stride.max(1)).zip(from) {
+        to[..columns].copy_from_slice(from);
+    }
+    filled
 }
 
 /// The reference of one head: `q` [m, d], `k` [d, n], `v` [n, e], `bias` [m, n], in float64.
@@ -133,6 +146,11 @@ impl Attention {
         (BLOCK_SCORES / self.keys.max(1)).clamp(8, BLOCK_ROWS) / 8 * 8
     }
 
+    /// Values from one row of scores to the next: whole vectors.
+    fn score_stride(&self) -> usize {
+        self.keys.next_multiple_of(LANES)
+    }
+
     /// Panics where a matrix lies outside its tensor, or rows of the output overlap.
     pub(super) fn check(&self, [q, k, v]: [Slot; 3], output: Slot) {
         let heads = self.output.starts.len();
@@ -148,7 +166,8 @@ impl Attention {
         if let Some((values, bias)) = &self.bias {
             assert_eq!(bias.starts.len(), heads, "heads of the bias");
             assert_eq!(bias.column_stride, 1, "columns of the bias");
-            bias.check(Slot::of::<f32>(0, values.len()), self.queries, self.keys);
+            let columns = self.score_stride();
+            bias.check(Slot::of::<f32>(0, values.len()), self.queries, columns);
         }
     }
 
@@ -157,7 +176,7 @@ impl Attention {
         let zeros = self.keys.max(self.values).next_multiple_of(PANEL);
         let packed = packed_len(self.depth, self.keys) + packed_len(self.keys, self.values);
         let rows = self.block_rows();
-        zeros + packed + rows * self.keys + rows
+        zeros + packed + rows * self.score_stride() + rows
     }
 
     /// Computes the output, blocks of query rows in parallel.
@@ -206,7 +225,8 @@ impl Attention {
         let packed_k = take(&mut scratch, packed_len(depth, keys));
         let packed_v = take(&mut scratch, packed_len(keys, values));
         let most_rows = self.block_rows();
-        let scores = take(&mut scratch, most_rows * keys);
+        let stride = self.score_stride();
+        let scores = take(&mut scratch, most_rows * stride);
         let sums = take(&mut scratch, most_rows);
         // SAFETY: `check` saw that the matrices lie in their tensors.
         unsafe {
@@ -220,7 +240,7 @@ impl Attention {
         let mut first = rows.0;
         while first < rows.1 {
             let count = most_rows.min(rows.1 - first);
-            let scores = &mut scores[..count * keys];
+            let scores = &mut scores[..count * stride];
             let product = MatrixJob {
                 input: q
                     .as_ptr()
@@ -232,18 +252,22 @@ impl Attention {
                 bias: zeros.as_ptr(),
                 columns: keys,
                 output: scores.as_mut_ptr(),
-                output_stride: keys,
+                output_stride: stride,
             };
             // SAFETY: rows of Q in its tensor, packed keys, and `count` rows of scratch memory.
             unsafe { gemm_matrix(isa, &product, &self.empty) };
+            if stride > keys {
+                for row in scores.chunks_exact_mut(stride) {
+                    row[keys..].fill(ExpRows::unused(self.scale));
+                }
+            }
             let bias = self.bias.as_ref().map(|(values, bias)| {
                 let start = bias.starts[head] + first * bias.row_stride;
                 (&values[start..], bias.row_stride)
             });
             let exponentials = ExpRows {
                 rows: scores,
-                columns: keys,
-                stride: keys,
+                stride,
                 scale: self.scale,
                 bias,
                 sums: &mut sums[..count],
@@ -253,7 +277,7 @@ impl Attention {
             let to = output.0.wrapping_add(start);
             let product = MatrixJob {
                 input: scores.as_ptr(),
-                input_stride: keys,
+                input_stride: stride,
                 rows: count,
                 k: keys,
                 weights: packed_v.as_ptr(),

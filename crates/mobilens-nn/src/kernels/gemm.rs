@@ -176,12 +176,7 @@ pub(super) unsafe fn gemm_matrix(isa: Isa, matrix: &MatrixJob, empty: &PackedGem
         input_size: (1, matrix.rows),
         input_stride: matrix.input_stride,
         channels: matrix.k,
-        window: Window {
-            kernel: (1, 1),
-            stride: (1, 1),
-            dilation: (1, 1),
-            pad: (0, 0),
-        },
+        window: Window::POINTWISE,
         zeros: &[],
         packed: empty,
         bias: &[],
@@ -194,7 +189,8 @@ pub(super) unsafe fn gemm_matrix(isa: Isa, matrix: &MatrixJob, empty: &PackedGem
         panels: (0, matrix.columns.div_ceil(PANEL)),
         sums: std::ptr::null_mut(),
     };
-    let chunk = Chunks::new((1, 1), matrix.k, matrix.k.max(1)).get(0);
+    // One chunk, whatever its length: the rows that it serves are few.
+    let chunk = Chunks::new(job.window.kernel, matrix.k, usize::MAX).get(0);
     let mut panel = 0;
     while panel < job.panels.1 {
         let panels = kernel.panels.min(job.panels.1 - panel);

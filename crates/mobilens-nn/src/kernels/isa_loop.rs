@@ -47,20 +47,30 @@ pub(super) fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// The sum of all lanes, in one fixed order.
+/// All lanes as one value, in one fixed order: halves are put together until one lane is left.
 #[inline(always)]
-pub(super) fn sum_of(mut lanes: Lanes) -> f32 {
-    let mut width = LANES / 2;
-    while width > 0 {
+pub(super) fn fold(mut lanes: Lanes, f: impl Fn(f32, f32) -> f32) -> f32 {
+    for width in [8, 4, 2, 1] {
         for i in 0..width {
-            lanes[i] += lanes[i + width];
+            lanes[i] = f(lanes[i], lanes[i + width]);
         }
-        width /= 2;
     }
     lanes[0]
 }
 
-/// `e^x` with a relative error below 3e-7, for x from -87 to 88; outside it is that of the nearer limit.
+/// The sum of all lanes.
+#[inline(always)]
+pub(super) fn sum_of(lanes: Lanes) -> f32 {
+    fold(lanes, |a, b| a + b)
+}
+
+/// The larger of the two; the second where one is no number.
+#[inline(always)]
+pub(super) fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+/// `e^x` with a relative error below 3e-7, for x up to 88; below -87 it is that of -87.
 ///
 /// `e^x = 2^n e^r`, `n = round(x / ln 2)`, with the Taylor polynomial of degree 6 for `|r| <= ln(2) / 2`.
 #[inline(always)]
@@ -69,7 +79,7 @@ pub(super) fn exp<const FMA: bool>(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    let x = x.max(-87.0).min(88.0);
+    let x = x.max(-87.0);
     let shifted = multiply_add::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
     let r = multiply_add::<FMA>(n, -LN2_LOW, multiply_add::<FMA>(n, -LN2_HIGH, x));

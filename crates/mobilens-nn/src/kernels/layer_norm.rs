@@ -79,8 +79,8 @@ fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut sums = [0.0; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
-        for i in 0..LANES {
-            sums[i] += f(chunk[i]);
+        for (value, sum) in chunk.iter().zip(&mut sums) {
+            *sum += f(*value);
         }
     }
     for (value, sum) in rest.iter().zip(&mut sums) {

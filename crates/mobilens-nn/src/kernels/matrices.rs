@@ -34,9 +34,9 @@ impl Matrices {
             .flat_map(|start| (0..rows).map(move |row| start + row * self.row_stride))
             .collect();
         firsts.sort_unstable();
-        let apart = firsts.iter().zip(firsts.iter().skip(1));
+        let mut apart = firsts.iter().zip(firsts.iter().skip(1));
         assert!(
-            apart.into_iter().all(|(a, b)| a + columns <= *b),
+            apart.all(|(a, b)| a + columns <= *b),
             "rows of the output lie apart"
         );
     }

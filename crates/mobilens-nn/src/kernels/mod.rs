@@ -220,7 +220,7 @@ mod window;
 
 pub use activation::Activation;
 pub use arena::{Arena, Slot};
-pub use attention::{Attention, MatrixProduct};
+pub use attention::{Attention, MatrixProduct, fill_rows};
 pub use bf16::{bf16_from_f32, f32_from_bf16, from_bf16, round_to_bf16, to_bf16};
 pub use broadcast::BroadcastBinary;
 pub use buffer::{Buffer, Element};

@@ -273,7 +273,7 @@ impl Operator {
                     Operand::Slot(slot) => read(slot),
                     Operand::Constant(values) => values,
                 };
-                if right.len() * size_of::<f32>() < left.len && right.len() > 1 {
+                if size_of_val(right) < left.len && right.len() > 1 {
                     function.run(isa.float, read(left), right, write(output));
                     return;
                 }

@@ -1,7 +1,7 @@
 //! Reduction over one axis: sum, mean, largest and least value.
 
 use super::isa::Isa;
-use super::isa_loop::{IsaLoop, LANES, run_on};
+use super::isa_loop::{IsaLoop, LANES, fold, run_on};
 
 /// What values are reduced to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,19 +107,12 @@ fn reduced(function: ReduceOp, values: &[f32]) -> f32 {
     let mut lanes = [function.start(); LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
-        for i in 0..LANES {
-            lanes[i] = function.apply(lanes[i], chunk[i]);
+        for (value, lane) in chunk.iter().zip(&mut lanes) {
+            *lane = function.apply(*lane, *value);
         }
     }
     for (value, lane) in rest.iter().zip(&mut lanes) {
         *lane = function.apply(*lane, *value);
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] = function.apply(lanes[i], lanes[i + width]);
-        }
-        width /= 2;
-    }
-    lanes[0]
+    fold(lanes, |a, b| function.apply(a, b))
 }

@@ -1,7 +1,7 @@
 //! Softmax over one axis: `exp(x - max) / sum(exp(x - max))`.
 
 use super::isa::Isa;
-use super::isa_loop::{IsaLoop, LANES, Lanes, exp, multiply_add, run_on, sum_of};
+use super::isa_loop::{IsaLoop, LANES, Lanes, exp, fold, larger, multiply_add, run_on, sum_of};
 
 /// The reference: softmax over the middle axis of `[outer, n, inner]`.
 #[cfg(test)]
@@ -23,15 +23,26 @@ pub fn reference(input: &[f32], n: usize, inner: usize) -> Vec<f32> {
 /// Scores to exponentials, a row at a time, in place: `x` becomes `exp(scale * x + bias - m)`, where m is the
 /// largest of `scale * x + bias` in the row.
 pub(super) struct ExpRows<'a> {
-    /// Rows of `stride` values, of which the first `columns` count.
+    /// Rows of `stride` values, a multiple of [`LANES`]; what does not count becomes 0 where it is
+    /// [`ExpRows::unused`].
     pub rows: &'a mut [f32],
-    pub columns: usize,
     pub stride: usize,
     pub scale: f32,
-    /// Added to the scores: as many rows, `bias.1` values from one to the next.
+    /// Added to the scores: rows as long, `bias.1` values from one to the next.
     pub bias: Option<(&'a [f32], usize)>,
     /// The sum of each row of exponentials.
     pub sums: &'a mut [f32],
+}
+
+impl ExpRows<'_> {
+    /// A score that no other is below.
+    pub(super) fn unused(scale: f32) -> f32 {
+        if scale < 0.0 {
+            f32::INFINITY
+        } else {
+            f32::NEG_INFINITY
+        }
+    }
 }
 
 impl IsaLoop for ExpRows<'_> {
@@ -41,10 +52,9 @@ impl IsaLoop for ExpRows<'_> {
     fn run<const FMA: bool>(self) {
         let rows = self.rows.chunks_mut(self.stride).zip(self.sums);
         for (index, (row, sum)) in rows.enumerate() {
-            let row = &mut row[..self.columns];
             let most = match self.bias {
                 Some((bias, stride)) => {
-                    let bias = &bias[index * stride..][..self.columns];
+                    let bias = &bias[index * stride..][..self.stride];
                     scaled::<FMA>(row, self.scale, bias)
                 }
                 None => largest(row, self.scale),
@@ -56,27 +66,27 @@ impl IsaLoop for ExpRows<'_> {
     }
 }
 
-/// `x` becomes `scale * x + bias`; returns the largest.
+/// The rest of a row that is no whole vector, filled up with `fill`.
+#[inline(always)]
+fn padded(rest: &[f32], fill: f32) -> Lanes {
+    let mut lanes = [fill; LANES];
+    lanes[..rest.len()].copy_from_slice(rest);
+    lanes
+}
+
+/// `x` becomes `scale * x + bias` in whole vectors; returns the largest.
 #[inline(always)]
 fn scaled<const FMA: bool>(row: &mut [f32], scale: f32, bias: &[f32]) -> f32 {
     let mut most = [f32::NEG_INFINITY; LANES];
-    let (values, rest) = row.as_chunks_mut::<LANES>();
-    let (biases, bias_rest) = bias.as_chunks::<LANES>();
+    let (values, _) = row.as_chunks_mut::<LANES>();
+    let (biases, _) = bias.as_chunks::<LANES>();
     for (values, biases) in values.iter_mut().zip(biases) {
-        for i in 0..LANES {
-            values[i] = multiply_add::<FMA>(values[i], scale, biases[i]);
-            most[i] = if values[i] > most[i] {
-                values[i]
-            } else {
-                most[i]
-            };
+        for ((value, bias), most) in values.iter_mut().zip(biases).zip(&mut most) {
+            *value = multiply_add::<FMA>(*value, scale, *bias);
+            *most = larger(*value, *most);
         }
     }
-    for ((value, bias), most) in rest.iter_mut().zip(bias_rest).zip(&mut most) {
-        *value = multiply_add::<FMA>(*value, scale, *bias);
-        *most = most.max(*value);
-    }
-    max_of(&most)
+    fold(most, larger)
 }
 
 /// The largest of `scale * x`.
@@ -85,20 +95,14 @@ fn largest(row: &[f32], scale: f32) -> f32 {
     let mut most = [f32::NEG_INFINITY; LANES];
     let (values, rest) = row.as_chunks::<LANES>();
     for values in values {
-        for i in 0..LANES {
-            let value = values[i] * scale;
-            most[i] = if value > most[i] { value } else { most[i] };
+        for (value, most) in values.iter().zip(&mut most) {
+            *most = larger(*value * scale, *most);
         }
     }
     for (value, most) in rest.iter().zip(&mut most) {
-        *most = most.max(*value * scale);
+        *most = larger(*value * scale, *most);
     }
-    max_of(&most)
-}
-
-#[inline(always)]
-fn max_of(lanes: &Lanes) -> f32 {
-    lanes.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+    fold(most, larger)
 }
 
 /// `x` becomes `exp(scale * x - most)`; returns the sum.
@@ -107,14 +111,20 @@ fn exp_row<const FMA: bool>(row: &mut [f32], scale: f32, most: f32) -> f32 {
     let mut sums = [0.0; LANES];
     let (values, rest) = row.as_chunks_mut::<LANES>();
     for values in values {
-        for i in 0..LANES {
-            values[i] = exp::<FMA>(multiply_add::<FMA>(values[i], scale, -most));
-            sums[i] += values[i];
+        for (value, sum) in values.iter_mut().zip(&mut sums) {
+            *value = exp::<FMA>(multiply_add::<FMA>(*value, scale, -most));
+            *sum += *value;
         }
     }
-    for (value, sum) in rest.iter_mut().zip(&mut sums) {
-        *value = exp::<FMA>(multiply_add::<FMA>(*value, scale, -most));
-        *sum += *value;
+    if !rest.is_empty() {
+        let mut last = padded(rest, 0.0);
+        for value in &mut last {
+            *value = exp::<FMA>(multiply_add::<FMA>(*value, scale, -most));
+        }
+        rest.copy_from_slice(&last[..rest.len()]);
+        for (value, sum) in rest.iter().zip(&mut sums) {
+            *sum += *value;
+        }
     }
     sum_of(sums)
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{
     Attention, BinaryOp, BroadcastBinary, Buffer, Isa, Matrices, MatrixProduct, Operator,
-    PackedGemm, Program, ReduceOp, Slot, Step, TensorOp, TensorStep, ThreadPool,
+    PackedGemm, Program, ReduceOp, Slot, Step, TensorOp, TensorStep, ThreadPool, fill_rows,
 };
 use super::{attention, layer_norm, reduce, softmax};
 
@@ -155,7 +155,7 @@ proptest! {
             depth,
             values: size,
             scale,
-            bias: with_bias.then(|| (Buffer::from_slice(&bias), bias_at.clone())),
+            bias: with_bias.then(|| (fill_rows(&bias, keys), matrices(heads, queries, keys.next_multiple_of(16), false))),
             empty: empty(),
         });
         holds(&[&q_values, &k_values, &v_values], &expected, before, &make)?;

@@ -23,6 +23,14 @@ pub struct Window {
 }
 
 impl Window {
+    /// A kernel of 1x1 at stride 1.
+    pub const POINTWISE: Self = Self {
+        kernel: (1, 1),
+        stride: (1, 1),
+        dilation: (1, 1),
+        pad: (0, 0),
+    };
+
     /// The kernel taps of output pixel `(y, x)` that fall inside the input: kernel row, kernel
     /// column, and the input pixel's index.
     #[cfg(test)]

@@ -203,3 +203,66 @@ impl Onnx {
         model
     }
 }
+
+/// Name and shape of an input or output.
+#[allow(dead_code, reason = "for the tests of the program")]
+pub type Named<'a> = (&'a str, Vec<usize>);
+
+#[allow(dead_code, reason = "for the tests of the program")]
+impl Onnx {
+    /// Another name of a value, for instance that of an output.
+    pub fn rename(&mut self, value: &str, name: &str) {
+        let mut node = Vec::new();
+        bytes(&mut node, 1, value.as_bytes());
+        bytes(&mut node, 2, name.as_bytes());
+        bytes(&mut node, 4, b"Identity");
+        bytes(&mut self.nodes, 1, &node);
+    }
+
+    /// A float32 constant whose values are in the file `location`; gives its name.
+    pub fn external(&mut self, shape: &[usize], location: &str) -> String {
+        self.count += 1;
+        let name = format!("c{}", self.count);
+        let (mut tensor, mut entry) = (Vec::new(), Vec::new());
+        for size in shape {
+            number(&mut tensor, 1, *size as u64);
+        }
+        number(&mut tensor, 2, Type::Float as u64);
+        bytes(&mut tensor, 8, name.as_bytes());
+        bytes(&mut entry, 1, b"location");
+        bytes(&mut entry, 2, location.as_bytes());
+        bytes(&mut tensor, 13, &entry);
+        number(&mut tensor, 14, 1);
+        bytes(&mut self.initializers, 5, &tensor);
+        name
+    }
+
+    /// The file, with any number of float32 inputs and outputs, and metadata.
+    pub fn file_with(
+        &self,
+        inputs: &[Named<'_>],
+        outputs: &[Named<'_>],
+        metadata: &[(&str, &str)],
+    ) -> Vec<u8> {
+        let mut graph = self.nodes.clone();
+        bytes(&mut graph, 2, b"test");
+        graph.extend_from_slice(&self.initializers);
+        for (field, values) in [(11, inputs), (12, outputs)] {
+            for (name, shape) in values {
+                bytes(&mut graph, field, &value_info(name, shape, Type::Float));
+            }
+        }
+        let (mut opset, mut model) = (Vec::new(), Vec::new());
+        number(&mut opset, 2, 14);
+        number(&mut model, 1, 8);
+        bytes(&mut model, 7, &graph);
+        bytes(&mut model, 8, &opset);
+        for (key, value) in metadata {
+            let mut entry = Vec::new();
+            bytes(&mut entry, 1, key.as_bytes());
+            bytes(&mut entry, 2, value.as_bytes());
+            bytes(&mut model, 14, &entry);
+        }
+        model
+    }
+}

@@ -107,12 +107,8 @@ fn layer_norm(onnx: &mut Onnx, x: &str, n: usize, form: Norm) -> String {
         let attributes = [LAST, ("epsilon", Value::Float(1e-4))];
         return onnx.node("LayerNormalization", &[x, &gamma, &beta], &attributes);
     }
-    let last = onnx.integers(&[-1]);
-    let mean = |onnx: &mut Onnx, x: &str| {
-        // The axes are an attribute up to opset 17.
-        let _ = &last;
-        onnx.node("ReduceMean", &[x], &[("axes", Value::Ints(&[2]))])
-    };
+    let mean =
+        |onnx: &mut Onnx, x: &str| onnx.node("ReduceMean", &[x], &[("axes", Value::Ints(&[2]))]);
     let average = mean(onnx, x);
     let less = onnx.node("Sub", &[x, &average], &[]);
     let square = match form {
@@ -138,7 +134,7 @@ fn layer_norm(onnx: &mut Onnx, x: &str, n: usize, form: Norm) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
     /// A block of a vision transformer: norm, heads out of one product, attention, projection, residual.
     #[test]
     fn blocks_of_vision_transformers_equal_tract(
@@ -357,6 +353,8 @@ fn matrix_products_of_any_rank_run_on_the_kernels() {
     let y = transpose(&mut onnx, &x, &[0, 1, 3, 2]);
     let product = onnx.node("MatMul", &[&x, &y], &[]);
     let y = linear(&mut onnx, &product, 7, 5);
+    let y = onnx.node("Relu", &[&y], &[]);
     let operators = operators(&onnx, &[2, 3, 7, 10], &y, &[2, 3, 7, 5]);
-    assert_eq!(count(&operators, "matmul"), 3, "{operators:?}");
+    // Bias and activation in the epilogues.
+    assert_eq!(operators, ["matmul"; 3]);
 }

@@ -1,9 +1,33 @@
-//! Rewrites `PRelu` of an ONNX graph, which tract would turn into a comparison and a choice of values, as
-//! `max(x, 0) + slope * min(x, 0)`.
+//! Rewrites nodes of an ONNX graph that tract would read in another way than the kernels want, or than ONNX means.
 
-use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 
-/// Replaces each `PRelu` by nodes that have kernels.
+/// Before opset 11 a `Resize` to the nearest neighbour rounds down, as ONNX Runtime does; tract takes the default of
+/// later versions, which rounds to the nearest.
+pub(super) fn round_old_resizes_down(file: &mut ModelProto) {
+    let is_old = file
+        .opset_import
+        .iter()
+        .any(|opset| opset.domain.is_empty() && opset.version < 11);
+    let Some(graph) = file.graph.as_mut().filter(|_| is_old) else {
+        return;
+    };
+    for node in &mut graph.node {
+        let rounds = |attribute: &AttributeProto| attribute.name == "nearest_mode";
+        if node.op_type == "Resize" && !node.attribute.iter().any(rounds) {
+            node.attribute.push(AttributeProto {
+                name: "nearest_mode".to_owned(),
+                r#type: AttributeType::String as i32,
+                s: b"floor".to_vec(),
+                ..AttributeProto::default()
+            });
+        }
+    }
+}
+
+/// Replaces each `PRelu`, which tract would turn into a comparison and a choice of values, by
+/// `max(x, 0) + slope * min(x, 0)`.
 pub(super) fn rewrite_prelu(graph: &mut GraphProto) {
     if !graph.node.iter().any(|node| node.op_type == "PRelu") {
         return;
