@@ -42,9 +42,9 @@ fn halved_maps(side: u32) -> Vec<u32> {
 /// SSD of any kind.
 pub fn ssd(facts: &Facts) -> Option<Guess> {
     let pair = Pair::of(facts).filter(|pair| !pair.is_faces(facts) && pair.channels >= 2)?;
-    let kind = halved(facts, &pair)
-        .or_else(|| pyramid(facts, &pair))
-        .or_else(|| listed(facts, &pair))?;
+    let kind = listed(facts, &pair)
+        .or_else(|| halved(facts, &pair))
+        .or_else(|| pyramid(facts, &pair))?;
     let why = pair.why(&kind.what);
     let mut head = Lines::default();
     head.put(1, "ssd:", Note::Known(why.clone()));
