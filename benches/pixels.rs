@@ -141,6 +141,7 @@ fn overlay() {
                 width: 180.0,
                 height: 120.0,
             },
+            ..Detection::default()
         });
         let detections = detections.collect();
         overlay.draw_mut(

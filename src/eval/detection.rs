@@ -325,6 +325,7 @@ mod tests {
             category_id: 1,
             bbox: Some(bbox.into()),
             segmentation: None,
+            keypoints: Vec::new(),
             score,
         }
     }

@@ -7,12 +7,13 @@ use image::{Rgb, RgbImage};
 use imageproc::drawing::{draw_filled_rect_mut, draw_hollow_rect_mut, draw_line_segment_mut};
 use imageproc::rect::Rect;
 
+use super::instances::{draw_instance_mut, draw_keypoints_mut};
 use super::legend::draw_legend_mut;
 use super::mask::{ClassColours, draw_classes_mut, draw_safe_ground_mut, voc_colour};
 use super::palette::colour_of;
 use super::text::TextRenderer;
 use super::tracks::{Counters, Trails, draw_counters_mut, draw_line_mut};
-use crate::postprocess::{Classification, Labels, Prediction, Segmentation};
+use crate::postprocess::{Classification, InstanceMask, Labels, Prediction, Segmentation};
 use crate::records::{FrameRecord, TrackStateRecord};
 use mobilens_image::{Polygon, RectPx};
 
@@ -44,7 +45,7 @@ pub struct OverlayStyle {
     pub lines: Vec<([f32; 2], [f32; 2])>,
     /// Length of a trail in milliseconds; 0: no trail.
     pub trail_ms: f64,
-    /// Leave boxes, trails and the classes of the whole picture out.
+    /// Leave boxes, keypoints, trails, masks of objects and the classes of the whole picture out.
     pub hide_boxes: bool,
     /// Leave zones, lines and counts out.
     pub hide_zones: bool,
@@ -111,7 +112,16 @@ impl Overlay {
         }
         for detection in prediction.detections.iter().rev() {
             let colour = self.colour(detection.category_id);
+            let mask = detection.mask.as_ref().filter(|_| !self.style.hide_masks);
+            if let Some(mask) = mask {
+                self.draw_mask_mut(picture, mask, colour);
+            }
             draw_box_mut(picture, &detection.rect, line, colour);
+            let points = detection.keypoints.iter();
+            let points: Vec<_> = points
+                .map(|point| [point.x, point.y, point.score].map(f64::from))
+                .collect();
+            draw_keypoints_mut(picture, &points, line, colour);
             let percent = (detection.score * 100.0).round();
             let score = (!self.style.hide_scores).then(|| format!("{percent} %"));
             self.draw_label(
@@ -146,6 +156,13 @@ impl Overlay {
         if self.style.hide_boxes {
             return;
         }
+        for detection in &record.detections {
+            let mask = detection.segmentation.as_ref();
+            let mask = mask.filter(|_| !self.style.hide_masks && detection.track_id.is_some());
+            if let Some(mask) = mask.and_then(|rle| rle.to_mask().ok()) {
+                self.draw_mask_mut(picture, &mask, self.colour(detection.category_id));
+            }
+        }
         for track in record.tracks.iter().flatten() {
             let is_counted = counters.inside.contains(&track.track_id);
             let draw: fn(&mut RgbImage, &RectPx, u32, [u8; 3]) = match track.state {
@@ -165,9 +182,17 @@ impl Overlay {
             }
             trails.draw_mut(picture, track.track_id, colour, line);
             draw(picture, &rect, line, colour);
+            if track.state == TrackStateRecord::Seen {
+                draw_keypoints_mut(picture, &track.keypoints, line, colour);
+            }
             let number = (!self.style.hide_labels).then(|| track.track_id.to_string());
             self.draw_label(picture, track.category_id, number, &rect, letters, colour);
         }
+    }
+
+    fn draw_mask_mut(&self, picture: &mut RgbImage, mask: &InstanceMask, colour: [u8; 3]) {
+        let edges = !self.style.hide_edges;
+        draw_instance_mut(picture, mask, colour, self.style.alpha, edges);
     }
 
     /// Width of lines and height of letters.
@@ -382,6 +407,7 @@ mod tests {
             category_id,
             score,
             rect,
+            ..Detection::default()
         }
     }
 

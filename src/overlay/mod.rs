@@ -2,6 +2,7 @@
 
 mod boxes;
 mod heat;
+mod instances;
 mod legend;
 mod mask;
 mod palette;

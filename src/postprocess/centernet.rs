@@ -5,14 +5,13 @@
 //! | heat map | `[1, C, h, w]` | class logits or scores | face scores |
 //! | size | `[1, 2, h, w]` | width, height in cells | logarithms of height, width in cells |
 //! | offset | `[1, 2, h, w]` | x, y in cells | y, x in cells, from the cell's middle |
-//! | landmarks | `[1, 10, h, w]` | | five times y, x in heights and widths of the box, from its corner |
+//! | landmarks | `[1, 2K, h, w]` | `K` times x, y in cells, from the cell's corner (section 4.3: joint offsets) | `K` (5 of a face) times y, x in heights and widths of the box, from its corner |
 //!
 //! CenterNet takes the peaks: cells that no neighbour of the 3x3 around exceeds, without NMS. CenterFace takes
 //! all cells, with NMS; its boxes keep their size where their upper left corner is moved into the picture.
 
 use super::activation::{ScoreActivation, sigmoid};
-use super::detection::Detection;
-use super::face::FaceDetection;
+use super::detection::{Detection, Keypoint};
 use super::input_boxes::{InputBoxes, cells};
 use super::predictions::{Predictions, RowLayout};
 use super::selection::{Selection, WantedClass};
@@ -71,25 +70,14 @@ impl CenterNetDecoder {
         }
     }
 
-    /// Decodes one frame. `outputs` are heat map, size and offset; landmarks may follow. The result is in
-    /// pixels of a frame of `size`, best first, clipped to the frame.
+    /// Decodes one frame. `outputs` are heat map, size and offset; landmarks may follow, which are the
+    /// detections' keypoints. The result is in pixels of a frame of `size`, best first, clipped to the frame.
     pub fn decode(
         &mut self,
         outputs: &[&[f32]],
         image_from_model: &ImageFromModel,
         size: SizePx,
     ) -> Vec<Detection> {
-        let faces = self.decode_faces(outputs, image_from_model, size);
-        faces.into_iter().map(|face| face.detection).collect()
-    }
-
-    /// As [`decode`](Self::decode), with the landmarks of the fourth output.
-    pub fn decode_faces(
-        &mut self,
-        outputs: &[&[f32]],
-        image_from_model: &ImageFromModel,
-        size: SizePx,
-    ) -> Vec<FaceDetection> {
         self.selection.clear();
         let &[heat, sizes, offsets, ref landmarks @ ..] = outputs else {
             return Vec::new();
@@ -138,20 +126,31 @@ impl CenterNetDecoder {
                 self.selection.push(i, score, rect, row);
             }
         }
-        let landmarks = landmarks.first().map(|output| map(output, 10));
-        let landmarks = landmarks.filter(|map| map.rows() == count);
-        let found = self.selection.finish_with_anchors(size);
-        let to_face = |(detection, row): (Detection, usize)| {
-            let points = landmarks.map(|map| {
-                let b = decode(row);
-                let values: [f32; 10] = map.values(row);
-                std::array::from_fn(|i| {
-                    boxes.point(values[2 * i + 1] * b.w + b.x, values[2 * i] * b.h + b.y)
-                })
+        let landmarks = landmarks
+            .first()
+            .map(|output| map(output, output.len() / count))
+            .filter(|map| map.rows() == count);
+        let mut found = self.selection.finish_with_anchors(size);
+        for (detection, row) in &mut found {
+            let Some(landmarks) = landmarks else { break };
+            let (b, row) = (decode(*row), *row);
+            let cell = [row % columns, row / columns].map(|at| at as f32);
+            let points = (0..landmarks.channels() / 2).map(|i| {
+                let (first, second) = (landmarks.at(row, 2 * i), landmarks.at(row, 2 * i + 1));
+                let stride = params.stride as f32;
+                let [x, y] = match params.coding {
+                    CenterNetCoding::CenterNet => {
+                        boxes.point((cell[0] + first) * stride, (cell[1] + second) * stride)
+                    }
+                    CenterNetCoding::CenterFace => {
+                        boxes.point(second * b.w + b.x, first * b.h + b.y)
+                    }
+                };
+                Keypoint { x, y, score: 1.0 }
             });
-            FaceDetection::new(detection, points)
-        };
-        found.into_iter().map(to_face).collect()
+            detection.set_keypoints(points.collect());
+        }
+        found.into_iter().map(|(detection, _)| detection).collect()
     }
 }
 
@@ -219,13 +218,13 @@ impl CenterNetParams {
                 ("heat map", "C"),
                 ("size", "2"),
                 ("offset", "2"),
-                ("landmarks", "10"),
+                ("landmarks", "2*K"),
             ][i];
             match **shape {
                 [1, c, rows, columns]
                     if (rows, columns) == (h, w)
                         && c > 0
-                        && (i == 0 || channels == c.to_string()) =>
+                        && (i == 0 || channels == c.to_string() || i == 3 && c % 2 == 0) =>
                 {
                     if i == 0 {
                         classes = c;
@@ -318,9 +317,9 @@ mod tests {
         let maps = [0.0; 16];
         let outputs: [&[f32]; 4] = [&heat, &maps, &maps, &[f32::NAN; 80]];
         let mut decoder = decoder(CenterNetCoding::CenterFace);
-        let got = decoder.decode_faces(&outputs, &ImageFromModel::stretch(INPUT), INPUT);
+        let got = decoder.decode(&outputs, &ImageFromModel::stretch(INPUT), INPUT);
         assert_eq!(got.len(), 1);
-        assert_eq!(got[0].landmarks, None);
+        assert_eq!(got[0].keypoints, []);
     }
 
     #[test]

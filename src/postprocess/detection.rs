@@ -7,10 +7,11 @@ use mobilens_image::RectPx;
 
 use super::class_mask::ClassMask;
 use super::classify::Classification;
+use super::instance_mask::InstanceMask;
 use super::safe_ground::SafeGround;
 
 /// A detected object.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Detection {
     /// The model's label id (COCO ids for COCO models).
     pub category_id: u32,
@@ -18,6 +19,45 @@ pub struct Detection {
     pub score: f32,
     /// Its box in pixels of the original frame, clipped to the frame.
     pub rect: RectPx,
+    /// Its keypoints, in the network's order; empty where the network has none, or a value is not finite.
+    pub keypoints: Vec<Keypoint>,
+    /// Its pixels, from a network that segments instances.
+    pub mask: Option<Arc<InstanceMask>>,
+}
+
+/// A keypoint of an object: a landmark of a face, a joint of a body.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Keypoint {
+    /// Column in pixels of the original frame, not clipped.
+    pub x: f32,
+    /// Row.
+    pub y: f32,
+    /// Confidence or visibility, 0 to 1; 1 where the network has none.
+    pub score: f32,
+}
+
+impl Detection {
+    /// Moves it by so many columns and rows, whole ones where it has a mask: from pixels of a crop to
+    /// those of the frame.
+    pub fn shift(&mut self, dx: f32, dy: f32) {
+        self.rect.x += dx;
+        self.rect.y += dy;
+        for point in &mut self.keypoints {
+            point.x += dx;
+            point.y += dy;
+        }
+        if let Some(mask) = &mut self.mask {
+            *mask = Arc::new(mask.shifted(dx as u32, dy as u32));
+        }
+    }
+
+    /// Sets its keypoints, unless a value is not finite.
+    pub(super) fn set_keypoints(&mut self, points: Vec<Keypoint>) {
+        let is_finite = |p: &Keypoint| p.x.is_finite() && p.y.is_finite() && p.score.is_finite();
+        if points.iter().all(is_finite) {
+            self.keypoints = points;
+        }
+    }
 }
 
 /// The network's prediction for one frame.

@@ -48,6 +48,11 @@ impl<'a> InputBoxes<'a> {
         }
     }
 
+    /// From shares of the input's sides to pixels of the frame.
+    pub fn transform(&self) -> &'a ImageFromModel {
+        self.image_from_model
+    }
+
     /// A box by its left, upper, right and lower edge.
     pub fn corners(&self, x0: f32, y0: f32, x1: f32, y1: f32) -> RectPx {
         let (w, h) = (self.width, self.height);

@@ -64,9 +64,11 @@ const SUPPORT_IOU: f32 = 0.5;
 const SMALL_SHARE: f32 = 0.016;
 
 /// An object, and the boxes that it was made of.
-struct Cluster {
+struct Cluster<'a> {
     category_id: u32,
     rect: RectPx,
+    /// The best box, whose keypoints and mask it has.
+    first: &'a Detection,
     /// The best box's score, or the mean of the looks.
     score: f32,
     /// Sum of the scores: the weight of the box.
@@ -80,8 +82,8 @@ struct Cluster {
 
 /// A detection, and which look it is from.
 #[derive(Clone, Copy)]
-struct Sighting {
-    detection: Detection,
+struct Sighting<'a> {
+    detection: &'a Detection,
     look: usize,
     is_whole: bool,
 }
@@ -94,7 +96,7 @@ pub fn join_tiles(looks: &[CropDetections], size: SizePx, params: &JoinParams) -
     for (number, look) in looks.iter().enumerate() {
         for detection in &look.detections {
             let sighting = Sighting {
-                detection: *detection,
+                detection,
                 look: number,
                 is_whole: is_whole(&look.crop, size),
             };
@@ -105,7 +107,8 @@ pub fn join_tiles(looks: &[CropDetections], size: SizePx, params: &JoinParams) -
             }
         }
     }
-    let by_score = |a: &Sighting, b: &Sighting| b.detection.score.total_cmp(&a.detection.score);
+    let by_score =
+        |a: &Sighting<'_>, b: &Sighting<'_>| b.detection.score.total_cmp(&a.detection.score);
     entire.sort_by(by_score);
     cut.sort_by(by_score);
     let mut objects = merged(&entire, params);
@@ -126,6 +129,7 @@ pub fn join_tiles(looks: &[CropDetections], size: SizePx, params: &JoinParams) -
             category_id: object.category_id,
             score: object.score,
             rect: object.rect,
+            ..object.first.clone()
         })
         .collect();
     for fragment in left {
@@ -135,7 +139,7 @@ pub fn join_tiles(looks: &[CropDetections], size: SizePx, params: &JoinParams) -
                     || covered(&fragment.rect, &other.rect) > FRAGMENT_COVERAGE)
         };
         if !joined.iter().any(is_double) {
-            joined.push(fragment);
+            joined.push(fragment.clone());
         }
     }
     joined.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -144,8 +148,8 @@ pub fn join_tiles(looks: &[CropDetections], size: SizePx, params: &JoinParams) -
 }
 
 /// Boxes of one object as one; `entire` is sorted, best score first.
-fn merged(entire: &[Sighting], params: &JoinParams) -> Vec<Cluster> {
-    let mut objects: Vec<Cluster> = Vec::new();
+fn merged<'a>(entire: &[Sighting<'a>], params: &JoinParams) -> Vec<Cluster<'a>> {
+    let mut objects: Vec<Cluster<'a>> = Vec::new();
     for Sighting {
         detection,
         look,
@@ -169,6 +173,7 @@ fn merged(entire: &[Sighting], params: &JoinParams) -> Vec<Cluster> {
             objects.push(Cluster {
                 category_id: detection.category_id,
                 rect: detection.rect,
+                first: detection,
                 score: detection.score,
                 weight: detection.score,
                 looks: vec![*look],
@@ -196,8 +201,8 @@ fn merged(entire: &[Sighting], params: &JoinParams) -> Vec<Cluster> {
 }
 
 /// Lowers the score of what the whole picture should show and does not.
-fn doubt_mut(object: &mut Cluster, entire: &[Sighting], size: SizePx) {
-    let bears_out = |seen: &Sighting| {
+fn doubt_mut(object: &mut Cluster<'_>, entire: &[Sighting<'_>], size: SizePx) {
+    let bears_out = |seen: &Sighting<'_>| {
         seen.is_whole
             && seen.detection.score >= SUPPORT_SCORE
             && seen.detection.category_id == object.category_id
@@ -212,11 +217,12 @@ fn doubt_mut(object: &mut Cluster, entire: &[Sighting], size: SizePx) {
 }
 
 /// Gives a fragment to the object that it is a part of; whether there is one.
-fn absorb_mut(objects: &mut [Cluster], fragment: &Sighting, tile: &RectPx) -> bool {
-    let Detection {
+fn absorb_mut(objects: &mut [Cluster<'_>], fragment: &Sighting<'_>, tile: &RectPx) -> bool {
+    let &Detection {
         category_id,
         score,
         rect,
+        ..
     } = fragment.detection;
     let mut is_absorbed = false;
     for object in objects {

@@ -22,9 +22,9 @@ mod decoder;
 mod deeplab;
 mod detection;
 mod detr;
-mod face;
 mod gfl;
 mod input_boxes;
+mod instance_mask;
 mod join_tiles;
 mod logit_smoother;
 mod nms;
@@ -42,11 +42,11 @@ pub use class_mask::{ClassMask, UNKNOWN};
 pub use classify::{ClassActivation, Classification, ClassifyDecoder, ClassifyParams};
 pub use decoder::{HeadDecoder, HeadParams};
 pub use deeplab::{DeepLabDecoder, DeepLabParams};
-pub use detection::{Detection, Labels, Prediction, Segmentation};
+pub use detection::{Detection, Keypoint, Labels, Prediction, Segmentation};
 pub use detr::{DetrDecoder, DetrParams, detr_class_channels};
-pub use face::FaceDetection;
 pub use gfl::{GflDecoder, GflOutputs, GflParams};
 pub use input_boxes::BoxUnit;
+pub use instance_mask::InstanceMask;
 pub use join_tiles::{CropDetections, JoinParams, TileMerge, join_tiles};
 pub use logit_smoother::LogitSmoother;
 pub use nms::join_scales;
@@ -57,4 +57,5 @@ pub use selection::WantedClass;
 pub use ssd::{BoxCoding, SsdDecoder, SsdParams};
 pub use yolo::{
     AnchorMapLayout, AnchorUnit, SizeCoding, YoloAnchorMap, YoloDecoder, YoloFormat, YoloParams,
+    YoloTask,
 };

@@ -8,13 +8,12 @@
 //! |---|---|---|
 //! | boxes | `[1, N, 4]` | x, y of the centre, over the first variance and the prior's size; logarithms of width and height, over the second |
 //! | scores | `[1, N, 2]` | background, face |
-//! | landmarks | `[1, N, 10]` | five times x, y, coded like the centre |
+//! | landmarks | `[1, N, 2K]` | `K` (5 of a face) times x, y, coded like the centre |
 //!
 //! NMS counts the last pixel of a box as part of it, as the original does.
 
 use super::activation::ScoreActivation;
-use super::detection::Detection;
-use super::face::FaceDetection;
+use super::detection::{Detection, Keypoint};
 use super::input_boxes::{InputBoxes, cells};
 use super::predictions::{Predictions, RowLayout};
 use super::selection::{Scores, Selection, WantedClass};
@@ -71,25 +70,14 @@ impl RetinaFaceDecoder {
         }
     }
 
-    /// Decodes one frame. `outputs` are boxes and scores; landmarks may follow. The result is in pixels of a
-    /// frame of `size`, best first, clipped to the frame.
+    /// Decodes one frame. `outputs` are boxes and scores; landmarks may follow, which are the detections'
+    /// keypoints. The result is in pixels of a frame of `size`, best first, clipped to the frame.
     pub fn decode(
         &mut self,
         outputs: &[&[f32]],
         image_from_model: &ImageFromModel,
         size: SizePx,
     ) -> Vec<Detection> {
-        let faces = self.decode_faces(outputs, image_from_model, size);
-        faces.into_iter().map(|face| face.detection).collect()
-    }
-
-    /// As [`decode`](Self::decode), with the landmarks of the third output.
-    pub fn decode_faces(
-        &mut self,
-        outputs: &[&[f32]],
-        image_from_model: &ImageFromModel,
-        size: SizePx,
-    ) -> Vec<FaceDetection> {
         self.selection.clear();
         let &[encodings, scores, ref landmarks @ ..] = outputs else {
             return Vec::new();
@@ -117,22 +105,25 @@ impl RetinaFaceDecoder {
                 prior.h * (h * of_size).exp(),
             )
         });
-        let landmarks = landmarks.first().map(|output| rows(output, 10));
-        let landmarks = landmarks.filter(|landmarks| landmarks.rows() >= encodings.rows());
-        let found = self.selection.finish_with_anchors(size);
-        let to_face = |(detection, row): (Detection, usize)| {
-            let points = landmarks.map(|landmarks| {
-                let (values, prior) = (landmarks.values::<10>(row), &priors[row]);
-                std::array::from_fn(|i| {
-                    boxes.point(
-                        prior.cx + values[2 * i] * of_centre * prior.w,
-                        prior.cy + values[2 * i + 1] * of_centre * prior.h,
-                    )
-                })
+        let landmarks = landmarks.first().filter(|_| !priors.is_empty());
+        let landmarks = landmarks.map(|output| rows(output, output.len() / priors.len()));
+        let mut found = self.selection.finish_with_anchors(size);
+        for (detection, row) in &mut found {
+            let Some(landmarks) = landmarks.filter(|landmarks| landmarks.rows() > *row) else {
+                continue;
+            };
+            let prior = &priors[*row];
+            let points = (0..landmarks.channels() / 2).map(|i| {
+                let at = |channel| landmarks.at(*row, channel) * of_centre;
+                let [x, y] = boxes.point(
+                    prior.cx + at(2 * i) * prior.w,
+                    prior.cy + at(2 * i + 1) * prior.h,
+                );
+                Keypoint { x, y, score: 1.0 }
             });
-            FaceDetection::new(detection, points)
-        };
-        found.into_iter().map(to_face).collect()
+            detection.set_keypoints(points.collect());
+        }
+        found.into_iter().map(|(detection, _)| detection).collect()
     }
 }
 
@@ -189,9 +180,11 @@ impl RetinaFaceParams {
                 "the shape of the boxes is {boxes:?}; expected [1, {count}, 4]"
             ));
         }
-        if landmarks.is_some_and(|shape| *shape != [1, count, 10]) {
+        if let Some(shape) = landmarks
+            && !matches!(*shape, [1, rows, values] if rows == count && values > 0 && values % 2 == 0)
+        {
             return Err(format!(
-                "the shape of the landmarks is {landmarks:?}; expected [1, {count}, 10]"
+                "the shape of the landmarks is {shape:?}; expected [1, {count}, 2*K]"
             ));
         }
         match *scores {
@@ -237,12 +230,17 @@ mod tests {
         let mut scores = [1.0, 0.0].repeat(18);
         scores[2 * 2 + 1] = 3.0;
         let outputs: [&[f32]; 3] = [&[0.0; 72], &scores, &[0.0; 180]];
-        let got = decoder.decode_faces(&outputs, &ImageFromModel::stretch(INPUT), INPUT);
+        let got = decoder.decode(&outputs, &ImageFromModel::stretch(INPUT), INPUT);
         assert_eq!(got.len(), 1);
-        let r = got[0].detection.rect;
+        let r = got[0].rect;
         // The first size of the second cell.
         assert_eq!((r.x, r.y, r.width, r.height), (8.0, 0.0, 8.0, 8.0));
-        assert_eq!(got[0].landmarks, Some([[12.0, 4.0]; 5]));
+        let point = Keypoint {
+            x: 12.0,
+            y: 4.0,
+            score: 1.0,
+        };
+        assert_eq!(got[0].keypoints, [point; 5]);
     }
 
     #[test]

@@ -233,6 +233,7 @@ impl Selection {
                     category_id: class.category_id,
                     score: candidate.score,
                     rect: rect.clipped(size),
+                    ..Detection::default()
                 };
                 (detection, candidate.anchor as usize)
             }));

@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use crate::analytics::{AreaEvent, AreaKind, AreaPhase, AreaRule};
 use crate::frame::{FrameMeta, GeoPoint, Region, Telemetry};
-use crate::postprocess::{Classification, Detection, Labels, Prediction, Segmentation, UNKNOWN};
+use crate::postprocess::{
+    Classification, Detection, Keypoint, Labels, Prediction, Segmentation, UNKNOWN,
+};
 use crate::telemetry::GroundProjection;
 use mobilens_image::{RectPx, SizePx};
 
 use super::polygons::polygons_of;
 use super::record::{
-    ClassAreaRecord, ClassificationRecord, DetectionRecord, EventRecord, FrameRecord, LookRecord,
-    SafeGroundRecord, SegmentationRecord,
+    ClassAreaRecord, ClassificationRecord, DetectionRecord, EventRecord, FrameRecord,
+    KeypointRecord, LookRecord, SafeGroundRecord, SegmentationRecord,
 };
 use super::record_box::RecordBox;
-use super::rle::rles_of;
+use super::rle::{rle_of, rles_of};
 use super::rounding::rounded;
 
 /// From this gimbal pitch down the camera looks from above, and the centre of a box is taken as its
@@ -98,6 +100,11 @@ impl RecordBuilder {
             score: rounded(detection.score.into(), 10_000.0),
             bbox: RecordBox::from(&detection.rect),
             position: locator.of_box(&detection.rect),
+            keypoints: detection.keypoints.iter().map(keypoint).collect(),
+            segmentation: detection
+                .mask
+                .as_ref()
+                .map(|mask| rle_of(mask, locator.size)),
             ..DetectionRecord::default()
         }
     }
@@ -176,6 +183,11 @@ impl RecordBuilder {
     }
 }
 
+fn keypoint(point: &Keypoint) -> KeypointRecord {
+    let [x, y] = [point.x, point.y].map(|v| rounded(v.into(), 100.0));
+    [x, y, rounded(point.score.into(), 10_000.0)]
+}
+
 /// Computes positions on the ground for one frame.
 struct FrameLocator<'a> {
     locator: Option<&'a GroundProjection>,
@@ -233,6 +245,7 @@ mod tests {
                     width: 58.0,
                     height: 101.0,
                 },
+                ..Detection::default()
             }],
             ..Prediction::default()
         };

@@ -15,9 +15,12 @@ pub struct CocoResult {
     /// `[x, y, width, height]` in pixels, of a detection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bbox: Option<RecordBox>,
-    /// The mask of a class.
+    /// The mask of a class or of a detection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub segmentation: Option<Rle>,
+    /// `x, y, score` of each keypoint of a detection, in pixels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keypoints: Vec<f64>,
     /// Confidence, 0 to 1.
     pub score: f64,
 }
@@ -48,7 +51,8 @@ impl CocoResult {
             image_id,
             category_id: d.category_id,
             bbox: Some(d.bbox),
-            segmentation: None,
+            segmentation: d.segmentation.clone(),
+            keypoints: d.keypoints.concat(),
             score: d.score,
         });
         let areas = record.segmentation.iter().flat_map(|s| &s.classes);
@@ -57,6 +61,7 @@ impl CocoResult {
             category_id: area.category_id,
             bbox: None,
             segmentation: area.rle.clone(),
+            keypoints: Vec::new(),
             score: 1.0,
         });
         Ok(boxes.chain(areas).collect())

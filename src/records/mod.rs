@@ -32,9 +32,9 @@ pub use coco::{CocoError, CocoResult, image_id_from_name};
 pub use polygons::polygons_of;
 pub use record::{
     ClassAreaRecord, ClassificationRecord, DetectionRecord, DroppedFrames, EndRecord, EventRecord,
-    FrameCounts, FrameRecord, LabelRecord, LookRecord, ModelRecord, Record, RunRecord,
-    SCHEMA_VERSION, SafeGroundRecord, SegmentationRecord, SourceRecord, TimingsRecord, TrackRecord,
-    TrackStateRecord,
+    FrameCounts, FrameRecord, KeypointRecord, LabelRecord, LookRecord, ModelRecord, Record,
+    RunRecord, SCHEMA_VERSION, SafeGroundRecord, SegmentationRecord, SourceRecord, TimingsRecord,
+    TrackRecord, TrackStateRecord,
 };
 pub use record_box::RecordBox;
 pub use rle::{Rle, RleError, rles_of};

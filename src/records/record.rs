@@ -236,6 +236,9 @@ pub struct TrackRecord {
     pub state: TrackStateRecord,
     /// `[x, y, width, height]` in pixels, filtered or predicted, to two decimals.
     pub bbox: RecordBox,
+    /// Keypoints of its last detection.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keypoints: Vec<KeypointRecord>,
 }
 
 /// Whether a tracked object was detected.
@@ -304,6 +307,13 @@ pub struct DetectionRecord {
     pub score: f64,
     /// `[x, y, width, height]` in pixels of the original frame, to two decimals.
     pub bbox: RecordBox,
+    /// Keypoints in the network's order, each `[x, y, score]`: pixels of the original frame to two decimals,
+    /// confidence or visibility (1 where the network has none) to four.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keypoints: Vec<KeypointRecord>,
+    /// Its pixels in the frame, from a network that segments instances.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segmentation: Option<Rle>,
     /// The track that it belongs to, once that is confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub track_id: Option<u64>,
@@ -314,6 +324,9 @@ pub struct DetectionRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<GeoPoint>,
 }
+
+/// A keypoint: `[x, y, score]`.
+pub type KeypointRecord = [f64; 3];
 
 /// A class of the whole picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

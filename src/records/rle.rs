@@ -4,7 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::postprocess::ClassMask;
+use crate::postprocess::{ClassMask, InstanceMask};
+use mobilens_image::SizePx;
 
 /// The pixels of one class, run-length encoded as pycocotools reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -51,6 +52,36 @@ impl Rle {
         Self { size, counts }
     }
 
+    /// The pixels, in the smallest columns that hold them.
+    ///
+    /// # Errors
+    /// When the run lengths are damaged or do not add up to the size.
+    pub fn to_mask(&self) -> Result<InstanceMask, RleError> {
+        let [height, _] = self.size.map(u64::from);
+        let (mut at, mut ones) = (0, Vec::new());
+        for (i, run) in self.runs()?.into_iter().enumerate() {
+            if i % 2 == 1 && run > 0 {
+                ones.push(at..at + run);
+            }
+            at += run;
+        }
+        let (first, end) = match (ones.first(), ones.last()) {
+            (Some(first), Some(last)) => (first.start / height, last.end.div_ceil(height)),
+            _ => (0, 0),
+        };
+        let (width, rows) = ((end - first) as usize, height as usize);
+        let mut pixels = vec![false; width * rows];
+        for place in ones.into_iter().flatten() {
+            let (x, y) = ((place / height - first) as usize, (place % height) as usize);
+            pixels[y * width + x] = true;
+        }
+        let size = SizePx {
+            width: width as u32,
+            height: rows as u32,
+        };
+        InstanceMask::new(first as u32, 0, size, pixels).ok_or(RleError::Damaged)
+    }
+
     /// The run lengths, zeros first.
     ///
     /// # Errors
@@ -87,6 +118,38 @@ impl Rle {
             Err(RleError::Length { got, expected })
         }
     }
+}
+
+/// The run lengths of one object in a frame of `frame` pixels.
+pub fn rle_of(mask: &InstanceMask, frame: SizePx) -> Rle {
+    let height = u64::from(frame.height);
+    let across = mask.x..frame.width.min(mask.x.saturating_add(mask.size().width));
+    let down = mask.y..frame.height.min(mask.y.saturating_add(mask.size().height));
+    let (mut runs, mut is_set, mut end) = (Vec::new(), false, 0);
+    let mut change = |at: u64, now: bool| {
+        if now != is_set {
+            runs.push(at - end);
+            (end, is_set) = (at, now);
+        }
+    };
+    for x in across {
+        let column = u64::from(x) * height;
+        for y in down.clone() {
+            change(column + u64::from(y), mask.contains(x, y));
+        }
+        if down.end < frame.height {
+            change(column + u64::from(down.end), false);
+        }
+        // The part above the mask in the next column.
+        if down.start > 0 {
+            change(column + height, false);
+        }
+    }
+    let total = u64::from(frame.width) * height;
+    if end < total {
+        runs.push(total - end);
+    }
+    Rle::pack([frame.height, frame.width], &runs)
 }
 
 /// The run lengths of every class that the mask holds, by class.
@@ -175,7 +238,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use mobilens_image::SizePx;
 
     #[test]
     fn lengths_are_packed_as_pycocotools_does() {
@@ -226,6 +288,28 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn an_object_has_the_run_lengths_of_its_class_mask(
+            (width, height) in (1u32..20, 1u32..20), (x, y) in (0u32..20, 0u32..20),
+            (columns, rows) in (1u32..20, 1u32..20), seed in 1u64..u64::MAX
+        ) {
+            let (frame, size) = (SizePx { width, height }, SizePx { width: columns, height: rows });
+            let bit = |i: u32| (seed >> (i * 7 % 64)) & 1 == 1;
+            let pixels: Vec<bool> = (0..columns * rows).map(bit).collect();
+            let mask = InstanceMask::new(x, y, size, pixels).expect("fits");
+            let at = |i: u32| u8::from(mask.contains(i % width, i / width));
+            let classes: Vec<u8> = (0..width * height).map(at).collect();
+            let classes = ClassMask::new(frame, classes).expect("fits");
+            let expected = rles_of(&classes).into_iter().find(|(class, _)| *class == 1);
+            let empty = Rle::pack([height, width], &[u64::from(width * height)]);
+            let rle = rle_of(&mask, frame);
+            prop_assert_eq!(&rle, &expected.map_or(empty, |(_, rle)| rle));
+            let back = rle.to_mask().expect("own");
+            for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
+                prop_assert_eq!(back.contains(x, y), mask.contains(x, y));
+            }
+        }
+
         #[test]
         fn every_class_comes_back((width, height) in (1u32..40, 1u32..40), classes in 1u8..5, seed in 1u64..u64::MAX) {
             let mut state = seed;

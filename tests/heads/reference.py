@@ -51,7 +51,35 @@ def iou(a, b, last_pixel):
     return both / (area(a) + area(b) - both)
 
 
-def select(boxes, scores, case, last_pixel=0.0, points=None):
+def mask_runs(coefficients, prototypes, box):
+    """Run lengths, column by column and zeros first, of the pixels of the frame whose centres lie in the box
+    and where the weighted sum of the prototypes, interpolated with half-pixel centres, is above 0."""
+    (sx, sy), (ox, oy) = TO_FRAME["scale"], TO_FRAME["offset"]
+    rows, columns = prototypes.shape[1:]
+    total = np.tensordot(coefficients, prototypes, 1)
+
+    def axis(count, scale, offset, cells):
+        at = np.clip((np.arange(count) + 0.5 - offset) / scale * cells - 0.5, 0, cells - 1)
+        first = np.floor(at).astype(int)
+        return first, np.minimum(first + 1, cells - 1), at - first
+
+    top, bottom, down = axis(FRAME_H, sy, oy, rows)
+    left, right, across = axis(FRAME_W, sx, ox, columns)
+    at_rows = total[top] * (1 - down)[:, None] + total[bottom] * down[:, None]
+    values = at_rows[:, left] * (1 - across) + at_rows[:, right] * across
+    x, y = np.arange(FRAME_W) + 0.5, np.arange(FRAME_H) + 0.5
+    x0, y0, x1, y1 = box
+    if min(abs(edge - c).min() for edge, c in ((x0, x), (x1, x), (y0, y), (y1, y))) < 2e-3:
+        raise TooClose
+    inside = ((y >= y0) & (y < y1))[:, None] & ((x >= x0) & (x < x1))
+    if np.abs(values[inside]).min(initial=1) < 1e-5:
+        raise TooClose
+    flat = ((values > 0) & inside).T.ravel().astype(int)
+    changes = np.flatnonzero(np.diff(np.concatenate([[0], flat]))).tolist()
+    return np.diff([0, *changes, flat.size]).tolist()
+
+
+def select(boxes, scores, case, last_pixel=0.0, points=None, masks=None):
     """Detections [class, score, x0, y0, x1, y1] from boxes [n, 4] in input pixels and scores [n, classes]."""
     threshold, limit, best_only = case["score_threshold"], case["max_detections"], not case["multi_label"]
     if np.abs(scores - threshold).min() < 1e-4:
@@ -84,8 +112,10 @@ def select(boxes, scores, case, last_pixel=0.0, points=None):
         if x1 > x0 and y1 > y0:
             found = {"class": label, "score": round(float(score), 9), "box": [round(float(v), 6) for v in (x0, y0, x1, y1)]}
             if points is not None:
-                in_frame = points[row] / [WIDTH, HEIGHT] * [sx, sy] + [ox, oy]
-                found["landmarks"] = [round(float(v), 6) for v in in_frame.ravel()]
+                in_frame = points[row][:, :2] / [WIDTH, HEIGHT] * [sx, sy] + [ox, oy]
+                found["keypoints"] = np.round(np.concatenate([in_frame, points[row][:, 2:]], -1), 6).tolist()
+            if masks is not None:
+                found["mask"] = mask_runs(masks[0][row], masks[1], (x0, y0, x1, y1))
             result.append(found)
     return result[:limit]
 
@@ -236,6 +266,46 @@ def yolov10(rng):
     return [rows[None]], r[:, :4], r[:, 4:5] * (np.arange(CLASSES) == label[:, None])
 
 
+def pose_rows(rng, n, values):
+    points = np.stack([rng.uniform(0, WIDTH, (n, 4)), rng.uniform(8, HEIGHT - 8, (n, 4)), rng.uniform(0, 1, (n, 4))], -1)
+    return points[:, :, :values].astype(np.float32)
+
+
+def yolov8_pose(rng):
+    outputs, boxes, scores = yolov8(rng)
+    points = pose_rows(rng, len(boxes), 3)
+    outputs = [np.concatenate([outputs[0], points.reshape(len(boxes), -1).T[None]], 1)]
+    return outputs, boxes, scores, points.astype(np.float64)
+
+
+def pose_end_to_end(rng):
+    outputs, boxes, scores = yolov10(rng)
+    points = pose_rows(rng, len(boxes), 2)
+    outputs = [np.concatenate([outputs[0], points.reshape(1, len(boxes), -1)], 2)]
+    return outputs, boxes, scores, points.astype(np.float64)
+
+
+def with_prototypes(rng, boxes, channels_first, outputs):
+    coefficients = rng.normal(0, 1, (len(boxes), 8)).astype(np.float32)
+    prototypes = rng.normal(0.2, 1, (8, HEIGHT // 4, WIDTH // 4)).astype(np.float32)
+    rows = np.concatenate([outputs[0], coefficients.T[None] if channels_first else coefficients[None]],
+                          1 if channels_first else 2)
+    masks = coefficients.astype(np.float64), prototypes.astype(np.float64)
+    return [rows, prototypes[None]], masks
+
+
+def yolov8_seg(rng):
+    outputs, boxes, scores = yolov8(rng)
+    outputs, masks = with_prototypes(rng, boxes, True, outputs)
+    return outputs, boxes, scores, None, masks
+
+
+def yolov5_seg(rng):
+    outputs, boxes, scores = yolov5_rows(rng)
+    outputs, masks = with_prototypes(rng, boxes, False, outputs)
+    return outputs, boxes, scores, None, masks
+
+
 # NanoDet, PicoDet, GFL
 
 
@@ -291,8 +361,11 @@ def centernet(rng):
     x, y = centres(4, 0)
     size, offset = (m.astype(np.float64).reshape(2, -1) for m in (size, offset))
     boxes = corners(x + offset[0], y + offset[1], *size) * 4
-    outputs = [m.astype(np.float32).reshape(1, -1, h, w) for m in (heat, size, offset)]
-    return outputs, boxes, scores.reshape(CLASSES, -1).T
+    joints = rng.normal(0, 3, (8, h, w)).astype(np.float32)
+    outputs = [m.astype(np.float32).reshape(1, -1, h, w) for m in (heat, size, offset, joints)]
+    joints = joints.astype(np.float64).reshape(4, 2, h * w).transpose(2, 0, 1)
+    points = (joints + np.stack([x, y], -1)[:, None]) * 4
+    return outputs, boxes, scores.reshape(CLASSES, -1).T, points
 
 
 def centerface(rng):
@@ -382,6 +455,10 @@ CASES = {
     "distances_raw": case(distances_raw),
     "yolox": case(yolox, nms_iou=0.65, multi_label=False),
     "yolov10": case(yolov10, nms_iou=None),
+    "yolov8_pose": case(yolov8_pose, multi_label=False, max_detections=10),
+    "pose_end_to_end": case(pose_end_to_end, nms_iou=None),
+    "yolov8_seg": case(yolov8_seg, multi_label=False, max_detections=6),
+    "yolov5_seg": case(yolov5_seg, max_detections=4),
     "nanodet": case(nanodet, nms_iou=0.6),
     "nanodet_plus": case(nanodet_plus, nms_iou=0.6),
     "picodet": case(picodet, nms_iou=0.6),

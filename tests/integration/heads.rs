@@ -9,10 +9,11 @@ use crate::support::file;
 use mobilens::config;
 use mobilens::postprocess::{
     AnchorMapLayout, AnchorUnit, BoxUnit, CenterNetCoding, CenterNetDecoder, CenterNetParams,
-    Detection, DetrDecoder, DetrParams, FaceDetection, GflDecoder, GflOutputs, GflParams,
-    RetinaFaceDecoder, RetinaFaceParams, RowLayout, ScoreActivation, SizeCoding, WantedClass,
-    YoloAnchorMap, YoloDecoder, YoloFormat, YoloParams, detr_class_channels,
+    Detection, DetrDecoder, DetrParams, GflDecoder, GflOutputs, GflParams, RetinaFaceDecoder,
+    RetinaFaceParams, RowLayout, ScoreActivation, SizeCoding, WantedClass, YoloAnchorMap,
+    YoloDecoder, YoloFormat, YoloParams, YoloTask, detr_class_channels,
 };
+use mobilens::records::Rle;
 use mobilens_image::{ImageFromModel, SizePx};
 
 /// Largest difference of a box's edges, in pixels of the frame.
@@ -46,8 +47,10 @@ struct Expected {
     score: f64,
     /// Left, upper, right, lower.
     edges: Vec<f64>,
-    /// Five columns and rows, or nothing.
-    landmarks: Vec<f64>,
+    /// Column, row and perhaps score of each keypoint.
+    keypoints: Vec<Vec<f64>>,
+    /// Run lengths of the mask, column by column, zeros first.
+    mask: Vec<f64>,
 }
 
 fn numbers(value: &Value) -> Vec<f64> {
@@ -113,7 +116,13 @@ fn case(entry: &Value) -> Case {
                 class: found["class"].as_u64().expect("a class") as u32,
                 score: found["score"].as_f64().expect("a score"),
                 edges: numbers(&found["box"]),
-                landmarks: found.get("landmarks").map(numbers).unwrap_or_default(),
+                mask: found.get("mask").map(numbers).unwrap_or_default(),
+                keypoints: found["keypoints"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(numbers)
+                    .collect(),
             })
             .collect(),
     }
@@ -137,20 +146,48 @@ impl Case {
         self.shapes.iter().map(Vec::as_slice).collect()
     }
 
-    fn assert_equals_faces(&self, got: &[FaceDetection]) {
-        let detections: Vec<Detection> = got.iter().map(|face| face.detection).collect();
-        self.assert_equals(&detections);
-        for (face, expected) in got.iter().zip(&self.expected) {
-            let points = face.landmarks.expect("landmarks");
-            assert_eq!(expected.landmarks.len(), 10);
-            for (got, expected) in points.as_flattened().iter().zip(&expected.landmarks) {
-                let off = (f64::from(*got) - expected).abs();
+    fn assert_equals_keypoints(&self, got: &[Detection]) {
+        self.assert_equals(got);
+        for (got, expected) in got.iter().zip(&self.expected) {
+            assert!(!expected.keypoints.is_empty(), "{}", self.name);
+            assert_eq!(
+                got.keypoints.len(),
+                expected.keypoints.len(),
+                "{}",
+                self.name
+            );
+            for (got, expected) in got.keypoints.iter().zip(&expected.keypoints) {
+                for (got, expected) in [got.x, got.y].into_iter().zip(expected) {
+                    let off = (f64::from(got) - expected).abs();
+                    let name = &self.name;
+                    assert!(off <= BOX_PX, "a keypoint of {name} is off by {off} pixels");
+                }
+                let score = expected.get(2).copied().unwrap_or(1.0);
                 assert!(
-                    off <= BOX_PX,
-                    "a landmark of {} is off by {off} pixels",
+                    (f64::from(got.score) - score).abs() <= SCORE,
+                    "{}",
                     self.name
                 );
             }
+        }
+    }
+
+    fn assert_equals_masks(&self, got: &[Detection], frame: SizePx) {
+        self.assert_equals(got);
+        for (i, (got, expected)) in got.iter().zip(&self.expected).enumerate() {
+            let mask = got.mask.as_ref().expect("a mask");
+            let runs: Vec<u64> = expected.mask.iter().map(|run| *run as u64).collect();
+            let size = [frame.height, frame.width];
+            let expected = Rle::pack(size, &runs).to_mask().expect("runs");
+            let pixels = (0..frame.height).flat_map(|y| (0..frame.width).map(move |x| (x, y)));
+            let differ = pixels.filter(|(x, y)| mask.contains(*x, *y) != expected.contains(*x, *y));
+            assert!(expected.area() > 0);
+            assert_eq!(
+                differ.count(),
+                0,
+                "pixels of detection {i} of {}",
+                self.name
+            );
         }
     }
 
@@ -258,11 +295,26 @@ fn yolo_format(name: &str) -> Option<YoloFormat> {
             strides: vec![8, 16, 32],
             activation: Scores,
         },
-        "yolov10" => YoloFormat::EndToEnd {
+        "yolov8_pose" | "yolov8_seg" => rows(false, channels_first, in_pixels, Scores),
+        "yolov5_seg" => rows(true, rows_first, in_pixels, Scores),
+        "yolov10" | "pose_end_to_end" => YoloFormat::EndToEnd {
             box_unit: in_pixels,
         },
         _ => return None,
     })
+}
+
+/// What the rows of a YOLO case hold behind the classes.
+fn yolo_task(case: &Case) -> YoloTask {
+    let pose = |values| YoloTask::Pose { count: 4, values };
+    match case.name.as_str() {
+        "yolov8_pose" => pose(3),
+        "pose_end_to_end" => pose(2),
+        "yolov8_seg" | "yolov5_seg" => {
+            YoloTask::with_prototypes(&case.shapes[1]).expect("prototypes")
+        }
+        _ => YoloTask::Detect,
+    }
 }
 
 #[test]
@@ -273,26 +325,30 @@ fn yolo_equals_the_reference() {
         let Some(format) = yolo_format(&case.name) else {
             continue;
         };
+        let task = yolo_task(case);
+        let outputs = format.output_count();
         let class_channels = format
-            .class_channels(&case.shape_views(), reference.input)
+            .class_channels_of(&case.shape_views()[..outputs], reference.input, task)
             .unwrap_or_else(|why| panic!("{}: {why}", case.name));
         let mut decoder = YoloDecoder::new(YoloParams {
             input: reference.input,
             format,
+            task,
             class_channels,
             classes: case.classes(reference.classes),
             multi_label: case.multi_label,
             nms_iou: case.nms_iou,
             max_detections: case.max_detections,
         });
-        case.assert_equals(&decoder.decode(
-            &case.views(),
-            &reference.image_from_model,
-            reference.frame,
-        ));
+        let got = decoder.decode(&case.views(), &reference.image_from_model, reference.frame);
+        match task {
+            YoloTask::Detect => case.assert_equals(&got),
+            YoloTask::Pose { .. } => case.assert_equals_keypoints(&got),
+            YoloTask::Segment { .. } => case.assert_equals_masks(&got, reference.frame),
+        }
         compared += 1;
     }
-    assert_eq!(compared, 16);
+    assert_eq!(compared, 20);
 }
 
 #[test]
@@ -375,10 +431,7 @@ fn centernet_and_centerface_equal_the_reference() {
         assert_eq!(params.class_channels_of(&case.shape_views()), Ok(classes));
         let mut decoder = CenterNetDecoder::new(params);
         let (to_frame, frame) = (&reference.image_from_model, reference.frame);
-        case.assert_equals(&decoder.decode(&case.views(), to_frame, frame));
-        if coding == CenterNetCoding::CenterFace {
-            case.assert_equals_faces(&decoder.decode_faces(&case.views(), to_frame, frame));
-        }
+        case.assert_equals_keypoints(&decoder.decode(&case.views(), to_frame, frame));
     }
 }
 
@@ -400,7 +453,7 @@ fn retinaface_equals_the_reference() {
     assert_eq!(params.class_channels_of(&case.shape_views()), Ok(2));
     let mut decoder = RetinaFaceDecoder::new(params);
     let (to_frame, frame) = (&reference.image_from_model, reference.frame);
-    case.assert_equals_faces(&decoder.decode_faces(&case.views(), to_frame, frame));
+    case.assert_equals_keypoints(&decoder.decode(&case.views(), to_frame, frame));
 }
 
 #[test]

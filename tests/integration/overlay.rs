@@ -25,6 +25,7 @@ fn detection(category_id: u32, score: f32, [x, y, width, height]: [f32; 4]) -> D
         category_id,
         score,
         rect,
+        ..Detection::default()
     }
 }
 
@@ -180,6 +181,7 @@ fn what_is_counted_is_shown() {
         label: "person".to_owned(),
         state,
         bbox: bbox.into(),
+        keypoints: Vec::new(),
     };
     let lost_uncounted = [250.0, 120.0, 40.0, 60.0];
     let record = FrameRecord {

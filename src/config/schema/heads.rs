@@ -15,6 +15,17 @@ pub struct YoloHeadConfig {
     pub outputs: Vec<String>,
     /// What the outputs hold.
     pub format: YoloFormatConfig,
+    /// Pose models: number of keypoints and values of each, `[17, 3]` (x, y, visibility) or `[K, 2]`, as
+    /// in the metadata of Ultralytics' exports. They follow the classes of `rows` (`[1, 4+C+K*3, N]`) and
+    /// `end_to_end` (`[1, N, 6+K*3]`), and become the records' `keypoints`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kpt_shape: Option<[u32; 2]>,
+    /// Segmentation models: name of the output with the prototypes, `[1, M, H/4, W/4]`. Their M coefficients
+    /// follow the classes of `rows` (`[1, 4+C+M, N]`) and `end_to_end` (`[1, N, 6+M]`). An object's mask is
+    /// the weighted sum of the prototypes, bilinearly interpolated to the frame and cropped to the box, where
+    /// it is above 0; records have it as `segmentation`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prototypes: Option<String>,
     /// Several labels for a box, each whose score passes its threshold, as in Darknet and in Ultralytics'
     /// validation; otherwise the best only, as in Ultralytics' prediction and YOLOX.
     #[serde(default)]
@@ -246,7 +257,9 @@ pub struct CenternetHeadConfig {
     pub size: String,
     /// Name of the output with the offsets, `[1, 2, h, w]`.
     pub offset: String,
-    /// Name of the output with the landmarks, `[1, 10, h, w]`; only with `coding: centerface`.
+    /// Name of the output with the landmarks, `[1, 2*K, h, w]`, which become the records' `keypoints`: with
+    /// `coding: centerface` y, x in heights and widths of the box from its corner, with `centernet` x, y in cells
+    /// from the cell's corner.
     pub landmarks: Option<String>,
     /// Coding of the maps.
     pub coding: CenternetCodingConfig,
@@ -283,7 +296,8 @@ pub struct RetinafaceHeadConfig {
     pub boxes: String,
     /// Name of the output with the scores, `[1, priors, 2]`.
     pub scores: String,
-    /// Name of the output with the landmarks, `[1, priors, 10]`.
+    /// Name of the output with the landmarks, `[1, priors, 2*K]`: K times x, y, coded like a box's centre. They
+    /// become the records' `keypoints`.
     pub landmarks: Option<String>,
     /// Pixels of the input from cell to cell of each map ("steps").
     #[schemars(length(min = 1), inner(range(min = 1, max = 512)))]

@@ -2,8 +2,8 @@
 
 use crate::config::document::{PathSegment, key_path};
 use crate::config::schema::{
-    ActivationConfig, CenternetCodingConfig, CenternetHeadConfig, GflHeadConfig, HeadConfig,
-    RetinafaceHeadConfig, SsdHeadConfig, YoloHeadConfig,
+    ActivationConfig, CenternetHeadConfig, GflHeadConfig, HeadConfig, RetinafaceHeadConfig,
+    SsdHeadConfig, YoloHeadConfig,
 };
 
 /// An error at a path of the card.
@@ -58,6 +58,7 @@ fn yolo(yolo: &YoloHeadConfig) -> Vec<Found> {
         )),
         _ => {}
     }
+    errors.extend(yolo_task(yolo));
     let maps = yolo.format.anchor_maps.iter().flat_map(|maps| &maps.maps);
     for (i, map) in maps.enumerate() {
         for (j, anchor) in map.anchors.iter().enumerate() {
@@ -68,6 +69,41 @@ fn yolo(yolo: &YoloHeadConfig) -> Vec<Found> {
                 errors.push(([&format[..], &anchor[..]].concat(), message));
             }
         }
+    }
+    errors
+}
+
+/// What is wrong with keypoints and prototypes.
+fn yolo_task(yolo: &YoloHeadConfig) -> Vec<Found> {
+    let has_rows = yolo.format.rows.is_some() || yolo.format.end_to_end.is_some();
+    let given = [
+        ("kpt_shape", yolo.kpt_shape.is_some()),
+        ("prototypes", yolo.prototypes.is_some()),
+    ];
+    let mut errors = Vec::new();
+    let mut error = |key: &'static str, message: &str| {
+        errors.push((key_path!["head", "yolo", key].to_vec(), message.to_owned()));
+    };
+    for (key, _) in given
+        .into_iter()
+        .filter(|(_, is_given)| *is_given && !has_rows)
+    {
+        error(key, "only valid with the formats `rows` and `end_to_end`");
+    }
+    if given.iter().all(|(_, is_given)| *is_given) {
+        error(
+            "prototypes",
+            "expected one of `kpt_shape` and `prototypes`; got both",
+        );
+    }
+    if yolo
+        .kpt_shape
+        .is_some_and(|[count, values]| !(1..=1000).contains(&count) || !(2..=3).contains(&values))
+    {
+        error(
+            "kpt_shape",
+            "expected the number of keypoints, 1 to 1000, and values of each, 2 or 3",
+        );
     }
     errors
 }
@@ -90,12 +126,6 @@ fn gfl(gfl: &GflHeadConfig) -> Option<Found> {
 
 fn centernet(centernet: &CenternetHeadConfig) -> Vec<Found> {
     let mut errors = Vec::new();
-    if centernet.landmarks.is_some() && centernet.coding != CenternetCodingConfig::Centerface {
-        errors.push((
-            key_path!["head", "centernet", "landmarks"].to_vec(),
-            "only valid with `coding: centerface`".to_owned(),
-        ));
-    }
     if centernet.activation == ActivationConfig::Softmax {
         errors.push((
             key_path!["head", "centernet", "activation"].to_vec(),

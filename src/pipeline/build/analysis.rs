@@ -1,5 +1,6 @@
 //! Tracking, zones and lines, from the configuration.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::analytics::{AnchorPoint, ZoneMonitor};
@@ -70,6 +71,7 @@ pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
         tracker,
         zones,
         lines: lines.collect(),
+        keypoints: HashMap::new(),
     }
 }
 

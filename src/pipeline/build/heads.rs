@@ -9,7 +9,7 @@ use crate::pipeline::options::ModelError;
 use crate::postprocess::{
     AnchorMapLayout, AnchorUnit, BoxUnit, CenterNetCoding, CenterNetParams, DetrParams, GflOutputs,
     GflParams, HeadParams, RetinaFaceParams, RowLayout, ScoreActivation, SizeCoding, WantedClass,
-    YoloAnchorMap, YoloFormat, YoloParams, detr_class_channels,
+    YoloAnchorMap, YoloFormat, YoloParams, YoloTask, detr_class_channels,
 };
 use mobilens_image::SizePx;
 use mobilens_nn::Network;
@@ -52,10 +52,24 @@ impl HeadSource<'_> {
     }
 
     fn yolo(&self, head: &YoloHeadConfig) -> Result<(HeadParams, Vec<usize>), ModelError> {
-        let outputs = self.outputs(&head.outputs)?;
+        let mut outputs = self.outputs(&head.outputs)?;
         let format = self.yolo_format(&head.format)?;
         let input = self.input();
-        let class_channels = format.class_channels(&self.shapes(&outputs), input);
+        let shapes = self.shapes(&outputs);
+        let task = match (&head.prototypes, head.kpt_shape) {
+            (Some(name), _) => {
+                let prototypes = output_index(self.card, self.network, name)?;
+                outputs.push(prototypes);
+                YoloTask::with_prototypes(self.shapes(&[prototypes])[0])
+                    .map_err(|why| fault(self.card, why))?
+            }
+            (None, Some([count, values])) => YoloTask::Pose {
+                count: count as usize,
+                values: values as usize,
+            },
+            (None, None) => YoloTask::Detect,
+        };
+        let class_channels = format.class_channels_of(&shapes, input, task);
         let class_channels = class_channels.map_err(|why| fault(self.card, why))?;
         // Without class channels the objectness is the only class's score, or the output names the class.
         let classes = match format {
@@ -65,6 +79,7 @@ impl HeadSource<'_> {
         let params = YoloParams {
             input,
             format,
+            task,
             class_channels,
             classes,
             multi_label: head.multi_label,
@@ -157,30 +172,10 @@ impl HeadSource<'_> {
         &self,
         head: &CenternetHeadConfig,
     ) -> Result<(HeadParams, Vec<usize>), ModelError> {
-        let outputs = self.outputs([&head.heatmap, &head.size, &head.offset])?;
+        let maps = [&head.heatmap, &head.size, &head.offset];
+        let outputs = self.outputs(maps.into_iter().chain(&head.landmarks))?;
         let input = self.input();
-        let (rows, columns) = (
-            input.height.div_ceil(head.stride) as usize,
-            input.width.div_ceil(head.stride) as usize,
-        );
-        let shapes = self.shapes(&outputs);
-        let &[1, class_channels, _, _] = shapes[0] else {
-            let why = format!(
-                "the heat map's shape is {:?}; expected [1, classes, {rows}, {columns}]",
-                shapes[0]
-            );
-            return Err(fault(self.card, why));
-        };
-        for (shape, channels) in shapes.iter().zip([class_channels, 2, 2]) {
-            if *shape != [1, channels, rows, columns] {
-                let why = format!(
-                    "a map's shape is {shape:?}; expected {:?}",
-                    [1, channels, rows, columns]
-                );
-                return Err(fault(self.card, why));
-            }
-        }
-        let params = CenterNetParams {
+        let mut params = CenterNetParams {
             input,
             stride: head.stride,
             coding: match head.coding {
@@ -188,10 +183,12 @@ impl HeadSource<'_> {
                 CenternetCodingConfig::Centerface => CenterNetCoding::CenterFace,
             },
             activation: activation(head.activation),
-            classes: self.classes(class_channels)?,
+            classes: Vec::new(),
             nms_iou: self.detect.nms_iou.or(head.nms_iou),
             max_detections: self.max_detections(head.max_detections),
         };
+        let class_channels = params.class_channels_of(&self.shapes(&outputs));
+        params.classes = self.classes(class_channels.map_err(|why| fault(self.card, why))?)?;
         Ok((HeadParams::CenterNet(params), outputs))
     }
 
@@ -199,40 +196,23 @@ impl HeadSource<'_> {
         &self,
         head: &RetinafaceHeadConfig,
     ) -> Result<(HeadParams, Vec<usize>), ModelError> {
-        let outputs = self.outputs([&head.boxes, &head.scores])?;
-        let shapes = self.shapes(&outputs);
-        let (&[1, priors, 4], &[1, rows, class_channels]) = (shapes[0], shapes[1]) else {
-            let why = format!(
-                "its outputs' shapes are {:?} and {:?}; expected [1, priors, 4] and [1, priors, classes]",
-                shapes[0], shapes[1]
-            );
-            return Err(fault(self.card, why));
-        };
-        let input = self.input();
-        let cells = |stride: &u32| {
-            (input.width.div_ceil(*stride) * input.height.div_ceil(*stride)) as usize
-        };
-        let maps = head.strides.iter().zip(&head.prior_sizes_px);
-        let of_card: usize = maps
-            .map(|(stride, sizes)| cells(stride) * sizes.len())
-            .sum();
-        if priors != of_card || rows != of_card {
-            let why =
-                format!("the card's priors are {of_card}; the network has {priors} and {rows}");
-            return Err(fault(self.card, why));
-        }
+        let outputs = [&head.boxes, &head.scores].into_iter();
+        let outputs = self.outputs(outputs.chain(&head.landmarks))?;
         let [centre, size] = head.variances;
-        let params = RetinaFaceParams {
-            input,
+        let mut params = RetinaFaceParams {
+            input: self.input(),
             strides: head.strides.clone(),
             prior_sizes_px: head.prior_sizes_px.clone(),
             variances: (centre, size),
             activation: activation(head.activation),
-            class_channels,
-            classes: self.classes(class_channels)?,
+            class_channels: 0,
+            classes: Vec::new(),
             nms_iou: self.detect.nms_iou.unwrap_or(head.nms_iou),
             max_detections: self.max_detections(head.max_detections),
         };
+        let class_channels = params.class_channels_of(&self.shapes(&outputs));
+        params.class_channels = class_channels.map_err(|why| fault(self.card, why))?;
+        params.classes = self.classes(params.class_channels)?;
         Ok((HeadParams::RetinaFace(params), outputs))
     }
 

@@ -3,7 +3,7 @@
 //! Works on records alone, with their rounded numbers, so that an analysis of saved records gives the
 //! same events as the live run.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::analytics::{
@@ -12,7 +12,8 @@ use crate::analytics::{
 use crate::overlay::Counters;
 use crate::postprocess::Labels;
 use crate::records::{
-    DetectionRecord, EventRecord, FrameRecord, RecordBox, TrackRecord, TrackStateRecord, rounded,
+    DetectionRecord, EventRecord, FrameRecord, KeypointRecord, RecordBox, TrackRecord,
+    TrackStateRecord, rounded,
 };
 use crate::track::{FrameContext, Observation, TrackState, TrackView, Tracker};
 use mobilens_image::{Polygon, RectPx, Similarity, SizePx};
@@ -34,6 +35,8 @@ pub struct Analyzer {
     pub zones: Vec<MonitoredZone>,
     /// Lines to count at.
     pub lines: Vec<CountedLine>,
+    /// Keypoints of the last detection of each track that has any.
+    pub keypoints: HashMap<u64, Vec<KeypointRecord>>,
 }
 
 /// Which detections of a class are kept.
@@ -90,6 +93,7 @@ impl Analyzer {
         (record.detections, record.faint) = all.into_iter().partition(is_clear);
         if let Some(mut tracker) = self.tracker.take() {
             let tracks = update_tracks(&mut tracker, record, size);
+            self.keep_keypoints(record, &tracks);
             record.tracks = Some(tracks.iter().map(|t| self.track_record(t)).collect());
             self.monitor_zones(record, &tracks, size);
             self.count_lines(record, &tracks, size);
@@ -167,7 +171,21 @@ impl Analyzer {
                 TrackState::Lost => TrackStateRecord::Lost,
             },
             bbox: RecordBox::from(&track.rect),
+            keypoints: self.keypoints.get(&track.id).cloned().unwrap_or_default(),
         }
+    }
+
+    /// Takes the keypoints of the detections that belong to tracks; forgets those of tracks that have ended.
+    fn keep_keypoints(&mut self, record: &FrameRecord, tracks: &[TrackView]) {
+        for detection in record.detections.iter().chain(&record.faint) {
+            if let Some(id) = detection.track_id
+                && (!detection.keypoints.is_empty() || self.keypoints.contains_key(&id))
+            {
+                self.keypoints.insert(id, detection.keypoints.clone());
+            }
+        }
+        self.keypoints
+            .retain(|id, _| tracks.iter().any(|track| track.id == *id));
     }
 
     fn monitor_zones(&mut self, record: &mut FrameRecord, tracks: &[TrackView], size: SizePx) {

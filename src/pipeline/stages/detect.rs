@@ -255,8 +255,7 @@ impl Detector {
         let [x, y, width, height] = [part.x, part.y, part.width, part.height].map(|v| v as u32);
         let mut detections = self.infer(&image.crop(x, y, SizePx { width, height }), input, 0)?;
         for detection in &mut detections {
-            detection.rect.x += part.x;
-            detection.rect.y += part.y;
+            detection.shift(part.x, part.y);
         }
         Ok(detections)
     }

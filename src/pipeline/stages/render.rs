@@ -105,6 +105,7 @@ mod tests {
                 label: "person".to_owned(),
                 state: TrackStateRecord::Seen,
                 bbox: [20.0, f64::from(4 * i), 16.0, 16.0].into(),
+                keypoints: Vec::new(),
             }]);
             trails.update(&record);
         }

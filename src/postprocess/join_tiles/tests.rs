@@ -21,6 +21,7 @@ fn of_class(category_id: u32, score: f32, rect: RectPx) -> Detection {
         category_id,
         score,
         rect,
+        ..Detection::default()
     }
 }
 
@@ -65,7 +66,7 @@ fn a_fragment_loses_to_the_whole_of_another_tile_whatever_its_score() {
     // The left tile sees the front half of it.
     let front = car(0.95, rect(190.0, 80.0, 30.0, 30.0));
     let all_of_it = car(0.6, rect(190.0, 80.0, 70.0, 32.0));
-    let joined = join(&[left(&[front]), right(&[all_of_it])]);
+    let joined = join(&[left(&[front.clone()]), right(&[all_of_it.clone()])]);
     assert_eq!(joined.len(), 1);
     assert_eq!(joined[0].rect, all_of_it.rect);
     assert!(
@@ -73,7 +74,7 @@ fn a_fragment_loses_to_the_whole_of_another_tile_whatever_its_score() {
         "halfway: {joined:?}"
     );
     // Without the whole picture, and without the whole car, the fragment is all there is.
-    assert_eq!(join(&[left(&[front])]), [front]);
+    assert_eq!(join(&[left(&[front.clone()])]), [front.clone()]);
 }
 
 #[test]
@@ -83,26 +84,32 @@ fn a_fragment_of_another_class_is_the_same_object() {
         &[of_class(17, 0.9, rect(100.0, 10.0, 60.0, 99.0))],
     );
     let person = of_class(1, 0.4, rect(98.0, 10.0, 64.0, 180.0));
-    assert_eq!(join(&[whole(&[person]), upper_half]), [person]);
+    assert_eq!(
+        join(&[whole(&[person.clone()]), upper_half]),
+        [person.clone()]
+    );
 }
 
 #[test]
 fn a_fragment_of_nothing_that_the_whole_picture_shows_is_dropped() {
     let floor = of_class(15, 0.9, rect(2.0, 120.0, 218.0, 80.0));
-    assert_eq!(join(&[whole(&[]), left(&[floor])]), []);
-    assert_eq!(join(&[left(&[floor])]), [floor]);
+    assert_eq!(join(&[whole(&[]), left(&[floor.clone()])]), []);
+    assert_eq!(join(&[left(&[floor.clone()])]), [floor.clone()]);
 }
 
 #[test]
 fn only_borders_inside_the_picture_cut() {
     let at_the_corner = car(0.5, rect(0.0, 0.0, 20.0, 15.0));
-    assert_eq!(join(&[whole(&[]), left(&[at_the_corner])]), [at_the_corner]);
+    assert_eq!(
+        join(&[whole(&[]), left(&[at_the_corner.clone()])]),
+        [at_the_corner.clone()]
+    );
 }
 
 #[test]
 fn what_the_whole_picture_should_show_and_does_not_is_doubtful() {
     let bench = car(0.9, rect(20.0, 20.0, 150.0, 150.0));
-    let joined = join(&[whole(&[]), left(&[bench])]);
+    let joined = join(&[whole(&[]), left(&[bench.clone()])]);
     let share = 150.0 * 150.0 / 80_000.0;
     assert!(
         (joined[0].score - 0.9 * SMALL_SHARE / share).abs() < 1e-6,
@@ -110,9 +117,12 @@ fn what_the_whole_picture_should_show_and_does_not_is_doubtful() {
     );
     // Not if it is small, and not if the whole picture shows it, too.
     let small = car(0.9, rect(20.0, 20.0, 30.0, 30.0));
-    assert_eq!(join(&[whole(&[]), left(&[small])]), [small]);
+    assert_eq!(join(&[whole(&[]), left(&[small.clone()])]), [small.clone()]);
     let faint = car(0.2, bench.rect);
-    assert_eq!(join(&[whole(&[faint]), left(&[bench])]), [bench]);
+    assert_eq!(
+        join(&[whole(&[faint.clone()]), left(&[bench.clone()])]),
+        [bench.clone()]
+    );
 }
 
 #[test]
@@ -123,13 +133,16 @@ fn each_way_of_merging_merges_what_it_says() {
     );
     let moved = car(0.2, rect(24.0, 20.0, 40.0, 40.0));
     let joined = |merge, others: &[Detection]| {
-        let looks = [whole(&[large]), left(others)];
+        let looks = [whole(&[large.clone()]), left(others)];
         join_tiles(&looks, SIZE, &params(merge))
     };
-    assert_eq!(joined(TileMerge::Nms, &[part]), [part, large]);
-    assert_eq!(joined(TileMerge::Smaller, &[part]), [part]);
-    assert_eq!(joined(TileMerge::Nms, &[moved]), [large]);
-    let fused = joined(TileMerge::Fusion, &[moved]);
+    assert_eq!(
+        joined(TileMerge::Nms, &[part.clone()]),
+        [part.clone(), large.clone()]
+    );
+    assert_eq!(joined(TileMerge::Smaller, &[part.clone()]), [part.clone()]);
+    assert_eq!(joined(TileMerge::Nms, &[moved.clone()]), [large.clone()]);
+    let fused = joined(TileMerge::Fusion, &[moved.clone()]);
     assert_eq!(fused.len(), 1);
     assert!((fused[0].score - 0.4).abs() < 1e-6, "the mean: {fused:?}");
     assert!(
@@ -169,7 +182,7 @@ proptest! {
         let mut looks = vec![left(&of_left)];
         let shifted: Vec<Detection> = of_right
             .iter()
-            .map(|d| Detection { rect: RectPx { x: d.rect.x + 180.0, ..d.rect }, ..*d })
+            .map(|d| Detection { rect: RectPx { x: d.rect.x + 180.0, ..d.rect }, ..d.clone() })
             .collect();
         looks.push(right(&shifted));
         if has_whole {

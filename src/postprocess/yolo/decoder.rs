@@ -1,14 +1,16 @@
 //! The decoder of all formats.
 
 use super::super::activation::{ScoreActivation, sigmoid};
-use super::super::detection::Detection;
+use super::super::detection::{Detection, Keypoint};
 use super::super::input_boxes::{InputBoxes, cells};
+use super::super::instance_mask::Prototypes;
 use super::super::predictions::{Predictions, RowLayout};
 use super::super::selection::{Scores, Selection};
 use super::params::{
-    AnchorMapLayout, AnchorUnit, SizeCoding, YoloAnchorMap, YoloFormat, YoloParams,
+    AnchorMapLayout, AnchorUnit, SizeCoding, YoloAnchorMap, YoloFormat, YoloParams, YoloTask,
 };
 use mobilens_image::{ImageFromModel, SizePx};
+use std::sync::Arc;
 
 /// Decodes the outputs of a YOLO. Owns its scratch memory: use one per worker.
 #[derive(Clone, Debug)]
@@ -38,7 +40,7 @@ impl YoloDecoder {
     }
 
     /// Decodes one frame. `outputs` are those that [`YoloFormat`] names, in its order; outputs that are
-    /// missing or too short hold nothing. The result is in pixels of a frame of `size`, best first, clipped
+    /// missing or too short hold nothing; prototypes come last. The result is in pixels of a frame of `size`, best first, clipped
     /// to the frame.
     pub fn decode(
         &mut self,
@@ -64,11 +66,11 @@ impl YoloDecoder {
                 box_unit,
                 activation,
             } => {
-                let channels = 4 + usize::from(*objectness) + classes;
+                let channels = 4 + usize::from(*objectness) + classes + self.params.task.channels();
                 for output in outputs.iter().take(1) {
                     let rows = Predictions::new(output, channels, *layout);
                     let to_image = to_image.with_unit(*box_unit);
-                    let scores = scores(rows, *objectness, *activation);
+                    let scores = scores(rows, *objectness, classes, *activation);
                     selection.scan(&scores, 0, |row| {
                         let [cx, cy, w, h] = rows.values(row);
                         to_image.centre(cx, cy, w, h)
@@ -131,7 +133,7 @@ impl YoloDecoder {
                         let (rows, columns) = cells(input, *stride);
                         let map = all.rows_from(first).first_rows(rows * columns);
                         let stride = *stride as f32;
-                        selection.scan(&scores(map, true, *activation), first, |row| {
+                        selection.scan(&scores(map, true, classes, *activation), first, |row| {
                             let [x, y, w, h] = map.values(row);
                             to_image.centre(
                                 (x + (row % columns) as f32) * stride,
@@ -146,17 +148,91 @@ impl YoloDecoder {
             }
             YoloFormat::EndToEnd { box_unit } => {
                 for output in outputs.iter().take(1) {
-                    end_to_end(selection, output, to_image.with_unit(*box_unit));
+                    let channels = 6 + self.params.task.channels();
+                    end_to_end(selection, output, channels, to_image.with_unit(*box_unit));
                 }
             }
         }
-        self.selection.finish(size)
+        if self.params.task == YoloTask::Detect {
+            return self.selection.finish(size);
+        }
+        let mut found = self.selection.finish_with_anchors(size);
+        self.params.finish_task(&mut found, outputs, to_image, size);
+        found.into_iter().map(|(detection, _)| detection).collect()
+    }
+}
+
+impl YoloParams {
+    /// Adds keypoints or masks to detections, each with the number of its row.
+    fn finish_task(
+        &self,
+        found: &mut [(Detection, usize)],
+        outputs: &[&[f32]],
+        to_image: InputBoxes<'_>,
+        size: SizePx,
+    ) {
+        let Some(rows) = outputs.first() else { return };
+        let behind = self.task.channels();
+        let (first, layout, box_unit, activation) = match &self.format {
+            YoloFormat::Rows {
+                objectness,
+                layout,
+                box_unit,
+                activation,
+            } => {
+                let first = 4 + usize::from(*objectness) + self.class_channels;
+                (first, *layout, *box_unit, *activation)
+            }
+            YoloFormat::EndToEnd { box_unit } => {
+                (6, RowLayout::RowsFirst, *box_unit, ScoreActivation::None)
+            }
+            _ => return,
+        };
+        let tail = Predictions::new(rows, first + behind, layout).channels_from(first);
+        let boxes = to_image.with_unit(box_unit);
+        match self.task {
+            YoloTask::Detect => {}
+            YoloTask::Pose { count, values } => {
+                for (detection, row) in found {
+                    let points = (0..count).map(|i| {
+                        let at = |value| tail.at(*row, i * values + value);
+                        let [x, y] = boxes.point(at(0), at(1));
+                        let score = match (values, activation) {
+                            (..3, _) => 1.0,
+                            (_, ScoreActivation::None) => at(2),
+                            _ => sigmoid(at(2)),
+                        };
+                        Keypoint { x, y, score }
+                    });
+                    detection.set_keypoints(points.collect());
+                }
+            }
+            YoloTask::Segment { grid, .. } => {
+                let prototypes = outputs.get(1);
+                let Some(prototypes) = prototypes.and_then(|data| Prototypes::new(data, grid))
+                else {
+                    return;
+                };
+                for (detection, row) in found {
+                    let coefficients: Vec<f32> = (0..behind).map(|i| tail.at(*row, i)).collect();
+                    let transform = to_image.transform();
+                    let mask = prototypes.mask(&coefficients, &detection.rect, transform, size);
+                    detection.mask = mask.map(Arc::new);
+                }
+            }
+        }
     }
 }
 
 /// The scores behind the four box channels of rows.
-fn scores(rows: Predictions<'_>, objectness: bool, activation: ScoreActivation) -> Scores<'_> {
-    let classes = rows.channels_from(4 + usize::from(objectness));
+fn scores(
+    rows: Predictions<'_>,
+    objectness: bool,
+    classes: usize,
+    activation: ScoreActivation,
+) -> Scores<'_> {
+    let rest = rows.channels_from(4 + usize::from(objectness));
+    let classes = rest.first_channels(classes);
     Scores {
         classes,
         labels: classes.channels(),
@@ -208,7 +284,7 @@ fn anchor_map(
             SizeCoding::Exp => t.exp() * anchor * to_px,
             SizeCoding::SquaredSigmoid => (2.0 * sigmoid(t)).powi(2) * anchor * to_px,
         };
-        let scores = scores(of_anchor, true, *activation);
+        let scores = scores(of_anchor, true, params.class_channels, *activation);
         selection.scan(&scores, first + a * cells, |row| {
             let [x, y, w, h] = finite(of_anchor.values(row));
             to_image.centre(
@@ -228,9 +304,14 @@ fn finite(values: [f32; 4]) -> [f32; 4] {
 }
 
 /// Adds detections that the network has already selected.
-fn end_to_end(selection: &mut Selection, output: &[f32], to_image: InputBoxes<'_>) {
-    for (row, values) in output.chunks_exact(6).enumerate() {
-        let &[x0, y0, x1, y1, score, class] = values else {
+fn end_to_end(
+    selection: &mut Selection,
+    output: &[f32],
+    channels: usize,
+    to_image: InputBoxes<'_>,
+) {
+    for (row, values) in output.chunks_exact(channels).enumerate() {
+        let &[x0, y0, x1, y1, score, class, ..] = values else {
             continue;
         };
         // Classes are whole numbers as floats; -1 marks an empty row in some exports.

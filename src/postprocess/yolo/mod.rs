@@ -13,6 +13,13 @@
 //! | `GridRows` | YOLOX | one `[1, N, 5+C]` | offset from the cell, log of the size, in strides; objectness, classes: scores |
 //! | `EndToEnd` | v10 and newer | one `[1, K, 6]` | x1, y1, x2, y2, score, class |
 //!
+//! Behind the classes of `Rows` and `EndToEnd` there may be, as [`YoloTask`] says:
+//!
+//! | exports | outputs | values |
+//! |---|---|---|
+//! | pose | `[1, 4+C+K*3, N]`, `[1, K', 6+K*3]` | `K` times x, y, visibility (or x, y alone) |
+//! | segmentation | `[1, 4+C+M, N]`, `[1, K', 6+M]`; prototypes `[1, M, H/4, W/4]` | `M` coefficients (32), see [`InstanceMask`](super::InstanceMask) |
+//!
 //! With cell `(i, j)` (column, row), stride `s`, anchor `(pw, ph)`, and `S` the sigmoid:
 //!
 //! | format | centre or edges | size | score |
@@ -33,4 +40,6 @@ mod shapes;
 mod tests;
 
 pub use decoder::YoloDecoder;
-pub use params::{AnchorMapLayout, AnchorUnit, SizeCoding, YoloAnchorMap, YoloFormat, YoloParams};
+pub use params::{
+    AnchorMapLayout, AnchorUnit, SizeCoding, YoloAnchorMap, YoloFormat, YoloParams, YoloTask,
+};

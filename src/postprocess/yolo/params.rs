@@ -13,6 +13,8 @@ pub struct YoloParams {
     pub input: SizePx,
     /// What the outputs hold, and their order.
     pub format: YoloFormat,
+    /// What the rows hold behind the classes.
+    pub task: YoloTask,
     /// Number of class channels, wanted or not; 0 where the objectness is the score of the only class.
     /// [`YoloFormat::class_channels`] reads it from the outputs' shapes. Not used by `EndToEnd`.
     pub class_channels: usize,
@@ -25,6 +27,57 @@ pub struct YoloParams {
     pub nms_iou: f32,
     /// Most detections per frame.
     pub max_detections: usize,
+}
+
+/// What rows hold behind the classes; of [`YoloFormat::Rows`] and [`YoloFormat::EndToEnd`] only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum YoloTask {
+    /// Nothing.
+    #[default]
+    Detect,
+    /// Keypoints: x, y in the unit of the boxes and, where there are three values, a visibility.
+    Pose {
+        /// Number of keypoints.
+        count: usize,
+        /// Values of each: 2 or 3.
+        values: usize,
+    },
+    /// Coefficients of prototypes, which are one more output `[1, coefficients, rows, columns]`.
+    Segment {
+        /// Their number.
+        coefficients: usize,
+        /// Rows and columns of the prototypes.
+        grid: (usize, usize),
+    },
+}
+
+impl YoloTask {
+    /// Values behind the classes.
+    pub fn channels(&self) -> usize {
+        match self {
+            Self::Detect => 0,
+            Self::Pose { count, values } => count * values,
+            Self::Segment { coefficients, .. } => *coefficients,
+        }
+    }
+
+    /// Segmentation with prototypes of this shape.
+    ///
+    /// # Errors
+    /// What is expected instead.
+    pub fn with_prototypes(shape: &[usize]) -> Result<Self, String> {
+        match *shape {
+            [1, coefficients, rows, columns] if coefficients * rows * columns > 0 => {
+                Ok(Self::Segment {
+                    coefficients,
+                    grid: (rows, columns),
+                })
+            }
+            _ => Err(format!(
+                "the shape of the prototypes is {shape:?}; expected [1, M, h, w]"
+            )),
+        }
+    }
 }
 
 /// What the outputs of a YOLO hold.

@@ -4,7 +4,7 @@ use mobilens_image::SizePx;
 
 use super::super::input_boxes::cells;
 use super::super::predictions::RowLayout;
-use super::params::{AnchorMapLayout, YoloFormat};
+use super::params::{AnchorMapLayout, YoloFormat, YoloTask};
 
 impl YoloFormat {
     /// Number of outputs.
@@ -24,13 +24,27 @@ impl YoloFormat {
     /// # Errors
     /// What is expected instead, where the shapes are not those of this format.
     pub fn class_channels(&self, shapes: &[&[usize]], input: SizePx) -> Result<usize, String> {
+        self.class_channels_of(shapes, input, YoloTask::Detect)
+    }
+
+    /// As [`class_channels`](Self::class_channels), of rows with the values of `task` behind the classes; its
+    /// prototypes are none of the outputs.
+    ///
+    /// # Errors
+    /// What is expected instead, where the shapes are not those of this format.
+    pub fn class_channels_of(
+        &self,
+        shapes: &[&[usize]],
+        input: SizePx,
+        task: YoloTask,
+    ) -> Result<usize, String> {
         let count = self.output_count();
         if shapes.len() != count {
             return Err(format!("{} outputs; expected {count}", shapes.len()));
         }
         let mut classes = None;
         for (i, shape) in shapes.iter().enumerate() {
-            let of_output = self.classes_of_output(i, shape, input)?;
+            let of_output = self.classes_of_output(i, shape, input, task)?;
             let Some(of_output) = of_output else { continue };
             let known = *classes.get_or_insert(of_output);
             if known != of_output {
@@ -48,9 +62,16 @@ impl YoloFormat {
         i: usize,
         shape: &[usize],
         input: SizePx,
+        task: YoloTask,
     ) -> Result<Option<usize>, String> {
         let wrong =
             |expected: &str| format!("the shape of output {i} is {shape:?}; expected {expected}");
+        let behind = task.channels();
+        let tail = if behind > 0 {
+            format!("+{behind}")
+        } else {
+            String::new()
+        };
         match self {
             Self::AnchorMaps { maps, layout, .. } => {
                 let (h, w) = cells(input, maps[i].stride);
@@ -88,14 +109,14 @@ impl YoloFormat {
                     }
                     _ => 0,
                 };
-                let least = boxes + usize::from(!objectness);
+                let least = boxes + behind + usize::from(!objectness);
                 if channels < least {
                     return Err(wrong(&match layout {
-                        RowLayout::RowsFirst => format!("[1, N, {boxes}+C]"),
-                        RowLayout::ChannelsFirst => format!("[1, {boxes}+C, N]"),
+                        RowLayout::RowsFirst => format!("[1, N, {boxes}+C{tail}]"),
+                        RowLayout::ChannelsFirst => format!("[1, {boxes}+C{tail}, N]"),
                     }));
                 }
-                Ok(Some(channels - boxes))
+                Ok(Some(channels - boxes - behind))
             }
             Self::DistributionMaps {
                 strides,
@@ -131,8 +152,8 @@ impl YoloFormat {
                 }
             }
             Self::EndToEnd { .. } => match *shape {
-                [1, _, 6] => Ok(None),
-                _ => Err(wrong("[1, K, 6]")),
+                [1, _, values] if values == 6 + behind => Ok(None),
+                _ => Err(wrong(&format!("[1, K, 6{tail}]"))),
             },
         }
     }

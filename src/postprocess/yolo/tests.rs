@@ -103,6 +103,7 @@ fn decoder(format: YoloFormat, score_threshold: f32) -> YoloDecoder {
     YoloDecoder::new(YoloParams {
         input: INPUT,
         format,
+        task: YoloTask::Detect,
         class_channels: 2,
         classes: [0, 1]
             .map(|channel| WantedClass {
@@ -211,6 +212,7 @@ fn objectness_alone_is_the_score_of_the_only_class() {
             activation: ScoreActivation::Softmax,
             layout: AnchorMapLayout::ChannelsLast,
         },
+        task: YoloTask::Detect,
         class_channels: 0,
         classes: vec![WantedClass {
             channel: 0,
