@@ -12,6 +12,7 @@ trap 'rm -rf "$dir"' EXIT
 "$mobilens" pipelines/ssd_counting.yaml --headless --pace fast --set 'gating.motion_gate={}' >"$dir/counting.jsonl" 2>/dev/null
 "$mobilens" pipelines/deeplab_replay.yaml --frames 5 --set segment.rle=true >"$dir/segments.jsonl" 2>/dev/null
 "$mobilens" pipelines/classify_pictures.yaml >"$dir/classes.jsonl" 2>/dev/null
+"$mobilens" pipelines/face_pictures.yaml >"$dir/faces.jsonl" 2>/dev/null
 python3 - "$dir" <<'PYTHON'
 import glob, json, sys
 import jsonschema, yaml

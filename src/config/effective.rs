@@ -24,7 +24,7 @@ pub fn effective_yaml(pipelines: &[LoadedPipeline]) -> Result<String, serde_yaml
         let head = &pipeline.card.head;
         let others = if head.classify.is_some() {
             ["detect", "segment"]
-        } else if head.deeplab.is_some() {
+        } else if head.segments() {
             ["detect", "classify"]
         } else {
             ["segment", "classify"]

@@ -17,7 +17,10 @@ impl SsdInputSizes {
     /// Those of a detection model's card.
     pub fn of(card: &CardConfig) -> Self {
         let trained_px = card.input.trained_size_px();
-        let maps = card.head.ssd.as_ref().map(|ssd| &ssd.anchors.feature_maps);
+        let maps = card
+            .head
+            .sizable_anchors()
+            .map(|anchors| &anchors.feature_maps);
         let first = maps.and_then(|maps| maps.first()).copied().unwrap_or(1);
         let stride = (trained_px.0 / first.max(1)).max(1).next_power_of_two();
         Self {

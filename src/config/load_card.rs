@@ -80,7 +80,16 @@ fn parse_card(
     document: &Document<'_>,
 ) -> Result<(CardConfig, Vec<Diagnostic>), ConfigError> {
     let (mut card, _) = typed::<CardConfig>(document)?;
-    card.file = file.parent().unwrap_or(Path::new("")).join(&card.file);
+    let folder = file.parent().unwrap_or(Path::new(""));
+    card.file = folder.join(&card.file);
+    let list = card
+        .head
+        .ssd
+        .as_mut()
+        .and_then(|ssd| ssd.anchor_list.as_mut());
+    if let Some(list) = list.and_then(|list| list.file.as_mut()) {
+        *list = folder.join(&list);
+    }
     let errors = validate_card(&card, document);
     Ok((card, errors))
 }
@@ -125,7 +134,7 @@ pub(super) fn with_options(
         if let Some((key, width, height)) = size {
             let other = if key == "width_px" { "height_px" } else { key };
             for (key, px) in [(key, width), (other, height)] {
-                if card.head.ssd.is_some()
+                if card.head.sizable_anchors().is_some()
                     && let Err(message) = SsdInputSizes::of(&card).check(px)
                 {
                     return error(key, message);
@@ -135,13 +144,17 @@ pub(super) fn with_options(
             input.trained_px = Some((input.width_px, input.height_px));
             (input.width_px, input.height_px) = (width, height);
         }
+        if card.head.segment.is_some() && model.fit.is_some() {
+            let message = format!("{} is a segmentation model, whose card says how", card.name);
+            return error("fit", message);
+        }
         match model.fit {
             Some(FitConfig::Stretch) => card.input.resize = ResizeConfig::Stretch,
             Some(FitConfig::Letterbox) => card.input.resize = ResizeConfig::Letterbox,
             Some(FitConfig::Rectangle) | None => {}
         }
         if model.output_stride.is_some() {
-            let message = format!("{} is not a segmentation model", card.name);
+            let message = format!("{} has no other output stride", card.name);
             return error("output_stride", message);
         }
         return Ok((card, sha256));

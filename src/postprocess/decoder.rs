@@ -15,7 +15,7 @@ const JOIN_IOU: f32 = 0.6;
 /// Parameters of a detector's head.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HeadParams {
-    /// SSD; outputs: boxes, scores.
+    /// SSD; outputs: boxes, scores, of each map; anchors where they are an output.
     Ssd(SsdParams),
     /// YOLO; outputs as its format says.
     Yolo(YoloParams),
@@ -93,16 +93,13 @@ impl HeadDecoder {
         image_from_model: &ImageFromModel,
         size: SizePx,
     ) -> Vec<Detection> {
-        match (self, outputs) {
-            (Self::Ssd(decoder), [boxes, scores, ..]) => {
-                decoder.decode(boxes, scores, image_from_model, size)
-            }
-            (Self::Ssd(_), _) => Vec::new(),
-            (Self::Yolo(decoder), _) => decoder.decode(outputs, image_from_model, size),
-            (Self::Gfl(decoder), _) => decoder.decode(outputs, image_from_model, size),
-            (Self::CenterNet(decoder), _) => decoder.decode(outputs, image_from_model, size),
-            (Self::RetinaFace(decoder), _) => decoder.decode(outputs, image_from_model, size),
-            (Self::Detr(decoder), _) => decoder.decode(outputs, image_from_model, size),
+        match self {
+            Self::Ssd(decoder) => decoder.decode(outputs, image_from_model, size),
+            Self::Yolo(decoder) => decoder.decode(outputs, image_from_model, size),
+            Self::Gfl(decoder) => decoder.decode(outputs, image_from_model, size),
+            Self::CenterNet(decoder) => decoder.decode(outputs, image_from_model, size),
+            Self::RetinaFace(decoder) => decoder.decode(outputs, image_from_model, size),
+            Self::Detr(decoder) => decoder.decode(outputs, image_from_model, size),
         }
     }
 }

@@ -242,12 +242,50 @@ impl DeepLabParams {
         }
     }
 
+    /// The logits' column nearest to each column of a frame so wide.
+    pub(super) fn nearest_columns(&self, transform: &ImageFromModel, width: u32) -> Vec<usize> {
+        let scale = (transform.scale_x_px, transform.offset_x_px);
+        self.nearest(width, scale, self.input.0, self.grid.0)
+    }
+
+    /// The logits' row nearest to each row of a frame so high.
+    pub(super) fn nearest_rows(&self, transform: &ImageFromModel, height: u32) -> Vec<usize> {
+        let scale = (transform.scale_y_px, transform.offset_y_px);
+        self.nearest(height, scale, self.input.1, self.grid.1)
+    }
+
+    fn nearest(
+        &self,
+        pixels: u32,
+        (scale, offset): (f32, f32),
+        input: u32,
+        grid: usize,
+    ) -> Vec<usize> {
+        let (step, start) = self.step(scale, offset, input);
+        let last = f64::from(input) - 1.0;
+        let place = |x: u32| {
+            let at = (f64::from(x) * step + start).clamp(0.0, last);
+            let at = if self.align_corners {
+                at * (grid as f64 - 1.0) / last.max(1.0) + 0.5
+            } else {
+                (at + 0.5) * grid as f64 / f64::from(input)
+            };
+            (at as usize).min(grid - 1)
+        };
+        (0..pixels).map(place).collect()
+    }
+
+    /// Pixel `x` of the frame lies at `x * step + start` of the input's pixels.
+    fn step(&self, scale: f32, offset: f32, input: u32) -> (f64, f64) {
+        let step = f64::from(input) / f64::from(scale);
+        let half = if self.half_pixel { 0.5 } else { 0.0 };
+        (step, (half - f64::from(offset)) * step - half)
+    }
+
     fn geometry(&self, image_from_model: &ImageFromModel, image: SizePx) -> Geometry {
         let axis = |pixels, scale: f32, offset: f32, input: u32, grid| {
-            let step = f64::from(input) / f64::from(scale);
-            let half = if self.half_pixel { 0.5 } else { 0.0 };
-            let start = (half - f64::from(offset)) * step - half;
-            Axis::new(pixels, (step, start), input, grid, self.align_corners)
+            let step = self.step(scale, offset, input);
+            Axis::new(pixels, step, input, grid, self.align_corners)
         };
         let transform = *image_from_model;
         Geometry {

@@ -1,12 +1,12 @@
 //! Decoders of network outputs: boxes of detection heads, DeepLab masks, classes of the whole picture.
 //!
 //! Coordinates of the model end here: the decoder of a detection head takes the raw outputs and the
-//! transform from preprocessing and returns [`Detection`]s in frame pixels; [`DeepLabDecoder`] returns a
+//! transform from preprocessing and returns [`Detection`]s in frame pixels; [`SegmentDecoder`] returns a
 //! [`ClassMask`] of the frame's size, [`ClassifyDecoder`] the best classes.
 //!
 //! | decoder | networks |
 //! |---|---|
-//! | [`SsdDecoder`] | SSD, SSDLite |
+//! | [`SsdDecoder`] | SSD, SSDLite, FPN-Lite, BlazeFace |
 //! | [`YoloDecoder`] | YOLOv2 to v12, YOLOX |
 //! | [`GflDecoder`] | NanoDet, PicoDet, GFL |
 //! | [`CenterNetDecoder`] | CenterNet, CenterFace |
@@ -14,6 +14,7 @@
 //! | [`DetrDecoder`] | RT-DETR, D-FINE, DETR |
 
 mod activation;
+mod anchor_layouts;
 mod anchors;
 mod centernet;
 mod class_mask;
@@ -31,12 +32,15 @@ mod nms;
 mod predictions;
 mod retinaface;
 mod safe_ground;
+mod segment;
 mod selection;
 mod ssd;
+mod weighted_nms;
 mod yolo;
 
 pub use activation::ScoreActivation;
-pub use anchors::{AnchorParams, FeatureMap};
+pub use anchor_layouts::{AnchorCoding, DefaultBoxes, MultiscaleAnchors, fixed_anchors};
+pub use anchors::{Anchor, AnchorParams, FeatureMap};
 pub use centernet::{CenterNetCoding, CenterNetDecoder, CenterNetParams};
 pub use class_mask::{ClassMask, UNKNOWN};
 pub use classify::{ClassActivation, Classification, ClassifyDecoder, ClassifyParams};
@@ -53,8 +57,9 @@ pub use nms::join_scales;
 pub use predictions::RowLayout;
 pub use retinaface::{RetinaFaceDecoder, RetinaFaceParams};
 pub use safe_ground::{SafeGround, SafeGroundFinder};
+pub use segment::{SegmentDecoder, SegmentParams, SegmentValues};
 pub use selection::WantedClass;
-pub use ssd::{BoxCoding, SsdDecoder, SsdParams};
+pub use ssd::{BoxCoding, SsdAnchors, SsdBoxes, SsdDecoder, SsdNms, SsdParams};
 pub use yolo::{
     AnchorMapLayout, AnchorUnit, SizeCoding, YoloAnchorMap, YoloDecoder, YoloFormat, YoloParams,
     YoloTask,

@@ -14,14 +14,18 @@ pub struct Candidate {
     pub anchor: u32,
 }
 
+impl Candidate {
+    /// Best first; of equal scores the first anchor.
+    pub fn by_score(&self, other: &Self) -> std::cmp::Ordering {
+        let by_score = other.score.total_cmp(&self.score);
+        by_score.then_with(|| self.anchor.cmp(&other.anchor))
+    }
+}
+
 /// Greedy NMS in place: each candidate that is kept suppresses later ones with an IoU above
 /// `iou_threshold`. At most `limit` are kept, best first; `candidates` is truncated to them.
 pub fn nms_mut(candidates: &mut Vec<Candidate>, iou_threshold: f32, limit: usize) {
-    candidates.sort_unstable_by(|a, b| {
-        b.score
-            .total_cmp(&a.score)
-            .then_with(|| a.anchor.cmp(&b.anchor))
-    });
+    candidates.sort_unstable_by(Candidate::by_score);
     let mut kept = 0;
     for i in 0..candidates.len() {
         if kept == limit {

@@ -57,10 +57,10 @@ impl SegmentValues {
         layout: RowLayout,
         has_ids: bool,
     ) -> Result<(usize, usize, usize), String> {
-        let size = match (*shape, layout, has_ids) {
-            ([1, rows, columns], _, true) => Some((1, rows, columns)),
-            ([1, channels, rows, columns], RowLayout::ChannelsFirst, _)
-            | ([1, rows, columns, channels], RowLayout::RowsFirst, _) => {
+        let size = match (shape, layout, has_ids) {
+            (&[1, rows, columns], _, true) => Some((1, rows, columns)),
+            (&[1, channels, rows, columns], RowLayout::ChannelsFirst, _)
+            | (&[1, rows, columns, channels], RowLayout::RowsFirst, _) => {
                 Some((channels, rows, columns))
             }
             _ => None,
@@ -207,8 +207,14 @@ mod tests {
         }
         let three = SegmentValues::Classes(3);
         let of_first = classes(&mut decoder(three, RowLayout::ChannelsFirst), &first);
-        assert_eq!(of_first, classes(&mut decoder(three, RowLayout::RowsFirst), &last));
-        assert_eq!([of_first[0], of_first[3], of_first[12], of_first[15]], [0, 2, 1, 1]);
+        assert_eq!(
+            of_first,
+            classes(&mut decoder(three, RowLayout::RowsFirst), &last)
+        );
+        assert_eq!(
+            [of_first[0], of_first[3], of_first[12], of_first[15]],
+            [0, 2, 1, 1]
+        );
     }
 
     #[test]

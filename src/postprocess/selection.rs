@@ -44,6 +44,10 @@ pub struct Selection {
     max_detections: usize,
     /// Added to the width and height of each box in NMS.
     border: (f32, f32),
+    /// Most candidates of a class before NMS.
+    candidates_per_class: Option<usize>,
+    /// Boxes of one class suppress those of others.
+    across_classes: bool,
     /// Candidates per class.
     candidates: Vec<Vec<Candidate>>,
 }
@@ -63,6 +67,8 @@ impl Selection {
             nms_iou,
             max_detections,
             border: (0.0, 0.0),
+            candidates_per_class: None,
+            across_classes: false,
         }
     }
 
@@ -70,6 +76,16 @@ impl Selection {
     /// frame: `x1 - x0 + 1` in the code of the original Faster R-CNN and what descends from it.
     pub fn include_last_pixel(&mut self, pixel: (f32, f32)) {
         self.border = pixel;
+    }
+
+    /// At most so many candidates of each class, the best ones, take part in NMS.
+    pub fn limit_candidates(&mut self, most: Option<usize>) {
+        self.candidates_per_class = most;
+    }
+
+    /// NMS in which boxes of one class suppress those of others.
+    pub fn suppress_across_classes(&mut self) {
+        self.across_classes = true;
     }
 
     /// Forgets the candidates of the last frame.
@@ -210,6 +226,58 @@ impl Selection {
         self.classes.iter().position(is_it)
     }
 
+    /// The candidates of each class, best first, not clipped, each with the number of its row.
+    pub fn take_candidates(&mut self) -> Vec<Vec<(Detection, usize)>> {
+        self.limit();
+        let classes = self.classes.iter().zip(&mut self.candidates);
+        let of_class = |(class, candidates): (&WantedClass, &mut Vec<Candidate>)| {
+            candidates.sort_unstable_by(Candidate::by_score);
+            let detections = candidates.drain(..).map(|candidate| {
+                let detection = Detection {
+                    category_id: class.category_id,
+                    score: candidate.score,
+                    rect: candidate.rect,
+                    ..Detection::default()
+                };
+                (detection, candidate.anchor as usize)
+            });
+            detections.collect()
+        };
+        classes.map(of_class).collect()
+    }
+
+    /// Leaves the best candidates of each class.
+    fn limit(&mut self) {
+        let Some(most) = self.candidates_per_class else {
+            return;
+        };
+        for candidates in &mut self.candidates {
+            if candidates.len() > most {
+                candidates.sort_unstable_by(Candidate::by_score);
+                candidates.truncate(most);
+            }
+        }
+    }
+
+    /// NMS of all classes at once.
+    fn suppress_all(&mut self, iou: f32) {
+        let of_classes = self.candidates.iter_mut().enumerate();
+        let mut all: Vec<(usize, Candidate)> = of_classes
+            .flat_map(|(class, candidates)| candidates.drain(..).map(move |c| (class, c)))
+            .collect();
+        all.sort_by(|(_, a), (_, b)| a.by_score(b));
+        let mut kept: Vec<RectPx> = Vec::new();
+        for (class, candidate) in all {
+            if kept.len() == self.max_detections {
+                break;
+            }
+            if !kept.iter().any(|better| better.iou(&candidate.rect) > iou) {
+                kept.push(candidate.rect);
+                self.candidates[class].push(candidate);
+            }
+        }
+    }
+
     /// Class-wise NMS, then the best of all classes, clipped to a frame of `size`; best first.
     pub fn finish(&mut self, size: SizePx) -> Vec<Detection> {
         let found = self.finish_with_anchors(size);
@@ -219,8 +287,12 @@ impl Selection {
     /// As [`finish`](Self::finish), each detection with the number of its row.
     pub fn finish_with_anchors(&mut self, size: SizePx) -> Vec<(Detection, usize)> {
         let mut found = Vec::new();
+        self.limit();
+        if let (true, Some(iou)) = (self.across_classes, self.nms_iou) {
+            self.suppress_all(iou);
+        }
         for (class, candidates) in self.classes.iter().zip(&mut self.candidates) {
-            if let Some(iou) = self.nms_iou {
+            if let (false, Some(iou)) = (self.across_classes, self.nms_iou) {
                 nms_mut(candidates, iou, self.max_detections);
             }
             found.extend(candidates.iter().map(|candidate| {

@@ -145,6 +145,9 @@ pub fn rle_of(mask: &InstanceMask, frame: SizePx) -> Rle {
             change(column + height, false);
         }
     }
+    // A column that is set down to its foot.
+    let right = frame.width.min(mask.x.saturating_add(mask.size().width));
+    change(u64::from(right) * height, false);
     let total = u64::from(frame.width) * height;
     if end < total {
         runs.push(total - end);

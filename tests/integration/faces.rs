@@ -29,6 +29,20 @@ fn the_astronauts_face_is_where_the_package_says() {
         let value = faces[0]["bbox"][i].as_f64().expect("a number");
         assert!((value - expected).abs() < 0.05, "{faces:?}");
     }
+    // Eyes, nose, corners of the mouth, left to right in the picture.
+    let points = faces[0]["keypoints"].as_array().expect("keypoints");
+    let at = |i: usize, axis: usize| points[i][axis].as_f64().expect("a number");
+    assert_eq!(points.len(), 5, "{faces:?}");
+    for (left, right) in [(0, 2), (2, 1), (3, 2), (2, 4)] {
+        assert!(at(left, 0) < at(right, 0), "{points:?}");
+    }
+    for (upper, lower) in [(0, 2), (1, 2), (2, 3), (2, 4)] {
+        assert!(at(upper, 1) < at(lower, 1), "{points:?}");
+    }
+    for i in 0..5 {
+        let [x, y, w, h] = ASTRONAUT.0;
+        assert!((x..x + w).contains(&at(i, 0)) && (y..y + h).contains(&at(i, 1)));
+    }
     let score = faces[0]["score"].as_f64().expect("a number");
     assert!((score - ASTRONAUT.1).abs() < 1e-3, "{score}");
 }

@@ -61,7 +61,7 @@ fn preprocessor(model: &str) -> Preprocessor {
         std: [127.5; 3],
         resize: if segments {
             ResizeMode::Letterbox {
-                pad_value: 127.5,
+                pad_value: [127.5; 3],
                 anchor: LetterboxAnchor::TopLeft,
             }
         } else {

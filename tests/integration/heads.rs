@@ -1,229 +1,22 @@
 //! Decoders of detection heads against an independent reference in float64 (`tests/heads/reference.py`), on
 //! seeded raw outputs.
 
-use std::fs;
+mod reference;
 
-use serde_json::Value;
+use reference::{Case, reference};
+
+use std::fs;
 
 use crate::support::file;
 use mobilens::config;
 use mobilens::postprocess::{
-    AnchorMapLayout, AnchorUnit, BoxUnit, CenterNetCoding, CenterNetDecoder, CenterNetParams,
-    Detection, DetrDecoder, DetrParams, GflDecoder, GflOutputs, GflParams, RetinaFaceDecoder,
-    RetinaFaceParams, RowLayout, ScoreActivation, SizeCoding, WantedClass, YoloAnchorMap,
-    YoloDecoder, YoloFormat, YoloParams, YoloTask, detr_class_channels,
+    Anchor, AnchorCoding, AnchorMapLayout, AnchorUnit, BoxCoding, BoxUnit, CenterNetCoding,
+    CenterNetDecoder, CenterNetParams, DefaultBoxes, DetrDecoder, DetrParams, GflDecoder,
+    GflOutputs, GflParams, MultiscaleAnchors, RetinaFaceDecoder, RetinaFaceParams, RowLayout,
+    ScoreActivation, SizeCoding, SsdAnchors, SsdBoxes, SsdDecoder, SsdNms, SsdParams,
+    YoloAnchorMap, YoloDecoder, YoloFormat, YoloParams, YoloTask, detr_class_channels,
+    fixed_anchors,
 };
-use mobilens::records::Rle;
-use mobilens_image::{ImageFromModel, SizePx};
-
-/// Largest difference of a box's edges, in pixels of the frame.
-const BOX_PX: f64 = 0.01;
-/// Largest difference of a score.
-const SCORE: f64 = 1e-5;
-
-/// The cases of `index.json`, and what they share.
-struct Reference {
-    input: SizePx,
-    frame: SizePx,
-    image_from_model: ImageFromModel,
-    classes: usize,
-    cases: Vec<Case>,
-}
-
-struct Case {
-    name: String,
-    shapes: Vec<Vec<usize>>,
-    outputs: Vec<Vec<f32>>,
-    score_threshold: f32,
-    /// 0 where there is no NMS.
-    nms_iou: f32,
-    multi_label: bool,
-    max_detections: usize,
-    expected: Vec<Expected>,
-}
-
-struct Expected {
-    class: u32,
-    score: f64,
-    /// Left, upper, right, lower.
-    edges: Vec<f64>,
-    /// Column, row and perhaps score of each keypoint.
-    keypoints: Vec<Vec<f64>>,
-    /// Run lengths of the mask, column by column, zeros first.
-    mask: Vec<f64>,
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    let list = value.as_array().expect("a list");
-    list.iter().map(|v| v.as_f64().expect("a number")).collect()
-}
-
-fn size(value: &Value) -> SizePx {
-    let sides = numbers(value);
-    SizePx {
-        width: sides[0] as u32,
-        height: sides[1] as u32,
-    }
-}
-
-fn reference() -> Reference {
-    let text = fs::read_to_string(file("tests/data/heads/index.json")).expect("the index");
-    let index: Value = serde_json::from_str(&text).expect("JSON");
-    let (scale, offset) = (numbers(&index["scale"]), numbers(&index["offset"]));
-    Reference {
-        input: size(&index["input"]),
-        frame: size(&index["frame"]),
-        image_from_model: ImageFromModel {
-            scale_x_px: scale[0] as f32,
-            scale_y_px: scale[1] as f32,
-            offset_x_px: offset[0] as f32,
-            offset_y_px: offset[1] as f32,
-        },
-        classes: index["classes"].as_u64().expect("a number") as usize,
-        cases: index["cases"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .map(case)
-            .collect(),
-    }
-}
-
-fn case(entry: &Value) -> Case {
-    let name = entry["name"].as_str().expect("a name").to_owned();
-    let raw = fs::read(file(&format!("tests/data/heads/{name}.f32"))).expect("raw outputs");
-    let values = raw.as_chunks::<4>().0;
-    let mut values = values.iter().map(|bytes| f32::from_le_bytes(*bytes));
-    let to_sizes = |shape: &Value| numbers(shape).iter().map(|d| *d as usize).collect();
-    let shapes = entry["shapes"].as_array().expect("a list").iter();
-    let shapes: Vec<Vec<usize>> = shapes.map(to_sizes).collect();
-    let outputs = shapes
-        .iter()
-        .map(|shape| values.by_ref().take(shape.iter().product()).collect())
-        .collect();
-    let number = |key: &str| entry[key].as_f64();
-    let expected = entry["expected"].as_array().expect("a list").iter();
-    Case {
-        name,
-        shapes,
-        outputs,
-        score_threshold: number("score_threshold").expect("a number") as f32,
-        nms_iou: number("nms_iou").unwrap_or(0.0) as f32,
-        multi_label: entry["multi_label"].as_bool().expect("a flag"),
-        max_detections: number("max_detections").expect("a number") as usize,
-        expected: expected
-            .map(|found| Expected {
-                class: found["class"].as_u64().expect("a class") as u32,
-                score: found["score"].as_f64().expect("a score"),
-                edges: numbers(&found["box"]),
-                mask: found.get("mask").map(numbers).unwrap_or_default(),
-                keypoints: found["keypoints"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .map(numbers)
-                    .collect(),
-            })
-            .collect(),
-    }
-}
-
-impl Case {
-    fn classes(&self, count: usize) -> Vec<WantedClass> {
-        let wanted = |channel: usize| WantedClass {
-            channel,
-            category_id: channel as u32,
-            score_threshold: self.score_threshold,
-        };
-        (0..count).map(wanted).collect()
-    }
-
-    fn views(&self) -> Vec<&[f32]> {
-        self.outputs.iter().map(Vec::as_slice).collect()
-    }
-
-    fn shape_views(&self) -> Vec<&[usize]> {
-        self.shapes.iter().map(Vec::as_slice).collect()
-    }
-
-    fn assert_equals_keypoints(&self, got: &[Detection]) {
-        self.assert_equals(got);
-        for (got, expected) in got.iter().zip(&self.expected) {
-            assert!(!expected.keypoints.is_empty(), "{}", self.name);
-            assert_eq!(
-                got.keypoints.len(),
-                expected.keypoints.len(),
-                "{}",
-                self.name
-            );
-            for (got, expected) in got.keypoints.iter().zip(&expected.keypoints) {
-                for (got, expected) in [got.x, got.y].into_iter().zip(expected) {
-                    let off = (f64::from(got) - expected).abs();
-                    let name = &self.name;
-                    assert!(off <= BOX_PX, "a keypoint of {name} is off by {off} pixels");
-                }
-                let score = expected.get(2).copied().unwrap_or(1.0);
-                assert!(
-                    (f64::from(got.score) - score).abs() <= SCORE,
-                    "{}",
-                    self.name
-                );
-            }
-        }
-    }
-
-    fn assert_equals_masks(&self, got: &[Detection], frame: SizePx) {
-        self.assert_equals(got);
-        for (i, (got, expected)) in got.iter().zip(&self.expected).enumerate() {
-            let mask = got.mask.as_ref().expect("a mask");
-            let runs: Vec<u64> = expected.mask.iter().map(|run| *run as u64).collect();
-            let size = [frame.height, frame.width];
-            let expected = Rle::pack(size, &runs).to_mask().expect("runs");
-            let pixels = (0..frame.height).flat_map(|y| (0..frame.width).map(move |x| (x, y)));
-            let differ = pixels.filter(|(x, y)| mask.contains(*x, *y) != expected.contains(*x, *y));
-            assert!(expected.area() > 0);
-            assert_eq!(
-                differ.count(),
-                0,
-                "pixels of detection {i} of {}",
-                self.name
-            );
-        }
-    }
-
-    fn assert_equals(&self, got: &[Detection]) {
-        let name = &self.name;
-        assert!(!self.expected.is_empty(), "{name} expects nothing");
-        assert_eq!(got.len(), self.expected.len(), "detections of {name}");
-        for (i, (got, expected)) in got.iter().zip(&self.expected).enumerate() {
-            assert_eq!(
-                got.category_id, expected.class,
-                "class of detection {i} of {name}"
-            );
-            let off = (f64::from(got.score) - expected.score).abs();
-            assert!(
-                off <= SCORE,
-                "score of detection {i} of {name} is off by {off}"
-            );
-            let r = &got.rect;
-            let edges = [r.x, r.y, r.x + r.width, r.y + r.height];
-            for (got, expected) in edges.iter().zip(&expected.edges) {
-                let off = (f64::from(*got) - expected).abs();
-                assert!(
-                    off <= BOX_PX,
-                    "box of detection {i} of {name} is off by {off} pixels"
-                );
-            }
-        }
-    }
-}
-
-impl Reference {
-    fn case(&self, name: &str) -> &Case {
-        let found = self.cases.iter().find(|case| case.name == name);
-        found.unwrap_or_else(|| panic!("no case {name}"))
-    }
-}
 
 /// The format of a YOLO case.
 fn yolo_format(name: &str) -> Option<YoloFormat> {
@@ -436,6 +229,95 @@ fn centernet_and_centerface_equal_the_reference() {
 }
 
 #[test]
+fn ssd_and_blazeface_equal_the_reference() {
+    use ScoreActivation::{None as Scores, Sigmoid, Softmax};
+    let reference = reference();
+    let many = 1_000_000;
+    let fpn_lite = MultiscaleAnchors {
+        min_level: 3,
+        max_level: 6,
+        anchor_scale: 4.0,
+        scales_per_octave: 2,
+        aspect_ratios: vec![1.0, 2.0, 0.5],
+    };
+    let torchvision = DefaultBoxes {
+        feature_maps: vec![4, 2, 1],
+        min_ratio: 0.2,
+        max_ratio: 0.95,
+        aspect_ratios: vec![vec![2.0, 3.0]; 3],
+    };
+    let input = reference.input;
+    let list = |anchors: Vec<Anchor>| SsdAnchors::List(anchors.into());
+    let sides = [input.height, input.width, input.height, input.width].map(|side| side as f32);
+    let (of_tensorflow, one) = ([10.0, 10.0, 5.0, 5.0], [1.0; 4]);
+    let largest = Some((1000.0_f32 / 16.0).ln());
+    for (name, anchors, divisors, activation, nms) in [
+        (
+            "ssd_fpn_lite",
+            list(fpn_lite.anchors(input, many)),
+            of_tensorflow,
+            Sigmoid,
+            SsdNms::ClassWise,
+        ),
+        (
+            "ssd_torchvision",
+            list(torchvision.anchors(many)),
+            of_tensorflow,
+            Softmax,
+            SsdNms::ClassWise,
+        ),
+        (
+            "ssd_anchor_list",
+            SsdAnchors::Output(AnchorCoding::Centers),
+            one,
+            Scores,
+            SsdNms::ClassAgnostic,
+        ),
+        (
+            "blazeface",
+            list(fixed_anchors(input, &[16, 32], &[2, 3], many)),
+            sides,
+            Sigmoid,
+            SsdNms::Weighted,
+        ),
+    ] {
+        let case = reference.case(name);
+        let is_blazeface = name == "blazeface";
+        let is_torchvision = name == "ssd_torchvision";
+        let first_label = usize::from(!is_blazeface);
+        let channels = case.shapes[1][2];
+        let [y, x, h, w] = divisors;
+        let mut decoder = SsdDecoder::new(SsdParams {
+            anchors,
+            boxes: SsdBoxes {
+                coding: BoxCoding { y, x, h, w },
+                x_first: is_blazeface || is_torchvision,
+                linear_sizes: is_blazeface,
+                max_log_size: largest.filter(|_| is_torchvision),
+                clip: is_torchvision,
+                keypoints: if is_blazeface { 3 } else { 0 },
+            },
+            activation,
+            channels,
+            first_label,
+            maps: if is_blazeface { 2 } else { 1 },
+            classes: case.classes(channels).split_off(first_label),
+            nms,
+            nms_iou: case.nms_iou,
+            candidates_per_class: is_torchvision.then_some(6),
+            max_detections: case.max_detections,
+        });
+        let (to_frame, frame) = (&reference.image_from_model, reference.frame);
+        let got = decoder.decode(&case.views(), to_frame, frame);
+        if is_blazeface {
+            case.assert_equals_keypoints(&got);
+        } else {
+            case.assert_equals(&got);
+        }
+    }
+}
+
+#[test]
 fn retinaface_equals_the_reference() {
     let reference = reference();
     let case = reference.case("retinaface");
@@ -480,7 +362,7 @@ fn detr_equals_the_reference() {
 }
 
 /// A head for each kind and format, as a card has it.
-const HEADS: [&str; 10] = [
+const HEADS: [&str; 17] = [
     "yolo: { outputs: [a], format: { rows: { objectness: false, layout: channels_first } }, nms_iou: 0.45, \
      max_detections: 300 }",
     "yolo: { outputs: [a], format: { end_to_end: }, max_detections: 300 }",
@@ -498,19 +380,81 @@ const HEADS: [&str; 10] = [
     "retinaface: { boxes: a, scores: b, strides: [8, 16, 32], prior_sizes_px: [[16, 32], [64, 128], [256, 512]], \
      variances: [0.1, 0.2], activation: none, nms_iou: 0.4, max_detections: 100 }",
     "detr: { logits: a, boxes: b, activation: sigmoid, max_detections: 300 }",
+    "yolo: { outputs: [a], kpt_shape: [17, 3], format: { rows: { objectness: false, layout: channels_first } }, \
+     nms_iou: 0.7, max_detections: 300 }",
+    "yolo: { outputs: [a], prototypes: b, format: { end_to_end: }, max_detections: 300 }",
+    "segment: { output: a, values: class_ids }",
+    "segment: { output: a, values: probabilities, layout: channels_last, threshold: 0.4, align_corners: true }",
+    "ssd: { boxes: a, scores: b, multiscale_anchors: { min_level: 3, max_level: 7, anchor_scale: 4, \
+     scales_per_octave: 2, aspect_ratios: [1, 2, 0.5] }, box_coding: { y: 1, x: 1, h: 1, w: 1 }, activation: sigmoid, \
+     background: true, nms_iou: 0.6, max_detections: 100 }",
+    "ssd: { boxes: a, scores: b, default_boxes: { feature_maps: [20, 10, 5, 3, 2, 1], min_ratio: 0.2, max_ratio: \
+     0.95, aspect_ratios: [[2, 3], [2, 3], [2, 3], [2, 3], [2, 3], [2, 3]] }, box_coding: { y: 10, x: 10, h: 5, w: 5 }, \
+     box_order: xywh, max_log_size: 4.135, clip_to_input: true, activation: softmax, background: true, nms_iou: 0.55, \
+     candidates_per_class: 300, max_detections: 300 }",
+    "ssd: { boxes: a, scores: b, further_maps: [{ boxes: c, scores: d }], fixed_anchors: { strides: [8, 16], \
+     per_cell: [2, 6] }, box_coding: { y: 128, x: 128, h: 128, w: 128 }, box_order: xywh, size_coding: linear, \
+     keypoints: 6, activation: sigmoid, background: false, nms: weighted, nms_iou: 0.3, max_detections: 100 }",
 ];
+
+/// Heads that are wrong, and what is said of each.
+const WRONG_HEADS: [(&str, &str); 7] = [
+    (
+        "yolo: { outputs: [a], kpt_shape: [17, 4], format: { end_to_end: }, max_detections: 300 }",
+        "values of each, 2 or 3",
+    ),
+    (
+        "yolo: { outputs: [a], kpt_shape: [17, 3], prototypes: b, format: { end_to_end: }, max_detections: 300 }",
+        "expected one of `kpt_shape` and `prototypes`; got both",
+    ),
+    (
+        "yolo: { outputs: [a], prototypes: b, format: { grid_rows: { strides: [8] } }, nms_iou: 0.5, max_detections: 9 }",
+        "only valid with the formats `rows` and `end_to_end`",
+    ),
+    ("segment: { output: a, values: argmax }", "class_ids"),
+    (
+        "ssd: { boxes: a, scores: b, box_coding: { y: 1, x: 1, h: 1, w: 1 }, activation: sigmoid, background: true, \
+         nms_iou: 0.6, max_detections: 100 }",
+        "missing anchors; expected one of `anchors`",
+    ),
+    (
+        "ssd: { boxes: a, scores: b, fixed_anchors: { strides: [8], per_cell: [2, 6] }, box_coding: { y: 1, x: 1, \
+         h: 1, w: 1 }, activation: sigmoid, background: true, nms_iou: 0.6, max_detections: 100 }",
+        "expected one number for each of 1 strides; got 2",
+    ),
+    (
+        "ssd: { boxes: a, scores: b, anchor_list: { output: c, file: d.txt, coding: corners }, box_coding: { y: 1, \
+         x: 1, h: 1, w: 1 }, activation: sigmoid, background: true, nms_iou: 0.6, max_detections: 100 }",
+        "expected one of `output`, `initializer` and `file`; got 2 of them",
+    ),
+];
+
+fn card_of(head: &str) -> String {
+    format!(
+        "name: any\nfile: {:?}\ninput: {{ width_px: 16, height_px: 16, mean: [0, 0, 0], std: [1, 1, 1] }}\n\
+         head: {{ {head} }}\nlabels: [{{ id: 1, name: face }}]\n",
+        file("tests/data/tiny/tiny.onnx")
+    )
+}
+
+#[test]
+fn a_card_that_contradicts_itself_is_refused_in_one_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("card.yaml");
+    for (head, expected) in WRONG_HEADS {
+        fs::write(&path, card_of(head)).expect("writable");
+        let errors = config::load_card(&path).expect_err(head).to_string();
+        assert!(errors.contains(expected), "{head}: {errors}");
+        assert_eq!(errors.trim().lines().count(), 1, "{errors}");
+    }
+}
 
 #[test]
 fn a_card_describes_each_head() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("card.yaml");
     for head in HEADS {
-        let card = format!(
-            "name: any\nfile: {:?}\ninput: {{ width_px: 16, height_px: 16, mean: [0, 0, 0], std: [1, 1, 1] }}\n\
-             head: {{ {head} }}\nlabels: [{{ id: 1, name: face }}]\n",
-            file("tests/data/tiny/tiny.onnx")
-        );
-        fs::write(&path, card).expect("writable");
+        fs::write(&path, card_of(head)).expect("writable");
         config::load_card(&path).unwrap_or_else(|errors| panic!("{head}: {errors}"));
     }
 }

@@ -14,6 +14,7 @@ mod support;
 #[path = "../../crates/mobilens-nn/tests/integration/onnx.rs"]
 mod onnx;
 
+mod any_head;
 mod bad_input;
 mod bad_model;
 mod card;

@@ -4,21 +4,14 @@ use std::fs;
 
 use crate::support::file;
 use mobilens_image::{Image, PixelFormat, SizePx, TensorLayout, YuvColour};
-use mobilens_image::{PreprocessParams, Preprocessor, ResizeFilter, ResizeMode};
+use mobilens_image::{LetterboxAnchor, PreprocessParams, Preprocessor, ResizeFilter, ResizeMode};
 
 /// Codes (of 255) that a value without rounding may be off.
 const TOLERANCE: f32 = 0.02;
 
 /// The codes of the picture, its shorter side brought to `shorter_px` and the middle cut out.
 fn codes(shorter_px: u32, side: u32, filter: ResizeFilter) -> Vec<f32> {
-    let rgb = image::open(file("tests/data/pictures/chelsea.png")).expect("a picture");
-    let rgb = rgb.into_rgb8();
-    let size = SizePx {
-        width: rgb.width(),
-        height: rgb.height(),
-    };
-    let image = Image::new(size, PixelFormat::Rgb8, YuvColour::DEFAULT, rgb.into_raw());
-    let mut preprocessor = Preprocessor::new(&PreprocessParams {
+    tensor(&PreprocessParams {
         width_px: side,
         height_px: side,
         bgr: false,
@@ -27,8 +20,19 @@ fn codes(shorter_px: u32, side: u32, filter: ResizeFilter) -> Vec<f32> {
         resize: ResizeMode::CenterCrop { shorter_px },
         half_pixel: true,
         filter,
-    });
-    let mut out = vec![f32::NAN; 3 * (side * side) as usize];
+    })
+}
+
+fn tensor(params: &PreprocessParams) -> Vec<f32> {
+    let rgb = image::open(file("tests/data/pictures/chelsea.png")).expect("a picture");
+    let rgb = rgb.into_rgb8();
+    let size = SizePx {
+        width: rgb.width(),
+        height: rgb.height(),
+    };
+    let image = Image::new(size, PixelFormat::Rgb8, YuvColour::DEFAULT, rgb.into_raw());
+    let mut preprocessor = Preprocessor::new(params);
+    let mut out = vec![f32::NAN; 3 * (params.width_px * params.height_px) as usize];
     preprocessor.run(&image.expect("tight"), TensorLayout::Nhwc, &mut out);
     out
 }
@@ -49,6 +53,37 @@ fn antialiased_pictures_equal_pillows() {
             let want: Vec<f32> = golden(&name).into_iter().map(f32::from).collect();
             assert!(got == want, "{name}");
         }
+    }
+}
+
+#[test]
+fn letterboxed_pictures_equal_pillows_in_any_colour_and_corner() {
+    let (mean, std) = ([10.0, 20.0, 30.0], [2.0, 4.0, 8.0]);
+    for (anchor, name) in [
+        (LetterboxAnchor::BottomRight, "bottom_right"),
+        (LetterboxAnchor::Center, "center"),
+    ] {
+        let got = tensor(&PreprocessParams {
+            width_px: 48,
+            height_px: 48,
+            bgr: true,
+            mean,
+            std,
+            resize: ResizeMode::Letterbox {
+                // Blue first, as the tensor.
+                pad_value: [200.0, 20.0, 114.0],
+                anchor,
+            },
+            half_pixel: true,
+            filter: ResizeFilter::PilBilinear,
+        });
+        let want = golden(&format!("chelsea_48_letterbox_{name}_bgr.u8"));
+        let channels = (0..3).cycle();
+        let want = want.into_iter().zip(channels);
+        let want: Vec<f32> = want
+            .map(|(code, c)| (f32::from(code) - mean[c]) / std[c])
+            .collect();
+        assert!(got == want, "{name}");
     }
 }
 

@@ -68,6 +68,7 @@ mod fuse_convolutions;
 mod fuse_scales;
 mod graph;
 mod import;
+mod initializer;
 mod input_shape;
 mod input_size;
 pub mod kernels;
@@ -93,6 +94,7 @@ mod tensor_info;
 mod weight_checks;
 
 pub use error::NnError;
+pub use initializer::initializer_values;
 pub use load_options::{FeatureMaps, KeptClasses, KernelChoice, LoadOptions, Precision};
 pub use network::{Network, PrunedClasses};
 pub use onnx_file::{OnnxConstant, OnnxFile, OnnxNode, OnnxValue};

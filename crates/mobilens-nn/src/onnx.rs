@@ -34,6 +34,7 @@ pub(super) fn load_onnx(
     model.prop_consts().map_err(one_line)?;
     fold_casts(&mut model).map_err(one_line)?;
     lower_resizes(&mut model).map_err(one_line)?;
+    cast_outputs(&mut model).map_err(one_line)?;
     Ok((model, weight_scales))
 }
 
@@ -132,6 +133,26 @@ fn fold_casts(model: &mut TypedModel) -> TractResult<()> {
         TypedModelPatch::replace_single_op(model, node, &[], Const::new(widened)?)?.apply(model)?;
     }
     Ok(())
+}
+
+/// Outputs that are integers (class ids of an `ArgMax`) or float16 as float32.
+fn cast_outputs(model: &mut TypedModel) -> TractResult<()> {
+    let mut outputs = model.outputs.clone();
+    for outlet in &mut outputs {
+        let datum_type = model.outlet_fact(*outlet)?.datum_type;
+        let is_exact = datum_type.is_integer() || datum_type == DatumType::F16;
+        if !is_exact || datum_type.is_quantized() {
+            continue;
+        }
+        let name = model
+            .outlet_label(*outlet)
+            .map_or_else(|| model.node(outlet.node).name.clone(), str::to_owned);
+        let cast = Cast::new(DatumType::F32);
+        let cast = model.wire_node(format!("{name}.float32"), cast, &[*outlet])?;
+        *outlet = cast[0];
+        model.set_outlet_label(*outlet, name)?;
+    }
+    model.select_output_outlets(&outputs)
 }
 
 /// ONNX's `Resize` becomes tract's own where it can, which the kernels support.

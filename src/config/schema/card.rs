@@ -8,6 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::classify::ClassifyHeadConfig;
 use crate::postprocess::Labels;
 
+use super::segment_head::SegmentHeadConfig;
+use super::ssd_anchors::{
+    AnchorListConfig, BoxOrderConfig, DefaultBoxesConfig, FixedAnchorsConfig,
+    MultiscaleAnchorsConfig, SsdMapConfig, SsdNmsConfig, SsdSizeCodingConfig,
+};
+
 use super::heads::{
     CenternetHeadConfig, DetrHeadConfig, GflHeadConfig, RetinafaceHeadConfig, YoloHeadConfig,
 };
@@ -73,6 +79,10 @@ pub struct InputConfig {
     /// Padding value of a letterboxed picture; only with `resize: letterbox`.
     #[schemars(range(min = 0.0, max = 255.0), extend("default" = PAD_VALUE))]
     pub pad_value: Option<f32>,
+    /// Padding colour of a letterboxed picture, in the tensor's channel order, instead of `pad_value`.
+    #[schemars(inner(range(min = 0.0, max = 255.0)))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pad_colour: Option<[f32; 3]>,
     /// Position of a letterboxed picture; only with `resize: letterbox`.
     #[schemars(extend("default" = LetterboxAnchorConfig::default()))]
     pub anchor: Option<LetterboxAnchorConfig>,
@@ -136,6 +146,12 @@ pub enum LetterboxAnchorConfig {
     /// Padding on both sides.
     #[default]
     Center,
+    /// Padding on the left and at the bottom.
+    TopRight,
+    /// Padding on the right and at the top.
+    BottomLeft,
+    /// Padding on the left and at the top.
+    BottomRight,
 }
 
 /// The head.
@@ -149,6 +165,9 @@ pub struct HeadConfig {
     /// DeepLab: a class for each pixel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deeplab: Option<DeeplabHeadConfig>,
+    /// Segmentation: a class for each pixel, from logits, probabilities or class ids of any size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segment: Option<SegmentHeadConfig>,
     /// YOLO: version 2 to 12, YOLOX.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub yolo: Option<YoloHeadConfig>,
@@ -173,18 +192,61 @@ pub struct HeadConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SsdHeadConfig {
-    /// Name of the output with the box encodings, `[1, anchors, 4]`.
+    /// Name of the output with the box encodings, `[1, anchors, 4]`; with `keypoints` `[1, anchors, 4 + 2*K]`.
     pub boxes: String,
     /// Name of the output with the class logits, `[1, anchors, channels]`.
     pub scores: String,
-    /// Anchor layout.
-    pub anchors: AnchorsConfig,
-    /// Scale factors of the box encodings.
+    /// More outputs of the same kind, whose rows follow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further_maps: Vec<SsdMapConfig>,
+    /// Anchors by the rules of TensorFlow's `ssd_anchor_generator`. Exactly one of the five kinds of anchors
+    /// must be given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anchors: Option<AnchorsConfig>,
+    /// Anchors of a feature pyramid (FPN-Lite).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multiscale_anchors: Option<MultiscaleAnchorsConfig>,
+    /// Anchors of torchvision's SSD and SSDLite.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_boxes: Option<DefaultBoxesConfig>,
+    /// Anchors as large as the picture (BlazeFace).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixed_anchors: Option<FixedAnchorsConfig>,
+    /// Anchors from an output, a constant of the ONNX file or a text file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anchor_list: Option<AnchorListConfig>,
+    /// Scale factors of the box encodings: 10, 10, 5, 5 or 1, 1, 1, 1; of BlazeFace the input's size.
     pub box_coding: BoxCodingConfig,
+    /// Order of the box encodings.
+    #[serde(default)]
+    pub box_order: BoxOrderConfig,
+    /// Coding of widths and heights.
+    #[serde(default)]
+    pub size_coding: SsdSizeCodingConfig,
+    /// Largest th and tw after division by their scale factors: 4.135 = ln(1000/16) in torchvision
+    /// (`bbox_xform_clip`).
+    #[schemars(range(min = 0.0, max = 100.0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_log_size: Option<f32>,
+    /// Clip boxes to the input before non-maximum suppression, as torchvision does.
+    #[serde(default)]
+    pub clip_to_input: bool,
+    /// Keypoints behind each box: x and y, coded like its centre. They become the records' `keypoints`.
+    #[serde(default)]
+    #[schemars(range(max = 1000))]
+    pub keypoints: u32,
     /// Activation from logits to scores.
     pub activation: ActivationConfig,
     /// Whether channel 0 is the background.
     pub background: bool,
+    /// Which boxes suppress each other.
+    #[serde(default)]
+    pub nms: SsdNmsConfig,
+    /// Most candidates of a class before non-maximum suppression, the best ones (`topk_candidates` of
+    /// torchvision: 300). Default: all.
+    #[schemars(range(min = 1, max = 100_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidates_per_class: Option<u32>,
     /// IoU above which non-maximum suppression merges boxes of one class.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub nms_iou: f32,
@@ -279,9 +341,10 @@ impl InputConfig {
         self.trained_px.unwrap_or((self.width_px, self.height_px))
     }
 
-    /// Padding value of a letterboxed picture.
-    pub fn letterbox_pad_value(&self) -> f32 {
-        self.pad_value.unwrap_or(PAD_VALUE)
+    /// Padding of a letterboxed picture, in the tensor's channel order.
+    pub fn letterbox_pad_value(&self) -> [f32; 3] {
+        let grey = self.pad_value.unwrap_or(PAD_VALUE);
+        self.pad_colour.unwrap_or([grey; 3])
     }
 
     /// Shorter side of the picture before the centre crop; the input's longer side where the card says
@@ -320,6 +383,16 @@ impl HeadConfig {
             || self.centernet.is_some()
             || self.retinaface.is_some()
             || self.detr.is_some()
+    }
+
+    /// The anchors of an SSD that may have other input sizes than its own.
+    pub fn sizable_anchors(&self) -> Option<&AnchorsConfig> {
+        self.ssd.as_ref()?.anchors.as_ref()
+    }
+
+    /// Whether it gives each pixel a class.
+    pub fn segments(&self) -> bool {
+        self.deeplab.is_some() || self.segment.is_some()
     }
 
     /// Whether channel 0 is the background, so that labels start at 1.

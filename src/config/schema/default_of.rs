@@ -12,3 +12,7 @@ pub fn count<const N: u32>() -> u32 {
 pub fn yes() -> bool {
     true
 }
+
+pub fn half() -> f32 {
+    0.5
+}

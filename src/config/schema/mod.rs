@@ -19,8 +19,10 @@ mod model;
 mod overlay;
 mod pipeline;
 mod segment;
+mod segment_head;
 mod sinks;
 mod source;
+mod ssd_anchors;
 mod telemetry;
 mod track;
 mod zones;
@@ -49,6 +51,7 @@ pub use model::{FitConfig, ModelConfig};
 pub use overlay::{ColourConfig, OverlayConfig};
 pub use pipeline::PipelineConfig;
 pub use segment::{AreaConfig, AreaRuleConfig, SafeGroundConfig, SegmentConfig};
+pub use segment_head::{ChannelLayoutConfig, SegmentHeadConfig, SegmentValuesConfig};
 pub use sinks::{
     ClipsConfig, CocoConfig, ImageFormat, ImagesSinkConfig, JsonlConfig, MasksSinkConfig,
     MotConfig, MqttConfig, MqttFramesConfig, OnErrorConfig, RecordedPicture, RotateConfig,
@@ -57,6 +60,10 @@ pub use sinks::{
 pub use source::{
     CameraConfig, DecoderConfig, ImagesConfig, PaceConfig, ReconnectConfig, RtspConfig,
     RtspTransport, SourceConfig, VideoConfig,
+};
+pub use ssd_anchors::{
+    AnchorCodingConfig, AnchorListConfig, BoxOrderConfig, DefaultBoxesConfig, FixedAnchorsConfig,
+    MultiscaleAnchorsConfig, SsdMapConfig, SsdNmsConfig, SsdSizeCodingConfig,
 };
 pub use telemetry::TelemetryConfig;
 pub use track::TrackConfig;

@@ -66,6 +66,7 @@ pub fn validate_card(card: &CardConfig, document: &Document<'_>) -> Vec<Diagnost
     if card.input.resize != ResizeConfig::Letterbox {
         for (key, is_given) in [
             ("pad_value", card.input.pad_value.is_some()),
+            ("pad_colour", card.input.pad_colour.is_some()),
             ("anchor", card.input.anchor.is_some()),
         ] {
             if is_given {
@@ -75,6 +76,12 @@ pub fn validate_card(card: &CardConfig, document: &Document<'_>) -> Vec<Diagnost
                 );
             }
         }
+    }
+    if card.input.pad_value.is_some() && card.input.pad_colour.is_some() {
+        error(
+            &key_path!["input", "pad_colour"],
+            "expected one of `pad_value` and `pad_colour`; got both".to_owned(),
+        );
     }
     for (key, message) in center_crop_errors(card) {
         error(&key_path!["input", key], message);

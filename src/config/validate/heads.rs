@@ -12,7 +12,7 @@ type Found = (Vec<PathSegment>, String);
 /// The errors of a head.
 pub fn head_errors(head: &HeadConfig) -> Vec<Found> {
     let mut errors = Vec::new();
-    errors.extend(head.ssd.as_ref().and_then(ssd));
+    errors.extend(head.ssd.as_ref().map(ssd).unwrap_or_default());
     errors.extend(head.yolo.as_ref().map(yolo).unwrap_or_default());
     errors.extend(head.gfl.as_ref().and_then(gfl));
     errors.extend(head.centernet.as_ref().map(centernet).unwrap_or_default());
@@ -20,14 +20,79 @@ pub fn head_errors(head: &HeadConfig) -> Vec<Found> {
     errors
 }
 
-fn ssd(ssd: &SsdHeadConfig) -> Option<Found> {
-    let (maps, scales) = (ssd.anchors.feature_maps.len(), ssd.anchors.scales.len());
-    (maps != scales).then(|| {
-        (
-            key_path!["head", "ssd", "anchors", "scales"].to_vec(),
-            format!("expected one scale for each of {maps} feature maps; got {scales}"),
-        )
-    })
+fn ssd(ssd: &SsdHeadConfig) -> Vec<Found> {
+    let mut errors = Vec::new();
+    let mut error = |path: &[PathSegment], message: String| {
+        errors.push(([&key_path!["head", "ssd"][..], path].concat(), message));
+    };
+    let kinds = [
+        ("anchors", ssd.anchors.is_some()),
+        ("multiscale_anchors", ssd.multiscale_anchors.is_some()),
+        ("default_boxes", ssd.default_boxes.is_some()),
+        ("fixed_anchors", ssd.fixed_anchors.is_some()),
+        ("anchor_list", ssd.anchor_list.is_some()),
+    ];
+    let given: Vec<_> = kinds.iter().filter(|(_, is_given)| *is_given).collect();
+    let names = "`anchors`, `multiscale_anchors`, `default_boxes`, `fixed_anchors`, `anchor_list`";
+    match given[..] {
+        [] => error(&[], format!("missing anchors; expected one of {names}")),
+        [_] => {}
+        [_, (second, _), ..] => {
+            error(
+                &key_path![*second],
+                format!("expected one of {names}; got {}", given.len()),
+            );
+        }
+    }
+    if let Some(anchors) = &ssd.anchors {
+        let (maps, scales) = (anchors.feature_maps.len(), anchors.scales.len());
+        if maps != scales {
+            let message =
+                format!("expected one scale for each of {maps} feature maps; got {scales}");
+            error(&key_path!["anchors", "scales"], message);
+        }
+    }
+    if let Some(anchors) = &ssd.multiscale_anchors
+        && anchors.min_level > anchors.max_level
+    {
+        let message = format!("expected at least `min_level`, {}", anchors.min_level);
+        error(&key_path!["multiscale_anchors", "max_level"], message);
+    }
+    if let Some(boxes) = &ssd.default_boxes {
+        let (maps, lists) = (boxes.feature_maps.len(), boxes.aspect_ratios.len());
+        let is_positive = boxes
+            .aspect_ratios
+            .iter()
+            .flatten()
+            .all(|ratio| *ratio > 0.0);
+        if maps != lists || !is_positive {
+            let message = format!(
+                "expected a list of numbers above 0 for each of {maps} feature maps; got {lists} lists"
+            );
+            error(&key_path!["default_boxes", "aspect_ratios"], message);
+        }
+    }
+    if let Some(anchors) = &ssd.fixed_anchors
+        && anchors.strides.len() != anchors.per_cell.len()
+    {
+        let (strides, got) = (anchors.strides.len(), anchors.per_cell.len());
+        let message = format!("expected one number for each of {strides} strides; got {got}");
+        error(&key_path!["fixed_anchors", "per_cell"], message);
+    }
+    if let Some(list) = &ssd.anchor_list {
+        let given = [
+            list.output.is_some(),
+            list.initializer.is_some(),
+            list.file.is_some(),
+        ];
+        let got = given.iter().filter(|is_given| **is_given).count();
+        if got != 1 {
+            let message =
+                format!("expected one of `output`, `initializer` and `file`; got {got} of them");
+            error(&key_path!["anchor_list"], message);
+        }
+    }
+    errors
 }
 
 fn yolo(yolo: &YoloHeadConfig) -> Vec<Found> {

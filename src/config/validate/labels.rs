@@ -9,7 +9,9 @@ use super::validator::Validator;
 use super::zones::area_rules;
 use crate::config::document::{PathSegment, key_path};
 use crate::config::input_size::SsdInputSizes;
-use crate::config::schema::{CardConfig, DetectConfig, FitConfig, SegmentConfig};
+use crate::config::schema::{
+    CardConfig, DetectConfig, FitConfig, SegmentConfig, SegmentValuesConfig,
+};
 
 impl Validator<'_> {
     /// Whether the settings are for the model's kind of head.
@@ -19,7 +21,8 @@ impl Validator<'_> {
         if card.head.classify.is_some() {
             return self.validate_classifier(name);
         }
-        if card.head.deeplab.is_some() {
+        if card.head.segments() {
+            self.validate_segment(card);
             self.validate_no_classifier(name, "segmentation", "segment");
             // The default that is written out is as much a setting as another value.
             let threshold = self.given.pointer("/detect/score_threshold");
@@ -65,12 +68,35 @@ impl Validator<'_> {
         }
     }
 
+    /// What a segmentation output must hold for the settings of `segment`.
+    fn validate_segment(&mut self, card: &CardConfig) {
+        let Some(head) = &card.head.segment else {
+            return;
+        };
+        let (name, config) = (&card.name, self.config);
+        let is_logits = head.values == SegmentValuesConfig::Logits;
+        let is_even = card.labels.len() != 2 || head.threshold == 0.5;
+        if config.segment.confidence_floor.is_some() && !(is_logits && is_even) {
+            let message = format!("needs logits and a threshold of 0.5; {name} has others");
+            self.error_at_key(&key_path!["segment", "confidence_floor"], message);
+        }
+        if config.segment.smoothing.is_some() && head.values == SegmentValuesConfig::ClassIds {
+            let message = format!("needs logits or probabilities; {name} has class ids");
+            self.error_at_key(&key_path!["segment", "smoothing"], message);
+        }
+    }
+
     /// Input sizes of a detector, which only an SSD chooses freely.
     fn validate_input_sizes(&mut self, card: &CardConfig) {
         let config = self.config;
         let name = &card.name;
-        if card.head.ssd.is_none() {
-            let message = format!("is for SSD models; {name} has another head");
+        if card.head.sizable_anchors().is_none() {
+            let other = if card.head.ssd.is_some() {
+                "other anchors than `anchors`"
+            } else {
+                "another head"
+            };
+            let message = format!("is for SSD models; {name} has {other}");
             let gating = &config.gating;
             let given = [
                 ("scales", !gating.scales.is_empty()),

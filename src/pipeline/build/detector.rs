@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::{
     ActivationConfig, CardConfig, DetectConfig, FitConfig, LoadedPipeline, PipelineConfig,
-    SsdInputSizes, TileMergeConfig,
+    SsdInputSizes, SsdNmsConfig, TileMergeConfig,
 };
 use crate::gating::{InputScale, InputSizes, look_scales};
 use crate::pipeline::options::ModelError;
@@ -250,7 +250,11 @@ pub fn wanted_classes(
 /// where all are, or where each score depends on all of them.
 pub fn classes_to_keep(card: &CardConfig, is_wanted: &dyn Fn(&str) -> bool) -> Option<KeptClasses> {
     let head = card.head.ssd.as_ref()?;
-    if head.activation != ActivationConfig::Sigmoid {
+    // Of several outputs one alone would be pruned; other classes may be a box's best one.
+    if head.activation != ActivationConfig::Sigmoid
+        || !head.further_maps.is_empty()
+        || head.nms == SsdNmsConfig::ClassAgnostic
+    {
         return None;
     }
     let wanted = card.labels.iter().filter(|label| is_wanted(&label.name));

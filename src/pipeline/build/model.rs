@@ -60,7 +60,7 @@ impl Model {
             });
             return models.collect();
         }
-        match (card.head.detects(), &card.head.deeplab) {
+        match (card.head.detects(), card.head.segments()) {
             (true, _) => {
                 let networks = Arc::new(Networks::new(configs, kernels));
                 let models = configs.iter().map(|pipeline| {
@@ -69,15 +69,15 @@ impl Model {
                 });
                 models.collect()
             }
-            (false, Some(deeplab)) => {
+            (false, true) => {
                 let network = Networks::new(configs, kernels).of_card(card)?;
                 let models = configs.iter().map(|pipeline| {
-                    let model = segmenter_model(pipeline, deeplab, network.clone())?;
+                    let model = segmenter_model(pipeline, network.clone())?;
                     Ok(Self::Segmenter(Arc::new(model)))
                 });
                 models.collect()
             }
-            (false, None) => Err(ModelError::Card {
+            (false, false) => Err(ModelError::Card {
                 card: card.name.clone(),
                 why: "it has no head".to_owned(),
             }),

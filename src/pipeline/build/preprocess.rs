@@ -19,6 +19,9 @@ pub fn preprocess_params(card: &CardConfig) -> PreprocessParams {
                 anchor: match input.letterbox_anchor() {
                     LetterboxAnchorConfig::TopLeft => LetterboxAnchor::TopLeft,
                     LetterboxAnchorConfig::Center => LetterboxAnchor::Center,
+                    LetterboxAnchorConfig::TopRight => LetterboxAnchor::TopRight,
+                    LetterboxAnchorConfig::BottomLeft => LetterboxAnchor::BottomLeft,
+                    LetterboxAnchorConfig::BottomRight => LetterboxAnchor::BottomRight,
                 },
             },
             ResizeConfig::CenterCrop => ResizeMode::CenterCrop {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::flow::Latency;
 use crate::frame::{InferencePlan, Packet, Region};
 use crate::postprocess::{
-    DeepLabDecoder, DeepLabParams, LogitSmoother, Prediction, SafeGroundFinder, Segmentation,
+    LogitSmoother, Prediction, SafeGroundFinder, SegmentDecoder, SegmentParams, Segmentation,
 };
 use mobilens_image::{Polygon, PreprocessParams};
 use mobilens_nn::{Network, NnError};
@@ -19,10 +19,10 @@ pub struct SegmenterModel {
     pub network: Network,
     /// From image to input tensor.
     pub preprocess: PreprocessParams,
-    /// From logits to a mask.
-    pub deeplab: DeepLabParams,
-    /// Which output holds the logits.
-    pub logits_output: usize,
+    /// From the output to a mask.
+    pub head: SegmentParams,
+    /// Which output the head reads.
+    pub output: usize,
     /// Weight of the past in an average over frames, and grey levels in a unit of the input.
     pub smoothing: Option<(f32, f32)>,
     /// How free ground is found.
@@ -44,7 +44,7 @@ pub struct SafeGroundParams {
 pub struct Segmenter {
     model: Arc<SegmenterModel>,
     inference: Inference,
-    decoder: DeepLabDecoder,
+    decoder: SegmentDecoder,
     smoother: Option<LogitSmoother>,
     finder: Option<SafeGroundFinder>,
     postprocess: Latency,
@@ -63,7 +63,7 @@ impl Segmenter {
         let safe_ground = model.safe_ground.clone();
         Ok(Self {
             inference: Inference::new(&model.network, &model.preprocess, threads, latency)?,
-            decoder: DeepLabDecoder::new(model.deeplab.clone()),
+            decoder: SegmentDecoder::new(model.head.clone()),
             smoother: model
                 .smoothing
                 .map(|(past, levels)| LogitSmoother::new(past, levels)),
@@ -89,7 +89,7 @@ impl InferenceWorker for Segmenter {
             smoother.observe(self.inference.input_values());
         }
         let segmentation = self.postprocess.time(|| {
-            let logits = self.inference.output(self.model.logits_output);
+            let logits = self.inference.output(self.model.output);
             let logits = match &mut self.smoother {
                 Some(smoother) => smoother.average(logits),
                 None => logits,

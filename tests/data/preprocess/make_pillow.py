@@ -25,3 +25,11 @@ codes = functional.pil_to_tensor(picture).to(torch.float32)
 resized = functional.resize(codes, 73, InterpolationMode.BILINEAR, antialias=False)
 cropped = functional.center_crop(resized, 64).permute(1, 2, 0).contiguous()
 cropped.numpy().astype("<f4").tofile(HERE / "chelsea_73_64_bilinear.f32")
+
+# Letterboxed in a colour, in BGR; the picture in a corner and in the middle.
+resized = picture.resize((48, 32), Image.Resampling.BILINEAR)
+for name, corner in [("bottom_right", (0, 16)), ("center", (0, 8))]:
+    canvas = Image.new("RGB", (48, 48), (114, 20, 200))
+    canvas.paste(resized, corner)
+    red, green, blue = canvas.split()
+    (HERE / f"chelsea_48_letterbox_{name}_bgr.u8").write_bytes(Image.merge("RGB", (blue, green, red)).tobytes())

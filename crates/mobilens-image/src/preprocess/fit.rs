@@ -9,8 +9,8 @@ pub enum ResizeMode {
     Stretch,
     /// With its aspect ratio kept, and padding.
     Letterbox {
-        /// Grey value (0 to 255) of the padding.
-        pad_value: f32,
+        /// Colour of the padding in the tensor's channel order, 0 to 255.
+        pad_value: [f32; 3],
         /// Where the picture lies.
         anchor: LetterboxAnchor,
     },
@@ -29,6 +29,12 @@ pub enum LetterboxAnchor {
     TopLeft,
     /// Padding on both sides.
     Center,
+    /// Padding at the left and below.
+    TopRight,
+    /// Padding at the right and above.
+    BottomLeft,
+    /// Padding at the left and above.
+    BottomRight,
 }
 
 /// Where a picture lies in the input, in input pixels.
@@ -64,12 +70,13 @@ impl Fit {
             side(image.width, input.width),
             side(image.height, input.height),
         );
+        let (right, bottom) = (input.width as usize - width, input.height as usize - height);
         let (left, top) = match anchor {
             LetterboxAnchor::TopLeft => (0, 0),
-            LetterboxAnchor::Center => (
-                (input.width as usize - width) / 2,
-                (input.height as usize - height) / 2,
-            ),
+            LetterboxAnchor::TopRight => (right, 0),
+            LetterboxAnchor::BottomLeft => (0, bottom),
+            LetterboxAnchor::BottomRight => (right, bottom),
+            LetterboxAnchor::Center => (right / 2, bottom / 2),
         };
         Self {
             left,
@@ -140,7 +147,7 @@ mod tests {
             },
         );
         let resize = ResizeMode::Letterbox {
-            pad_value: 0.0,
+            pad_value: [0.0; 3],
             anchor: LetterboxAnchor::Center,
         };
         let fit = Fit::new(resize, image, input);
@@ -165,7 +172,7 @@ mod tests {
             height: 300,
         };
         let resize = ResizeMode::Letterbox {
-            pad_value: 0.0,
+            pad_value: [0.0; 3],
             anchor: LetterboxAnchor::TopLeft,
         };
         assert_eq!(Fit::new(resize, image, input).width, 1);

@@ -145,12 +145,13 @@ fn input_size(spec: &PreprocessParams) -> SizePx {
 /// Fills the tensor with padding.
 fn pad<T: Copy>(
     spec: &PreprocessParams,
-    pad_value: f32,
+    pad_value: [f32; 3],
     layout: TensorLayout,
     convert: impl Fn(f32) -> T,
     out: &mut [T],
 ) {
-    let value: [T; 3] = std::array::from_fn(|c| convert((pad_value - spec.mean[c]) / spec.std[c]));
+    let value: [T; 3] =
+        std::array::from_fn(|c| convert((pad_value[c] - spec.mean[c]) / spec.std[c]));
     let plane_len = out.len() / 3;
     match layout {
         TensorLayout::Nchw => {
@@ -186,7 +187,7 @@ mod tests {
                 mean: [0.0; 3],
                 std: [1.0; 3],
                 resize: ResizeMode::Letterbox {
-                    pad_value: 50.0,
+                    pad_value: [50.0, 60.0, 70.0],
                     anchor,
                 },
                 half_pixel: false,
@@ -203,6 +204,10 @@ mod tests {
         assert_eq!(
             first_column(LetterboxAnchor::Center),
             [50.0, 50.0, 100.0, 100.0, 100.0, 100.0, 50.0, 50.0]
+        );
+        assert_eq!(
+            first_column(LetterboxAnchor::BottomLeft),
+            [50.0, 50.0, 50.0, 50.0, 100.0, 100.0, 100.0, 100.0]
         );
     }
 }

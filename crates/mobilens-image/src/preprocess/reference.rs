@@ -31,7 +31,9 @@ fn reference(spec: &PreprocessParams, image: &Image, layout: TensorLayout) -> Ve
             let inside_y = y.wrapping_sub(fit.top) < fit.height;
             let rgb = match spec.resize {
                 ResizeMode::Letterbox { pad_value, .. } if !inside_x || !inside_y => {
-                    [f64::from(pad_value); 3]
+                    // In the tensor's order, which the exchange of channels below undoes.
+                    let [a, b, c] = pad_value.map(f64::from);
+                    if spec.bgr { [c, b, a] } else { [a, b, c] }
                 }
                 _ => {
                     let (size, half_pixel) = (image.size(), spec.half_pixel);
@@ -136,9 +138,12 @@ fn arbitrary_spec() -> impl Strategy<Value = PreprocessParams> {
     let resize = prop_oneof![
         Just(ResizeMode::Stretch),
         (
-            0.0_f32..255.0,
+            proptest::array::uniform3(0.0_f32..255.0),
             prop_oneof![
                 Just(LetterboxAnchor::TopLeft),
+                Just(LetterboxAnchor::TopRight),
+                Just(LetterboxAnchor::BottomLeft),
+                Just(LetterboxAnchor::BottomRight),
                 Just(LetterboxAnchor::Center)
             ]
         )
@@ -218,7 +223,7 @@ fn extreme_sizes_are_the_reference() {
                 spec.half_pixel = half_pixel;
                 assert_close(&spec, &image);
                 spec.resize = ResizeMode::Letterbox {
-                    pad_value: 0.0,
+                    pad_value: [0.0; 3],
                     anchor: LetterboxAnchor::Center,
                 };
                 assert_close(&spec, &image);
@@ -311,7 +316,7 @@ fn antialiased_yuv_is_the_same_as_its_rgb_picture() {
         let spec = PreprocessParams {
             bgr: true,
             resize: ResizeMode::Letterbox {
-                pad_value: 9.0,
+                pad_value: [9.0; 3],
                 anchor: LetterboxAnchor::Center,
             },
             filter: ResizeFilter::PilBicubic,

@@ -45,6 +45,7 @@ use crate::network::isa_of;
 use calibrate::Calibration;
 use model::FloatModel;
 
+pub(crate) use proto::constant_floats;
 pub use report::{QuantizeReport, TensorSqnr};
 
 /// Options of [`quantize`].

@@ -185,7 +185,7 @@ pub(super) fn initializer<'a>(graph: &'a GraphProto, name: &str) -> Option<&'a T
 }
 
 /// The values of the float constant `name`.
-pub(super) fn constant_floats(graph: &GraphProto, name: &str) -> Option<Vec<f32>> {
+pub(crate) fn constant_floats(graph: &GraphProto, name: &str) -> Option<Vec<f32>> {
     floats(initializer(graph, name)?)
 }
 
