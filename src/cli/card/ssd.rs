@@ -65,7 +65,7 @@ pub fn ssd(facts: &Facts) -> Option<Guess> {
     );
     if is_torchvision {
         head.plain(2, "box_order: xywh");
-        head.put(2, "max_log_size: 4.135", guess());
+        head.put(2, "max_log_size: 4.1351666", guess());
         head.plain(2, "clip_to_input: true");
         head.plain(2, "candidates_per_class: 300");
     }
