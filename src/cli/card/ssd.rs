@@ -197,9 +197,11 @@ fn listed(facts: &Facts, pair: &Pair<'_>) -> Option<Kind> {
     let (key, name, constant) = match of_output {
         Some((output, constant)) => ("output", &output.name, constant),
         None => {
+            let nodes = &facts.file.nodes;
+            let is_node = |name: &String| nodes.iter().any(|node| node.outputs.contains(name));
             let all = constants
                 .iter()
-                .filter(|(_, constant)| is_anchors(constant));
+                .filter(|(name, constant)| is_anchors(constant) && !is_node(name));
             let (name, constant) = all.min_by_key(|(name, _)| *name)?;
             ("initializer", name, constant)
         }
