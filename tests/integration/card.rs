@@ -162,6 +162,14 @@ struct Kind {
 const NAMES: (&str, &str) = ("names", "{0: 'person', 1: 'car', 2: \"no\"}");
 const EXPORT: [(&str, &str); 3] = [NAMES, ("task", "detect"), ("stride", "32")];
 
+const POSE: [(&str, &str); 4] = [
+    NAMES,
+    ("task", "pose"),
+    ("stride", "32"),
+    ("kpt_shape", "[4, 3]"),
+];
+const SEGMENT: [(&str, &str); 3] = [NAMES, ("task", "segment"), ("stride", "32")];
+
 fn kind_of(name: &str) -> Kind {
     let kind = |ends: Ends<'static>, metadata, lines| Kind {
         ends,
@@ -199,6 +207,22 @@ fn kind_of(name: &str) -> Kind {
             &["Sigmoid"],
             &EXPORT,
             &["objectness: false", "layout: rows_first"],
+        ),
+        "yolov8_pose" => kind(&["Sigmoid", "Mul"], &POSE, &["kpt_shape: [4, 3]"]),
+        "pose_end_to_end" => kind(
+            &[],
+            &[NAMES, ("end2end", "True"), ("kpt_shape", "[4, 2]")],
+            &["end_to_end: {}", "kpt_shape: [4, 2]"],
+        ),
+        "yolov8_seg" => kind(
+            &["Sigmoid", "Mul"],
+            &SEGMENT,
+            &["prototypes: o1", "objectness: false"],
+        ),
+        "yolov5_seg" => kind(
+            &["Sigmoid", "Mul"],
+            &SEGMENT,
+            &["prototypes: o1", "objectness: true"],
         ),
         "yolov8_raw" => kind(&[], &EXPORT, &["distribution_maps:", "bins: 16"]),
         "yolov6_raw" => kind(&[], &[], &["bins: 17", "split: true"]),
@@ -357,4 +381,92 @@ fn a_model_runs_without_a_pipeline() {
         "{}",
         stderr(&output)
     );
+}
+
+/// Kinds of outputs that the reference does not have.
+#[test]
+fn cards_of_more_kinds_are_accepted_by_check() {
+    type Case = (
+        &'static str,
+        Vec<(&'static str, Vec<usize>, Ends<'static>)>,
+        &'static [(&'static str, &'static str)],
+        &'static [&'static str],
+    );
+    // 64x96: strides 8, 16, 32 have 126 cells, 8 to 128 together 129.
+    let cases: [Case; 6] = [
+        (
+            "pyramid",
+            vec![
+                ("boxes", vec![1, 774, 4], &[]),
+                ("scores", vec![1, 774, 91], &["Sigmoid"]),
+            ],
+            &[],
+            &[
+                "multiscale_anchors:",
+                "activation: none",
+                "id: 1, name: person",
+            ],
+        ),
+        (
+            "plates",
+            vec![
+                ("loc", vec![1, 252, 4], &[]),
+                ("conf", vec![1, 252, 2], &["Softmax"]),
+                ("landms", vec![1, 252, 8], &[]),
+            ],
+            &[],
+            &["landmarks: landms", "# UNKNOWN: sizes of the priors"],
+        ),
+        (
+            "logits",
+            vec![("o", vec![1, 21, 64, 96], &[])],
+            &[],
+            &["segment:", "values: logits", "name: aeroplane"],
+        ),
+        (
+            "mask",
+            vec![("o", vec![1, 1, 64, 96], &["Sigmoid"])],
+            &[],
+            &[
+                "values: probabilities",
+                "name: foreground",
+                "UNKNOWN: name of what is segmented",
+            ],
+        ),
+        (
+            "last",
+            vec![("o", vec![1, 32, 48, 5], &[])],
+            &[],
+            &["layout: channels_last", "UNKNOWN: names of the 5 classes"],
+        ),
+        (
+            "blazeface",
+            vec![
+                ("scores8", vec![1, 192, 1], &[]),
+                ("scores16", vec![1, 144, 1], &[]),
+                ("boxes8", vec![1, 192, 16], &[]),
+                ("boxes16", vec![1, 144, 16], &[]),
+            ],
+            &[],
+            &[
+                "fixed_anchors:",
+                "keypoints: 6",
+                "nms: weighted",
+                "scores: scores16",
+            ],
+        ),
+    ];
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut pipelines = Vec::new();
+    for (name, outputs, metadata, lines) in cases {
+        let model = folder.path().join(format!("{name}.onnx"));
+        fs::write(&model, small_model(&outputs, metadata)).expect("room");
+        let (made, pipeline) = pipeline_of(&model, folder.path());
+        pipelines.push(pipeline);
+        let yaml = fs::read_to_string(made).expect("the card");
+        for line in lines {
+            assert!(yaml.contains(line), "{name}: no \"{line}\" in\n{yaml}");
+        }
+    }
+    check(&pipelines);
 }

@@ -141,12 +141,13 @@ fn usual(classes: &Classes) -> (Labels, Note) {
         (_, channels, _) => {
             let first = usize::from(background);
             let numbers = first..channels.unwrap_or(80);
-            let what = format!(
-                "names of the {} classes: give them by --labels",
-                channels.map_or_else(String::new, |n| (n - first).to_string())
-            );
+            let what = match channels.map(|channels| channels - first) {
+                Some(1) => "name of the class: give it by --labels".to_owned(),
+                Some(count) => format!("names of the {count} classes: give them by --labels"),
+                None => "names of the classes: give them by --labels".to_owned(),
+            };
             let labels = numbers.map(|id| (id as u32, format!("class_{id}")));
-            (labels.collect(), Note::Unknown(what.replace("  ", " ")))
+            (labels.collect(), Note::Unknown(what))
         }
     }
 }

@@ -42,9 +42,9 @@ fn halved_maps(side: u32) -> Vec<u32> {
 /// SSD of any kind.
 pub fn ssd(facts: &Facts) -> Option<Guess> {
     let pair = Pair::of(facts).filter(|pair| !pair.is_faces(facts) && pair.channels >= 2)?;
-    let kind = halved(facts, &pair)
-        .or_else(|| pyramid(facts, &pair))
-        .or_else(|| listed(facts, &pair))?;
+    let kind = listed(facts, &pair)
+        .or_else(|| halved(facts, &pair))
+        .or_else(|| pyramid(facts, &pair))?;
     let why = pair.why(&kind.what);
     let mut head = Lines::default();
     head.put(1, "ssd:", Note::Known(why.clone()));
@@ -65,7 +65,7 @@ pub fn ssd(facts: &Facts) -> Option<Guess> {
     );
     if is_torchvision {
         head.plain(2, "box_order: xywh");
-        head.put(2, "max_log_size: 4.135", guess());
+        head.put(2, "max_log_size: 4.1351666", guess());
         head.plain(2, "clip_to_input: true");
         head.plain(2, "candidates_per_class: 300");
     }
@@ -197,9 +197,11 @@ fn listed(facts: &Facts, pair: &Pair<'_>) -> Option<Kind> {
     let (key, name, constant) = match of_output {
         Some((output, constant)) => ("output", &output.name, constant),
         None => {
+            let nodes = &facts.file.nodes;
+            let is_node = |name: &String| nodes.iter().any(|node| node.outputs.contains(name));
             let all = constants
                 .iter()
-                .filter(|(_, constant)| is_anchors(constant));
+                .filter(|(name, constant)| is_anchors(constant) && !is_node(name));
             let (name, constant) = all.min_by_key(|(name, _)| *name)?;
             ("initializer", name, constant)
         }

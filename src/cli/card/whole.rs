@@ -8,10 +8,11 @@ use super::preprocess::Preprocess;
 
 /// A classifier: `[1, K]`, with further axes of 1.
 pub fn classify(facts: &Facts) -> Option<Guess> {
+    // Detectors have a score for each box beside the boxes.
+    let is_alone = facts.of_rank(3).len() <= 1;
     let is_vector = |output: &&Output| {
-        output.shape.len() >= 2
-            && output.shape[0] == 1
-            && output.shape[1..].iter().filter(|axis| **axis != 1).count() == 1
+        let of_classes = output.shape.iter().filter(|axis| **axis != 1).count() == 1;
+        of_classes && output.shape.len() >= 2 && (output.shape.len() == 2 || is_alone)
     };
     let output = facts.outputs.iter().find(is_vector)?;
     let channels = output.shape.iter().product();
