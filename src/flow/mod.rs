@@ -27,4 +27,4 @@ pub use ordered_pool::{Job, OrderedPool, OrderedReceiver, ordered_pool};
 pub use scheduler::{FairScheduler, Permit, StreamSlot};
 pub use stats::{Latency, Percentiles};
 pub use stop::{StopReason, StopSignal};
-pub use thread::{Failure, Failures, panic_message};
+pub use thread::{Failure, Failures, lower_priority, panic_message};

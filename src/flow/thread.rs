@@ -93,6 +93,19 @@ impl Failures {
     }
 }
 
+/// By how much the nice value of a thread rises whose work may wait.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
+/// Lets other threads go first where processors are scarce: the calling thread's work may wait. Linux alone has
+/// priorities of single threads.
+pub fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(NICE) {
+        tracing::debug!(%error, "the thread keeps its priority");
+    }
+}
+
 /// The message of a panic.
 pub fn panic_message(panic: &(dyn Any + Send)) -> String {
     panic
@@ -105,6 +118,21 @@ pub fn panic_message(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn one_thread_alone_goes_behind_the_others() {
+        use rustix::process::getpriority_process;
+        let before = getpriority_process(None).expect("a number");
+        let lowered = std::thread::spawn(|| {
+            lower_priority();
+            getpriority_process(None).expect("a number")
+        });
+        let lowered = lowered.join().expect("no panic");
+        // 19 is the last.
+        assert_eq!(lowered, (before + NICE).min(19));
+        assert_eq!(getpriority_process(None), Ok(before));
+    }
 
     #[test]
     fn a_panic_has_a_name_and_stops_the_run() {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::flow::{Latency, Policy, Received, Receiver, Sender, edge};
+use crate::flow::{Latency, Policy, Received, Receiver, Sender, edge, lower_priority};
 use crate::postprocess::{Classification, ClassifyParams, Labels};
 use crate::records::{
     AttributeRecord, ClassificationRecord, FrameRecord, TrackRecord, TrackStateRecord, rounded,
@@ -162,11 +162,12 @@ pub struct CropThread {
 }
 
 impl CropThread {
-    /// Works until the [`TrackClassification`] is gone.
+    /// Works until the [`TrackClassification`] is gone, at a lower priority than the threads of the frames.
     ///
     /// # Errors
     /// When a network cannot run.
     pub fn run(mut self) -> Result<(), String> {
+        lower_priority();
         while let Some(batch) = self.batches.recv() {
             if self.results.send(self.worker.classify(&batch)?).is_err() {
                 break;
