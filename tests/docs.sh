@@ -208,7 +208,7 @@ def missing_keys(block):
     kinds = [kind for sink in block.get("sinks") or [] for kind in sink]
     segments = "segment" in block or "masks" in kinds or "deeplab" in json.dumps(block.get("model", ""))
     classifies = "classify" in block or "efficientnet" in json.dumps(block.get("model", ""))
-    whole = "model" in block and ("source" in block or "streams" in block)
+    whole = ("model" in block or "models" in block) and ("source" in block or "streams" in block)
     skeleton = {} if whole else SEGMENTER if segments else CLASSIFIER if classifies else DETECTOR
     return {k: v for k, v in skeleton.items() if k not in block and not (k == "source" and "streams" in block)}
 

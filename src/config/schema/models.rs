@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::default_of::count;
 use super::{DetectConfig, ModelConfig};
 
-/// One of several models: its card, its classes, and on which frames and parts of them it runs. A string is
-/// short for `model`.
+/// One of several models: its card, its classes, and on which frames and parts of them it runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
