@@ -190,7 +190,7 @@ mod tests {
             scales_per_octave: 2,
             aspect_ratios: vec![1.0, 2.0, 0.5],
         }
-        .anchors(INPUT, 9999);
+        .anchors(INPUT, 12_804);
         // 40, 20, 10, 5 and 3 cells a side.
         assert_eq!(anchors.len(), 6 * (1600 + 400 + 100 + 25 + 9));
         let first = anchors[0];

@@ -93,6 +93,10 @@ fn head_of(card: &CardConfig) -> Json {
     if let Some(deeplab) = head.get_mut("deeplab").and_then(Json::as_object_mut) {
         deeplab.remove("siblings");
     }
+    // A choice for pipelines, not a property of the file.
+    if let Some(classify) = head.get_mut("classify").and_then(Json::as_object_mut) {
+        classify.remove("budget_ms_per_s");
+    }
     head
 }
 

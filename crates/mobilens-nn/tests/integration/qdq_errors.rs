@@ -59,7 +59,7 @@ const ALL: [Wrong; 22] = [
     },
     Wrong {
         name: "NaN as scale",
-        expected: &["its scale is NaN, expected"],
+        expected: &["is NaN at index 0"],
         build: |onnx| with_scale(onnx, f32::NAN),
     },
     Wrong {
