@@ -245,6 +245,7 @@ fn kind_of(name: &str) -> Kind {
         "retinaface" => kind(&["Softmax"], &[], &["retinaface:", "landmarks: o2"]),
         "rtdetr" => kind(&[], &[], &["detr:", "activation: sigmoid"]),
         "detr" => kind(&["Softmax"], &[], &["detr:", "activation:"]),
+        "ssd_torchvision" | "ssd_fpn_lite" | "ssd_anchor_list" | "blazeface" => kind(&[], &[], &["ssd:"]),
         other => panic!("the case {other} is new"),
     }
 }
