@@ -21,6 +21,25 @@ def rename(nodes, names):
             part[:] = [names.get(n, n) for n in part]
 
 
+def to_opset_11(nodes, found):
+    """Nodes of opset 10 as opset 11 has them: Resize and Clip, the only ones here that changed. Opset 10 left open how
+    Resize rounds; ONNX Runtime takes the pixel above and to the left."""
+    for node in nodes:
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type == "Resize":
+            roi = f"{node.output[0]}.roi"
+            found[roi] = np.zeros(0, np.float32)
+            node.input[:] = [node.input[0], roi, node.input[1]]
+            node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+            node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
+        elif node.op_type == "Clip":
+            for limit in ("min", "max"):
+                name = f"{node.output[0]}.{limit}"
+                found[name] = np.array(attributes[limit], np.float32)
+                node.input.append(name)
+            del node.attribute[:]
+
+
 def needed(nodes, outputs):
     """The nodes that `outputs` are computed from, in their order."""
     wanted, kept = set(outputs), []
@@ -55,6 +74,9 @@ def fixed(source, path, shape, outputs, reshapes=None):
         if node.output[0] in (reshapes or {}):
             node.input[1] = node.output[0] + ".shape"
             found[node.input[1]] = np.array(reshapes[node.output[0]], np.int64)
+    if model.opset_import[0].version == 10:
+        to_opset_11(nodes, found)
+        model.opset_import[0].version = 11
     nodes = needed(nodes, {a for a, _ in outputs})
     used = {i for n in nodes for i in n.input}
     names = {old: "input", **{a: b for a, b in outputs}}
