@@ -52,8 +52,8 @@ struct Depthwise3x3Block<'a> {
 pub(super) fn supports(isa: Isa, job: &DepthwiseJob<'_>) -> bool {
     let window = job.window;
     let lanes = match isa {
-        Isa::Avx512 => 16,
-        Isa::Avx2 => 8,
+        // Half a block at the end is computed with the registers of AVX2.
+        Isa::Avx512 | Isa::Avx2 => 8,
         Isa::Portable => 4,
     };
     job.packed.channels.is_multiple_of(lanes)
@@ -152,9 +152,9 @@ pub(super) unsafe fn depthwise3x3(
         unsafe {
             match isa {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => avx512::run(&block),
+                Isa::Avx512 if block.channels == BLOCK => avx512::run(&block),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => avx2::run(&block),
+                Isa::Avx512 | Isa::Avx2 => avx2::run(&block),
                 _ => portable::run(&block),
             }
         }

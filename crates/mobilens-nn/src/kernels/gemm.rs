@@ -246,7 +246,9 @@ unsafe fn gemm_rows(isa: Isa, job: &GemmJob<'_>, y0: usize, y1: usize) {
         let block_end = pixels * (b + 1) / blocks;
         let mut panel = job.panels.0;
         while panel < job.panels.1 {
-            let panels = kernel.panels.min(job.panels.1 - panel);
+            // Four panels go as two and two, not as three and one.
+            let left = job.panels.1 - panel;
+            let panels = left.div_ceil(left.div_ceil(kernel.panels));
             let offset = block_start * job.output_stride + panel * PANEL;
             for index in 0..chunks.count {
                 let chunk = chunks.get(index);

@@ -129,6 +129,8 @@ impl GemmBlock<'_> {
         let chunk_len = self.chunk.len(job);
         let next_lines = PREFETCH_STEPS.div_ceil(all_tiles).min(MAX_PREFETCHES);
         let lines_per_tile = next_lines * chunk_len.div_ceil(PREFETCH_STEPS);
+        // The processor foresees weights that are read once, for a pixel or two, by itself.
+        let prefetches = !self.next_weights.is_null() && self.pixels > 2;
         let mut next_line = 0;
         let mut first = 0;
         // Pixels in the tiles of this run, the number of those with one more, and tiles left.
@@ -163,7 +165,7 @@ impl GemmBlock<'_> {
                 } else {
                     0
                 },
-                next_weights: if next_line < chunk_len && !self.next_weights.is_null() {
+                next_weights: if next_line < chunk_len && prefetches {
                     self.next_weights.wrapping_add(next_line * PANEL)
                 } else {
                     std::ptr::null()
