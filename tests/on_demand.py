@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The models that models/import makes on demand, against what their packages' own runtimes said
-(models/import/golden_on_demand.py): the raw outputs in ONNX Runtime, and with a card what `mobilens` finds.
+(models/import/golden_on_demand.py): the raw outputs in ONNX Runtime, and with a card what `mobilens` finds. And the
+cards that `mobilens card` makes of them.
 
     tests/on_demand.py BINARY [NAME ...]
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import yaml
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,14 +51,32 @@ def raw_outputs(name, path, golden):
             yield f"{output} is {off:.1e} of the largest value off"
 
 
-def found(binary, name, folder):
-    """The records' detections of the piece, and its classes."""
+def pipeline_of(name, model, folder):
+    """A pipeline that runs the card `model` on the piece."""
     Image.fromarray(piece(name)).save(folder / "piece.png")
     head = card(name)["head"]
     task = "classify: {}" if "classify" in head else "segment: {}" if "segment" in head else "detect: { score_threshold: 0.4 }"
-    pipeline = folder / f"{name}_pipeline.yaml"
-    pipeline.write_text(f"source: {{ images: {{ path: piece.png }} }}\nmodel: {name}.yaml\n{task}\n"
+    pipeline = folder / f"{model}_pipeline.yaml"
+    pipeline.write_text(f"source: {{ images: {{ path: piece.png }} }}\nmodel: {model}.yaml\n{task}\n"
                         'sinks: [{ jsonl: { path: "-" } }]\n')
+    return pipeline
+
+
+def made_card(binary, name, folder):
+    """`mobilens card` knows the kind of head, and what it writes is sound as it is."""
+    path = folder / "made.yaml"
+    subprocess.run([binary, "card", folder / f"{name}.onnx", "-o", path], check=True, capture_output=True)
+    (made,), (head,) = yaml.safe_load(path.read_text())["head"], card(name)["head"]
+    if made != head:
+        yield f"`mobilens card` takes its head for {made}, not {head}"
+    done = subprocess.run([binary, "check", pipeline_of(name, "made", folder)], capture_output=True, text=True)
+    if done.returncode:
+        yield f"the card that was made of it is refused: {done.stderr.strip()}"
+
+
+def found(binary, name, folder):
+    """The records' detections of the piece, and its classes."""
+    pipeline = pipeline_of(name, name, folder)
     subprocess.run([binary, "check", pipeline], check=True, stdout=subprocess.DEVNULL)
     lines = subprocess.run([binary, pipeline, "--headless"], check=True, capture_output=True, text=True).stdout
     (frame,) = [r for r in map(json.loads, lines.splitlines()) if r["type"] == "frame"]
@@ -109,6 +129,7 @@ def main():
                 wrong.append("the file's sha256 is not the card's")
             else:
                 wrong += detections(binary, name, folder, goldens[name])
+                wrong += made_card(binary, name, folder)
         failed += [f"{name}: {text}" for text in wrong]
     print("\n".join(failed))
     sys.exit(1 if failed else 0)
