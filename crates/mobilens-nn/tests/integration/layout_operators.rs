@@ -1,11 +1,14 @@
 //! Pooling, slices, padding, resizing, depth to space, transposed convolution and softmax, as the exporters of
 //! CNNs and YOLOs write them: all on the kernels, with the results of plain tract.
 
+use std::fs;
+
+use mobilens_nn::KernelChoice;
 use proptest::prelude::*;
 
 use crate::fusion_patterns::{ONE_BY_ONE, SHAPE, conv, kinds, layers, with_scalar};
 use crate::onnx::{Onnx, Value};
-use crate::parity::values;
+use crate::parity::{load, outputs, values};
 
 /// The layers of a convolution to `channels`, the operators that `write` adds, and a convolution of their
 /// `output` of so many channels and pixels.
@@ -143,6 +146,25 @@ fn nearest_resizes_run_on_the_kernels() {
             onnx.node("Resize", &[x, "", "", &sizes], &attributes)
         });
         assert_eq!(kinds, ["pointwise", "resize", "pointwise"]);
+    }
+}
+
+#[test]
+fn nearest_resizes_of_old_opsets_round_down() {
+    let mut onnx = Onnx::of_opset(10);
+    let scales = onnx.constant(&[4], &[1.0, 1.0, 4.0, 4.0]);
+    let mode = [("mode", Value::Text("nearest"))];
+    let x = onnx.node("Resize", &["input", &scales], &mode);
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("resize.onnx");
+    fs::write(&path, onnx.file(&[1, 3, 4, 5], &x, &[1, 3, 16, 20])).expect("room");
+    let input = values(60, 3);
+    let expected: Vec<f32> = (0..3 * 16 * 20)
+        .map(|at| input[at / 320 * 20 + at / 20 % 16 / 4 * 5 + at % 20 / 4])
+        .collect();
+    for kernels in [KernelChoice::Tract, KernelChoice::Portable] {
+        let network = load(&path, kernels).expect("runs everywhere");
+        assert_eq!(outputs(&network, 1, 1, &input)[0], expected, "{kernels:?}");
     }
 }
 

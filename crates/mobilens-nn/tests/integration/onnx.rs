@@ -12,7 +12,7 @@ pub enum Type {
     Float16 = 10,
 }
 
-/// A network that is put together node by node; opset 14.
+/// A network that is put together node by node; opset 14 if not told otherwise.
 #[derive(Default)]
 pub struct Onnx {
     nodes: Vec<u8>,
@@ -20,6 +20,7 @@ pub struct Onnx {
     count: usize,
     /// Of input and output.
     types: [Type; 2],
+    opset: Option<u64>,
 }
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {
@@ -72,6 +73,14 @@ impl Onnx {
     pub fn with_types(types: [Type; 2]) -> Self {
         Self {
             types,
+            ..Self::default()
+        }
+    }
+
+    /// A network of this opset.
+    pub fn of_opset(opset: u64) -> Self {
+        Self {
+            opset: Some(opset),
             ..Self::default()
         }
     }
@@ -196,7 +205,7 @@ impl Onnx {
             &value_info(output, output_shape, self.types[1]),
         );
         let (mut opset, mut model) = (Vec::new(), Vec::new());
-        number(&mut opset, 2, 14);
+        number(&mut opset, 2, self.opset.unwrap_or(14));
         number(&mut model, 1, 8);
         bytes(&mut model, 7, &graph);
         bytes(&mut model, 8, &opset);
