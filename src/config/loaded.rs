@@ -186,7 +186,7 @@ impl LoadedPipeline {
         if let Some(hashed) = hashed.as_object_mut()
             && !self.others.is_empty()
         {
-            let others = self.others.iter().map(LoadedModel::hashed);
+            let others = self.others.iter().map(LoadedModel::hashed_for_analysis);
             hashed.insert("models".to_owned(), others.collect());
         }
         Some(hex_sha256(hashed.to_string().as_bytes()))

@@ -33,6 +33,12 @@ impl LoadedModel {
         alone
     }
 
+    /// What bears on the analysis of its results, for which no ONNX file is read.
+    pub(super) fn hashed_for_analysis(&self) -> Value {
+        let Self { name, config, .. } = self;
+        json!({ "name": name, "detect": config.detect, "inside": config.inside })
+    }
+
     /// What bears on its results.
     pub(super) fn hashed(&self) -> Value {
         json!({

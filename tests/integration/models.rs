@@ -338,6 +338,7 @@ fn an_analysis_of_saved_records_gives_the_same_tracks() {
     let analyzed = done(&["analyze", file, PIPELINE]);
     let live = records(&std::fs::read(file).expect("records"));
     let again = records(&analyzed.stdout);
+    assert_eq!(live[0]["analysis_sha256"], again[0]["analysis_sha256"]);
     let (live, again) = (of_type(&live, "frame"), of_type(&again, "frame"));
     assert_eq!(live.len(), again.len());
     for (live, again) in live.iter().zip(again) {
