@@ -190,7 +190,7 @@ mod tests {
             scales_per_octave: 2,
             aspect_ratios: vec![1.0, 2.0, 0.5],
         }
-        .anchors(INPUT, 9999);
+        .anchors(INPUT, 99_999);
         // 40, 20, 10, 5 and 3 cells a side.
         assert_eq!(anchors.len(), 6 * (1600 + 400 + 100 + 25 + 9));
         let first = anchors[0];
@@ -213,7 +213,7 @@ mod tests {
             max_ratio: 0.95,
             aspect_ratios: vec![vec![2.0, 3.0]; 6],
         }
-        .anchors(9999);
+        .anchors(99_999);
         assert_eq!(anchors.len(), 3234);
         let [square, between, wide, high] = [0, 1, 2, 3].map(|i| anchors[i]);
         assert_eq!((square.cx, square.w, square.h), (0.025, 0.2, 0.2));
@@ -229,7 +229,7 @@ mod tests {
             width: 128,
             height: 128,
         };
-        let anchors = fixed_anchors(input, &[8, 16], &[2, 6], 9999);
+        let anchors = fixed_anchors(input, &[8, 16], &[2, 6], 99_999);
         assert_eq!(anchors.len(), 896);
         let last = anchors[895];
         assert_eq!(

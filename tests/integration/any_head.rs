@@ -73,7 +73,10 @@ fn the_argmax_of_a_network_is_a_segmentation() {
     let head = format!("segment: {{ output: {ids}, values: logits }}");
     let pipeline = setup(folder.path(), &network, &head, COLOURS);
     let said = refusal(&pipeline);
-    assert!(said.contains("expected [1, channels, rows, columns]"), "{said}");
+    assert!(
+        said.contains("expected [1, channels, rows, columns]"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -98,7 +101,10 @@ fn one_channel_is_an_object_and_its_background() {
 /// A network whose output is the constant `values` of this shape, whatever the picture.
 fn constant(shape: &[usize], values: &[f32]) -> (Vec<u8>, String) {
     let mut onnx = Onnx::default();
-    let axes = [("axes", Value::Ints(&[1, 2, 3])), ("keepdims", Value::Int(1))];
+    let axes = [
+        ("axes", Value::Ints(&[1, 2, 3])),
+        ("keepdims", Value::Int(1)),
+    ];
     let mean = onnx.node("ReduceMean", &["input"], &axes);
     let flat = onnx.integers(&[1, 1, 1]);
     let mean = onnx.node("Reshape", &[&mean, &flat], &[]);
@@ -128,7 +134,14 @@ fn keypoints_are_in_records_and_in_coco_results() {
     assert_eq!(person["bbox"], serde_json::json!([4.0, 4.0, 8.0, 10.0]));
     assert_eq!(person["keypoints"], expected);
     let results = folder.path().join("results.json").display().to_string();
-    let arguments = [&pipeline[..], "--headless", "--format", "coco", "--output", &results];
+    let arguments = [
+        &pipeline[..],
+        "--headless",
+        "--format",
+        "coco",
+        "--output",
+        &results,
+    ];
     let output = run(&arguments);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = fs::read_to_string(&results).expect("results");
