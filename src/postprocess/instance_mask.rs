@@ -82,7 +82,7 @@ impl<'a> Prototypes<'a> {
     /// Those of an output `[1, M, rows, columns]`; `None` where it has no such number of values.
     pub(super) fn new(output: &'a [f32], (rows, columns): (usize, usize)) -> Option<Self> {
         let plane = rows.checked_mul(columns).filter(|plane| *plane > 0)?;
-        (!output.is_empty() && output.len() % plane == 0).then_some(Self {
+        (!output.is_empty() && output.len().is_multiple_of(plane)).then_some(Self {
             planes: output,
             rows,
             columns,

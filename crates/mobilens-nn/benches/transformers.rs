@@ -35,7 +35,11 @@ fn measure(isa: Isa, op: TensorOp, inputs: &[usize], output: usize) -> f64 {
         inputs: slots.clone(),
         output: place(output),
     };
-    let program = Program::new(vec![Step::Operator(Operator::Tensor(step))], 4 * len, isa);
+    let program = Program::new(
+        vec![Step::Operator(Operator::Tensor(Box::new(step)))],
+        4 * len,
+        isa,
+    );
     let mut arena = program.arena(1);
     for slot in slots {
         let values = super::values(slot.len / 4);

@@ -73,7 +73,7 @@ pub(super) enum PlannedOp {
     /// Bfloat16 to float32.
     FromBf16(usize),
     /// An operator of a transformer, with its inputs.
-    Tensor(TensorOp, Vec<usize>),
+    Tensor(Box<TensorOp>, Vec<usize>),
     Int8(Int8Op, usize),
     BinaryInt8(BinaryInt8Step, usize, usize),
     ResizeInt8 {
@@ -282,11 +282,11 @@ pub(super) fn resolve(op: PlannedOp, slots: &[Slot], output: Slot, scratch_bytes
             input: slots[input],
             output,
         },
-        PlannedOp::Tensor(op, inputs) => Operator::Tensor(TensorStep {
-            op,
+        PlannedOp::Tensor(op, inputs) => Operator::Tensor(Box::new(TensorStep {
+            op: *op,
             inputs: inputs.into_iter().map(|input| slots[input]).collect(),
             output,
-        }),
+        })),
         PlannedOp::Int8(op, input) => Operator::Int8 {
             op,
             input: slots[input],

@@ -109,7 +109,7 @@ impl Planner<'_> {
     ) {
         let shape = &self.graph.shapes[node.output];
         let reports = vec![report(&node.name, name, shape, macs, parameters)];
-        self.push(PlannedOp::Tensor(op, inputs), output, reports);
+        self.push(PlannedOp::Tensor(Box::new(op), inputs), output, reports);
     }
 
     /// The value in an order in which `axes` lie side by side: the order, the allocation, the number of values

@@ -113,7 +113,7 @@ pub enum Operator {
         output: Slot,
     },
     /// An operator of a transformer.
-    Tensor(TensorStep),
+    Tensor(Box<TensorStep>),
     /// Bilinear resize of codes.
     ResizeInt8 {
         /// Where each output value comes from.

@@ -198,6 +198,9 @@ impl TensorStep {
     }
 }
 
+/// What is done with blocks: input, output, number of the first.
+type BlockBody<'a> = &'a (dyn Fn(&[f32], &mut [f32], usize) + Sync);
+
 /// Calls `body(input, output, first block)` for groups of whole blocks of input and output, which have as many
 /// blocks, of `.1` values each. The input is empty where its blocks are.
 ///
@@ -208,7 +211,7 @@ unsafe fn blocks(
     pool: &mut ThreadPool,
     input: (Slot, usize),
     output: (Slot, usize),
-    body: &(dyn Fn(&[f32], &mut [f32], usize) + Sync),
+    body: BlockBody<'_>,
 ) {
     let count = values(output.0) / output.1.max(1);
     let group = (TASK / input.1.max(output.1).max(1)).clamp(1, count.max(1));

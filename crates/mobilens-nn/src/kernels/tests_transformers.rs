@@ -55,7 +55,7 @@ fn holds(
                 inputs: slots.clone(),
                 output,
             };
-            let steps = vec![Step::Operator(Operator::Tensor(step))];
+            let steps = vec![Step::Operator(Operator::Tensor(Box::new(step)))];
             let program = Program::new(steps, 4 * len, isa);
             let mut arena = program.arena(threads);
             for (slot, input) in slots.iter().zip(inputs) {
@@ -339,7 +339,7 @@ fn rows_of_an_output_that_overlap_are_refused() {
         output: Slot::of::<f32>(27, 20),
     };
     Program::new(
-        vec![Step::Operator(Operator::Tensor(step))],
+        vec![Step::Operator(Operator::Tensor(Box::new(step)))],
         4 * 47,
         Isa::Portable,
     );

@@ -174,7 +174,7 @@ const ALL: [Wrong; 22] = [
     },
     Wrong {
         name: "fewer values than the shape says",
-        expected: &["5 values for the shape [2, 3]"],
+        expected: &["[2, 3], 6 bytes; the file has 5"],
         build: |onnx| {
             let codes = onnx.codes(&[2, 3], Type::Int8, &[1, 2, 3, 4, 5]);
             let scale = onnx.constant(&[], &[0.5]);
