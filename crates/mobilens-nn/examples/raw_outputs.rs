@@ -10,6 +10,12 @@
 //! `OUT.n.f32` in the same form, and a line with its number, name and shape to standard output. The
 //! last argument is the input's shape, where the file leaves axes free.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for the terminal"
+)]
+
 use std::error::Error;
 use std::process::ExitCode;
 use std::{env, fs};

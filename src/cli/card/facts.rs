@@ -201,7 +201,7 @@ fn refuse_nms(file: &OnnxFile) -> Result<(), String> {
     let Some(op) = NMS.iter().find(|op| file.operators.contains(**op)) else {
         return Ok(());
     };
-    let how = if file.metadata.get("task").is_some() {
+    let how = if file.metadata.contains_key("task") {
         "export it with nms=False"
     } else {
         "export the network alone, with the raw outputs of its heads (boxes and class scores before they are decoded \

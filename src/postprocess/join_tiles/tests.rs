@@ -1,3 +1,5 @@
+use std::slice::from_ref;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -66,7 +68,7 @@ fn a_fragment_loses_to_the_whole_of_another_tile_whatever_its_score() {
     // The left tile sees the front half of it.
     let front = car(0.95, rect(190.0, 80.0, 30.0, 30.0));
     let all_of_it = car(0.6, rect(190.0, 80.0, 70.0, 32.0));
-    let joined = join(&[left(&[front.clone()]), right(&[all_of_it.clone()])]);
+    let joined = join(&[left(from_ref(&front)), right(from_ref(&all_of_it))]);
     assert_eq!(joined.len(), 1);
     assert_eq!(joined[0].rect, all_of_it.rect);
     assert!(
@@ -74,7 +76,7 @@ fn a_fragment_loses_to_the_whole_of_another_tile_whatever_its_score() {
         "halfway: {joined:?}"
     );
     // Without the whole picture, and without the whole car, the fragment is all there is.
-    assert_eq!(join(&[left(&[front.clone()])]), [front.clone()]);
+    assert_eq!(join(&[left(from_ref(&front))]), *from_ref(&front));
 }
 
 #[test]
@@ -85,31 +87,31 @@ fn a_fragment_of_another_class_is_the_same_object() {
     );
     let person = of_class(1, 0.4, rect(98.0, 10.0, 64.0, 180.0));
     assert_eq!(
-        join(&[whole(&[person.clone()]), upper_half]),
-        [person.clone()]
+        join(&[whole(from_ref(&person)), upper_half]),
+        *from_ref(&person)
     );
 }
 
 #[test]
 fn a_fragment_of_nothing_that_the_whole_picture_shows_is_dropped() {
     let floor = of_class(15, 0.9, rect(2.0, 120.0, 218.0, 80.0));
-    assert_eq!(join(&[whole(&[]), left(&[floor.clone()])]), []);
-    assert_eq!(join(&[left(&[floor.clone()])]), [floor.clone()]);
+    assert_eq!(join(&[whole(&[]), left(from_ref(&floor))]), []);
+    assert_eq!(join(&[left(from_ref(&floor))]), *from_ref(&floor));
 }
 
 #[test]
 fn only_borders_inside_the_picture_cut() {
     let at_the_corner = car(0.5, rect(0.0, 0.0, 20.0, 15.0));
     assert_eq!(
-        join(&[whole(&[]), left(&[at_the_corner.clone()])]),
-        [at_the_corner.clone()]
+        join(&[whole(&[]), left(from_ref(&at_the_corner))]),
+        *from_ref(&at_the_corner)
     );
 }
 
 #[test]
 fn what_the_whole_picture_should_show_and_does_not_is_doubtful() {
     let bench = car(0.9, rect(20.0, 20.0, 150.0, 150.0));
-    let joined = join(&[whole(&[]), left(&[bench.clone()])]);
+    let joined = join(&[whole(&[]), left(from_ref(&bench))]);
     let share = 150.0 * 150.0 / 80_000.0;
     assert!(
         (joined[0].score - 0.9 * SMALL_SHARE / share).abs() < 1e-6,
@@ -117,11 +119,14 @@ fn what_the_whole_picture_should_show_and_does_not_is_doubtful() {
     );
     // Not if it is small, and not if the whole picture shows it, too.
     let small = car(0.9, rect(20.0, 20.0, 30.0, 30.0));
-    assert_eq!(join(&[whole(&[]), left(&[small.clone()])]), [small.clone()]);
+    assert_eq!(
+        join(&[whole(&[]), left(from_ref(&small))]),
+        *from_ref(&small)
+    );
     let faint = car(0.2, bench.rect);
     assert_eq!(
-        join(&[whole(&[faint.clone()]), left(&[bench.clone()])]),
-        [bench.clone()]
+        join(&[whole(from_ref(&faint)), left(from_ref(&bench))]),
+        *from_ref(&bench)
     );
 }
 
@@ -133,16 +138,19 @@ fn each_way_of_merging_merges_what_it_says() {
     );
     let moved = car(0.2, rect(24.0, 20.0, 40.0, 40.0));
     let joined = |merge, others: &[Detection]| {
-        let looks = [whole(&[large.clone()]), left(others)];
+        let looks = [whole(from_ref(&large)), left(others)];
         join_tiles(&looks, SIZE, &params(merge))
     };
     assert_eq!(
-        joined(TileMerge::Nms, &[part.clone()]),
+        joined(TileMerge::Nms, from_ref(&part)),
         [part.clone(), large.clone()]
     );
-    assert_eq!(joined(TileMerge::Smaller, &[part.clone()]), [part.clone()]);
-    assert_eq!(joined(TileMerge::Nms, &[moved.clone()]), [large.clone()]);
-    let fused = joined(TileMerge::Fusion, &[moved.clone()]);
+    assert_eq!(
+        joined(TileMerge::Smaller, from_ref(&part)),
+        *from_ref(&part)
+    );
+    assert_eq!(joined(TileMerge::Nms, from_ref(&moved)), *from_ref(&large));
+    let fused = joined(TileMerge::Fusion, from_ref(&moved));
     assert_eq!(fused.len(), 1);
     assert!((fused[0].score - 0.4).abs() < 1e-6, "the mean: {fused:?}");
     assert!(
