@@ -6,6 +6,8 @@ use super::thread_pool::ThreadPool;
 
 /// Bytes of a task of the thread pool, about.
 const TASK: usize = 64 << 10;
+/// Columns of a matrix that are exchanged with its rows at a time: their values stay in L1.
+const BLOCK: usize = 64;
 /// Side of the squares that two axes are exchanged in: a cache line of float32 in each direction.
 const TILE: usize = 16;
 
@@ -51,6 +53,10 @@ impl Transpose {
         input: Slot,
         output: Slot,
     ) {
+        // SAFETY: the caller's promise is handed on.
+        if unsafe { self.run_matrix::<T>(arena, pool, input, output) } {
+            return;
+        }
         let outermost = self.sizes.first().copied().unwrap_or(1);
         let row = output.len / outermost.max(1);
         let group = (TASK / row.max(1)).clamp(1, outermost.max(1));
@@ -68,6 +74,43 @@ impl Transpose {
             let start = self.strides.first().map_or(0, |stride| first * stride);
             self.part(&input[start..], to, count);
         });
+    }
+
+    /// Writes the output where the input is a matrix `[columns, rows]`, groups of columns in parallel, so that each
+    /// value is read once; whether it is one.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    unsafe fn run_matrix<T: Element>(
+        &self,
+        arena: &Arena,
+        pool: &mut ThreadPool,
+        input: Slot,
+        output: Slot,
+    ) -> bool {
+        let (&[rows, columns], &[1, stride]) = (&self.sizes[..], &self.strides[..]) else {
+            return false;
+        };
+        if stride < rows || columns < 2 * BLOCK {
+            return false;
+        }
+        // SAFETY: inside the arena, and nobody writes it.
+        let input = unsafe { arena.slice::<T>(input) };
+        pool.parallel_for(columns.div_ceil(BLOCK), &|block, _| {
+            let first = block * BLOCK;
+            let count = BLOCK.min(columns - first);
+            let from = &input[first * stride..];
+            for row in 0..rows {
+                let part = Slot {
+                    offset: output.offset + (row * columns + first) * size_of::<T>(),
+                    len: count * size_of::<T>(),
+                };
+                // SAFETY: a part of the output that only this task has.
+                let to = unsafe { arena.slice_mut::<T>(part) };
+                copy_row(&from[row..], stride, to);
+            }
+        });
+        true
     }
 
     /// Writes `count` steps of the outermost axis.

@@ -49,6 +49,8 @@ prop_compose! {
         weight_zero in prop_oneof![3 => Just(None), 1 => prop::sample::select(vec![Some(1), Some(40), Some(200)])],
         seed: u64,
     ) -> Case {
+        // No exporter pads a kernel of one pixel, and tract cannot always load one.
+        let pads = if kernel == 1 { [0; 4] } else { pads };
         Case {
             height, width, channels, outputs, kernel, stride, dilation, pads, depthwise, function,
             residual, squeeze, head, expand, weight_zero, seed,
