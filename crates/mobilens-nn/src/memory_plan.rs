@@ -44,6 +44,8 @@ pub(super) enum PlannedOp {
         stages: Vec<ConvStage>,
         input: usize,
         residual: Option<usize>,
+        /// Whether the residual is added before the activation.
+        residual_first: bool,
         bias: Option<usize>,
     },
     GlobalSumPool(usize),
@@ -210,10 +212,12 @@ pub(super) fn resolve(op: PlannedOp, slots: &[Slot], output: Slot, scratch_bytes
             stages,
             input,
             residual,
+            residual_first,
             bias,
         } => {
             let mut conv = FusedConv::new(stages, slots[input], output, scratch_bytes);
             conv.residual = residual.map(|allocation| slots[allocation]);
+            conv.residual_first = residual_first;
             conv.bias = bias.map(|allocation| {
                 let slot = slots[allocation];
                 // Kernels read whole panels; slots are allocated in whole panels as well.

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use crate::fuse_convolutions::fuse_convolutions;
+use crate::fuse_convolutions::{fuse_clamps_behind_residuals, fuse_convolutions};
 use crate::graph::{Graph, Node, Op, ValueId};
 use crate::kernels::{BinaryOp, FakeQuantize, IsaSet, Program, Resize, Slot, UnaryOp};
 use crate::memory_plan::{
@@ -114,6 +114,7 @@ pub(super) fn plan(graph: &Graph, options: PlanOptions) -> Result<ExecutionPlan,
         .iter()
         .map(|v| planner.layouts[v].clone())
         .collect();
+    fuse_clamps_behind_residuals(&planner.allocations, &mut planner.steps, &outputs);
     fuse_convolutions(
         &planner.allocations,
         &mut planner.steps,

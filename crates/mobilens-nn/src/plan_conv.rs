@@ -120,6 +120,7 @@ impl Planner<'_> {
                 stages: vec![stage],
                 input,
                 residual,
+                residual_first: false,
                 bias,
             },
             output,

@@ -166,6 +166,7 @@ impl Planner<'_> {
             stages: vec![stage],
             input,
             residual,
+            residual_first: false,
             bias: None,
         };
         self.push(op, output, vec![layer]);

@@ -45,8 +45,10 @@ pub struct FusedConv {
     pub input: Slot,
     /// Output of the last stage.
     pub output: Slot,
-    /// Added to the output of the last stage, after its activation.
+    /// Added to the output of the last stage, after its activation or before it.
     pub residual: Option<Slot>,
+    /// Whether the residual is added before the activation; for dense convolutions in float32.
+    pub residual_first: bool,
     /// Replaces the bias of the last stage where another step computes it; whole panels.
     pub bias: Option<Slot>,
 }
@@ -84,6 +86,7 @@ impl FusedConv {
             input,
             output,
             residual: None,
+            residual_first: false,
             bias: None,
         };
         let height = fused.last().output.h;

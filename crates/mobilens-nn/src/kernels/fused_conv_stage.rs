@@ -238,6 +238,7 @@ impl FusedConv {
             activation: stage.activation,
             // SAFETY: the caller's promise.
             residual: unsafe { self.stage_residual(arena, index) },
+            residual_first: self.residual_first,
             // SAFETY: the caller's promise.
             output: unsafe { self.stage_output(arena, thread, index) },
             output_stride: stage.output.c,

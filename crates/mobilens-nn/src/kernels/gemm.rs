@@ -182,6 +182,7 @@ pub(super) unsafe fn gemm_matrix(isa: Isa, matrix: &MatrixJob, empty: &PackedGem
         bias: &[],
         activation: Activation::NONE,
         residual: None,
+        residual_first: false,
         output: view(matrix.output),
         output_stride: matrix.output_stride,
         width: matrix.rows,

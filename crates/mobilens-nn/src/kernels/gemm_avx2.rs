@@ -134,6 +134,29 @@ unsafe fn microkernel<const P: usize, const N: usize>(block: &GemmBlock<'_>, til
             });
             return;
         }
+        let mut residual = tile.residual;
+        if job.residual_first && !residual.is_null() {
+            if block.channels >= N * LANES {
+                unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                    unrolled!([0 1] I < N, {
+                        let at = residual.wrapping_add(J.wrapping_mul(block.output_stride).wrapping_add(I * LANES));
+                        sums[J][I] = _mm256_add_ps(sums[J][I], load8(at));
+                    });
+                });
+            } else {
+                unrolled!([0 1 2 3 4 5 6 7] J < P, {
+                    let mut lanes = [0.0_f32; PANEL];
+                    for (lane, value) in lanes.iter_mut().enumerate().take(block.channels) {
+                        *value = *residual.wrapping_add(J * block.output_stride + lane);
+                    }
+                    unrolled!([0 1] I < N, {
+                        let values = load8(lanes.as_ptr().wrapping_add(I * LANES));
+                        sums[J][I] = _mm256_add_ps(sums[J][I], values);
+                    });
+                });
+            }
+            residual = std::ptr::null();
+        }
         if let Activation::Clamp { low, high } = job.activation {
             let (low, high) = (_mm256_set1_ps(low), _mm256_set1_ps(high));
             unrolled!([0 1 2 3 4 5 6 7] J < P, {
@@ -152,10 +175,10 @@ unsafe fn microkernel<const P: usize, const N: usize>(block: &GemmBlock<'_>, til
             });
         }
         if block.channels >= N * LANES {
-            if !tile.residual.is_null() {
+            if !residual.is_null() {
                 unrolled!([0 1 2 3 4 5 6 7] J < P, {
                     unrolled!([0 1] I < N, {
-                        let at = tile.residual.wrapping_add(J.wrapping_mul(block.output_stride).wrapping_add(I * LANES));
+                        let at = residual.wrapping_add(J.wrapping_mul(block.output_stride).wrapping_add(I * LANES));
                         sums[J][I] = _mm256_add_ps(sums[J][I], load8(at));
                     });
                 });
@@ -176,8 +199,8 @@ unsafe fn microkernel<const P: usize, const N: usize>(block: &GemmBlock<'_>, til
             });
             for (lane, value) in lanes.iter_mut().enumerate().take(block.channels) {
                 let at = J * block.output_stride + lane;
-                if !tile.residual.is_null() {
-                    *value += *tile.residual.wrapping_add(at);
+                if !residual.is_null() {
+                    *value += *residual.wrapping_add(at);
                 }
                 *tile.output.wrapping_add(at) = *value;
             }

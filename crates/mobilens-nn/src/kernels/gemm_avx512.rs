@@ -56,6 +56,13 @@ macro_rules! epilogue {
     ($block:ident, $tile:ident, $pixels:ident, $channel:expr, $mask:expr, |$j:ident| $sum:expr) => {
         let mut column = [_mm512_setzero_ps(); $pixels];
         unrolled!([0 1 2 3 4 5 6 7] $j < $pixels, { column[$j] = $sum; });
+        let residual = (!$tile.residual.is_null()).then_some($tile.residual);
+        if let Some(residual) = residual.filter(|_| $block.job.residual_first) {
+            unrolled!([0 1 2 3 4 5 6 7] $j < $pixels, {
+                let at = residual.wrapping_add($j.wrapping_mul($block.output_stride).wrapping_add($channel));
+                column[$j] = _mm512_add_ps(column[$j], _mm512_maskz_loadu_ps($mask, at));
+            });
+        }
         if let Activation::Clamp { low, high } = $block.job.activation {
             let (low, high) = (_mm512_set1_ps(low), _mm512_set1_ps(high));
             unrolled!([0 1 2 3 4 5 6 7] $j < $pixels, {
@@ -71,9 +78,9 @@ macro_rules! epilogue {
                 column[$j] = activate(column[$j], $block.job.activation);
             });
         }
-        if !$tile.residual.is_null() {
+        if let Some(residual) = residual.filter(|_| !$block.job.residual_first) {
             unrolled!([0 1 2 3 4 5 6 7] $j < $pixels, {
-                let at = $tile.residual.wrapping_add($j.wrapping_mul($block.output_stride).wrapping_add($channel));
+                let at = residual.wrapping_add($j.wrapping_mul($block.output_stride).wrapping_add($channel));
                 column[$j] = _mm512_add_ps(column[$j], _mm512_maskz_loadu_ps($mask, at));
             });
         }

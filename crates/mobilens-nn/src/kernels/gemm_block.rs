@@ -30,8 +30,10 @@ pub struct GemmJob<'a> {
     pub bias: &'a [f32],
     /// Applied to the sums in the epilogue.
     pub activation: Activation,
-    /// Added after the activation; the same rows as `output`.
+    /// Added after the activation, or before it; the same rows as `output`.
     pub residual: Option<RowView<f32>>,
+    /// Whether the residual is added before the activation.
+    pub residual_first: bool,
     /// Where the results go.
     pub output: RowView<f32>,
     /// Floats from one output pixel to the next, in `residual` too.

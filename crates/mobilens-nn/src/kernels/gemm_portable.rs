@@ -75,14 +75,19 @@ unsafe fn lanes<const P: usize>(block: &GemmBlock<'_>, tile: &Tile<'_>, first: u
         // SAFETY: `channels` floats belong to each of the tile's output pixels.
         unsafe {
             let out = std::slice::from_raw_parts_mut(tile.output.wrapping_add(at), channels);
-            for (to, sum) in out.iter_mut().zip(sums) {
-                *to = job.activation.apply(*sum);
-            }
-            if !tile.residual.is_null() {
-                let residual = std::slice::from_raw_parts(tile.residual.wrapping_add(at), channels);
-                for (to, residual) in out.iter_mut().zip(residual) {
-                    *to += *residual;
+            if tile.residual.is_null() {
+                for (to, sum) in out.iter_mut().zip(sums) {
+                    *to = job.activation.apply(*sum);
                 }
+                continue;
+            }
+            let residual = std::slice::from_raw_parts(tile.residual.wrapping_add(at), channels);
+            for ((to, sum), residual) in out.iter_mut().zip(sums).zip(residual) {
+                *to = if job.residual_first {
+                    job.activation.apply(*sum + *residual)
+                } else {
+                    job.activation.apply(*sum) + *residual
+                };
             }
         }
     }

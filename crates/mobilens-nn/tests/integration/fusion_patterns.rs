@@ -104,6 +104,31 @@ fn batch_normalisation_and_relu6_are_fused_into_the_convolution() {
 }
 
 #[test]
+fn the_relu_behind_a_residual_sum_is_in_the_epilogue() {
+    // 19 channels are one panel and a part of one, 40 channels on more pixels go through all tiles.
+    for (channels, shape) in [(19, SHAPE), (40, [1, 40, 13, 17])] {
+        let mut onnx = Onnx::default();
+        let x = clip(&mut onnx, "input", -1.0, 1.0);
+        let y = conv(
+            &mut onnx,
+            &x,
+            [channels, channels, 3, 3],
+            &[THREE_BY_THREE, SAME],
+        );
+        let sum = onnx.node("Add", &[&y, &x], &[]);
+        let relu = onnx.node("Relu", &[&sum], &[]);
+        let out = conv(&mut onnx, &relu, [channels, channels, 1, 1], &[ONE_BY_ONE]);
+        let layers = layers(&onnx, shape, &out, &shape);
+        let steps: Vec<_> = layers.iter().map(|layer| layer.step).collect();
+        let kinds = kinds(&layers);
+        let at = kinds.iter().position(|kind| *kind == "conv 3x3");
+        let at = at.expect("a convolution");
+        assert_eq!(kinds[at..], ["conv 3x3", "unary", "pointwise"]);
+        assert_eq!(steps[at], steps[at + 1], "one step: {layers:?}");
+    }
+}
+
+#[test]
 fn scale_and_offset_are_folded_into_a_depthwise_convolution() {
     let mut onnx = Onnx::default();
     let attributes = [THREE_BY_THREE, SAME, ("group", Value::Int(19))];
