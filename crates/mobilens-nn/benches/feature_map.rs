@@ -1,11 +1,9 @@
 //! Convolutions with the activations of YOLOs and transformers, and what lies between convolutions: pooling,
 //! nearest neighbour resize, depth to space.
 
-use std::time::Instant;
-
 use mobilens_nn::kernels::{
     Activation, ConvStage, FeatureMapOp, Isa, Nearest, Operator, Pool, PoolFunction, Program, Slot,
-    Step, ThreadPool, peak_gmacs, pool_taps,
+    Step, peak_gmacs, pool_taps,
 };
 
 use super::values;
@@ -39,16 +37,7 @@ fn measure(
     let program = Program::new(vec![step], output.offset + output.len, isa);
     let mut arena = program.arena(1);
     arena.tensor_mut(input).copy_from_slice(&values(inputs));
-    let mut pool = ThreadPool::new(1).expect("one thread");
-    let mut times = Vec::new();
-    let begin = Instant::now();
-    while begin.elapsed().as_secs_f64() < 0.15 {
-        let start = Instant::now();
-        program.run(&mut arena, &mut pool);
-        times.push(start.elapsed().as_secs_f64());
-    }
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2] * 1e3
+    super::median_ms(&program, &mut arena)
 }
 
 /// Max or average pooling of a square map, with padding that keeps its size at stride 1.

@@ -10,10 +10,10 @@ mod transformers;
 use std::time::Instant;
 
 use mobilens_nn::kernels::{
-    Activation, Bf16Isa, Bf16Values, CodeFunction, CodeRange, ConvBf16, ConvStage, ConvWeights,
-    ConvWeightsBf16, FusedConv, Int8Isa, Int8Output, Isa, PackedDepthwise, PackedDepthwiseBf16,
-    PackedDepthwiseInt8, PackedGemm, PackedGemmBf16, Program, Requantize, Shape, Slot, Step,
-    ThreadPool, Window, depthwise_int8_tensor, peak_gmacs, to_bf16,
+    Activation, Arena, Bf16Isa, Bf16Values, CodeFunction, CodeRange, ConvBf16, ConvStage,
+    ConvWeights, ConvWeightsBf16, FusedConv, Int8Isa, Int8Output, Isa, PackedDepthwise,
+    PackedDepthwiseBf16, PackedDepthwiseInt8, PackedGemm, PackedGemmBf16, Program, Requantize,
+    Shape, Slot, Step, ThreadPool, Window, depthwise_int8_tensor, peak_gmacs, to_bf16,
 };
 
 const RELU6: Activation = Activation::Clamp {
@@ -129,6 +129,20 @@ fn depthwise(side: usize, channels: usize, kernel: usize, stride: usize) -> Conv
     }
 }
 
+/// Milliseconds of a program on one thread, the median of many runs.
+fn median_ms(program: &Program, arena: &mut Arena) -> f64 {
+    let mut pool = ThreadPool::new(1).expect("one thread");
+    let mut times = Vec::new();
+    let begin = Instant::now();
+    while begin.elapsed().as_secs_f64() < 0.15 {
+        let start = Instant::now();
+        program.run(arena, &mut pool);
+        times.push(start.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2] * 1e3
+}
+
 /// Milliseconds of the fused stages, the median of many runs; and their multiply-accumulates.
 fn measure(isa: Isa, stages: Vec<ConvStage>) -> (f64, u64) {
     let macs = stages.iter().map(ConvStage::macs).sum();
@@ -140,16 +154,7 @@ fn measure(isa: Isa, stages: Vec<ConvStage>) -> (f64, u64) {
     let program = Program::new(vec![Step::FusedConv(conv)], 4 * (first + last), isa);
     let mut arena = program.arena(1);
     arena.tensor_mut(input).copy_from_slice(&values(first));
-    let mut pool = ThreadPool::new(1).expect("one thread");
-    let mut times = Vec::new();
-    let begin = Instant::now();
-    while begin.elapsed().as_secs_f64() < 0.15 {
-        let start = Instant::now();
-        program.run(&mut arena, &mut pool);
-        times.push(start.elapsed().as_secs_f64());
-    }
-    times.sort_by(f64::total_cmp);
-    (times[times.len() / 2] * 1e3, macs)
+    (median_ms(&program, &mut arena), macs)
 }
 
 /// Milliseconds of an int8 depthwise convolution, the median of many runs.

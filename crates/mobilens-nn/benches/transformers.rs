@@ -1,10 +1,8 @@
 //! Throughput of attention and of the steps around it on one core: `cargo bench -p mobilens-nn --bench kernels`.
 
-use std::time::Instant;
-
 use mobilens_nn::kernels::{
     Attention, Buffer, Isa, Matrices, Operator, PackedGemm, Program, Slot, Step, TensorOp,
-    TensorStep, ThreadPool,
+    TensorStep,
 };
 
 /// Name, heads, queries, keys, channels of a key and of a value; and whether the heads share keys and values.
@@ -45,16 +43,7 @@ fn measure(isa: Isa, op: TensorOp, inputs: &[usize], output: usize) -> f64 {
         let values = super::values(slot.len / 4);
         arena.tensor_mut(slot).copy_from_slice(&values);
     }
-    let mut pool = ThreadPool::new(1).expect("one thread");
-    let mut times = Vec::new();
-    let begin = Instant::now();
-    while begin.elapsed().as_secs_f64() < 0.15 {
-        let start = Instant::now();
-        program.run(&mut arena, &mut pool);
-        times.push(start.elapsed().as_secs_f64());
-    }
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2] * 1e3
+    super::median_ms(&program, &mut arena)
 }
 
 /// Heads side by side in each token's row.

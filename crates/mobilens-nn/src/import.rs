@@ -438,6 +438,22 @@ fn binary_with_constant(function: BinaryOp, values: &[f32], constant_first: bool
     }
 }
 
+/// The scales of a resize, one for each axis; none where the file gives sizes instead.
+pub(super) fn resize_scales(
+    model: &TypedModel,
+    node: &TypedNode,
+    resize: &Resize,
+    rank: usize,
+) -> Vec<f32> {
+    // An exporter that gives sizes may give an empty list of scales too.
+    resize
+        .optional_scales_input
+        .and_then(|index| constant(model, *node.inputs.get(index)?))
+        .and_then(floats)
+        .filter(|scales| scales.len() == rank)
+        .unwrap_or_default()
+}
+
 fn resize_indices(
     model: &TypedModel,
     node: &TypedNode,
@@ -449,13 +465,7 @@ fn resize_indices(
     if !only_pixels || resize.interpolator != Interpolator::Linear {
         return None;
     }
-    // An exporter that gives sizes may give an empty list of scales too.
-    let scales = resize
-        .optional_scales_input
-        .and_then(|index| constant(model, *node.inputs.get(index)?))
-        .and_then(floats)
-        .filter(|scales| scales.len() == input.len())
-        .unwrap_or_default();
+    let scales = resize_scales(model, node, resize, input.len());
     let axis = |axis: usize| -> AxisIndices {
         let (size_in, size_out) = (input[axis], output[axis]);
         let scale = match scales.get(axis) {

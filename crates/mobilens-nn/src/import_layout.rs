@@ -11,7 +11,7 @@ use tract_onnx::tract_core::ops::nn::resize::Nearest;
 use tract_onnx::tract_core::ops::nn::{DataFormat, Interpolator, NearestUpsample, Resize};
 
 use crate::graph::{ConvTranspose, Op};
-use crate::import::{constant, floats};
+use crate::import::{constant, floats, resize_scales};
 use crate::kernels::{PoolFunction, PoolTaps, Window, pool_taps};
 
 /// The node as one of these operators, if it is one that they support.
@@ -127,12 +127,7 @@ fn nearest(
     if !only_pixels || resize.interpolator != Interpolator::Nearest {
         return None;
     }
-    let scales = resize
-        .optional_scales_input
-        .and_then(|index| constant(model, *node.inputs.get(index)?))
-        .and_then(floats)
-        .filter(|scales| scales.len() == input.len())
-        .unwrap_or_default();
+    let scales = resize_scales(model, node, resize, input.len());
     let axis = |axis: usize| {
         let (size_in, size_out) = (input[axis], output[axis]);
         let scale = match scales.get(axis) {

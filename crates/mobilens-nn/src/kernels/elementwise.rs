@@ -3,9 +3,9 @@
 use super::activation::Activation;
 use super::activation_functions::scalar;
 use super::isa::Isa;
+use super::isa_loop::{IsaLoop, run_on};
 use super::operator_int8::nearest_code;
 use super::requantize::CodeRange;
-use super::vectorize::{Loop, vectorized};
 
 /// Elementwise functions of one tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -116,9 +116,11 @@ impl UnaryOp {
     /// Applies the function to each value.
     pub(super) fn run(self, isa: Isa, input: &[f32], output: &mut [f32]) {
         struct Map<'a, F>(&'a [f32], &'a mut [f32], F);
-        impl<F: Fn(f32) -> f32> Loop for Map<'_, F> {
+        impl<F: Fn(f32) -> f32> IsaLoop for Map<'_, F> {
+            type Output = ();
+
             #[inline(always)]
-            fn run(self) {
+            fn run<const FMA: bool>(self) {
                 for (output, input) in self.1.iter_mut().zip(self.0) {
                     *output = (self.2)(*input);
                 }
@@ -126,7 +128,7 @@ impl UnaryOp {
         }
         macro_rules! map {
             ($function:expr) => {
-                vectorized(isa, Map(input, output, $function))
+                run_on(isa, Map(input, output, $function))
             };
         }
         match self {
@@ -175,9 +177,11 @@ impl BinaryOp {
     /// Applies the function to `[outer, inner]` and `[inner]`, which is broadcast over `outer`.
     pub(super) fn run(self, isa: Isa, left: &[f32], right: &[f32], output: &mut [f32]) {
         struct Zip<'a, F>(&'a [f32], &'a [f32], &'a mut [f32], F);
-        impl<F: Fn(f32, f32) -> f32> Loop for Zip<'_, F> {
+        impl<F: Fn(f32, f32) -> f32> IsaLoop for Zip<'_, F> {
+            type Output = ();
+
             #[inline(always)]
-            fn run(self) {
+            fn run<const FMA: bool>(self) {
                 let Self(left, right, output, function) = self;
                 if let [right] = *right {
                     for (output, left) in output.iter_mut().zip(left) {
@@ -195,7 +199,7 @@ impl BinaryOp {
         }
         macro_rules! zip {
             ($function:expr) => {
-                vectorized(isa, Zip(left, right, output, $function))
+                run_on(isa, Zip(left, right, output, $function))
             };
         }
         match self {

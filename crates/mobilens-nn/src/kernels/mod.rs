@@ -214,7 +214,6 @@ mod tests_thread_pool;
 mod tests_transformers;
 mod thread_pool;
 mod transpose;
-mod vectorize;
 mod weights_avx2;
 mod window;
 

@@ -4,8 +4,8 @@
 use super::arena::{Arena, Slot};
 use super::buffer::Element;
 use super::isa::Isa;
+use super::isa_loop::{IsaLoop, run_on};
 use super::thread_pool::ThreadPool;
-use super::vectorize::{Loop, vectorized};
 
 /// What is made of the values of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl Pool {
                     taps: self.rows[y],
                     fold: std::marker::PhantomData,
                 };
-                vectorized(isa, work);
+                run_on(isa, work);
             }
         });
     }
@@ -189,9 +189,11 @@ struct PoolRow<'a, T, F> {
     fold: std::marker::PhantomData<F>,
 }
 
-impl<T: Element, F: Fold<T>> Loop for PoolRow<'_, T, F> {
+impl<T: Element, F: Fold<T>> IsaLoop for PoolRow<'_, T, F> {
+    type Output = ();
+
     #[inline(always)]
-    fn run(self) {
+    fn run<const FMA: bool>(self) {
         let (taps, c) = (self.taps, self.pool.channels);
         let len = self.scratch.len();
         let row = |tap: usize| &self.input[(taps.first + tap * taps.step) * len..][..len];
