@@ -1,0 +1,1 @@
+"""Training of networks that MobiLens runs: see README.md."""

@@ -1,0 +1,141 @@
+"""What every recipe shares: schedule, average of weights, checkpoints, logs, early stop."""
+import json
+import math
+import signal
+import time
+from pathlib import Path
+
+import torch
+
+
+def rate_at(step, steps, warm_up):
+    """Share of the learning rate: a line up, then a cosine down (Loshchilov & Hutter, "SGDR", equation 5, one period)."""
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(steps - warm_up, 1)))
+
+
+class Average:
+    """Exponential moving average of the parameters (Polyak & Juditsky); early steps are averaged over fewer."""
+
+    def __init__(self, parameters, decay=0.99):
+        self.decay, self.step = decay, 0
+        self.values = [p.detach().clone() for p in parameters]
+
+    def update(self, parameters):
+        self.step += 1
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))
+        for value, p in zip(self.values, parameters):
+            value.lerp_(p.detach(), 1 - decay)
+
+    def into(self, parameters):
+        """Puts the average into the parameters and returns what was there."""
+        before = [p.detach().clone() for p in parameters]
+        with torch.no_grad():
+            for value, p in zip(self.values, parameters):
+                p.copy_(value)
+        return before
+
+
+class Log:
+    """A JSON line for each step to `log.jsonl`, and to TensorBoard if it is installed; progress on standard error."""
+
+    def __init__(self, folder, every=20):
+        self.path, self.every = Path(folder) / "log.jsonl", every
+        self.start = time.monotonic()
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(folder))
+        except ImportError:
+            self.board = None
+
+    def write(self, step, steps, **figures):
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, "s": round(time.monotonic() - self.start, 2), **figures}) + "\n")
+        if self.board:
+            for name, value in figures.items():
+                self.board.add_scalar(name, value, step)
+        if step % self.every == 0 or step == steps:
+            left = (time.monotonic() - self.start) / max(step, 1) * (steps - step)
+            text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            print(f"step {step}/{steps}  {text}  {left:.0f} s left", flush=True)
+
+
+class Trainer:
+    """Runs `step_loss(step)` until the steps are done, the loss no longer falls, or Ctrl-C; then the parameters hold
+    their average. A run that was ended goes on from its last checkpoint."""
+
+    def __init__(self, module, folder, steps, rate, warm_up=50, decay=1e-4, average=0.99, patience=None, checkpoint_every=50):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, weight_decay=decay)
+        self.average = Average(self.parameters, average)
+        self.steps, self.rate, self.warm_up = steps, rate, warm_up
+        self.patience, self.checkpoint_every = patience, checkpoint_every
+        self.log = Log(self.folder)
+        self.step, self.best, self.best_step, self.smooth = 0, math.inf, 0, None
+        self.stopped = False
+
+    def _save(self, state):
+        data = {
+            "step": self.step, "best": self.best, "best_step": self.best_step, "smooth": self.smooth,
+            "parameters": [p.detach() for p in self.parameters], "optimizer": self.optimizer.state_dict(),
+            "average": (self.average.step, self.average.values), "torch": torch.get_rng_state(), "state": state(),
+        }
+        part = self.folder / "checkpoint.part"
+        torch.save(data, part)
+        part.replace(self.folder / "checkpoint.pt")
+
+    def _resume(self, restore):
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return
+        data = torch.load(path, weights_only=False)
+        self.step, self.best, self.best_step, self.smooth = data["step"], data["best"], data["best_step"], data["smooth"]
+        with torch.no_grad():
+            for p, value in zip(self.parameters, data["parameters"]):
+                p.copy_(value)
+        self.optimizer.load_state_dict(data["optimizer"])
+        self.average.step, self.average.values = data["average"]
+        torch.set_rng_state(data["torch"])
+        restore(data["state"])
+        print(f"goes on after step {self.step} of {self.folder / 'checkpoint.pt'}", flush=True)
+
+    def run(self, step_loss, state=lambda: None, restore=lambda s: None):
+        """`step_loss(step)` returns the loss and figures to log; `state` and `restore` keep what the samples depend on."""
+        self._resume(restore)
+
+        def stop(*_):
+            self.stopped = True
+
+        before = signal.signal(signal.SIGINT, stop)
+        try:
+            while self.step < self.steps and not self.stopped:
+                for group in self.optimizer.param_groups:
+                    group["lr"] = self.rate * group.get("share", 1.0) * rate_at(self.step, self.steps, self.warm_up)
+                loss, figures = step_loss(self.step)
+                self.optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(self.parameters, 10.0)
+                self.optimizer.step()
+                self.average.update(self.parameters)
+                self.step += 1
+                value = loss.item()
+                if not math.isfinite(value):
+                    raise FloatingPointError(f"step {self.step}: the loss is {value}; lower the rate (--rate)")
+                self.smooth = value if self.smooth is None else 0.95 * self.smooth + 0.05 * value
+                if self.smooth < self.best:
+                    self.best, self.best_step = self.smooth, self.step
+                self.log.write(self.step, self.steps, loss=value, **figures)
+                if self.step % self.checkpoint_every == 0:
+                    self._save(state)
+                if self.patience and self.step - self.best_step > self.patience:
+                    print(f"the loss has not fallen for {self.patience} steps: ended early", flush=True)
+                    break
+            self._save(state)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        self.average.into(self.parameters)
+        return self.step >= self.steps or not self.stopped
