@@ -39,6 +39,8 @@ class Craft:
     mixup: float = 0.0
     cutmix: float = 0.0
     copy_paste: float = 0.0
+    # share of samples from pictures without objects, where there are such
+    negatives: float = 0.0
 
 
 def crop_around(picture, side, rng, craft, hard):
@@ -189,8 +191,10 @@ def copy_paste(a, b, rng):
 class Sampler:
     """Endless samples of a list of pictures. The same seed gives the same samples."""
 
-    def __init__(self, pictures, side, craft, seed, hard=None):
-        self.pictures, self.side, self.craft = pictures, side, craft
+    def __init__(self, pictures, side, craft, seed, hard=None, negatives=()):
+        # Those without objects come last.
+        self.pictures, self.side, self.craft = [*pictures, *negatives], side, craft
+        self.positives = len(pictures)
         self.rng = np.random.default_rng(seed)
         self.loaded = {}
         self.hard = hard or {}
@@ -207,7 +211,8 @@ class Sampler:
     def one(self):
         """A crop or a whole picture, turned and disturbed."""
         rng, craft = self.rng, self.craft
-        index = rng.integers(len(self.pictures))
+        of_negatives = len(self.pictures) > self.positives and rng.random() < craft.negatives
+        index = rng.integers(self.positives, len(self.pictures)) if of_negatives else rng.integers(self.positives)
         pixels, picture = self._loaded(index), self.pictures[index]
         height, width = pixels.shape[:2]
         if craft.crops:

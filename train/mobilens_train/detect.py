@@ -77,7 +77,8 @@ def batch_of(sampler, coder, size, channels, mean, std):
         classes = torch.from_numpy(sample.classes) + 1
         targets.append(coder.targets(boxes, classes, ignored, channels))
     x = torch.from_numpy(np.stack(pixels)).float()
-    x = ((x - mean) / std).permute(0, 3, 1, 2).contiguous()
+    # Channels last in memory, which convolutions on a CPU are faster with.
+    x = ((x - mean) / std).permute(0, 3, 1, 2)
     return x, [torch.stack(part) for part in zip(*targets)]
 
 
@@ -114,7 +115,8 @@ def arguments_of(argv):
     data.add_argument("--yolo", type=Path, metavar="DIR")
     data.add_argument("--coco", type=Path, nargs=2, metavar=("FILE.json", "DIR"))
     data.add_argument("--voc", type=Path, metavar="DIR")
-    p.add_argument("--negatives", type=Path, metavar="DIR", help="pictures without any of the classes")
+    p.add_argument("--negatives", type=Path, metavar="DIR", action="append", default=[], help="pictures without any of the classes")
+    p.add_argument("--negative-share", type=float, default=0.15, help="share of samples that come from --negatives")
     p.add_argument("--class", dest="classes", type=parse_class, action="append", required=True, metavar="NAME[=NUMBER][:OTHER]")
     p.add_argument("--out", type=Path, required=True, metavar="DIR")
     p.add_argument("--name", help="name of the new model; default: the folder's")
@@ -147,9 +149,8 @@ def pictures_of(args):
         pictures = read_coco(*args.coco, names)
     else:
         pictures = read_voc(args.voc, names)
-    if args.negatives:
-        pictures = pictures + read_yolo(args.negatives, [])
-    return pictures
+    negatives = [picture for folder in args.negatives for picture in read_yolo(folder, [])]
+    return pictures, negatives
 
 
 def write_card(path, card, args, names):
@@ -168,7 +169,7 @@ def main(argv=None):
     try:
         card = yaml.safe_load(args.card.read_text())
         module = OnnxModule(args.card.parent / card["file"])
-        pictures = pictures_of(args)
+        pictures, negatives = pictures_of(args)
     except (OSError, ValueError, KeyError) as error:
         print(f"detect: {error}", file=sys.stderr)
         return 2
@@ -189,8 +190,9 @@ def main(argv=None):
     craft = Craft(
         crops=tuple(args.crops) if args.crops else None, quarter_turns=args.quarter_turns, colour=args.colour, expand=args.expand,
         mosaic=args.mosaic, mixup=args.mixup, cutmix=args.cutmix, copy_paste=args.copy_paste,
+        negatives=args.negative_share,
     )
-    sampler = Sampler(pictures, card["input"]["width_px"], craft, args.seed)
+    sampler = Sampler(pictures, card["input"]["width_px"], craft, args.seed, negatives=negatives)
     trainer = Trainer(module, args.out, args.steps, args.rate, average=args.average, patience=args.patience)
 
     def step_loss(step):

@@ -169,7 +169,9 @@ class OnnxModule(nn.Module):
         return F.conv_transpose2d(x, weights, bias, a.get("strides", 1), pads[:2], a.get("output_padding", 0), a.get("group", 1), a.get("dilations", 1))
 
     def run_clip(self, a, x, low=None, high=None):
-        return torch.clamp(x, a.get("min", low), a.get("max", high))
+        # As numbers: bounds that are tensors would have their own, slow, backward pass.
+        low, high = (bound.item() if torch.is_tensor(bound) else bound for bound in (a.get("min", low), a.get("max", high)))
+        return F.hardtanh(x, low, high) if low is not None and high is not None else torch.clamp(x, low, high)
 
     def run_relu(self, a, x):
         return F.relu(x)
