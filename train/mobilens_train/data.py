@@ -129,3 +129,14 @@ def read_voc(folder, names, split="trainval"):
             raise DataError(f"{path}: not a VOC annotation: {error}") from error
         pictures.append(picture(folder / "JPEGImages" / f"{name}.jpg", boxes, classes, ignored))
     return pictures
+
+
+def read_places(path):
+    """`{picture's file name: [[x1, y1, x2, y2], ...]}` in pixels; without a path, none."""
+    if path is None:
+        return {}
+    try:
+        places = json.loads(Path(path).read_text())
+        return {name: [[float(v) for v in box[:4]] for box in boxes] for name, boxes in places.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a list of boxes for each picture: {error}") from error

@@ -18,7 +18,7 @@ import yaml
 from PIL import Image, ImageDraw
 
 from .augment import Craft, Sampler
-from .data import DataError, read_coco, read_voc, read_yolo
+from .data import DataError, read_coco, read_places, read_voc, read_yolo
 from .loop import Trainer
 from .onnx_module import OnnxModule
 from .ssd import Coder, ssd_loss
@@ -117,6 +117,8 @@ def arguments_of(argv):
     data.add_argument("--voc", type=Path, metavar="DIR")
     p.add_argument("--negatives", type=Path, metavar="DIR", action="append", default=[], help="pictures without any of the classes")
     p.add_argument("--negative-share", type=float, default=0.15, help="share of samples that come from --negatives")
+    p.add_argument("--ignore", type=Path, metavar="FILE.json", help="places whose labels are known to be missing: {picture: [[x1, y1, x2, y2]]}")
+    p.add_argument("--hard", type=Path, metavar="FILE.json", help="false detections of an earlier model, around which crops are cut: as --ignore")
     p.add_argument("--class", dest="classes", type=parse_class, action="append", required=True, metavar="NAME[=NUMBER][:OTHER]")
     p.add_argument("--out", type=Path, required=True, metavar="DIR")
     p.add_argument("--name", help="name of the new model; default: the folder's")
@@ -149,6 +151,9 @@ def pictures_of(args):
         pictures = read_coco(*args.coco, names)
     else:
         pictures = read_voc(args.voc, names)
+    for name, boxes in read_places(args.ignore).items():
+        for picture in (p for p in pictures if p.path.name == name):
+            picture.ignored = np.concatenate([picture.ignored, np.array(boxes, np.float32).reshape(-1, 4)])
     negatives = [picture for folder in args.negatives for picture in read_yolo(folder, [])]
     return pictures, negatives
 
@@ -192,7 +197,7 @@ def main(argv=None):
         mosaic=args.mosaic, mixup=args.mixup, cutmix=args.cutmix, copy_paste=args.copy_paste,
         negatives=args.negative_share,
     )
-    sampler = Sampler(pictures, card["input"]["width_px"], craft, args.seed, negatives=negatives)
+    sampler = Sampler(pictures, card["input"]["width_px"], craft, args.seed, hard=read_places(args.hard), negatives=negatives)
     trainer = Trainer(module, args.out, args.steps, args.rate, average=args.average, patience=args.patience)
 
     def step_loss(step):
