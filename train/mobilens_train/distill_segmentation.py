@@ -153,6 +153,8 @@ def arguments_of(argv):
     p.add_argument("--steps", type=int, default=3000)
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--rate", type=float, default=3e-4)
+    p.add_argument("--kept-rate", type=float, default=0.05, metavar="SHARE", help="share of the rate for weights of --kept-from")
+    p.add_argument("--kept-from", type=Path, metavar="FILE.onnx", help="weights that this file has too are learnt slowly")
     p.add_argument("--temperature", type=float, default=1.0)
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--threads", type=int, default=0)
@@ -178,11 +180,13 @@ def main(argv=None):
             for name in inputs:
                 if name in values:
                     values[name].requires_grad_(False)
+        kept = OnnxModule(args.kept_from).named_values() if args.kept_from else {}
+        shares = {id(value): args.kept_rate for name, value in values.items() if name in kept}
         maps = Maps(read_yolo(args.pictures, []), cards[1], teacher, args.out / "teacher", args.sides, args.masks, args.trust, args.seed, args.crop)
     except (OSError, ValueError, KeyError) as error:
         print(f"distill_segmentation: {error}", file=sys.stderr)
         return 2
-    trainer = Trainer(student, args.out, args.steps, args.rate, warm_up=min(100, args.steps // 10), decay=1e-4, average=0.995)
+    trainer = Trainer(student, args.out, args.steps, args.rate, warm_up=min(100, args.steps // 10), decay=1e-4, average=0.995, shares=shares)
 
     def step_loss(step):
         samples = [maps.next() for _ in range(args.batch)]
