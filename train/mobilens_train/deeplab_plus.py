@@ -3,9 +3,9 @@
     python3 -m mobilens_train.deeplab_plus --card models/deeplabv3_mobilenet_v2_voc_os16.yaml --out runs/start
 
 The blocks behind stride 16 lose their dilation and step down to stride 32, where they cost a quarter; depthwise
-atrous branches are added beside the file's own; a decoder adds what strides 16, 8 and 4 see and ends in logits at
-stride 4. Every weight of the file is kept. What is new starts so that the first logits are the old classifier's: the
-last convolution of the decoder, and the projection of each new branch, are zero. OUT/NAME.onnx and its card are then
+atrous branches are added beside the file's own; a decoder adds what stride 16 sees to the features of the classifier,
+and what strides 8 and 4 see to its logits, which come out at stride 4. Every weight of the file is kept. What is new
+starts so that the first logits are the old classifier's: the last convolution of each addition is zero. OUT/NAME.onnx and its card are then
 trained by `distill_segmentation`.
 """
 import argparse
@@ -126,18 +126,29 @@ def build(model, widths, rates, branch, seed):
     for node in tail:
         if node.op_type == "Relu":
             node.input[0] = summed
-    graph.node.extend(tail)
-    x, channels = after.output[0], 256
-    for stride, width in zip((16, 8, 4), widths):
+            graph.node.append(node)
+    classifier = next(n for n in tail if n.op_type == "Conv")
+    # What stride 16 adds to the features that the old classifier reads, at first nothing.
+    features, (wide, middle, narrow) = after.output[0], widths
+    skip = g.pointwise(skips[16], "decoder16/skip", skip_channels[16], wide)
+    down = g.pointwise(features, "decoder16/project", 256, wide)
+    x = g.node("Add", [g.upsample(down, skip, "decoder16/upsample"), skip], "decoder16/sum")
+    x = g.relu6(g.depthwise(x, "decoder16/depthwise", wide))
+    added = g.pointwise(x, "decoder16/features", wide, 256, zero=True)
+    features = g.node("Add", [g.upsample(features, added, "features/upsample"), added], "features")
+    classifier.input[0] = features
+    graph.node.append(classifier)
+    # What strides 8 and 4 add to the classes, at first nothing.
+    channels = wide
+    for stride, width in ((8, middle), (4, narrow)):
         name = f"decoder{stride}"
         x = g.pointwise(x, f"{name}/project", channels, width)
         skip = g.pointwise(skips[stride], f"{name}/skip", skip_channels[stride], width)
         x = g.node("Add", [g.upsample(x, skip, f"{name}/upsample"), skip], f"{name}/sum")
         # The sum stays linear, as in the residuals of the encoder: int8 kernels add codes without a float32 step.
-        x = g.relu6(g.depthwise(x, f"{name}/depthwise", width))
-        x, channels = g.relu6(g.pointwise(x, f"{name}/pointwise", width, width)), width
+        x, channels = g.relu6(g.depthwise(x, f"{name}/depthwise", width)), width
     refined = g.pointwise(x, "refinement", channels, classes, zero=True)
-    coarse = g.upsample("logits/semantic/Conv2D", refined, "coarse")
+    coarse = g.upsample(classifier.output[0], refined, "coarse")
     g.node("Add", [coarse, refined], "logits")
     size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
     for axis in (2, 3):
@@ -158,7 +169,7 @@ def main(argv=None):
     p.add_argument("--card", type=Path, required=True, help="card of a DeepLabv3 with output stride 16")
     p.add_argument("--out", type=Path, required=True, metavar="DIR")
     p.add_argument("--name", default="deeplabv3plus_mobilenet_v2_voc")
-    p.add_argument("--widths", type=int, nargs=3, default=[128, 64, 32], metavar="N", help="channels of the decoder at strides 16, 8, 4")
+    p.add_argument("--widths", type=int, nargs=3, default=[96, 48, 32], metavar="N", help="channels of the decoder at strides 16, 8, 4")
     p.add_argument("--rates", type=int, nargs="*", default=[3, 6], metavar="R", help="dilations of the added branches")
     p.add_argument("--branch", type=int, default=64, metavar="N", help="channels of each of them")
     p.add_argument("--seed", type=int, default=0)

@@ -4,17 +4,20 @@
         --student runs/start/deeplabv3plus_mobilenet_v2_voc.yaml --pictures DIR [--masks DIR] \\
         --frozen VALUE ... --steps 3000 --out runs/deeplabv3plus_mobilenet_v2_voc
 
-The teacher looks at each picture once, at several sizes and mirrored; the mean of its class probabilities is kept in
-OUT/teacher. A step then cuts random rectangles of pictures and of these maps. The student learns by the
-Kullback-Leibler divergence (Hinton et al., "Distilling the Knowledge in a Neural Network", section 2). Masks are PNG of
-the pictures' names with class ids, 255 where nothing is known; what they say is mixed with the teacher's opinion.
-`--frozen` names values of the graph: what leads to them keeps its weights.
+The teacher looks at each picture once, at several sizes and mirrored; the mean of its logits is kept in OUT/teacher. A
+step then cuts random rectangles of pictures and of these maps. The student learns the logits by their squared
+difference (Ba & Caruana, "Do Deep Nets Really Need to be Deep?", section 2.1), which holds on to classes that the
+pictures hardly show, and the classes by the Kullback-Leibler divergence (Hinton et al., "Distilling the Knowledge in a
+Neural Network", section 2). Masks are PNG of the pictures' names with class ids, 255 where nothing is known; what they
+say is mixed with the teacher's probabilities. `--frozen` names values of the graph: what leads to them keeps its weights.
 """
 import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import torch
 import torch.nn.functional as F
 import yaml
@@ -39,16 +42,35 @@ def letterboxed(pixels, side):
     return F.pad(small, (0, side - size[1], 0, side - size[0]))
 
 
+class Teacher:
+    """Runs the file in ONNX Runtime, at any input size."""
+
+    def __init__(self, path, threads):
+        model = onnx.load(str(path))
+        for value in (*model.graph.input, *model.graph.output):
+            for axis in (2, 3):
+                value.type.tensor_type.shape.dim[axis].dim_param = f"{value.name}{axis}"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    def logits(self, x):
+        """The logits [1, classes, h, w] of one picture [1, 3, h, w], the mean removed at each place."""
+        (logits,) = self.session.run(None, {self.session.get_inputs()[0].name: x.contiguous().numpy()})
+        logits = torch.from_numpy(logits)
+        return logits - logits.mean(1, keepdim=True)
+
+
 def teacher_map(teacher, pixels, sides, cells):
-    """Mean class probabilities [classes, cells, cells] over the sizes and their mirror images."""
+    """Mean logits [classes, cells, cells] over the sizes and their mirror images."""
     total = 0
     for side in sides:
-        x = letterboxed(pixels, side).contiguous(memory_format=torch.channels_last)
+        x = letterboxed(pixels, side)
         # Mirrored inside its own rectangle, so that the picture stays in the upper left.
         width = round(pixels.shape[3] * side / max(pixels.shape[2:]))
         mirrored = torch.zeros_like(x)
         mirrored[..., :width] = x[..., :width].flip(3)
-        plain, turned = (bilinear(teacher(part)[0], (side, side)).softmax(1) for part in (x, mirrored))
+        plain, turned = (bilinear(teacher.logits(part), (side, side)) for part in (x, mirrored))
         turned[..., :width] = turned[..., :width].flip(3)
         total = total + bilinear((plain + turned) / 2, (cells, cells))
     return (total / len(sides))[0]
@@ -68,8 +90,7 @@ class Maps:
             pixels = ((torch.from_numpy(picture.load().copy()).float() - self.mean) / self.std).permute(2, 0, 1)[None]
             kept = folder / f"{picture.path.stem}.npy"
             if not kept.exists():
-                with torch.no_grad():
-                    wanted = teacher_map(teacher, pixels, sides, self.cells)
+                wanted = teacher_map(teacher, pixels, sides, self.cells)
                 temporary = kept.with_suffix(".part")
                 with temporary.open("wb") as file:
                     np.save(file, wanted.half().numpy())
@@ -77,26 +98,25 @@ class Maps:
                 print(f"teacher {number}/{len(pictures)}", flush=True)
             wanted = torch.from_numpy(np.load(kept)).float()
             self.pixels.append(pixels.half())
-            self.maps.append(self.with_mask(wanted, pixels, masks and masks / f"{picture.path.stem}.png", trust).half())
+            known = self.mask(len(wanted), pixels, masks and masks / f"{picture.path.stem}.png", trust)
+            # One stack: logits, shares of the classes, how far the shares are trusted, and 1 inside the square.
+            self.maps.append(torch.cat([wanted, *known, torch.ones_like(wanted[:1])]).half())
 
-    def with_mask(self, wanted, pixels, path, trust):
-        """The teacher's map, mixed with what a mask says where it says something."""
+    def mask(self, classes, pixels, path, trust):
+        """Shares of the classes under each cell [classes, cells, cells] by a mask, and their weight [1, cells, cells]."""
         if not path or not path.exists():
-            return wanted
+            return torch.zeros(classes, self.cells, self.cells), torch.zeros(1, self.cells, self.cells)
         with Image.open(path) as opened:
             mask = torch.from_numpy(np.array(opened)).long()
         if mask.shape != pixels.shape[2:]:
             raise DataError(f"{path}: {mask.shape[1]}x{mask.shape[0]}, but the picture is {pixels.shape[3]}x{pixels.shape[2]}")
-        # Shares of the classes under each cell; what is unknown stays with the teacher.
         known = (mask != 255).float()[None, None]
-        planes = torch.stack([(mask == k).float() for k in range(len(wanted))])[None]
-        planes, known = (letterboxed(part, self.box) for part in (planes, known))
-        planes, known = (bilinear(part, (self.cells, self.cells))[0] for part in (planes, known))
-        share = trust * (known > 0.99)
-        return wanted * (1 - share) + planes * share
+        planes = torch.stack([(mask == k).float() for k in range(classes)])[None]
+        planes, known = (bilinear(letterboxed(part, self.box), (self.cells, self.cells))[0] for part in (planes, known))
+        return planes, trust * (known > 0.99)
 
     def next(self):
-        """Pixels [3, side, side] and class probabilities [classes, cells, cells] of the same rectangle."""
+        """Pixels [3, side, side] and the stack of maps [2 * classes + 2, cells, cells] of the same rectangle."""
         rng = self.rng
         index = rng.integers(len(self.pixels))
         pixels, wanted = self.pixels[index].float(), self.maps[index].float()[None]
@@ -124,8 +144,6 @@ class Maps:
         cells = (self.side - 1) // 4 + 1
         pick = torch.linspace(0, self.side - 1, cells).long()
         target = cut(wanted, 2 * y[pick] - 1, 2 * x[pick] - 1)
-        # Beside the square there is background, as in its padding.
-        target[0] += (1 - target.sum(0)).clamp(min=0)
         inside = cut(torch.ones_like(pixels[:, :1]), 2 * y * longer / height - 1, 2 * x * longer / width - 1)
         return self.disturb(out) * inside, target
 
@@ -155,7 +173,7 @@ def arguments_of(argv):
     p.add_argument("--rate", type=float, default=3e-4)
     p.add_argument("--kept-rate", type=float, default=0.05, metavar="SHARE", help="share of the rate for weights of --kept-from")
     p.add_argument("--kept-from", type=Path, metavar="FILE.onnx", help="weights that this file has too are learnt slowly")
-    p.add_argument("--temperature", type=float, default=1.0)
+    p.add_argument("--logit-weight", type=float, default=0.1, help="of the squared difference, beside the divergence")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--threads", type=int, default=0)
     return p.parse_args(argv)
@@ -169,7 +187,7 @@ def main(argv=None):
     try:
         cards = [yaml.safe_load(path.read_text()) for path in (args.teacher, args.student)]
         files = [path.parent / card["file"] for path, card in zip((args.teacher, args.student), cards)]
-        teacher = OnnxModule(files[0]).eval().requires_grad_(False)
+        teacher = Teacher(files[0], args.threads)
         student = OnnxModule(files[1])
         if student.codes:
             floats = args.student.parent / cards[1]["file"].replace("_int8", "")
@@ -197,12 +215,15 @@ def main(argv=None):
             with torch.no_grad():
                 known = dict(zip(args.frozen, student.run(known, args.frozen)))
         (logits,) = student.run(known, student.output_names)
-        if args.temperature != 1:
-            wanted = wanted.clamp(min=1e-6) ** (1 / args.temperature)
-            wanted = wanted / wanted.sum(1, keepdim=True)
-        loss = (wanted * (wanted.clamp(min=1e-6).log() - (logits / args.temperature).log_softmax(1))).sum(1).mean()
-        right = (logits.argmax(1) == wanted.argmax(1)).float().mean()
-        return loss, {"agreement": right.item()}
+        classes = logits.shape[1]
+        target, shares, trust, inside = wanted.split([classes, classes, 1, 1], 1)
+        inside = (inside > 0.99).float()
+        apart = (logits - logits.mean(1, keepdim=True) - target).square().mean(1, keepdim=True)
+        p = target.softmax(1) * (1 - trust) + shares * trust
+        divergence = (p * (p.clamp(min=1e-6).log() - logits.log_softmax(1))).sum(1, keepdim=True)
+        apart, divergence = ((part * inside).sum() / inside.sum() for part in (apart, divergence))
+        right = ((logits.argmax(1, keepdim=True) == p.argmax(1, keepdim=True)) * inside).sum() / inside.sum()
+        return args.logit_weight * apart + divergence, {"logits": apart.item(), "divergence": divergence.item(), "agreement": right.item()}
 
     done = trainer.run(step_loss, lambda: maps.rng.bit_generator.state, lambda s: setattr(maps.rng.bit_generator, "state", s))
     if not done:
