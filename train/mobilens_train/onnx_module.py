@@ -64,6 +64,8 @@ class OnnxModule(nn.Module):
         self.constants = {i.name: numpy_helper.to_array(i).copy() for i in graph.initializer}
         self.input_name = next(i.name for i in graph.input if i.name not in self.constants)
         self.output_names = [o.name for o in graph.output]
+        # Further values that `forward` returns behind the outputs.
+        self.also = []
         self.nodes = [(n.op_type, list(n.input), list(n.output), attributes_of(n)) for n in graph.node]
         for op, *_ in self.nodes:
             if op != "Constant" and not hasattr(self, f"run_{op.lower()}"):
@@ -139,7 +141,9 @@ class OnnxModule(nn.Module):
                 scale, zero = torch.from_numpy(scale), torch.from_numpy(zero.astype(np.float32))
                 value = RoundToCodes.apply(value, scale.to(value), zero.to(value), float(low), float(high))
             return value
-        return torch.from_numpy(np.array(self.constants[name]))
+        constant = torch.from_numpy(np.array(self.constants[name]))
+        # Numbers and what is read as numbers (bounds, shapes) stay where they are read.
+        return constant.to(values[self.input_name].device) if constant.ndim and constant.is_floating_point() else constant
 
     def forward(self, x):
         values = {self.input_name: x}
@@ -148,7 +152,7 @@ class OnnxModule(nn.Module):
                 continue
             arguments = [self._value(name, values) if name else None for name in inputs]
             values[outputs[0]] = getattr(self, f"run_{op.lower()}")(attributes, *arguments)
-        return [values[name] for name in self.output_names]
+        return [values[name] for name in [*self.output_names, *self.also]]
 
     # One method for each operator: attributes, then inputs.
 
