@@ -70,11 +70,11 @@ def read_coco(path, folder, names):
     return [picture(folder / name, b, c, i) for b, c, i, name in of_picture.values()]
 
 
-def read_yolo(folder, class_ids):
+def read_yolo(folder, class_ids, labelled_only=False):
     """A folder of pictures with a `.txt` of the same name beside each, or in `labels` where they are in `images`.
 
     A line is `class cx cy w h`, in shares of the picture. `class_ids`: the number in the file of each class; others
-    are left out. A picture without a file has no objects.
+    are left out. A picture without a file has no objects, or with `labelled_only`, as an evaluation wants it, is left out.
     """
     folder = Path(folder)
     pictures = []
@@ -83,6 +83,8 @@ def read_yolo(folder, class_ids):
         if not labels.exists() and path.parent.name == "images":
             labels = path.parent.parent / "labels" / f"{path.stem}.txt"
         boxes, classes = [], []
+        if labelled_only and not labels.exists():
+            continue
         if labels.exists():
             with Image.open(path) as opened:
                 width, height = opened.size
@@ -98,7 +100,7 @@ def read_yolo(folder, class_ids):
                     classes.append(class_ids.index(kind))
         pictures.append(picture(path, boxes, classes))
     if not pictures:
-        raise DataError(f"{folder}: no pictures")
+        raise DataError(f"{folder}: no pictures" + " with labels" * labelled_only)
     return pictures
 
 

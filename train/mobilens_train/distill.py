@@ -57,6 +57,8 @@ def map_distance(student, teacher, *_):
     """Kullback-Leibler divergence of the softmax over channels: of a class map, or of one vector of classes."""
     total = 0.0
     for a, b in zip(student, teacher):
+        if a.shape[2:] != b.shape[2:]:
+            b = F.interpolate(b, a.shape[2:], mode="bilinear", align_corners=True)
         p = F.log_softmax(b, 1)
         total = total + (p.exp() * (p - F.log_softmax(a, 1))).sum(1).mean()
     return total

@@ -32,8 +32,10 @@ class ProgramFailed(RuntimeError):
 
 
 def finish_flags(parser):
-    g = parser.add_argument_group("the end: what the program says of the new model")
+    g = parser.add_argument_group("the end: the card, and what the program says of the new model")
+    g.add_argument("--licence", metavar="TEXT", help="of the new weights, where the training pictures ask for another one than the old card says")
     g.add_argument("--mobilens", type=Path, metavar="PROGRAM", help="default: the one on PATH, or in target/release or target/debug")
+    g.add_argument("--no-program", action="store_true", help="write the ONNX file and the card only")
     g.add_argument("--int8", action="store_true", help="also write the int8 model, calibrated with training samples")
     g.add_argument("--validate", type=Path, nargs="+", metavar="PATH",
                    help="labelled pictures that are not trained on: FILE.json DIR (COCO) or, for detectors, DIR (YOLO); for segmentation FILE.json DIR or MASKS DIR")
@@ -129,7 +131,7 @@ def write_validation(folder, paths, names, numbers):
     elif None in numbers:
         raise DataError("--validate DIR wants the number of each class: --class car=0")
     else:
-        pictures = read_yolo(paths[0], numbers)
+        pictures = read_yolo(paths[0], numbers, labelled_only=True)
     if folder.exists():
         shutil.rmtree(folder)
     (folder / "pictures").mkdir(parents=True)
@@ -223,8 +225,12 @@ def finish(args, module, card, calibration=None, beside=(), **changes):
     name = args.name or out.resolve().name
     file, path = out / f"{name}.onnx", out / f"{name}.yaml"
     module.save(file)
+    if args.licence:
+        changes["licence"] = args.licence
     new = write_card(path, card, **changes)
     print(f"wrote {file} and {path.name}", flush=True)
+    if args.no_program:
+        return 0
     try:
         program = find_program(args.mobilens)
         if program is None:
