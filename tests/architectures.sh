@@ -1,14 +1,12 @@
 #!/usr/bin/env bash
 # Exports the architectures of docs/models.md by both of PyTorch's exporters, and holds what comes of them to
-# ONNX Runtime. Takes 1.6 GB of packages and 1.3 GB of models, under target/architectures.
+# ONNX Runtime. Takes 1.6 GB of packages in target/torch and 1.3 GB of models
+# in target/architectures.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 here=tests/architectures out=target/architectures
-venv=$out/venv
-python3 -m venv $venv
-$venv/bin/pip install -q --no-deps -r $here/requirements-torch.txt
-$venv/bin/pip install -q -r $here/requirements.txt
-$venv/bin/python $here/torch_without_cuda.py
+tests/torch_venv.sh
+venv=target/torch
 cargo build --quiet -p mobilens-nn --example raw_outputs
 [ -x target/debug/mobilens ] || cargo build --quiet
 # The newer exporter takes longer than all the rest: one processor each.

@@ -217,7 +217,7 @@ class Sampler:
         height, width = pixels.shape[:2]
         if craft.crops:
             size = float(np.exp(rng.uniform(*np.log(craft.crops))))
-            left, top = crop_around(picture, size, rng, craft, self.hard.get(str(picture.path), []))
+            left, top = crop_around(picture, size, rng, craft, self.hard.get(picture.path.name, []))
             w, h = size * rng.uniform(0.9, 1.1), size * rng.uniform(0.9, 1.1)
         elif craft.expand and rng.random() < craft.expand:
             zoom = rng.uniform(1, 2.5)

@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 
 from .augment import Craft, Sampler
 from .classes import channels_of, freeze, head_values, keep_classes, shift_scores
-from .data import DataError, read_coco, read_voc, read_yolo
+from .data import DataError, read_coco, read_places, read_voc, read_yolo
 from .distill import ssd_distance
 from .finish import finish, finish_flags, provenance
 from .loop import OtherRun, Trainer
@@ -86,6 +86,7 @@ def arguments_of(argv):
     data.add_argument("--voc", type=Path, metavar="DIR")
     p.add_argument("--negatives", type=Path, metavar="DIR", action="append", default=[], help="pictures without any of the classes")
     p.add_argument("--negative-share", type=share, default=0.15, help="share of samples that come from --negatives")
+    p.add_argument("--ignore", type=Path, metavar="FILE.json", help="places whose labels are known to be missing: {picture: [[x1, y1, x2, y2]]}")
     p.add_argument("--class", dest="classes", type=parse_class, action="append", required=True, metavar="NAME[=NUMBER][:OTHER]")
     p.add_argument("--out", type=Path, required=True, metavar="DIR")
     p.add_argument("--name", help="name of the new model; default: the folder's")
@@ -96,6 +97,7 @@ def arguments_of(argv):
     p.add_argument("--loss", choices=("focal", "cross-entropy"), default="focal", help="of the classes; cross-entropy with 3 negatives for each match")
     craft_flags(p)
     hard = p.add_argument_group("hard negatives: crops around what is found where nothing is; with --crops")
+    hard.add_argument("--hard", type=Path, metavar="FILE.json", help="places as --ignore has them: false detections of an earlier model")
     hard.add_argument("--hard-from", type=Path, metavar="MODEL.yaml", help="found by this model of the same classes")
     hard.add_argument("--rounds", type=int, default=1, help="found by the network itself, after each part of so many of the training")
     hard.add_argument("--hard-share", type=share, default=0.15, help="of the crops")
@@ -110,7 +112,7 @@ def arguments_of(argv):
     folds.add_argument("--calibrate-to", type=share, default=0.4, metavar="SCORE")
     finish_flags(p)
     args = p.parse_args(argv)
-    if (args.hard_from or args.rounds > 1) and not args.crops:
+    if (args.hard or args.hard_from or args.rounds > 1) and not args.crops:
         p.error("hard negatives are crops: --crops LEAST MOST")
     if (args.folds is None) != (args.fold is None) or (args.folds and not (args.folds > 1 and 0 <= args.fold < args.folds)):
         p.error("cross-validation wants --folds K of at least 2 and --fold I from 0 to K - 1")
@@ -132,6 +134,9 @@ def pictures_of(args):
         pictures = read_coco(*args.coco, names)
     else:
         pictures = read_voc(args.voc, names)
+    for name, boxes in read_places(args.ignore).items():
+        for picture in (p for p in pictures if p.path.name == name):
+            picture.ignored = np.concatenate([picture.ignored, np.array(boxes, np.float32).reshape(-1, 4)])
     negatives = [picture for folder in args.negatives for picture in read_yolo(folder, [])]
     return pictures, negatives
 
@@ -152,7 +157,7 @@ def grid_of(args, pixels):
 
 
 def mine(args, module, card, coder, pictures):
-    """Hard negatives of the pictures by their paths."""
+    """Hard negatives of the pictures by their names."""
     hard = false_detections(Detector(module, card, coder, args.device), pictures, lambda pixels: grid_of(args, pixels))
     print(f"{sum(map(len, hard.values()))} false detections in {len(hard)} of {len(pictures)} pictures: hard negatives", flush=True)
     return hard
@@ -235,11 +240,12 @@ def train(args):
     coder, channels = Coder(card), len(names) + 1
     mean, std = torch.tensor(card["input"]["mean"]), torch.tensor(card["input"]["std"])
     craft = craft_of(args, negatives=args.negative_share, hard=args.hard_share)
-    hard = {}
+    hard = read_places(args.hard)
     if args.hard_from:
         hard_card = yaml.safe_load(args.hard_from.read_text())
         hard_module = OnnxModule(args.hard_from.parent / hard_card["file"]).to(args.device)
-        hard = mine(args, hard_module, hard_card, Coder(hard_card), [*pictures, *negatives])
+        mined = mine(args, hard_module, hard_card, Coder(hard_card), [*pictures, *negatives])
+        hard = {name: hard.get(name, []) + mined.get(name, []) for name in {*hard, *mined}}
     sampler = Sampler(pictures, card["input"]["width_px"], craft, args.seed, hard=hard, negatives=negatives)
     teach = teacher_of(args, names, args.device) if args.teacher else None
     in_heads = head_values(module)

@@ -143,16 +143,28 @@ class OnnxModule(nn.Module):
             return value
         constant = torch.from_numpy(np.array(self.constants[name]))
         # Numbers and what is read as numbers (bounds, shapes) stay where they are read.
-        return constant.to(values[self.input_name].device) if constant.ndim and constant.is_floating_point() else constant
+        return constant.to(next(iter(values.values())).device) if constant.ndim and constant.is_floating_point() else constant
 
     def forward(self, x):
-        values = {self.input_name: x}
-        for op, inputs, outputs, attributes in self.nodes:
-            if op == "Constant":
-                continue
+        return self.run({self.input_name: x}, [*self.output_names, *self.also])
+
+    def run(self, known, wanted):
+        """The values `wanted`, from those that are `known` by name; only what lies between is computed."""
+        values = dict(known)
+        for op, inputs, outputs, attributes in self.between(known, wanted):
             arguments = [self._value(name, values) if name else None for name in inputs]
             values[outputs[0]] = getattr(self, f"run_{op.lower()}")(attributes, *arguments)
-        return [values[name] for name in [*self.output_names, *self.also]]
+        return [values[name] for name in wanted]
+
+    def between(self, known, wanted):
+        """The nodes that lead from the values `known` to those `wanted`, in the order of the file."""
+        needed, nodes = set(wanted) - set(known), []
+        for node in reversed(self.nodes):
+            op, inputs, outputs, _ = node
+            if outputs[0] in needed and op != "Constant":
+                nodes.append(node)
+                needed.update(set(inputs) - set(known))
+        return nodes[::-1]
 
     # One method for each operator: attributes, then inputs.
 
@@ -217,6 +229,9 @@ class OnnxModule(nn.Module):
 
     def run_concat(self, a, *parts):
         return torch.cat(parts, a["axis"])
+
+    def run_shape(self, a, x):
+        return torch.tensor(x.shape)
 
     def run_identity(self, a, x):
         return x

@@ -134,7 +134,7 @@ def average_precision(verdicts, objects):
 
 
 def false_detections(detector, pictures, grid_of, score=0.2, iou=0.2):
-    """For each picture's path, the boxes x1, y1, x2, y2 that are found where there is no object: hard negatives."""
+    """For each picture's file name, the boxes x1, y1, x2, y2 that are found where there is no object: hard negatives."""
     hard = {}
     for picture in pictures:
         pixels = picture.load()
@@ -142,7 +142,7 @@ def false_detections(detector, pictures, grid_of, score=0.2, iou=0.2):
         truth = np.concatenate([picture.boxes, picture.ignored])
         false = [box for box in found[:, 2:] if not len(truth) or overlaps(box, truth)[0].max() < iou]
         if false:
-            hard[str(picture.path)] = [[float(x) for x in box] for box in false]
+            hard[picture.path.name] = [[float(x) for x in box] for box in false]
     return hard
 
 

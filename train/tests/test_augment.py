@@ -112,7 +112,7 @@ def test_hard_negatives_are_in_their_crops(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "x.png")
     one = picture(tmp_path / "x.png", [], [])
     craft = Craft(crops=(50, 50.001), around=0.0, hard=1.0, colour=0, noise=0, blur=0, flip=False)
-    hard = {str(one.path): [[100.0, 60.0, 120.0, 80.0]]}
+    hard = {one.path.name: [[100.0, 60.0, 120.0, 80.0]]}
     with_hard, without = (Sampler([one], 50, craft, 0, hard=h) for h in (hard, None))
     seen = [[(s.one().pixels[..., 1] > 180).sum() > 100 for _ in range(20)] for s in (with_hard, without)]
     assert all(seen[0]) and not all(seen[1])

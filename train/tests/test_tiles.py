@@ -92,7 +92,7 @@ def test_false_detections_are_far_from_the_truth(card, pictures):
     hard = false_detections(Detector(module, text, Coder(text)), some, lambda pixels: (2, 1), score=0.2)
     assert hard
     for one in some:
-        for box in hard.get(str(one.path), []):
+        for box in hard.get(one.path.name, []):
             low, high = np.maximum(box[:2], one.boxes[:, :2]), np.minimum(box[2:], one.boxes[:, 2:])
             both = (high - low).clip(0).prod(1)
             areas = (one.boxes[:, 2:] - one.boxes[:, :2]).prod(1) + np.prod(np.array(box[2:]) - box[:2])
