@@ -6,6 +6,8 @@
 Each `--class NAME=NUMBER` is a class and its number in YOLO files (with COCO or VOC only NAME); a class that the card
 has too starts from its weights, `NAME=NUMBER:OTHER` from those of the card's class OTHER. Ends with OUT/NAME.onnx and
 OUT/NAME.yaml.
+
+With `--backbone NAME --alpha A --rho-size PX --head ssd|ssdlite` instead of `--card` the network is built.
 """
 import argparse
 import re
@@ -17,6 +19,7 @@ import torch
 import yaml
 from PIL import Image, ImageDraw
 
+from . import build
 from .augment import Craft, Sampler
 from .data import DataError, read_coco, read_voc, read_yolo
 from .loop import Trainer
@@ -110,7 +113,9 @@ def parse_class(text):
 
 def arguments_of(argv):
     p = argparse.ArgumentParser(prog="mobilens_train.detect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--card", type=Path, required=True, help="card of the SSD to start from")
+    start = p.add_mutually_exclusive_group(required=True)
+    start.add_argument("--card", type=Path, help="card of the SSD to start from")
+    build.add_detector_arguments(p, start)
     data = p.add_mutually_exclusive_group(required=True)
     data.add_argument("--yolo", type=Path, metavar="DIR")
     data.add_argument("--coco", type=Path, nargs=2, metavar=("FILE.json", "DIR"))
@@ -167,8 +172,11 @@ def main(argv=None):
         torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     try:
-        card = yaml.safe_load(args.card.read_text())
-        module = OnnxModule(args.card.parent / card["file"])
+        if args.backbone:
+            module, card = build.detector(args)
+        else:
+            card = yaml.safe_load(args.card.read_text())
+            module = OnnxModule(args.card.parent / card["file"])
         pictures, negatives = pictures_of(args)
     except (OSError, ValueError, KeyError) as error:
         print(f"detect: {error}", file=sys.stderr)
@@ -182,9 +190,10 @@ def main(argv=None):
     head = card["head"]["ssd"]
     scores_index = module.output_names.index(head["scores"])
     boxes_index = module.output_names.index(head["boxes"])
-    channels = next(o for o in module.model.graph.output if o.name == head["scores"]).type.tensor_type.shape.dim[2].dim_value
-    keep_classes(module, head["scores"], channels, [0, *[of_name[start] for *_, start in args.classes]])
-    freeze(module, args.freeze)
+    if not args.backbone:
+        channels = next(o for o in module.model.graph.output if o.name == head["scores"]).type.tensor_type.shape.dim[2].dim_value
+        keep_classes(module, head["scores"], channels, [0, *[of_name[start] for *_, start in args.classes]])
+        freeze(module, args.freeze)
     coder, channels = Coder(card), len(names) + 1
     mean, std = torch.tensor(card["input"]["mean"]), torch.tensor(card["input"]["std"])
     craft = Craft(

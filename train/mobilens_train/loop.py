@@ -70,8 +70,10 @@ class Trainer:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.parameters = [p for p in module.parameters() if p.requires_grad]
+        # Running means and variances of batch norms, which are averaged and kept like parameters.
+        self.values = self.parameters + [b for b in module.buffers() if b.is_floating_point()]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, weight_decay=decay)
-        self.average = Average(self.parameters, average)
+        self.average = Average(self.values, average)
         self.steps, self.rate, self.warm_up = steps, rate, warm_up
         self.patience, self.checkpoint_every = patience, checkpoint_every
         self.log = Log(self.folder)
@@ -81,7 +83,7 @@ class Trainer:
     def _save(self, state):
         data = {
             "step": self.step, "best": self.best, "best_step": self.best_step, "smooth": self.smooth,
-            "parameters": [p.detach() for p in self.parameters], "optimizer": self.optimizer.state_dict(),
+            "parameters": [p.detach() for p in self.values], "optimizer": self.optimizer.state_dict(),
             "average": (self.average.step, self.average.values), "torch": torch.get_rng_state(), "state": state(),
         }
         part = self.folder / "checkpoint.part"
@@ -95,7 +97,7 @@ class Trainer:
         data = torch.load(path, weights_only=False)
         self.step, self.best, self.best_step, self.smooth = data["step"], data["best"], data["best_step"], data["smooth"]
         with torch.no_grad():
-            for p, value in zip(self.parameters, data["parameters"]):
+            for p, value in zip(self.values, data["parameters"]):
                 p.copy_(value)
         self.optimizer.load_state_dict(data["optimizer"])
         self.average.step, self.average.values = data["average"]
@@ -120,7 +122,7 @@ class Trainer:
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(self.parameters, 10.0)
                 self.optimizer.step()
-                self.average.update(self.parameters)
+                self.average.update(self.values)
                 self.step += 1
                 value = loss.item()
                 if not math.isfinite(value):
@@ -137,5 +139,5 @@ class Trainer:
             self._save(state)
         finally:
             signal.signal(signal.SIGINT, before)
-        self.average.into(self.parameters)
+        self.average.into(self.values)
         return self.step >= self.steps or not self.stopped
