@@ -44,7 +44,7 @@ def read_folders(folder, names=None):
 
 
 def load(path):
-    """RGB, [height, width, 3] uint8."""
+    """The picture, RGB."""
     try:
         with Image.open(path) as picture:
             return picture.convert("RGB")
