@@ -133,7 +133,6 @@ def read_voc(folder, names, split="trainval"):
     return pictures
 
 
-<<<<<<< HEAD
 def coco_of(pictures, names, file_names):
     """COCO's instances of `pictures`; categories are 1 for the first of `names` and so on, picture ids from 1."""
     images, annotations = [], []
@@ -157,7 +156,8 @@ def write_coco(path, pictures, names, folder):
     """Writes COCO's instances of pictures that lie in `folder`."""
     data = coco_of(pictures, names, [str(p.path.relative_to(folder)) for p in pictures])
     Path(path).write_text(json.dumps(data))
-=======
+
+
 def read_places(path):
     """`{picture's file name: [[x1, y1, x2, y2], ...]}` in pixels; without a path, none."""
     if path is None:
@@ -167,4 +167,3 @@ def read_places(path):
         return {name: [[float(v) for v in box[:4]] for box in boxes] for name, boxes in places.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not a list of boxes for each picture: {error}") from error
->>>>>>> s17

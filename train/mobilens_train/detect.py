@@ -7,8 +7,9 @@ Each `--class NAME=NUMBER` is a class and its number in YOLO files (with COCO or
 has too starts from its weights, `NAME=NUMBER:OTHER` from those of the card's class OTHER. Ends with OUT/NAME.onnx and
 OUT/NAME.yaml.
 
-Rounds of hard-negative mining (`--rounds 2`), cross-validation (`--folds 4 --fold 0`) and a teacher (`--teacher`) are
-flags of the same command.
+With `--backbone NAME --alpha A --rho-size PX --head ssd|ssdlite` instead of `--card` the network is built. Rounds of
+hard-negative mining (`--rounds 2`), cross-validation (`--folds 4 --fold 0`) and a teacher (`--teacher`) are flags of
+the same command.
 """
 import argparse
 import json
@@ -21,6 +22,7 @@ import torch
 import yaml
 from PIL import Image, ImageDraw
 
+from . import build
 from .augment import Craft, Sampler
 from .classes import channels_of, freeze, head_values, keep_classes, shift_scores
 from .data import DataError, read_coco, read_places, read_voc, read_yolo
@@ -79,7 +81,9 @@ def parse_class(text):
 
 def arguments_of(argv):
     p = argparse.ArgumentParser(prog="mobilens_train.detect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--card", type=Path, required=True, help="card of the SSD to start from")
+    start = p.add_mutually_exclusive_group(required=True)
+    start.add_argument("--card", type=Path, help="card of the SSD to start from")
+    build.add_detector_arguments(p, start)
     data = p.add_mutually_exclusive_group(required=True)
     data.add_argument("--yolo", type=Path, metavar="DIR")
     data.add_argument("--coco", type=Path, nargs=2, metavar=("FILE.json", "DIR"))
@@ -118,6 +122,8 @@ def arguments_of(argv):
         p.error("cross-validation wants --folds K of at least 2 and --fold I from 0 to K - 1")
     if args.rounds < 1:
         p.error("--rounds wants at least 1")
+    if args.from_score is not None and args.backbone:
+        p.error("--from-score is for --card; calibrate a built network with mobilens_train.calibrate")
     if args.from_score is not None and not (0 < args.from_score < 1 and 0 < args.calibrate_to < 1):
         p.error("--from-score and --calibrate-to want scores between 0 and 1")
     return args
@@ -216,8 +222,11 @@ def main(argv=None):
 
 
 def train(args):
-    card = yaml.safe_load(args.card.read_text())
-    module = OnnxModule(args.card.parent / card["file"])
+    if args.backbone:
+        module, card = build.detector(args)
+    else:
+        card = yaml.safe_load(args.card.read_text())
+        module = OnnxModule(args.card.parent / card["file"])
     pictures, negatives = pictures_of(args)
     held_out = []
     if args.folds:
@@ -234,8 +243,9 @@ def train(args):
     head = card["head"]["ssd"]
     scores_index = module.output_names.index(head["scores"])
     boxes_index = module.output_names.index(head["boxes"])
-    keep_classes(module, head["scores"], channels_of(module, head["scores"]), [0, *[of_name[start] for *_, start in args.classes]])
-    freeze(module, args.freeze)
+    if not args.backbone:
+        keep_classes(module, head["scores"], channels_of(module, head["scores"]), [0, *[of_name[start] for *_, start in args.classes]])
+        freeze(module, args.freeze)
     module.to(args.device)
     coder, channels = Coder(card), len(names) + 1
     mean, std = torch.tensor(card["input"]["mean"]), torch.tensor(card["input"]["std"])
@@ -248,8 +258,12 @@ def train(args):
         hard = {name: hard.get(name, []) + mined.get(name, []) for name in {*hard, *mined}}
     sampler = Sampler(pictures, card["input"]["width_px"], craft, args.seed, hard=hard, negatives=negatives)
     teach = teacher_of(args, names, args.device) if args.teacher else None
-    in_heads = head_values(module)
-    shares = {id(value): args.backbone_rate for name, value in module.named_values().items() if name not in in_heads}
+    if args.backbone:
+        slower = module.net.backbone.parameters()
+    else:
+        in_heads = head_values(module)
+        slower = [value for name, value in module.named_values().items() if name not in in_heads]
+    shares = {id(value): args.backbone_rate for value in slower}
     trainer = Trainer(
         module, args.out, args.steps, args.rate, warm_up=args.warm_up, decay=args.decay, average=args.average, patience=args.patience,
         checkpoint_every=args.checkpoint_every, schedule=args.schedule, shares=shares, settings=settings_of(args),
@@ -284,7 +298,7 @@ def train(args):
         return 130
     if held_out:
         evaluate_fold(args, module, card, coder, names, held_out)
-    module.to("cpu")
+    module.to("cpu").eval()
     notes = ""
     if args.from_score is not None:
         shift = shift_scores(module, card, args.from_score, args.calibrate_to)

@@ -267,5 +267,5 @@ def finish(args, module, card, calibration=None, beside=(), **changes):
 
 def provenance(card, card_path, data, args):
     """What a new card says of where the weights come from."""
-    start = sha256_of(card_path.parent / card["file"])
-    return f"trained from {card['name']} (SHA-256 {start[:16]}...) on {data}; {args.steps} steps of {args.batch}, rate {args.rate}, seed {args.seed}"
+    start = f" (SHA-256 {sha256_of(card_path.parent / card['file'])[:16]}...)" if card_path else ""
+    return f"trained from {card['name']}{start} on {data}; {args.steps} steps of {args.batch}, rate {args.rate}, seed {args.seed}"

@@ -239,6 +239,26 @@ class OnnxModule(nn.Module):
     def run_cast(self, a, x):
         return x
 
+    # Sizes that a graph of free height and width computes.
+
+    def run_shape(self, a, x):
+        return torch.tensor(x.shape)
+
+    def run_gather(self, a, x, indices):
+        if x.dim() != 1:
+            raise UnknownOperator("Gather from other than a shape")
+        return x[indices]
+
+    def run_unsqueeze(self, a, x, axes):
+        if x.dim() or axes.tolist() != [0]:
+            raise UnknownOperator("Unsqueeze of other than a number")
+        return x[None]
+
+    def run_slice(self, a, x, starts, ends, axes=None, steps=None):
+        if x.dim() != 1 or (steps is not None and steps.tolist() != [1]):
+            raise UnknownOperator("Slice of other than a shape")
+        return x[starts.item():ends.item()]
+
     def run_gemm(self, a, x, weights, bias=None):
         weights = weights if a.get("transB") else weights.T
         return F.linear(x, weights * a.get("alpha", 1.0), bias)

@@ -74,6 +74,14 @@ class Detector:
     @torch.no_grad()
     def find(self, pixels, grid=(1, 1), least=0.05, whole=False):
         """Rows class, score, x1, y1, x2, y2 in pixels of the picture, best first."""
+        training = self.module.training
+        self.module.eval()
+        try:
+            return self._find(pixels, grid, least, whole)
+        finally:
+            self.module.train(training)
+
+    def _find(self, pixels, grid, least, whole):
         height, width = pixels.shape[:2]
         places = tiles_of(width, height, *grid)
         if whole and grid != (1, 1):
