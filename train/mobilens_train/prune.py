@@ -37,7 +37,9 @@ class Channels:
         self.parent, self.size, self.fixed = [], [], set()
         # (value, axis): the spaces of that axis; of values that go with them but say nothing of their importance too.
         self.slices = {}
-        self.depthwise = {}  # output of a depthwise convolution: its spaces
+        self.depthwise, self.depthwise_weights = {}, set()  # output of a depthwise convolution: its spaces; its weights
+        self.bias_of = {}  # its weights, by the bias
+        self.transposed = set()  # weights whose first axis is the input's
         self._walk()
 
     def _new(self, size):
@@ -77,7 +79,10 @@ class Channels:
             if op in ("Conv", "ConvTranspose") and alone and inputs[1] in values:
                 made = self._convolution(op == "ConvTranspose", inputs, outputs, attributes, spaces)
             elif op == "Gemm" and alone and inputs[1] in values and known[0]:
-                self.slices[inputs[1], 1 if attributes.get("transB") else 0] = known[0]
+                axis = 1 if attributes.get("transB") else 0
+                self.slices[inputs[1], axis] = known[0]
+                if axis == 0:
+                    self.transposed.add(inputs[1])
             elif op in PER_CHANNEL and known:
                 made = known[0]
             elif op == "Flatten" and self._is_pooled(inputs[0]):
@@ -111,6 +116,8 @@ class Channels:
         group, before = attributes.get("group", 1), spaces.get(inputs[0])
         if group == 1:
             input_axis, output_axis = (0, 1) if transposed else (1, 0)
+            if transposed:
+                self.transposed.add(inputs[1])
             if before:
                 self.slices[inputs[1], input_axis] = before
             after = [self._new(weights.shape[output_axis])]
@@ -119,10 +126,12 @@ class Channels:
             after = before
             self.slices[inputs[1], 0] = after
             self.depthwise[outputs[0]] = after
+            self.depthwise_weights.add(inputs[1])
         else:
             return None
         if len(inputs) > 2 and inputs[2]:
             self.slices[inputs[2], 0] = after
+            self.bias_of[inputs[2]] = inputs[1]
         return after
 
     def _pairwise(self, inputs, spaces, alone):
@@ -144,6 +153,10 @@ class Channels:
             return None
         self.slices[numbers, axis] = space
         return space
+
+    def role(self, name, axis):
+        """Whether a slice of a value makes the channels or reads them."""
+        return "read" if (axis == 1) != (name in self.transposed) else "made"
 
     def free(self):
         """The spaces that may be pruned, each with all slices of it: (value, axis, first channel)."""
@@ -186,18 +199,31 @@ class Channels:
 
 def summed(value, axis):
     """Sums over all axes but one."""
-    return value.sum(tuple(i for i in range(value.ndim) if i != axis))
+    others = tuple(i for i in range(value.ndim) if i != axis)
+    return value.sum(others) if others else value
 
 
 def l1_importance(channels, root, rows):
-    """The L1 norm of the filters of each channel, of every value that goes with the channels by its own mean (Li et
-    al., "Pruning Filters for Efficient ConvNets", section 3.1)."""
-    values, total = channels.module.named_values(), 0.0
+    """The L1 norm of the filters that make each channel (Li et al., "Pruning Filters for Efficient ConvNets", section
+    3.1), times those of its depthwise filters and of what reads it: what is not made, passed on or read counts nothing.
+    A bias counts as what makes a channel, as it does so alone where the weights are zero."""
+    values, size = channels.module.named_values(), channels.size[root]
+    made, passed, constant, read = (np.zeros(size) for _ in range(4))
+    has_depthwise = False
     for name, axis, start in rows:
-        if values[name].ndim > 1:
-            norm = summed(values[name].detach().abs(), axis).numpy()[start:start + channels.size[root]]
-            total = total + norm / max(norm.mean(), 1e-12)
-    return total
+        weights = channels.bias_of.get(name, name)
+        if values[weights].ndim < 2:
+            continue
+        norms = summed(values[name].detach().abs(), axis).numpy()[start:start + size]
+        # Of a bias: by the weights' own mean, over the axis that makes the channels.
+        over = axis if weights == name else int(weights in channels.transposed)
+        by = max(float(summed(values[weights].detach().abs(), over).mean()), 1e-12)
+        if weights in channels.depthwise_weights:
+            has_depthwise = True
+            (passed if weights == name else constant).__iadd__(norms / by)
+        else:
+            (made if weights != name or channels.role(name, axis) == "made" else read).__iadd__(norms / by)
+    return (made * (passed if has_depthwise else 1.0) + constant) * (read if read.any() else 1.0)
 
 
 def taylor_importance(channels, root, rows, gradients):
@@ -205,8 +231,8 @@ def taylor_importance(channels, root, rows, gradients):
     Network Pruning", equation 8). `gradients`: of random projections of the outputs, by value."""
     values, total = channels.module.named_values(), 0.0
     for name, axis, start in rows:
-        # Each channel is taken out once: at its producers, not at what reads it.
-        if axis == 0 and values[name].ndim > 1:
+        # Each channel is taken out once: where it is made, not where it is read.
+        if values[name].ndim > 1 and channels.role(name, axis) == "made" and name not in channels.depthwise_weights:
             for gradient in gradients[name]:
                 moved = summed(values[name].detach() * gradient, axis).numpy()[start:start + channels.size[root]]
                 total = total + moved**2
