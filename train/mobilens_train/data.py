@@ -70,11 +70,11 @@ def read_coco(path, folder, names):
     return [picture(folder / name, b, c, i) for b, c, i, name in of_picture.values()]
 
 
-def read_yolo(folder, class_ids):
+def read_yolo(folder, class_ids, labelled_only=False):
     """A folder of pictures with a `.txt` of the same name beside each, or in `labels` where they are in `images`.
 
     A line is `class cx cy w h`, in shares of the picture. `class_ids`: the number in the file of each class; others
-    are left out. A picture without a file has no objects.
+    are left out. A picture without a file has no objects, or with `labelled_only`, as an evaluation wants it, is left out.
     """
     folder = Path(folder)
     pictures = []
@@ -83,6 +83,8 @@ def read_yolo(folder, class_ids):
         if not labels.exists() and path.parent.name == "images":
             labels = path.parent.parent / "labels" / f"{path.stem}.txt"
         boxes, classes = [], []
+        if labelled_only and not labels.exists():
+            continue
         if labels.exists():
             with Image.open(path) as opened:
                 width, height = opened.size
@@ -98,7 +100,7 @@ def read_yolo(folder, class_ids):
                     classes.append(class_ids.index(kind))
         pictures.append(picture(path, boxes, classes))
     if not pictures:
-        raise DataError(f"{folder}: no pictures")
+        raise DataError(f"{folder}: no pictures" + " with labels" * labelled_only)
     return pictures
 
 
@@ -129,6 +131,31 @@ def read_voc(folder, names, split="trainval"):
             raise DataError(f"{path}: not a VOC annotation: {error}") from error
         pictures.append(picture(folder / "JPEGImages" / f"{name}.jpg", boxes, classes, ignored))
     return pictures
+
+
+def coco_of(pictures, names, file_names):
+    """COCO's instances of `pictures`; categories are 1 for the first of `names` and so on, picture ids from 1."""
+    images, annotations = [], []
+    for image_id, (picture, file_name) in enumerate(zip(pictures, file_names), 1):
+        with Image.open(picture.path) as opened:
+            width, height = opened.size
+        images.append({"id": image_id, "file_name": file_name, "width": width, "height": height})
+        # Where nothing is learnt, nothing is counted: a crowd of every class.
+        rows = [(box, int(kind), 0) for box, kind in zip(picture.boxes, picture.classes)]
+        rows += [(box, kind, 1) for box in picture.ignored for kind in range(len(names))]
+        for box, kind, crowd in rows:
+            x1, y1, x2, y2 = (float(v) for v in box)
+            annotations.append({
+                "id": len(annotations) + 1, "image_id": image_id, "category_id": kind + 1, "iscrowd": crowd,
+                "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1),
+            })
+    return {"images": images, "annotations": annotations, "categories": [{"id": i, "name": n} for i, n in enumerate(names, 1)]}
+
+
+def write_coco(path, pictures, names, folder):
+    """Writes COCO's instances of pictures that lie in `folder`."""
+    data = coco_of(pictures, names, [str(p.path.relative_to(folder)) for p in pictures])
+    Path(path).write_text(json.dumps(data))
 
 
 def read_places(path):

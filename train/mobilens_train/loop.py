@@ -92,11 +92,13 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         shares = shares or {}
         self.parameters = [p for p in module.parameters() if p.requires_grad and shares.get(id(p), 1.0) > 0]
+        # Running means and variances of batch norms, which are averaged and kept like parameters.
+        self.values = self.parameters + [b for b in module.buffers() if b.is_floating_point()]
         groups = {}
         for p in self.parameters:
             groups.setdefault(shares.get(id(p), 1.0), []).append(p)
         self.optimizer = torch.optim.AdamW([{"params": ps, "share": share} for share, ps in groups.items()], lr=rate, weight_decay=decay)
-        self.average = Average(self.parameters, average)
+        self.average = Average(self.values, average)
         self.steps, self.rate, self.warm_up, self.schedule = steps, rate, warm_up, schedule
         self.patience, self.checkpoint_every = patience, checkpoint_every
         self.settings = json.loads(json.dumps(settings or {}, default=str))
@@ -107,7 +109,7 @@ class Trainer:
     def _save(self, state):
         data = {
             "step": self.step, "best": self.best, "best_step": self.best_step, "smooth": self.smooth, "settings": self.settings,
-            "parameters": [p.detach() for p in self.parameters], "optimizer": self.optimizer.state_dict(),
+            "parameters": [p.detach() for p in self.values], "optimizer": self.optimizer.state_dict(),
             "average": (self.average.step, self.average.values), "torch": torch.get_rng_state(), "state": state(),
         }
         part = self.folder / "checkpoint.part"
@@ -126,11 +128,11 @@ class Trainer:
             raise OtherRun(f"{path} is of a run with {'; '.join(other)}: use another --out, or remove it")
         self.step, self.best, self.best_step, self.smooth = data["step"], data["best"], data["best_step"], data["smooth"]
         with torch.no_grad():
-            for p, value in zip(self.parameters, data["parameters"]):
+            for p, value in zip(self.values, data["parameters"]):
                 p.copy_(value)
         self.optimizer.load_state_dict(data["optimizer"])
         self.average.step = data["average"][0]
-        self.average.values = [value.to(p.device) for p, value in zip(self.parameters, data["average"][1])]
+        self.average.values = [value.to(p.device) for p, value in zip(self.values, data["average"][1])]
         torch.set_rng_state(data["torch"])
         restore(data["state"])
         self.log.go_on(self.step)
@@ -141,12 +143,12 @@ class Trainer:
 
     def averaged(self, work):
         """Calls `work` while the parameters hold their average."""
-        before = self.average.into(self.parameters)
+        before = self.average.into(self.values)
         try:
             return work()
         finally:
             with torch.no_grad():
-                for p, value in zip(self.parameters, before):
+                for p, value in zip(self.values, before):
                     p.copy_(value)
 
     def run(self, step_loss, state=lambda: None, restore=lambda s: None):
@@ -161,7 +163,7 @@ class Trainer:
         try:
             while self.step < self.steps and not self.stopped and not self._stalled():
                 for group in self.optimizer.param_groups:
-                    group["lr"] = self.rate * group["share"] * rate_at(self.step, self.steps, self.warm_up, self.schedule)
+                    group["lr"] = self.rate * group.get("share", 1.0) * rate_at(self.step, self.steps, self.warm_up, self.schedule)
                 loss, figures = step_loss(self.step)
                 value = loss.item()
                 if not math.isfinite(value):
@@ -170,7 +172,7 @@ class Trainer:
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(self.parameters, 10.0)
                 self.optimizer.step()
-                self.average.update(self.parameters)
+                self.average.update(self.values)
                 self.step += 1
                 self.smooth = value if self.smooth is None else 0.95 * self.smooth + 0.05 * value
                 if self.smooth < self.best:
@@ -184,5 +186,5 @@ class Trainer:
         finally:
             for kind, handler in before.items():
                 signal.signal(kind, handler)
-        self.average.into(self.parameters)
+        self.average.into(self.values)
         return self.step >= self.steps or not self.stopped

@@ -64,6 +64,8 @@ class OnnxModule(nn.Module):
         self.constants = {i.name: numpy_helper.to_array(i).copy() for i in graph.initializer}
         self.input_name = next(i.name for i in graph.input if i.name not in self.constants)
         self.output_names = [o.name for o in graph.output]
+        # Further values that `forward` returns behind the outputs.
+        self.also = []
         self.nodes = [(n.op_type, list(n.input), list(n.output), attributes_of(n)) for n in graph.node]
         for op, *_ in self.nodes:
             if op != "Constant" and not hasattr(self, f"run_{op.lower()}"):
@@ -139,10 +141,12 @@ class OnnxModule(nn.Module):
                 scale, zero = torch.from_numpy(scale), torch.from_numpy(zero.astype(np.float32))
                 value = RoundToCodes.apply(value, scale.to(value), zero.to(value), float(low), float(high))
             return value
-        return torch.from_numpy(np.array(self.constants[name]))
+        constant = torch.from_numpy(np.array(self.constants[name]))
+        # Numbers and what is read as numbers (bounds, shapes) stay where they are read.
+        return constant.to(next(iter(values.values())).device) if constant.ndim and constant.is_floating_point() else constant
 
     def forward(self, x):
-        return self.run({self.input_name: x}, self.output_names)
+        return self.run({self.input_name: x}, [*self.output_names, *self.also])
 
     def run(self, known, wanted):
         """The values `wanted`, from those that are `known` by name; only what lies between is computed."""
@@ -234,6 +238,26 @@ class OnnxModule(nn.Module):
 
     def run_cast(self, a, x):
         return x
+
+    # Sizes that a graph of free height and width computes.
+
+    def run_shape(self, a, x):
+        return torch.tensor(x.shape)
+
+    def run_gather(self, a, x, indices):
+        if x.dim() != 1:
+            raise UnknownOperator("Gather from other than a shape")
+        return x[indices]
+
+    def run_unsqueeze(self, a, x, axes):
+        if x.dim() or axes.tolist() != [0]:
+            raise UnknownOperator("Unsqueeze of other than a number")
+        return x[None]
+
+    def run_slice(self, a, x, starts, ends, axes=None, steps=None):
+        if x.dim() != 1 or (steps is not None and steps.tolist() != [1]):
+            raise UnknownOperator("Slice of other than a shape")
+        return x[starts.item():ends.item()]
 
     def run_gemm(self, a, x, weights, bias=None):
         weights = weights if a.get("transB") else weights.T

@@ -62,9 +62,10 @@ class Coder:
 
     def decode(self, encodings):
         """Encodings [.., anchors, 4] as corners."""
-        raw = encodings / self.factors
-        centre = raw[..., :2] * self.anchors[:, 2:] + self.anchors[:, :2]
-        size = torch.exp(raw[..., 2:].clamp(max=8)) * self.anchors[:, 2:]
+        anchors = self.anchors.to(encodings)
+        raw = encodings / self.factors.to(encodings)
+        centre = raw[..., :2] * anchors[:, 2:] + anchors[:, :2]
+        size = torch.exp(raw[..., 2:].clamp(max=8)) * anchors[:, 2:]
         return torch.cat((centre - size / 2, centre + size / 2), -1)
 
     def targets(self, boxes, classes, ignored, channels):
@@ -110,10 +111,26 @@ def focal_loss(logits, targets, smoothing=0.0, alpha=0.25, gamma=2.0):
     return (alpha * targets + (1 - alpha) * (1 - targets)) * (1 - right) ** gamma * ce
 
 
-def ssd_loss(encodings, logits, targets, box_weight=1.0, smoothing=0.0):
-    """Focal loss of the classes plus smooth L1 of the boxes, each by the number of matched anchors."""
+def mined_cross_entropy(logits, targets, matched, outside, smoothing=0.0, ratio=3):
+    """Cross entropy of the sigmoids, of each sample's matched anchors and of the `ratio` times as many others at which it
+    is largest (Liu et al., section 2.2, "Hard negative mining"); at least ten. Without reduction; 0 elsewhere."""
+    if smoothing:
+        targets = targets * (1 - smoothing) + 0.5 * smoothing * targets.amax(-1, keepdim=True)
+    ce = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    of_anchor = ce.detach().sum(-1).masked_fill(matched | outside, -1.0)
+    place = of_anchor.argsort(1, descending=True).argsort(1)
+    wanted = (matched.sum(1, keepdim=True) * ratio).clamp(min=10)
+    chosen = matched | ((place < wanted) & (of_anchor >= 0))
+    return ce * chosen[..., None]
+
+
+def ssd_loss(encodings, logits, targets, box_weight=1.0, smoothing=0.0, kind="focal"):
+    """Loss of the classes ("focal" or "cross-entropy") plus smooth L1 of the boxes, each by the number of matched anchors."""
     scores, boxes, matched, outside = targets
     count = matched.sum().clamp(min=1)
-    classes = focal_loss(logits, scores, smoothing)[~outside].sum() / count
+    if kind == "focal":
+        classes = focal_loss(logits, scores, smoothing)[~outside].sum() / count
+    else:
+        classes = mined_cross_entropy(logits, scores, matched, outside, smoothing).sum() / count
     places = F.smooth_l1_loss(encodings[matched], boxes[matched], reduction="sum") / count
     return classes + box_weight * places, classes.detach(), places.detach()
