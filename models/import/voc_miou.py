@@ -2,17 +2,19 @@
 """Mean intersection over union of mask files against COCO's annotations, with pycocotools: what `mobilens eval
 segmentation` is held to.
 
-  voc_miou.py MASKS INSTANCES.json [INSTANCES.json ...]
+  voc_miou.py [--trimap PX] MASKS INSTANCES.json [INSTANCES.json ...]
 
 MASKS is what a `masks` sink wrote. Truth: the polygons of the classes that VOC has as well, larger ones first so that
-small things lie on top; all else is background; crowds count nowhere.
+small things lie on top; all else is background; crowds count nowhere. With --trimap only pixels count that are at most
+so many pixels from a border between classes (Kohli et al., "Robust Higher Order Potentials for Enforcing Label
+Consistency", section 5.2).
 """
 
 import argparse
 import pathlib
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 from pycocotools.coco import COCO
 
 # VOC's 20 classes in channel order, under their COCO names
@@ -33,10 +35,18 @@ def truth_of(coco, image, channels):
     return mask
 
 
+def near_border(truth, px):
+    """Where a square of `px` pixels to each side holds two classes, and no crowd."""
+    picture = Image.fromarray(truth.astype(np.uint8))
+    low, high = (np.asarray(picture.filter(filter_(2 * px + 1))) for filter_ in (ImageFilter.MinFilter, ImageFilter.MaxFilter))
+    return (low != high) & (high != IGNORED)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("masks", type=pathlib.Path)
     parser.add_argument("instances", type=pathlib.Path, nargs="+")
+    parser.add_argument("--trimap", type=int, metavar="PX")
     arguments = parser.parse_args()
     confusion = np.zeros((21, 21), np.int64)
     pictures = 0
@@ -52,6 +62,8 @@ def main():
             found = np.array(Image.open(file)).astype(np.int64)
             truth = truth_of(coco, image, channels)
             valid = truth != IGNORED
+            if arguments.trimap:
+                valid &= near_border(truth, arguments.trimap)
             confusion += np.bincount(truth[valid] * 21 + found[valid], minlength=441).reshape(21, 21)
     hit = np.diag(confusion)
     union = confusion.sum(0) + confusion.sum(1) - hit
