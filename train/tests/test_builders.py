@@ -345,7 +345,7 @@ def test_segmentation_learns(tmp_path):
     ]
     assert segment.main(command) == 0
     first, last = losses_of(out)
-    assert last < 0.7 * first
+    assert last < 0.85 * first
     card = card_of(out)
     assert card["head"]["deeplab"] == {"logits": "logits", "output_stride": 4, "align_corners": True}
     assert card["labels"] == [{"id": 0, "name": "background"}, {"id": 1, "name": "red"}] and "kept aside" in card["accuracy"]
