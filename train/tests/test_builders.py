@@ -366,8 +366,8 @@ def test_classifier_learns(tmp_path):
             Image.fromarray(pixels).save(data / kind / f"{i}.png")
     out = tmp_path / "colours"
     command = [
-        "--folder", str(data), "--backbone", "mobilenet_v3_small", "--alpha", "0.25", "--rho-size", "32", "--steps", "14", "--batch", "8", "--rate", "0.005",
-        "--mixup", "0.2", "--cutmix", "0.2", "--hold-out", "0.25", "--validate-every", "7", "--out", str(out), *SHORT, *program_flag(),
+        "--folder", str(data), "--backbone", "mobilenet_v3_small", "--alpha", "0.25", "--rho-size", "32", "--steps", "24", "--batch", "8", "--rate", "0.005",
+        "--mixup", "0.1", "--cutmix", "0.1", "--hold-out", "0.25", "--validate-every", "7", "--out", str(out), *SHORT, *program_flag(),
     ]
     assert classify.main(command) == 0
     first, last = losses_of(out)
