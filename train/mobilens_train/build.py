@@ -117,10 +117,10 @@ def detector(args):
         "name": f"{args.head} on {origin(args, backbone.spec)}", "input": export.input_of(size, resize="stretch"),
         "head": net.head(), "labels": labels,
     }
-    return Built(net, size, args.freeze_norms), card
+    return Built(net, size, args.freeze_norms).train(), card
 
 
-def groups_of(trainer, module, new, share, decay):
+def groups_of(trainer, new, share, decay):
     """Sets the optimiser's groups: parameters of `new` at the full rate, the others at `share` of it; weight decay for
     the weights of convolutions only (He et al., "Bag of Tricks for Image Classification", section 3.1)."""
     new = {id(p) for p in new}

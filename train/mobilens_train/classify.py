@@ -219,8 +219,8 @@ def train(args):
     net = heads.Classifier(args.backbone, len(names), args.alpha, args.dropout, args.weights, args.pretrained)
     module = build.Built(net, size, args.freeze_norms).to(device)
     sampler = FolderSampler(rows, size, args.seed, args.least_area, not args.no_flip, Craft(colour=args.colour, noise=4.0, blur=0.1))
-    trainer = Trainer(module, args.out, args.steps, args.rate, args.warm_up, args.weight_decay, args.average, args.patience)
-    build.groups_of(trainer, module, net.last_layer(), args.backbone_rate if net.has_weights else 1.0, args.weight_decay)
+    trainer = Trainer(module, args.out, args.steps, args.rate, warm_up=args.warm_up, average=args.average, patience=args.patience)
+    build.groups_of(trainer, net.last_layer(), args.backbone_rate if net.has_weights else 1.0, args.weight_decay)
 
     def validate():
         return build.averaged(trainer, module, lambda: accuracy_of(module, held, device))

@@ -27,21 +27,28 @@ class ExportError(RuntimeError):
 def to_onnx(net, size, free_size=False):
     """The network as an ONNX graph for one picture `[1, 3, size, size]`, batch norms folded into the convolutions.
 
-    net: has `output_names`. free_size: height and width of input and outputs are left open, so that a pipeline can
-    have another `input_px` where the graph depends on it.
+    net: has `output_names`. free_size: what depends on the input's size is computed in the graph instead of written
+    down, so that a pipeline can have another `input_px`; the declared size is `size` all the same.
     """
     net = copy.deepcopy(net).cpu().eval()
     names = list(net.output_names)
+    x = torch.zeros(1, 3, size, size)
     axes = {name: {2: f"{name}_height", 3: f"{name}_width"} for name in ("input", *names)} if free_size else None
     file = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         # The tracing exporter: the other takes a minute for what this does in four seconds, with the same layers.
         torch.onnx.export(
-            net, (torch.zeros(1, 3, size, size),), file, input_names=["input"], output_names=names, opset_version=OPSET,
+            net, (x,), file, input_names=["input"], output_names=names, opset_version=OPSET,
             dynamo=False, dynamic_axes=axes,
         )
+        outputs = net(x)
     model = onnx.load_from_string(file.getvalue())
+    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    for value, tensor in zip([*model.graph.input, *model.graph.output], [x, *outputs]):
+        for dimension, length in zip(value.type.tensor_type.shape.dim, tensor.shape):
+            dimension.dim_value = length
+    del model.graph.value_info[:]
     _share_no_values(model.graph)
     onnx.checker.check_model(model)
     return model

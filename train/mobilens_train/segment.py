@@ -202,10 +202,10 @@ def train(args):
     sampler = MaskSampler(
         pictures, size, args.seed, export.MEAN, args.scales, not args.no_flip, Craft(colour=args.colour, noise=4.0, blur=0.1)
     )
-    trainer = Trainer(module, args.out, args.steps, args.rate, args.warm_up, args.weight_decay, args.average, args.patience)
+    trainer = Trainer(module, args.out, args.steps, args.rate, warm_up=args.warm_up, average=args.average, patience=args.patience)
     of_backbone = {id(p) for p in backbone.parameters()}
     share = args.backbone_rate if backbone.has_weights else 1.0
-    build.groups_of(trainer, module, [p for p in module.parameters() if id(p) not in of_backbone], share, args.weight_decay)
+    build.groups_of(trainer, [p for p in module.parameters() if id(p) not in of_backbone], share, args.weight_decay)
 
     def validate():
         whole, trimap = build.averaged(trainer, module, lambda: measured(module, held, len(names), align, device))
