@@ -70,6 +70,13 @@ def read_coco(path, folder, names):
     return [picture(folder / name, b, c, i) for b, c, i, name in of_picture.values()]
 
 
+def check_colour(card, path):
+    """Training feeds RGB."""
+    colour = card["input"].get("colour", "rgb")
+    if colour != "rgb":
+        raise DataError(f"{path}: input.colour is {colour}; only networks for rgb are trained")
+
+
 def read_yolo(folder, class_ids, labelled_only=False):
     """A folder of pictures with a `.txt` of the same name beside each, or in `labels` where they are in `images`.
 

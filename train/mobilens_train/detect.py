@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from PIL import Image, ImageDraw
 
 from . import build
 from .augment import Craft, Sampler
 from .classes import channels_of, freeze, head_values, keep_classes, shift_scores
-from .data import DataError, read_coco, read_places, read_voc, read_yolo
+from .data import DataError, check_colour, read_coco, read_places, read_voc, read_yolo
 from .distill import ssd_distance
 from .finish import finish, finish_flags, provenance
+from .grid import draw_grid
 from .loop import OtherRun, Trainer
 from .onnx_module import OnnxModule
 from .options import craft_flags, craft_of, settings_of, share, tiles, training_flags
@@ -49,25 +49,6 @@ def batch_of(sampler, coder, size, channels, mean, std):
     # Channels last in memory, which convolutions on a CPU are faster with.
     x = ((x - mean.cpu()) / std.cpu()).permute(0, 3, 1, 2)
     return x, [torch.stack(part) for part in zip(*targets)]
-
-
-def draw_grid(path, x, mean, std, decoded, scores, targets):
-    """Nine samples with what is found at .4 (green) and what is there (white)."""
-    side = x.shape[2]
-    x, decoded, scores, targets = x.detach().cpu(), decoded.cpu(), scores.cpu(), targets.cpu()
-    mean, std = mean.cpu(), std.cpu()
-    grid = Image.new("RGB", (3 * side, 3 * side))
-    for index in range(min(9, len(x))):
-        pixels = (x[index].permute(1, 2, 0) * std + mean).clip(0, 255).byte().numpy()
-        picture = Image.fromarray(pixels)
-        pen = ImageDraw.Draw(picture)
-        for rows, colour in ((targets[index].any(-1).nonzero()[:, 0], "white"), ((scores[index].amax(-1) >= 0.4).nonzero()[:, 0], "lime")):
-            for row in rows.tolist():
-                y1, x1, y2, x2 = (decoded[index, row] * side).clamp(0, side).tolist()
-                if x2 > x1 and y2 > y1:
-                    pen.rectangle([x1, y1, x2, y2], outline=colour)
-        grid.paste(picture, (index % 3 * side, index // 3 * side))
-    grid.save(path)
 
 
 def parse_class(text):
@@ -226,6 +207,7 @@ def train(args):
         module, card = build.detector(args)
     else:
         card = yaml.safe_load(args.card.read_text())
+        check_colour(card, args.card)
         module = OnnxModule(args.card.parent / card["file"])
     pictures, negatives = pictures_of(args)
     held_out = []

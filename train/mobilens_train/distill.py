@@ -17,11 +17,13 @@ import torch.nn.functional as F
 import yaml
 
 from .augment import Craft, Sampler
-from .data import DataError, read_yolo
+from .data import DataError, check_colour, read_yolo
 from .finish import finish, finish_flags, provenance
+from .grid import draw_grid, draw_maps
 from .loop import OtherRun, Trainer
 from .onnx_module import OnnxModule
 from .options import craft_flags, craft_of, settings_of, training_flags
+from .ssd import Coder
 
 
 def ssd_distance(scores, boxes, teacher_scores, teacher_boxes, class_weight=1.0, box_weight=1.0):
@@ -98,6 +100,8 @@ def main(argv=None):
 
 def train(args):
     cards = [yaml.safe_load(path.read_text()) for path in (args.teacher, args.student)]
+    for card, path in zip(cards, (args.teacher, args.student)):
+        check_colour(card, path)
     files = [path.parent / card["file"] for path, card in zip((args.teacher, args.student), cards)]
     teacher = OnnxModule(files[0]).eval().requires_grad_(False)
     student = OnnxModule(files[1])
@@ -116,6 +120,7 @@ def train(args):
     pictures = [picture for folder in args.pictures for picture in read_yolo(folder, [])]
     card = cards[0]
     head = card["head"].get("ssd")
+    coder = Coder(card) if head else None
     mean, std = torch.tensor(card["input"]["mean"]), torch.tensor(card["input"]["std"])
     teacher.to(args.device), student.to(args.device)
     side = cards[1]["input"]["width_px"]
@@ -139,6 +144,13 @@ def train(args):
             loss = ssd_distance(said[scores], said[boxes], wanted[scores], wanted[boxes], args.logits, args.boxes)
         else:
             loss = args.logits * map_distance(said, wanted[:outputs])
+        if step % args.grid_every == 0:
+            path = args.out / f"step{step:05}.png"
+            if coder:
+                scores_of = [part[scores][..., 1:].detach().sigmoid() for part in (said, wanted)]
+                draw_grid(path, x, mean, std, coder.decode(said[boxes].detach()), scores_of[0], scores_of[1] >= 0.4)
+            elif said[0].dim() == 4:
+                draw_maps(path, x, mean, std, wanted[0], said[0])
         figures = {}
         if args.features:
             features = feature_distance(maps, wanted[outputs:])

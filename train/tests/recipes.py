@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import statistics
 import sys
 import time
@@ -23,6 +24,8 @@ from mobilens_train.onnx_module import OnnxModule
 MODELS = ROOT / "models"
 SSDLITE, SSDLITE_INT8 = (str(MODELS / f"ssdlite_mobilenet_v2_coco{kind}.yaml") for kind in ("", "_int8"))
 DEEPLAB, DEEPLAB_INT8 = (str(MODELS / f"deeplabv3_mobilenet_v2_voc_os16{kind}.yaml") for kind in ("", "_int8"))
+# One picture alone: of a student that starts nearly as good as its teacher, the loss differs more by the picture than it falls.
+CAT = ROOT / "tests" / "data" / "pictures" / "chelsea.png"
 PLAIN = ["--colour", "0", "--noise", "0", "--blur", "0", "--no-flip"]
 
 
@@ -46,6 +49,13 @@ def same_outputs(out, size):
             assert apart.max() < 1e-4 * max(1.0, np.abs(b).max()), f"{out.name}: {apart.max()} apart"
 
 
+def one_picture(out):
+    folder = out.with_name("one")
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(CAT, folder / CAT.name)
+    return folder
+
+
 def fine_tune(out, pictures):
     """Detection: two new classes on SSDLite."""
     code = detect.main([
@@ -56,7 +66,7 @@ def fine_tune(out, pictures):
 
 def quantisation_aware(out, pictures):
     """Quantisation-aware training of SSDLite from float32 weights that it is distilled from."""
-    code = distill.main(["--teacher", SSDLITE, "--student", SSDLITE_INT8, "--pictures", str(pictures), "--steps", "8", "--batch", "1", "--rate", "1e-4", "--warm-up", "1",
+    code = distill.main(["--teacher", SSDLITE, "--student", SSDLITE_INT8, "--pictures", str(one_picture(out)), "--steps", "8", "--batch", "1", "--rate", "3e-6", "--warm-up", "1",
                          "--threads", "1", "--expand", "0", *PLAIN, "--out", str(out), *PROGRAM])
     return code, 300
 
@@ -72,13 +82,13 @@ def half_width(out, pictures):
 
 def segmentation(out, pictures):
     """DeepLab in int8, from its float32 outputs."""
-    code = distill.main(["--teacher", DEEPLAB, "--student", DEEPLAB_INT8, "--pictures", str(ROOT / "tests" / "data" / "pictures"), "--steps", "4", "--batch", "1", "--rate", "1e-5",
+    code = distill.main(["--teacher", DEEPLAB, "--student", DEEPLAB_INT8, "--pictures", str(one_picture(out)), "--steps", "5", "--batch", "1", "--rate", "5e-6",
                          "--warm-up", "1", "--threads", "1", "--expand", "0", *PLAIN, "--out", str(out), *PROGRAM])
     return code, 513
 
 
-# Where a student starts as good as its teacher, there is little to fall.
-RECIPES = {"fine_tune": (fine_tune, 0.9), "quantisation_aware": (quantisation_aware, 1.2), "half_width": (half_width, 0.9), "segmentation": (segmentation, 1.2)}
+# Each with the share of the first losses that the last are below.
+RECIPES = {"fine_tune": (fine_tune, 0.9), "quantisation_aware": (quantisation_aware, 0.98), "half_width": (half_width, 0.9), "segmentation": (segmentation, 0.98)}
 PROGRAM = ["--mobilens", os.environ["MOBILENS"]] if os.environ.get("MOBILENS") else ["--no-program"]
 
 

@@ -122,6 +122,7 @@ def test_a_teacher_beside_the_labels_and_first_labels(card, pictures, tmp_path, 
 def test_distilling_with_features(card, pictures, tmp_path, capsys):
     arguments = ["--teacher", str(card), "--student", str(card), "--pictures", str(pictures), "--steps", "2", "--batch", "2", "--out", str(tmp_path / "new"), "--no-program"]
     assert distill.main([*arguments, "--features", "0.5", "--feature", "sum", "--feature", "c2.clip:d1.clip"]) == 0
+    assert (tmp_path / "new" / "step00000.png").exists()
     assert distill.main([*arguments, "--features", "0.5", "--feature", "nothing", "--out", str(tmp_path / "other")]) == 2
     assert "has no value nothing" in capsys.readouterr().err
 
