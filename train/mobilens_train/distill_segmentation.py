@@ -2,14 +2,13 @@
 
     python3 -m mobilens_train.distill_segmentation --teacher models/deeplabv3_mobilenet_v2_voc_os8.yaml \\
         --student runs/start/deeplabv3plus_mobilenet_v2_voc.yaml --pictures DIR [--masks DIR] \\
-        --frozen VALUE ... --steps 3000 --out runs/deeplabv3plus_mobilenet_v2_voc
+        --kept-from models/deeplabv3_mobilenet_v2_voc_os16.onnx --steps 500 --out runs/deeplabv3plus_mobilenet_v2_voc
 
-The teacher looks at each picture once, at several sizes and mirrored; the mean of its logits is kept in OUT/teacher. A
-step then cuts random rectangles of pictures and of these maps. The student learns the logits by their squared
-difference (Ba & Caruana, "Do Deep Nets Really Need to be Deep?", section 2.1), which holds on to classes that the
-pictures hardly show, and the classes by the Kullback-Leibler divergence (Hinton et al., "Distilling the Knowledge in a
-Neural Network", section 2). Masks are PNG of the pictures' names with class ids, 255 where nothing is known; what they
-say is mixed with the teacher's probabilities. `--frozen` names values of the graph: what leads to them keeps its weights.
+A sample is a random rectangle of a picture, at which teacher and student both look. The student learns the teacher's
+classes by the Kullback-Leibler divergence (Hinton et al., "Distilling the Knowledge in a Neural Network", section 2)
+and its logits by their squared difference (Ba & Caruana, "Do Deep Nets Really Need to be Deep?", section 2.1), which
+holds on to classes that the pictures hardly show. Masks are PNG of the pictures' names with class ids, 255 where
+nothing is known; what they say is mixed with the teacher's probabilities.
 """
 import argparse
 import sys
@@ -33,126 +32,88 @@ def bilinear(x, size):
     return F.interpolate(x, size, mode="bilinear", align_corners=True)
 
 
-def letterboxed(pixels, side):
-    """The picture [1, 3, h, w] with its longer side at `side`, in the upper left of a square; 0 elsewhere."""
-    height, width = pixels.shape[2:]
-    share = side / max(height, width)
-    size = max(round(height * share), 1), max(round(width * share), 1)
-    small = F.interpolate(pixels, size, mode="bilinear", align_corners=False)
-    return F.pad(small, (0, side - size[1], 0, side - size[0]))
-
-
 class Teacher:
-    """Runs the file in ONNX Runtime, at any input size."""
+    """Runs the file in ONNX Runtime, at any input size and batch."""
 
     def __init__(self, path, threads):
         model = onnx.load(str(path))
         for value in (*model.graph.input, *model.graph.output):
-            for axis in (2, 3):
+            for axis in (0, 2, 3):
                 value.type.tensor_type.shape.dim[axis].dim_param = f"{value.name}{axis}"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self.session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
-    def logits(self, x):
-        """The logits [1, classes, h, w] of one picture [1, 3, h, w], the mean removed at each place."""
+    def logits(self, x, cells):
+        """The logits [n, classes, cells, cells] of samples [n, 3, h, w], the mean removed at each place."""
         (logits,) = self.session.run(None, {self.session.get_inputs()[0].name: x.contiguous().numpy()})
-        logits = torch.from_numpy(logits)
+        logits = bilinear(torch.from_numpy(logits), (cells, cells))
         return logits - logits.mean(1, keepdim=True)
 
 
-def teacher_map(teacher, pixels, sides, cells):
-    """Mean logits [classes, cells, cells] over the sizes and their mirror images."""
-    total = 0
-    for side in sides:
-        x = letterboxed(pixels, side)
-        # Mirrored inside its own rectangle, so that the picture stays in the upper left.
-        width = round(pixels.shape[3] * side / max(pixels.shape[2:]))
-        mirrored = torch.zeros_like(x)
-        mirrored[..., :width] = x[..., :width].flip(3)
-        plain, turned = (bilinear(teacher.logits(part), (side, side)) for part in (x, mirrored))
-        turned[..., :width] = turned[..., :width].flip(3)
-        total = total + bilinear((plain + turned) / 2, (cells, cells))
-    return (total / len(sides))[0]
+class Samples:
+    """Random rectangles of pictures and of their masks."""
 
-
-class Maps:
-    """Pictures with their class probabilities, and random rectangles of both."""
-
-    def __init__(self, pictures, card, teacher, folder, sides, masks, trust, seed, side):
+    def __init__(self, pictures, card, classes, masks, seed, side):
         self.rng = np.random.default_rng(seed)
         self.mean, self.std = (torch.tensor(card["input"][key]) for key in ("mean", "std"))
         self.box, self.side = card["input"]["width_px"], side
-        self.cells = (self.box - 1) // 4 + 1
-        folder.mkdir(parents=True, exist_ok=True)
-        self.pixels, self.maps = [], []
-        for number, picture in enumerate(pictures, 1):
-            pixels = ((torch.from_numpy(picture.load().copy()).float() - self.mean) / self.std).permute(2, 0, 1)[None]
-            kept = folder / f"{picture.path.stem}.npy"
-            if not kept.exists():
-                wanted = teacher_map(teacher, pixels, sides, self.cells)
-                temporary = kept.with_suffix(".part")
-                with temporary.open("wb") as file:
-                    np.save(file, wanted.half().numpy())
-                temporary.rename(kept)
-                print(f"teacher {number}/{len(pictures)}", flush=True)
-            wanted = torch.from_numpy(np.load(kept)).float()
-            self.pixels.append(pixels.half())
-            known = self.mask(len(wanted), pixels, masks and masks / f"{picture.path.stem}.png", trust)
-            # One stack: logits, shares of the classes, how far the shares are trusted, and 1 inside the square.
-            self.maps.append(torch.cat([wanted, *known, torch.ones_like(wanted[:1])]).half())
+        self.cells, self.classes = (side - 1) // 4 + 1, classes
+        self.pictures, self.masks, self.loaded = pictures, masks, {}
 
-    def mask(self, classes, pixels, path, trust):
-        """Shares of the classes under each cell [classes, cells, cells] by a mask, and their weight [1, cells, cells]."""
-        if not path or not path.exists():
-            return torch.zeros(classes, self.cells, self.cells), torch.zeros(1, self.cells, self.cells)
-        with Image.open(path) as opened:
-            mask = torch.from_numpy(np.array(opened)).long()
-        if mask.shape != pixels.shape[2:]:
-            raise DataError(f"{path}: {mask.shape[1]}x{mask.shape[0]}, but the picture is {pixels.shape[3]}x{pixels.shape[2]}")
-        known = (mask != 255).float()[None, None]
-        planes = torch.stack([(mask == k).float() for k in range(classes)])[None]
-        planes, known = (bilinear(letterboxed(part, self.box), (self.cells, self.cells))[0] for part in (planes, known))
-        return planes, trust * (known > 0.99)
+    def picture(self, index):
+        """Pixels [1, 3, h, w], normalised, and the mask [1, 1, h, w], 255 where nothing is known."""
+        if index not in self.loaded:
+            picture = self.pictures[index]
+            pixels = ((torch.from_numpy(picture.load().copy()).float() - self.mean) / self.std).permute(2, 0, 1)[None]
+            mask = torch.full((1, 1, *pixels.shape[2:]), 255.0)
+            path = self.masks and self.masks / f"{picture.path.stem}.png"
+            if path and path.exists():
+                with Image.open(path) as opened:
+                    mask = torch.from_numpy(np.array(opened)).float()[None, None]
+                if mask.shape[2:] != pixels.shape[2:]:
+                    raise DataError(f"{path}: {mask.shape[3]}x{mask.shape[2]}, but the picture is {pixels.shape[3]}x{pixels.shape[2]}")
+            self.loaded[index] = pixels.half(), mask.byte()
+        pixels, mask = self.loaded[index]
+        return pixels.float(), mask.float()
 
     def next(self):
-        """Pixels [3, side, side] and the stack of maps [2 * classes + 2, cells, cells] of the same rectangle."""
+        """Pixels [3, side, side], and of the same rectangle the mask's class [cells, cells], 255 where it says nothing."""
         rng = self.rng
-        index = rng.integers(len(self.pixels))
-        pixels, wanted = self.pixels[index].float(), self.maps[index].float()[None]
+        pixels, mask = self.picture(rng.integers(len(self.pictures)))
         height, width = pixels.shape[2:]
         longer = max(height, width)
-        # Side of the rectangle as a share of the letterboxed square; the picture's own size is at 1.
-        share = self.side / self.box * float(np.exp(rng.uniform(np.log(0.7), np.log(1.6))))
-        aspect = float(np.exp(rng.uniform(-0.15, 0.15)))
+        # Side of the rectangle as a share of the picture's longer side; as the program fits it into the input, it is 1.
+        share = self.side / self.box * float(np.exp(rng.uniform(np.log(0.7), np.log(1.4))))
+        aspect = float(np.exp(rng.uniform(-0.1, 0.1)))
         spans = np.array([share * aspect, share / aspect])
         seen = np.array([height, width]) / longer
         # Within the picture where it is larger than the rectangle, else the picture within the rectangle.
         low, high = np.minimum(seen - spans, 0) - 0.02, np.maximum(seen - spans, 0) + 0.02
         top, left = rng.uniform(low, high)
         steps = torch.linspace(0, 1, self.side)
-        y, x = top + spans[0] * steps, left + spans[1] * steps
+        rows = 2 * (top + spans[0] * steps) * longer / height - 1
+        columns = 2 * (left + spans[1] * steps) * longer / width - 1
         if rng.random() < 0.5:
-            x = x.flip(0)
+            columns = columns.flip(0)
 
-        def cut(source, rows, columns):
+        def cut(source, rows, columns, mode):
             """`rows` and `columns` in -1 to 1 over the source; outside it is 0."""
             grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)[None]
-            return F.grid_sample(source, grid, mode="bilinear", padding_mode="zeros", align_corners=True)[0]
+            return F.grid_sample(source, grid, mode=mode, padding_mode="zeros", align_corners=True)[0]
 
-        out = cut(pixels, 2 * y * longer / height - 1, 2 * x * longer / width - 1)
-        cells = (self.side - 1) // 4 + 1
-        pick = torch.linspace(0, self.side - 1, cells).long()
-        target = cut(wanted, 2 * y[pick] - 1, 2 * x[pick] - 1)
-        inside = cut(torch.ones_like(pixels[:, :1]), 2 * y * longer / height - 1, 2 * x * longer / width - 1)
-        return self.disturb(out) * inside, target
+        inside = cut(torch.ones_like(pixels[:, :1]), rows, columns, "nearest")
+        cells = torch.linspace(0, self.side - 1, self.cells).long()
+        # 0 beside the picture is its padding, which is background.
+        known = cut(mask, rows[cells], columns[cells], "nearest")[0].long()
+        return self.disturb(cut(pixels, rows, columns, "bilinear")) * inside, known
 
     def disturb(self, x):
         """Brightness, contrast, saturation and colour cast, in normalised values."""
         rng = self.rng
         grey = x.mean(0, keepdim=True)
-        x = grey + (x - grey) * rng.uniform(0.6, 1.4)
-        x = x * rng.uniform(0.75, 1.25) + rng.uniform(-0.2, 0.2)
+        x = grey + (x - grey) * rng.uniform(0.7, 1.3)
+        x = x * rng.uniform(0.8, 1.2) + rng.uniform(-0.15, 0.15)
         return (x + torch.tensor(rng.uniform(-0.05, 0.05, 3)).float()[:, None, None]).clamp(-1, 1)
 
 
@@ -162,18 +123,16 @@ def arguments_of(argv):
     p.add_argument("--student", type=Path, required=True, metavar="CARD")
     p.add_argument("--pictures", type=Path, required=True, metavar="DIR")
     p.add_argument("--masks", type=Path, metavar="DIR")
-    p.add_argument("--trust", type=float, default=0.5, help="weight of the masks beside the teacher")
-    p.add_argument("--sides", type=int, nargs="+", default=[385, 513, 641, 769], metavar="PX", help="sizes that the teacher looks at")
-    p.add_argument("--frozen", nargs="*", default=[], metavar="VALUE", help="what leads to these values keeps its weights")
+    p.add_argument("--trust", type=float, default=0.3, help="weight of the masks beside the teacher")
     p.add_argument("--crop", type=int, default=385, metavar="PX", help="side of a sample, a multiple of 32 plus 1")
     p.add_argument("--out", type=Path, required=True, metavar="DIR")
     p.add_argument("--name")
-    p.add_argument("--steps", type=int, default=3000)
+    p.add_argument("--steps", type=int, default=500)
     p.add_argument("--batch", type=int, default=8)
-    p.add_argument("--rate", type=float, default=3e-4)
-    p.add_argument("--kept-rate", type=float, default=0.05, metavar="SHARE", help="share of the rate for weights of --kept-from")
+    p.add_argument("--rate", type=float, default=5e-4)
+    p.add_argument("--kept-rate", type=float, default=0.0, metavar="SHARE", help="share of the rate for weights of --kept-from; 0: they stay")
     p.add_argument("--kept-from", type=Path, metavar="FILE.onnx", help="weights that this file has too are learnt slowly")
-    p.add_argument("--logit-weight", type=float, default=0.1, help="of the squared difference, beside the divergence")
+    p.add_argument("--logit-weight", type=float, default=0.02, help="of the squared difference, beside the divergence")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--threads", type=int, default=0)
     return p.parse_args(argv)
@@ -192,40 +151,35 @@ def main(argv=None):
         if student.codes:
             floats = args.student.parent / cards[1]["file"].replace("_int8", "")
             student = OnnxModule(files[1], float_weights=floats) if floats.exists() else student
-        frozen = student.between([student.input_name], args.frozen)
         values = student.named_values()
-        for _, inputs, *_ in frozen:
-            for name in inputs:
-                if name in values:
-                    values[name].requires_grad_(False)
-        kept = OnnxModule(args.kept_from).named_values() if args.kept_from else {}
-        shares = {id(value): args.kept_rate for name, value in values.items() if name in kept}
-        maps = Maps(read_yolo(args.pictures, []), cards[1], teacher, args.out / "teacher", args.sides, args.masks, args.trust, args.seed, args.crop)
+        kept = [name for name in (OnnxModule(args.kept_from).named_values() if args.kept_from else {}) if name in values]
+        shares = {id(values[name]): args.kept_rate for name in kept}
+        if args.kept_rate == 0:
+            for name in kept:
+                values[name].requires_grad_(False)
+        classes = len(cards[1]["labels"])
+        samples = Samples(read_yolo(args.pictures, []), cards[1], classes, args.masks, args.seed, args.crop)
     except (OSError, ValueError, KeyError) as error:
         print(f"distill_segmentation: {error}", file=sys.stderr)
         return 2
-    trainer = Trainer(student, args.out, args.steps, args.rate, warm_up=min(100, args.steps // 10), decay=1e-4, average=0.995, shares=shares)
+    trainer = Trainer(
+        student, args.out, args.steps, args.rate, warm_up=min(100, args.steps // 10), average=0.99, shares=shares,
+        settings={key: value for key, value in vars(args).items() if key not in ("out", "name", "threads")},
+    )
 
     def step_loss(step):
-        samples = [maps.next() for _ in range(args.batch)]
-        x, wanted = (torch.stack(part) for part in zip(*samples))
-        x = x.contiguous(memory_format=torch.channels_last)
-        known = {student.input_name: x}
-        if args.frozen:
-            with torch.no_grad():
-                known = dict(zip(args.frozen, student.run(known, args.frozen)))
-        (logits,) = student.run(known, student.output_names)
-        classes = logits.shape[1]
-        target, shares, trust, inside = wanted.split([classes, classes, 1, 1], 1)
-        inside = (inside > 0.99).float()
-        apart = (logits - logits.mean(1, keepdim=True) - target).square().mean(1, keepdim=True)
-        p = target.softmax(1) * (1 - trust) + shares * trust
-        divergence = (p * (p.clamp(min=1e-6).log() - logits.log_softmax(1))).sum(1, keepdim=True)
-        apart, divergence = ((part * inside).sum() / inside.sum() for part in (apart, divergence))
-        right = ((logits.argmax(1, keepdim=True) == p.argmax(1, keepdim=True)) * inside).sum() / inside.sum()
+        x, known = (torch.stack(part) for part in zip(*[samples.next() for _ in range(args.batch)]))
+        target = teacher.logits(x, samples.cells)
+        (logits,) = student(x.contiguous(memory_format=torch.channels_last))
+        apart = (logits - logits.mean(1, keepdim=True) - target).square().mean()
+        told = (known != 255).float()[:, None] * args.trust
+        drawn = F.one_hot(known.where(known != 255, 0), classes).permute(0, 3, 1, 2)
+        p = target.softmax(1) * (1 - told) + drawn * told
+        divergence = (p * (p.clamp(min=1e-6).log() - logits.log_softmax(1))).sum(1).mean()
+        right = (logits.argmax(1) == target.argmax(1)).float().mean()
         return args.logit_weight * apart + divergence, {"logits": apart.item(), "divergence": divergence.item(), "agreement": right.item()}
 
-    done = trainer.run(step_loss, lambda: maps.rng.bit_generator.state, lambda s: setattr(maps.rng.bit_generator, "state", s))
+    done = trainer.run(step_loss, lambda: samples.rng.bit_generator.state, lambda s: setattr(samples.rng.bit_generator, "state", s))
     if not done:
         print(f"ended by Ctrl-C after step {trainer.step}: the same command goes on", flush=True)
         return 130
