@@ -13,7 +13,7 @@ use mobilens::eval::{
 use mobilens::flow::StopSignal;
 use mobilens::frame::FrameMeta;
 use mobilens::pipeline::{InferenceLatency, Model};
-use mobilens::records::{CocoResult, RecordBuilder, image_id_from_name};
+use mobilens::records::{CocoResult, RecordBuilder};
 use serde_json::json;
 
 use super::arguments::EvalDetectionArgs;
@@ -209,16 +209,23 @@ pub fn detect_folders(
     }
     let threads = available_parallelism().map_or(1, usize::from);
     let mut worker = model.worker(threads, &InferenceLatency::default(), &Arc::default())?;
+    let labels = Arc::new(config.card.labels());
     let recorder = RecordBuilder {
-        labels: Arc::new(config.card.labels()),
+        labels: Arc::clone(&labels),
         ..RecordBuilder::default()
     };
     let mut results = Vec::new();
     for folder in images {
-        let is_known =
-            |name: &str, _| Ok(image_id_from_name(name).is_some_and(|id| truth.has_image(id)));
+        let is_known = |name: &str, _| Ok(truth.image_id(name).is_some());
         let on_prediction = |meta: &FrameMeta, size, prediction| {
-            let record = recorder.frame(meta, size, 0, &prediction);
+            let mut record = recorder.frame(meta, size, 0, &prediction);
+            let name = record.name.take().unwrap_or_default();
+            record.frame = truth.image_id(&name).unwrap_or_default();
+            record.detections.retain_mut(|detection| {
+                let id = truth.category_id(&detection.label, detection.category_id, &labels);
+                detection.category_id = id.unwrap_or_default();
+                id.is_some()
+            });
             let of_frame = CocoResult::from_frame(&record);
             results.extend(of_frame.map_err(|e| Failure::Other(e.to_string()))?);
             Ok(())
