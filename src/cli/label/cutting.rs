@@ -97,7 +97,8 @@ impl<'a> Clip<'a> {
         stop: &StopSignal,
         mut on_picture: impl FnMut(&str, [u32; 2]),
     ) -> Result<(), Failure> {
-        let mut sink = ImagesSink::open(dir, encoding).map_err(Failure::Sink)?;
+        // Not made before there is a picture: a folder with nothing in it is as good as none.
+        let mut sink = None;
         let last = names.last_key_value().map(|(number, _)| number + 1);
         let progress = Progress::on_terminal(last, false);
         let mut number = 0;
@@ -117,6 +118,13 @@ impl<'a> Clip<'a> {
                             captured_at: Instant::now(),
                             name: Some(file.into()),
                             telemetry: None,
+                        };
+                        let sink = match &mut sink {
+                            Some(sink) => sink,
+                            none => {
+                                let open = ImagesSink::open(dir, encoding);
+                                none.insert(open.map_err(Failure::Sink)?)
+                            }
                         };
                         sink.write(&meta, &picture).map_err(Failure::Sink)?;
                         on_picture(file, size);

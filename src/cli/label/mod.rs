@@ -41,6 +41,8 @@ enum Failure {
     Sink(SinkError),
     #[error("cannot write {}: {why}", .path.display())]
     Output { path: PathBuf, why: String },
+    #[error("interrupted; nothing was written")]
+    NothingDone,
     #[error(
         "interrupted: {done} of {chosen} pictures are written, with their labels; --append adds the others"
     )]
@@ -59,7 +61,7 @@ pub fn label(arguments: &LabelArgs) -> u8 {
     match failure {
         Failure::Input(_) => USAGE,
         Failure::Sink(_) | Failure::Output { .. } => FAILED,
-        Failure::Interrupted { .. } => INTERRUPTED,
+        Failure::NothingDone | Failure::Interrupted { .. } => INTERRUPTED,
     }
 }
 
@@ -134,6 +136,9 @@ fn run(arguments: &LabelArgs, stop: &StopSignal) -> Result<(), Failure> {
         folder.write()?;
     }
     cut?;
+    if done == 0 {
+        return Err(Failure::NothingDone);
+    }
     if done < chosen {
         return Err(Failure::Interrupted { done, chosen });
     }
