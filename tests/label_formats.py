@@ -78,7 +78,8 @@ def label_studio_labels(folder):
     interface.validate()
     of_picture = {}
     for task in json.loads((folder / "tasks.json").read_text()):
-        assert interface.validate_task(task), task
+        # Predictions are checked one by one.
+        assert interface.validate_task({"data": task["data"]}), task
         of_picture[Path(task["data"]["image"]).name] = objects = []
         for prediction in task["predictions"]:
             assert interface.validate_prediction(prediction), prediction
@@ -96,6 +97,7 @@ def main():
         ("coco", "pycocotools", pycocotools_labels),
         ("cvat", "datumaro", lambda folder: datumaro_labels(folder, "cvat")),
         ("label-studio", "label-studio-sdk", label_studio_labels),
+        ("yolo", "datumaro", lambda folder: datumaro_labels(folder, "yolo")),
     ]
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "a.jsonl"

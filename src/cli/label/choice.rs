@@ -49,6 +49,14 @@ pub fn choose(candidates: &[Candidate], quota: Quota, taken: &[f64]) -> Vec<usiz
         .into_iter()
         .filter(|i| spread.take(candidates[*i].pts_ms))
         .collect();
+    // Of few with detections, too, they keep their share.
+    let is_short = quota.empty < 1.0 && near.len() < quota.frames - for_empty;
+    let for_empty = if is_short {
+        let share = near.len() as f64 * quota.empty / (1.0 - quota.empty);
+        for_empty.min(share.ceil() as usize)
+    } else {
+        for_empty
+    };
     let without = evenly(&apart, for_empty);
     interleave(&near, &without)
 }
@@ -156,8 +164,12 @@ mod tests {
         let chosen = choose(&candidates(&margins), quota(10, 0.5, 0.0), &[]);
         assert_eq!(chosen.len(), 10);
         assert_eq!(chosen.iter().filter(|i| **i == 10).count(), 1);
-        let chosen = choose(&candidates(&[None; 30]), quota(10, 0.1, 0.0), &[]);
-        assert_eq!(chosen, [15]);
+        let mut few = vec![None; 30];
+        few[..5].fill(Some(0.1));
+        let chosen = choose(&candidates(&few), quota(100, 0.1, 0.0), &[]);
+        assert_eq!(chosen, [0, 1, 2, 3, 4, 17]);
+        let chosen = choose(&candidates(&[None; 30]), quota(100, 0.1, 0.0), &[]);
+        assert!(chosen.is_empty(), "that is for a share of 1");
         assert!(choose(&[], quota(10, 0.1, 0.0), &[]).is_empty());
     }
 
@@ -165,6 +177,8 @@ mod tests {
     fn all_may_be_empty() {
         let chosen = choose(&candidates(&[None; 100]), quota(4, 1.0, 500.0), &[]);
         assert_eq!(chosen.len(), 4);
+        let chosen = choose(&candidates(&[None; 3]), quota(9, 1.0, 0.0), &[]);
+        assert_eq!(chosen, [0, 1, 2]);
         let frames = candidates(&[None, Some(0.1), None]);
         assert_eq!(choose(&frames, quota(2, 1.0, 0.0), &[]), [0, 2]);
     }

@@ -64,7 +64,14 @@ fn what_cannot_be_labelled_is_one_line() {
     fs::write(path("cut.jsonl"), &read(Path::new(&good))[..2000]).expect("room");
     fs::write(path("nothing.jsonl"), "").expect("room");
     fs::write(path("file"), "").expect("room");
-    let cases: [(&str, &str, &[&str], i32, &str); 17] = [
+    let cases: [(&str, &str, &[&str], i32, &str); 18] = [
+        (
+            &empty,
+            CLIP,
+            &["--class", "van"],
+            2,
+            "take frames without: --empty 1",
+        ),
         (&empty, CLIP, &[], 2, "no frame of replay has a detection"),
         (
             &good,
