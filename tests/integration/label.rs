@@ -385,6 +385,21 @@ fn labels_are_ground_truth_of_the_model_that_made_them() {
     let figures: Value = serde_json::from_slice(&output.stdout).expect("one line");
     // By the names of pictures and classes: the class is number 2 here, and 1 of the model.
     assert_eq!(figures["AP"], 1.0);
+    let others = run(&[
+        "eval",
+        "detection",
+        TINY,
+        "--coco",
+        &truth,
+        "--images",
+        "tests/data/pictures",
+    ]);
+    assert_eq!(others.status.code(), Some(2));
+    let said = complaints(&others);
+    assert!(
+        said[0].contains("they are matched by file name"),
+        "{said:?}"
+    );
 }
 
 /// Records of a clip of 16x16 pixels from standard input, with an object in each of `frames`.

@@ -187,16 +187,23 @@ fn run_pipeline(
     truth: &CocoGroundTruth,
 ) -> Result<Vec<CocoResult>, Failure> {
     let config = load_for_pictures(pipeline, &arguments.overrides, "eval detection")?;
-    detect_folders(&config, &arguments.images, truth, &StopSignal::new())
+    let (results, pictures) =
+        detect_folders(&config, &arguments.images, truth, &StopSignal::new())?;
+    if pictures == 0 {
+        let why = "no picture of --images is in the annotations; they are matched by file name";
+        return Err(Failure::Other(why.to_owned()));
+    }
+    Ok(results)
 }
 
-/// Runs the model on the pictures that have annotations, until `stop`.
+/// Runs the model on the pictures that have annotations, until `stop`; gives what it detects, and their
+/// number.
 pub fn detect_folders(
     config: &LoadedPipeline,
     images: &[PathBuf],
     truth: &CocoGroundTruth,
     stop: &StopSignal,
-) -> Result<Vec<CocoResult>, Failure> {
+) -> Result<(Vec<CocoResult>, usize), Failure> {
     let model = Model::load(config)?;
     if !matches!(model, Model::Detector(_)) {
         let why = format!("{} does not detect", config.card.name);
@@ -214,10 +221,11 @@ pub fn detect_folders(
         labels: Arc::clone(&labels),
         ..RecordBuilder::default()
     };
-    let mut results = Vec::new();
+    let (mut results, mut pictures) = (Vec::new(), 0);
     for folder in images {
         let is_known = |name: &str, _| Ok(truth.image_id(name).is_some());
         let on_prediction = |meta: &FrameMeta, size, prediction| {
+            pictures += 1;
             let mut record = recorder.frame(meta, size, 0, &prediction);
             let name = record.name.take().unwrap_or_default();
             record.frame = truth.image_id(&name).unwrap_or_default();
@@ -232,5 +240,5 @@ pub fn detect_folders(
         };
         infer_folder(folder, &mut *worker, is_known, on_prediction, stop)?;
     }
-    Ok(results)
+    Ok((results, pictures))
 }
