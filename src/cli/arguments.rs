@@ -12,6 +12,7 @@ use mobilens_nn::KernelChoice;
 use super::card::arguments::{CardArgs, RunModelArgs};
 use super::data_dir::DATA_DIR_VARIABLE;
 use super::eval::arguments::EvalCommand;
+use super::label::arguments::LabelArgs;
 
 /// Longest axis of `--shape`.
 const MAX_AXIS: usize = 65_536;
@@ -176,6 +177,11 @@ pub enum Command {
     /// Boxes of the same label are matched, those with the highest IoU first. Exit status 0 whether or
     /// not the runs differ.
     Compare(CompareArgs),
+    /// Cut frames out of a clip and label them by the records of a run, for a human to correct.
+    ///
+    /// Frames whose detections are least certain come first, spread over time, and some without any
+    /// detection. Writes COCO instances, or what CVAT, Label Studio or YOLO's training reads.
+    Label(Box<LabelArgs>),
     /// Evaluate accuracy against ground truth.
     #[command(subcommand)]
     Eval(EvalCommand),
@@ -401,7 +407,7 @@ pub struct CompareArgs {
 }
 
 /// A number from 0 to 1.
-fn share(text: &str) -> Result<f64, String> {
+pub fn share(text: &str) -> Result<f64, String> {
     let value = text
         .parse()
         .ok()

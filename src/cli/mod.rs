@@ -10,6 +10,7 @@ mod descriptors;
 mod eval;
 mod generate;
 mod inspect;
+mod label;
 mod plot;
 mod quantize;
 #[cfg(target_os = "linux")]
@@ -69,6 +70,7 @@ fn command(cli: Cli) -> u8 {
         Some(Command::Analyze(arguments)) => analyze::analyze(&arguments),
         Some(Command::Plot(arguments)) => plot::plot(&arguments),
         Some(Command::Compare(arguments)) => compare::compare(&arguments),
+        Some(Command::Label(arguments)) => label::label(&arguments),
         Some(Command::Eval(command)) => eval::eval(&command),
         Some(Command::Inspect(arguments)) => inspect::inspect(&arguments),
         Some(Command::Quantize(arguments)) => quantize::quantize_model(&arguments),

@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use super::ground_truth::EvalError;
 use super::size_metrics::{ClassCurve, IOU_THRESHOLDS, RECALL_LEVELS, SizeMetrics};
-use crate::records::CocoResult;
+use crate::postprocess::Labels;
+use crate::records::{CocoResult, image_id_from_name};
 
 /// Most detections per image and class (`maxDets`).
 const MAX_DETECTIONS: usize = 100;
@@ -28,11 +29,15 @@ struct AnnotationFile {
 #[derive(Deserialize)]
 struct ImageEntry {
     id: u64,
+    #[serde(default)]
+    file_name: String,
 }
 
 #[derive(Deserialize)]
 struct Category {
     id: u32,
+    #[serde(default)]
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -61,7 +66,10 @@ type Picture<'a> = (&'a [GroundTruthBox], &'a [Found]);
 #[derive(Default)]
 pub struct CocoGroundTruth {
     images: BTreeSet<u64>,
+    /// Ids by file name, without folders.
+    names: HashMap<String, u64>,
     categories: BTreeSet<u32>,
+    category_names: HashMap<String, u32>,
     boxes: HashMap<(u64, u32), Vec<GroundTruthBox>>,
 }
 
@@ -83,9 +91,19 @@ impl CocoGroundTruth {
         let file = File::open(path).map_err(|e| EvalError::file(path, e))?;
         let file: AnnotationFile =
             serde_json::from_reader(BufReader::new(file)).map_err(|e| EvalError::file(path, e))?;
-        self.images.extend(file.images.iter().map(|image| image.id));
-        self.categories
-            .extend(file.categories.iter().map(|category| category.id));
+        for image in file.images {
+            let name = image.file_name.rsplit('/').next().unwrap_or_default();
+            self.images.insert(image.id);
+            if !name.is_empty() {
+                self.names.insert(name.to_owned(), image.id);
+            }
+        }
+        for category in file.categories {
+            self.categories.insert(category.id);
+            if !category.name.is_empty() {
+                self.category_names.insert(category.name, category.id);
+            }
+        }
         for annotation in file.annotations {
             let key = (annotation.image_id, annotation.category_id);
             self.boxes.entry(key).or_default().push(GroundTruthBox {
@@ -100,6 +118,29 @@ impl CocoGroundTruth {
     /// Whether an image is in the annotation files, even without objects.
     pub fn has_image(&self, image_id: u64) -> bool {
         self.images.contains(&image_id)
+    }
+
+    /// The id of the image in the file `name`: by the name in the annotation files, else by its digits
+    /// where the annotated files are named after their ids as COCO's are.
+    pub fn image_id(&self, name: &str) -> Option<u64> {
+        let by_digits = || {
+            let id = image_id_from_name(name).filter(|id| self.has_image(*id))?;
+            let mut named = self.names.iter().filter(|(_, of)| **of == id);
+            let is_id = |name: &str| image_id_from_name(name) == Some(id);
+            named.all(|(name, _)| is_id(name)).then_some(id)
+        };
+        self.names.get(name).copied().or_else(by_digits)
+    }
+
+    /// The category that a model's class `name` of number `id` stands for: that of the same name, else
+    /// that of the same number unless its name is one of the model's `labels`.
+    pub fn category_id(&self, name: &str, id: u32, labels: &Labels) -> Option<u32> {
+        if let Some(id) = self.category_names.get(name) {
+            return Some(*id);
+        }
+        let mut of_id = self.category_names.iter().filter(|(_, of)| **of == id);
+        let is_other = of_id.any(|(name, _)| labels.id(name).is_some());
+        (self.categories.contains(&id) && !is_other).then_some(id)
     }
 
     /// COCO's twelve metrics of `detections`.
@@ -339,6 +380,8 @@ mod tests {
         CocoGroundTruth {
             images: BTreeSet::from([1]),
             categories: BTreeSet::from([1, 2]),
+            names: HashMap::new(),
+            category_names: HashMap::new(),
             boxes: HashMap::from([((1, 1), boxes.collect())]),
         }
     }
@@ -386,6 +429,33 @@ mod tests {
         // One of four is found first; the second comes after a false one.
         assert!((at_50[25] - 1.0).abs() < 1e-9 && (at_50[50] - 2.0 / 3.0).abs() < 1e-9);
         assert_eq!(at_50[51], 0.0);
+    }
+
+    #[test]
+    fn pictures_and_classes_are_found_by_name_and_by_number() {
+        let mut truth = truth(&[]);
+        truth.images.insert(785);
+        truth.names = HashMap::from([
+            ("0001_street_000038.jpg".to_owned(), 1),
+            ("000000000785.jpg".to_owned(), 785),
+        ]);
+        assert_eq!(truth.image_id("0001_street_000038.jpg"), Some(1));
+        assert_eq!(truth.image_id("COCO_val2014_000000000785.jpg"), Some(785));
+        assert_eq!(truth.image_id("000000000785.png"), Some(785));
+        // Image 1 is another file.
+        assert_eq!(truth.image_id("0001.jpg"), None);
+        assert_eq!(truth.image_id("38.jpg"), None);
+
+        let labels = |labels: [(u32, &str); 3]| {
+            Labels::new(labels.map(|(id, name)| (id, name.to_owned())).to_vec())
+        };
+        let model = labels([(1, "person"), (2, "bicycle"), (3, "car")]);
+        truth.category_names = [("car".to_owned(), 1), ("truck".to_owned(), 2)].into();
+        assert_eq!(truth.category_id("car", 3, &model), Some(1));
+        // The truth's number 1 is a car, which the model calls by another number.
+        assert_eq!(truth.category_id("person", 1, &model), None);
+        // Another word for number 2.
+        assert_eq!(truth.category_id("bicycle", 2, &model), Some(2));
     }
 
     #[test]

@@ -37,7 +37,10 @@ impl FileNames {
     }
 }
 
-/// Has `write` fill a temporary file, which gets its name when it is whole.
+/// Has `write` fill a temporary file, which gets the name `path` when it is whole.
+///
+/// # Errors
+/// When it cannot be written; nothing is left then.
 pub fn write_whole(
     path: &Path,
     write: impl FnOnce(&Path) -> std::io::Result<()>,

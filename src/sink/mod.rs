@@ -40,6 +40,7 @@ mod window;
 pub use coco::CocoSink;
 pub use error::SinkError;
 pub use expect::ExpectSink;
+pub use files::write_whole;
 pub use images::{ImagesSink, PictureEncoding};
 pub use jsonl::JsonlSink;
 pub use lines::{LineParams, LineWriter, Rotation};

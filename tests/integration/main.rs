@@ -31,6 +31,7 @@ mod faces;
 mod golden;
 mod heads;
 mod images;
+mod label;
 mod looks;
 mod models;
 mod mqtt;

@@ -28,7 +28,8 @@ pub struct EvalDetectionArgs {
     /// A COCO results file, instead of a pipeline.
     #[arg(long, value_name = "FILE.json")]
     pub results: Option<PathBuf>,
-    /// A folder of pictures named after their image ids; may be repeated.
+    /// A folder of the pictures, by the file names of the annotations or named after their image ids;
+    /// may be repeated.
     #[arg(long, value_name = "DIR", conflicts_with = "results")]
     pub images: Vec<PathBuf>,
     /// Override a key of the pipeline; may be repeated.

@@ -13,7 +13,7 @@ use mobilens::eval::{
 use mobilens::flow::StopSignal;
 use mobilens::frame::FrameMeta;
 use mobilens::pipeline::{InferenceLatency, Model};
-use mobilens::records::{CocoResult, RecordBuilder, image_id_from_name};
+use mobilens::records::{CocoResult, RecordBuilder};
 use serde_json::json;
 
 use super::arguments::EvalDetectionArgs;
@@ -187,16 +187,23 @@ fn run_pipeline(
     truth: &CocoGroundTruth,
 ) -> Result<Vec<CocoResult>, Failure> {
     let config = load_for_pictures(pipeline, &arguments.overrides, "eval detection")?;
-    detect_folders(&config, &arguments.images, truth, &StopSignal::new())
+    let (results, pictures) =
+        detect_folders(&config, &arguments.images, truth, &StopSignal::new())?;
+    if pictures == 0 {
+        let why = "no picture of --images is in the annotations; they are matched by file name";
+        return Err(Failure::Other(why.to_owned()));
+    }
+    Ok(results)
 }
 
-/// Runs the model on the pictures that have annotations, until `stop`.
+/// Runs the model on the pictures that have annotations, until `stop`; gives what it detects, and their
+/// number.
 pub fn detect_folders(
     config: &LoadedPipeline,
     images: &[PathBuf],
     truth: &CocoGroundTruth,
     stop: &StopSignal,
-) -> Result<Vec<CocoResult>, Failure> {
+) -> Result<(Vec<CocoResult>, usize), Failure> {
     let model = Model::load(config)?;
     if !matches!(model, Model::Detector(_)) {
         let why = format!("{} does not detect", config.card.name);
@@ -209,21 +216,29 @@ pub fn detect_folders(
     }
     let threads = available_parallelism().map_or(1, usize::from);
     let mut worker = model.worker(threads, &InferenceLatency::default(), &Arc::default())?;
+    let labels = Arc::new(config.card.labels());
     let recorder = RecordBuilder {
-        labels: Arc::new(config.card.labels()),
+        labels: Arc::clone(&labels),
         ..RecordBuilder::default()
     };
-    let mut results = Vec::new();
+    let (mut results, mut pictures) = (Vec::new(), 0);
     for folder in images {
-        let is_known =
-            |name: &str, _| Ok(image_id_from_name(name).is_some_and(|id| truth.has_image(id)));
+        let is_known = |name: &str, _| Ok(truth.image_id(name).is_some());
         let on_prediction = |meta: &FrameMeta, size, prediction| {
-            let record = recorder.frame(meta, size, 0, &prediction);
+            pictures += 1;
+            let mut record = recorder.frame(meta, size, 0, &prediction);
+            let name = record.name.take().unwrap_or_default();
+            record.frame = truth.image_id(&name).unwrap_or_default();
+            record.detections.retain_mut(|detection| {
+                let id = truth.category_id(&detection.label, detection.category_id, &labels);
+                detection.category_id = id.unwrap_or_default();
+                id.is_some()
+            });
             let of_frame = CocoResult::from_frame(&record);
             results.extend(of_frame.map_err(|e| Failure::Other(e.to_string()))?);
             Ok(())
         };
         infer_folder(folder, &mut *worker, is_known, on_prediction, stop)?;
     }
-    Ok(results)
+    Ok((results, pictures))
 }

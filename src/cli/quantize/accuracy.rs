@@ -86,8 +86,8 @@ impl Truth {
         };
         match self {
             Self::Detection(truth) => {
-                let results = detect_folders(model, images, truth, stop)?;
-                if results.is_empty() && !stop.is_stopped() {
+                let (results, pictures) = detect_folders(model, images, truth, stop)?;
+                if pictures == 0 && !stop.is_stopped() {
                     return Err(none());
                 }
                 Ok(Accuracy {
