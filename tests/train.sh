@@ -4,20 +4,16 @@
 #
 #   tests/train.sh [BINARY]     (default: $MOBILENS, else target/release/mobilens or target/debug/mobilens)
 #
-# Shares its Python environment with tests/architectures.sh (1.6 GB of packages under target/architectures; TRAIN_PYTHON
+# Shares its Python environment with tests/architectures.sh (1.6 GB of packages in target/torch; TRAIN_PYTHON
 # names a Python that has them and pytest). Needs no data but the checkout's. Without the program, what it would say of the
 # new models is left out, or the test fails under MOBILENS_CI.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-here=tests/architectures out=target/train
+out=target/train
 python=${TRAIN_PYTHON:-}
 if [ -z "$python" ]; then
-    venv=target/architectures/venv
-    python3 -m venv $venv
-    $venv/bin/pip install -q --no-deps -r $here/requirements-torch.txt
-    $venv/bin/pip install -q -r $here/requirements.txt -r train/tests/requirements.txt
-    $venv/bin/python $here/torch_without_cuda.py
-    python=$venv/bin/python
+    tests/torch_venv.sh
+    python=target/torch/bin/python
 fi
 binary=${1:-${MOBILENS:-}}
 for built in target/release/mobilens target/debug/mobilens; do
