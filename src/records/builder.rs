@@ -228,6 +228,18 @@ impl FrameLocator<'_> {
     }
 }
 
+impl FrameRecord {
+    /// Whether the detection is among those of the record, and not left out because of its score, size
+    /// or place.
+    pub(crate) fn reports(&self, detection: &Detection) -> bool {
+        let bbox = RecordBox::from(&detection.rect);
+        let is_same = |kept: &DetectionRecord| {
+            kept.category_id == detection.category_id && kept.bbox == bbox
+        };
+        self.detections.iter().any(is_same)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
@@ -250,19 +262,23 @@ mod tests {
         }
     }
 
+    fn person() -> Detection {
+        Detection {
+            category_id: 1,
+            score: 0.913_68,
+            rect: RectPx {
+                x: 412.0,
+                y: 133.504,
+                width: 58.0,
+                height: 101.0,
+            },
+            ..Detection::default()
+        }
+    }
+
     fn record(builder: &RecordBuilder, meta: &FrameMeta) -> FrameRecord {
         let prediction = Prediction {
-            detections: vec![Detection {
-                category_id: 1,
-                score: 0.913_68,
-                rect: RectPx {
-                    x: 412.0,
-                    y: 133.504,
-                    width: 58.0,
-                    height: 101.0,
-                },
-                ..Detection::default()
-            }],
+            detections: vec![person()],
             ..Prediction::default()
         };
         let size = SizePx {
@@ -280,6 +296,19 @@ mod tests {
             has_inferred: false,
             has_size: false,
         }
+    }
+
+    #[test]
+    fn what_the_analysis_left_out_is_not_reported() {
+        let mut record = record(&builder(None), &meta());
+        assert!(record.reports(&person()));
+        let other = Detection {
+            category_id: 2,
+            ..person()
+        };
+        assert!(!record.reports(&other));
+        record.faint = std::mem::take(&mut record.detections);
+        assert!(!record.reports(&person()));
     }
 
     #[test]

@@ -215,9 +215,12 @@ impl PublishStage {
         self.emitted.fetch_add(1, Ordering::SeqCst);
         if !self.pictures.is_empty() || !self.recordings.is_empty() {
             Arc::make_mut(&mut self.trails).update(&record);
+            // Pictures show what the record says.
+            let mut prediction = packet.payload;
+            prediction.detections.retain(|d| record.reports(d));
             let analyzed = Arc::new(AnalyzedFrame {
                 meta: packet.meta,
-                prediction: packet.payload,
+                prediction,
                 record,
                 counters: self.analyzer.counters(),
                 trails: Arc::clone(&self.trails),
