@@ -233,9 +233,8 @@ impl FrameRecord {
     /// or place.
     pub(crate) fn reports(&self, detection: &Detection) -> bool {
         let bbox = RecordBox::from(&detection.rect);
-        let is_same = |kept: &DetectionRecord| {
-            kept.category_id == detection.category_id && kept.bbox == bbox
-        };
+        let is_same =
+            |kept: &DetectionRecord| kept.category_id == detection.category_id && kept.bbox == bbox;
         self.detections.iter().any(is_same)
     }
 }
