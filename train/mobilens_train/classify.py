@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from . import build, export, heads
 from .augment import Craft, disturb
 from .data import PICTURES, DataError
-from .loop import Trainer
+from .loop import Trainer, run_recipe
 
 # Share of the shorter side that the middle crop of the card has.
 CROP_SHARE = 0.875
@@ -200,12 +200,7 @@ def pictures_of(args):
 
 
 def main(argv=None):
-    args = arguments_of(argv)
-    try:
-        return train(args)
-    except (OSError, ValueError, KeyError, FloatingPointError, export.ExportError) as error:
-        print(f"classify: {error}", file=sys.stderr)
-        return 2
+    return run_recipe("classify", train, arguments_of(argv))
 
 
 def train(args):

@@ -28,7 +28,7 @@ from .data import DataError, check_colour, read_coco, read_places, read_voc, rea
 from .distill import ssd_distance
 from .finish import finish, finish_flags, provenance
 from .grid import draw_grid
-from .loop import OtherRun, Trainer
+from .loop import Trainer, run_recipe
 from .onnx_module import OnnxModule
 from .options import craft_flags, craft_of, settings_of, share, tiles, training_flags
 from .ssd import Coder, ssd_loss
@@ -191,15 +191,7 @@ def evaluate_fold(args, module, card, coder, names, pictures):
 
 
 def main(argv=None):
-    args = arguments_of(argv)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    try:
-        return train(args)
-    except (OSError, ValueError, KeyError, OtherRun, FloatingPointError) as error:
-        print(f"detect: {type(error).__name__ + ' ' if isinstance(error, KeyError) else ''}{error}", file=sys.stderr)
-        return 2
+    return run_recipe("detect", train, arguments_of(argv))
 
 
 def train(args):

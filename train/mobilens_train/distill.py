@@ -20,7 +20,7 @@ from .augment import Craft, Sampler
 from .data import DataError, check_colour, read_yolo
 from .finish import finish, finish_flags, provenance
 from .grid import draw_grid, draw_maps
-from .loop import OtherRun, Trainer
+from .loop import Trainer, run_recipe
 from .onnx_module import OnnxModule
 from .options import craft_flags, craft_of, settings_of, training_flags
 from .ssd import Coder
@@ -87,15 +87,7 @@ def arguments_of(argv):
 
 
 def main(argv=None):
-    args = arguments_of(argv)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    try:
-        return train(args)
-    except (OSError, ValueError, KeyError, OtherRun, FloatingPointError) as error:
-        print(f"distill: {type(error).__name__ + ' ' if isinstance(error, KeyError) else ''}{error}", file=sys.stderr)
-        return 2
+    return run_recipe("distill", train, arguments_of(argv))
 
 
 def train(args):

@@ -23,7 +23,7 @@ import yaml
 from PIL import Image
 
 from .data import DataError, read_yolo
-from .loop import Trainer
+from .loop import Trainer, run_recipe
 from .onnx_module import OnnxModule
 
 
@@ -139,29 +139,25 @@ def arguments_of(argv):
 
 
 def main(argv=None):
-    args = arguments_of(argv)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    try:
-        cards = [yaml.safe_load(path.read_text()) for path in (args.teacher, args.student)]
-        files = [path.parent / card["file"] for path, card in zip((args.teacher, args.student), cards)]
-        teacher = Teacher(files[0], args.threads)
-        student = OnnxModule(files[1])
-        if student.codes:
-            floats = args.student.parent / cards[1]["file"].replace("_int8", "")
-            student = OnnxModule(files[1], float_weights=floats) if floats.exists() else student
-        values = student.named_values()
-        kept = [name for name in (OnnxModule(args.kept_from).named_values() if args.kept_from else {}) if name in values]
-        shares = {id(values[name]): args.kept_rate for name in kept}
-        if args.kept_rate == 0:
-            for name in kept:
-                values[name].requires_grad_(False)
-        classes = len(cards[1]["labels"])
-        samples = Samples(read_yolo(args.pictures, []), cards[1], classes, args.masks, args.seed, args.crop)
-    except (OSError, ValueError, KeyError) as error:
-        print(f"distill_segmentation: {error}", file=sys.stderr)
-        return 2
+    return run_recipe("distill_segmentation", train, arguments_of(argv))
+
+
+def train(args):
+    cards = [yaml.safe_load(path.read_text()) for path in (args.teacher, args.student)]
+    files = [path.parent / card["file"] for path, card in zip((args.teacher, args.student), cards)]
+    teacher = Teacher(files[0], args.threads)
+    student = OnnxModule(files[1])
+    if student.codes:
+        floats = args.student.parent / cards[1]["file"].replace("_int8", "")
+        student = OnnxModule(files[1], float_weights=floats) if floats.exists() else student
+    values = student.named_values()
+    kept = [name for name in (OnnxModule(args.kept_from).named_values() if args.kept_from else {}) if name in values]
+    shares = {id(values[name]): args.kept_rate for name in kept}
+    if args.kept_rate == 0:
+        for name in kept:
+            values[name].requires_grad_(False)
+    classes = len(cards[1]["labels"])
+    samples = Samples(read_yolo(args.pictures, []), cards[1], classes, args.masks, args.seed, args.crop)
     trainer = Trainer(
         student, args.out, args.steps, args.rate, warm_up=min(100, args.steps // 10), average=0.99, shares=shares,
         settings={key: value for key, value in vars(args).items() if key not in ("out", "name", "threads")},

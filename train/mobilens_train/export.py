@@ -20,7 +20,7 @@ OPSET = 17
 TOLERANCE = 1e-4
 
 
-class ExportError(RuntimeError):
+class ExportError(ValueError):
     """A file that does not do what the module does, or that the program refuses; the message says which and why."""
 
 

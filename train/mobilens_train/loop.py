@@ -2,6 +2,7 @@
 import json
 import math
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -72,6 +73,19 @@ class Log:
             left = (time.monotonic() - self.start) / max(step - self.first, 1) * (steps - step)
             text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
             print(f"step {step}/{steps}  {text}  {left:.0f} s left", flush=True)
+
+
+def run_recipe(program, train, args):
+    """`train(args)` with the threads and the seed of `args`. What is wrong with the input is one line on standard error
+    and exit code 2."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    try:
+        return train(args)
+    except (OSError, ValueError, KeyError, FloatingPointError) as error:
+        print(f"{program}: {type(error).__name__ + ' ' if isinstance(error, KeyError) else ''}{error}", file=sys.stderr)
+        return 2
 
 
 class OtherRun(ValueError):

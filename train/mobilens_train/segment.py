@@ -22,7 +22,7 @@ from . import build, export, heads
 from .augment import Craft
 from .backbones import Backbone
 from .data import DataError
-from .loop import Trainer
+from .loop import Trainer, run_recipe
 from .masks import IGNORED, VOC_NAMES, MaskSampler, fitted, read_coco_masks, read_masks, read_voc_masks, voc_colours
 
 # Width of the trimap's band on each side of a border, in pixels of the picture.
@@ -180,12 +180,7 @@ def pictures_of(args):
 
 
 def main(argv=None):
-    args = arguments_of(argv)
-    try:
-        return train(args)
-    except (OSError, ValueError, KeyError, FloatingPointError, export.ExportError) as error:
-        print(f"segment: {error}", file=sys.stderr)
-        return 2
+    return run_recipe("segment", train, arguments_of(argv))
 
 
 def train(args):
