@@ -222,7 +222,7 @@ def train(args):
         changes["accuracy"] = f"in PyTorch {text_of({**figures, 'pictures': len(held)}, 'pictures kept aside')}"
         print(changes["accuracy"], flush=True)
     card = {
-        "name": build.origin(args, net.spec), "input": export.input_of(size, resize="center_crop", crop_share=CROP_SHARE, filter="pil_bilinear"),
+        "name": build.origin(args, net.spec), "input": export.input_of(size, resize="center_crop", crop_share=CROP_SHARE),
         "head": net.head(), "labels": [{"id": i, "name": name} for i, name in enumerate(names)],
     }
     data = f"{args.folder.resolve().name} ({len(rows)} pictures)"

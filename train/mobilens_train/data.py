@@ -3,6 +3,7 @@
 `mobilens label` writes COCO JSON, so what this program has recorded of a camera is read as that.
 """
 import json
+import os
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,12 @@ def opened(path):
             return picture.convert("RGB")
     except OSError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def pictures_in(folder):
+    """The picture files below a folder, also behind links."""
+    paths = (Path(parent) / name for parent, _, names in os.walk(folder, followlinks=True) for name in names)
+    return sorted(path for path in paths if path.suffix.lower() in PICTURES)
 
 
 @dataclass
@@ -90,7 +97,7 @@ def read_yolo(folder, class_ids, labelled_only=False):
     """
     folder = Path(folder)
     pictures = []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES):
+    for path in pictures_in(folder):
         labels = path.with_suffix(".txt")
         if not labels.exists() and path.parent.name == "images":
             labels = path.parent.parent / "labels" / f"{path.stem}.txt"
@@ -155,10 +162,7 @@ def read_folders(folder, names=None):
     if names and not set(found) <= set(names):
         raise DataError(f"{folder}: the class {sorted(set(found) - set(names))[0]} is not among those of the training")
     names = names or found
-    rows = [
-        (path, index) for index, name in enumerate(names)
-        for path in sorted((folder / name).rglob("*")) if path.suffix.lower() in PICTURES
-    ]
+    rows = [(path, index) for index, name in enumerate(names) for path in pictures_in(folder / name)]
     if not rows:
         raise DataError(f"{folder}: expected a folder of pictures for each class")
     return rows, names

@@ -50,7 +50,7 @@ def draw_pictures(folder, n, seed=0, size=(160, 120)):
         (folder / f"{index:02}.txt").write_text("\n".join(lines) + "\n")
 
 
-def draw_masks(folder, n, seed=0, size=(64, 48), value=5):
+def draw_masks(folder, n, seed=0, size=(64, 48), value=5, noise=60):
     """Pictures of noise with a red square each, whose pixels are `value` in the masks."""
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -58,9 +58,9 @@ def draw_masks(folder, n, seed=0, size=(64, 48), value=5):
     width, height = size
     side = height * 3 // 8
     for index in range(n):
-        pixels, mask = rng.integers(0, 60, (height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
+        pixels, mask = rng.integers(0, noise, (height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
         y, x = rng.integers(height // 12, height // 2, 2)
-        pixels[y:y + side, x:x + side, 0] += 180
+        pixels[y:y + side, x:x + side, 0] = 240 - pixels[y:y + side, x:x + side, 0] * (60 / noise)
         mask[y:y + side, x:x + side] = value
         Image.fromarray(pixels).save(folder / "images" / f"{index:02}.png")
         Image.fromarray(mask).save(folder / "masks" / f"{index:02}.png")

@@ -55,7 +55,7 @@ def built_head(family, head):
     if head == "deeplab":
         net = heads.DeeplabV3Plus(Backbone(family, alpha, 16), 3, aspp=24, rates=(1, 2), skip=16, decoder=24)
         return net, size, {"resize": "letterbox", "anchor": "top_left", "pad_colour": export.MEAN}, 0
-    return heads.Classifier(family, 3, alpha), size, {"resize": "center_crop", "crop_share": 0.875, "filter": "pil_bilinear"}, 0
+    return heads.Classifier(family, 3, alpha), size, {"resize": "center_crop", "crop_share": 0.875}, 0
 
 
 @pytest.mark.parametrize("head", ["ssd", "ssdlite", "deeplab", "classify"])

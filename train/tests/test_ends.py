@@ -33,7 +33,8 @@ def cards_of(out):
 @pytest.fixture(scope="module")
 def masked(tmp_path_factory):
     folder = tmp_path_factory.mktemp("masked")
-    draw_masks(folder, 12)
+    # Larger than the input, as photographs are, and noisy: the program must make them smaller as the training does.
+    draw_masks(folder, 12, size=(512, 384), noise=255)
     return folder
 
 
@@ -87,13 +88,13 @@ def test_segmentation_is_measured_and_calibrated_as_it_is_used(segmenter, masked
         of_training = np.array(Image.open(masked / "masks" / sources[picture.read_bytes()].name)) == 5
         assert (np.array(Image.open(segmenter / "validate" / "masks" / f"{picture.stem}.png")) == of_training).all() and of_training.any()
     samples = [np.array(Image.open(path)) for path in sorted((segmenter / "calibration").iterdir())]
-    # 64x48 pixels in a square of 65: the rest is the card's padding.
+    # 65x49 pixels in a square of 65: the rest is the card's padding.
     assert len(samples) == 9 and all(sample.shape == (65, 65, 3) and (sample[49:] == [124, 116, 104]).all() and sample[:49].std() > 9 for sample in samples)
 
 
 def test_segmentation_is_measured_on_given_pictures(segmenter, masked, tmp_path, mobilens, capsys):
     # The values of these masks are the card's ids.
-    draw_masks(tmp_path / "other", 4, seed=3, value=1)
+    draw_masks(tmp_path / "other", 4, seed=3, size=(512, 384), value=1, noise=255)
     given = ["--validate", str(tmp_path / "other" / "masks"), str(tmp_path / "other" / "images"), "--mobilens", mobilens]
     assert segmented(masked, segmenter, *given, "--name", "again") == 0
     figures = json.loads((segmenter / "accuracy.json").read_text())
