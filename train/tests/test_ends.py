@@ -34,7 +34,7 @@ def cards_of(out):
 def masked(tmp_path_factory):
     folder = tmp_path_factory.mktemp("masked")
     # Larger than the input, as photographs are, and noisy: the program must make them smaller as the training does.
-    draw_masks(folder, 12, size=(512, 384), noise=255)
+    draw_masks(folder, 12, size=(256, 192), noise=255)
     return folder
 
 
@@ -94,7 +94,7 @@ def test_segmentation_is_measured_and_calibrated_as_it_is_used(segmenter, masked
 
 def test_segmentation_is_measured_on_given_pictures(segmenter, masked, tmp_path, mobilens, capsys):
     # The values of these masks are the card's ids.
-    draw_masks(tmp_path / "other", 4, seed=3, size=(512, 384), value=1, noise=255)
+    draw_masks(tmp_path / "other", 4, seed=3, size=(256, 192), value=1, noise=255)
     given = ["--validate", str(tmp_path / "other" / "masks"), str(tmp_path / "other" / "images"), "--mobilens", mobilens]
     assert segmented(masked, segmenter, *given, "--name", "again") == 0
     figures = json.loads((segmenter / "accuracy.json").read_text())

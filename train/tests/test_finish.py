@@ -149,8 +149,8 @@ def test_wrong_flags_say_what_is_expected(arguments, said, card, pictures, tmp_p
     assert ended.value.code == 2 and said in capsys.readouterr().err
 
 
-def test_missing_files_end_with_one_line(card, pictures, tmp_path, capsys):
-    for more in (["--card", str(tmp_path / "none.yaml")], ["--class", "green=3"], ["--yolo", str(tmp_path / "none")]):
+def test_what_is_missing_ends_with_one_line(card, pictures, tmp_path, capsys):
+    for more in (["--card", str(tmp_path / "none.yaml")], ["--class", "green=3"], ["--yolo", str(tmp_path / "none")], ["--device", "moon"]):
         assert detect.main(["--card", str(card), "--yolo", str(pictures), "--class", "red=0", "--out", str(tmp_path / "o"), *more]) == 2
         said = capsys.readouterr().err
         assert said.startswith("detect: ") and len(said.splitlines()) == 1
