@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from conftest import PROGRAM, draw_colours, draw_masks
 from torch import nn
 
-from mobilens_train import build, classify, detect, export, finish, heads, masks, segment
+from mobilens_train import classify, detect, export, finish, heads, masks, segment
 from mobilens_train.backbones import FAMILIES, STRIDES, Backbone, BackboneError, built, spec_of
 from mobilens_train.loop import Trainer
 from mobilens_train.onnx_module import OnnxModule
