@@ -8,6 +8,8 @@ mod compare;
 mod data_dir;
 mod descriptors;
 mod eval;
+#[cfg(feature = "store")]
+mod events;
 mod generate;
 mod inspect;
 mod label;
@@ -72,6 +74,10 @@ fn command(cli: Cli) -> u8 {
         Some(Command::Compare(arguments)) => compare::compare(&arguments),
         Some(Command::Label(arguments)) => label::label(&arguments),
         Some(Command::Eval(command)) => eval::eval(&command),
+        #[cfg(feature = "store")]
+        Some(Command::Events(arguments)) => events::events(&arguments),
+        #[cfg(not(feature = "store"))]
+        Some(Command::Events { .. }) => no_event_store(),
         Some(Command::Inspect(arguments)) => inspect::inspect(&arguments),
         Some(Command::Quantize(arguments)) => quantize::quantize_model(&arguments),
         Some(Command::Completions { shell }) => generate::completions(shell),
@@ -291,6 +297,13 @@ fn print_schema(records: bool, card: bool, markdown: bool) -> u8 {
             FAILED
         }
     }
+}
+
+/// Refuses what needs the event store.
+#[cfg(not(feature = "store"))]
+pub fn no_event_store() -> u8 {
+    print_error("this build has no event store: build it with the Cargo feature `store`");
+    USAGE
 }
 
 #[cfg(not(feature = "camera"))]

@@ -11,6 +11,7 @@
 //! | `2-publish` | `publish` and `analyze`: records, tracks, events | leaky, 256 / blocks, 4 (records); by thread (pictures) |
 //! | `3-render` | `render`: annotated pictures for the window and image files | leaky / blocks, 4, or newest wins for the window alone |
 //! | `4-encode` | `encode`: video files, clean or annotated | leaky / blocks, 4 |
+//! | `4-store` | `store`: events and thumbnails into the database | leaky / blocks, 4 |
 //! | `4-web` | `web`: JPEGs for the browsers that watch | newest wins, 1 |
 //! | `4-SINK` | `write`: records, image files, masks | leaky / blocks, 4 |
 //! | main | `window`, or waiting | newest wins, 1 |

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
-#[cfg(feature = "recording")]
+#[cfg(any(feature = "recording", feature = "store"))]
 use super::stages::publish::RecordedFrame;
 use super::stages::publish::SinkMessage;
 use crate::flow::{EdgeCounts, Policy, Receiver, Sender, aged_edge, edge};
@@ -77,15 +77,19 @@ impl Outboxes {
         ends
     }
 
-    /// The edge to a thread that encodes recordings.
-    #[cfg(feature = "recording")]
-    pub fn recording(&mut self) -> (Sender<RecordedFrame>, Receiver<RecordedFrame>) {
+    /// The edge `name` to a thread that takes frames with their pictures, for the sink of kind `sink`.
+    #[cfg(any(feature = "recording", feature = "store"))]
+    pub fn frames(
+        &mut self,
+        name: &str,
+        sink: &str,
+    ) -> (Sender<RecordedFrame>, Receiver<RecordedFrame>) {
         let ends = if self.is_live {
-            aged_edge("record", self.pictures, Policy::Leaky)
+            aged_edge(name, self.pictures, Policy::Leaky)
         } else {
-            edge("record", REPLAY_ITEMS, Policy::Block)
+            edge(name, REPLAY_ITEMS, Policy::Block)
         };
-        self.count("recording", &ends.0);
+        self.count(sink, &ends.0);
         ends
     }
 

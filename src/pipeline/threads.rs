@@ -28,6 +28,8 @@ use super::stages::encode::EncodeStage;
 use super::stages::infer::InferenceWorker;
 use super::stages::publish::{MissedEvents, PublishStage};
 use super::stages::render::Renderer;
+#[cfg(feature = "store")]
+use super::stages::store::StoreStage;
 #[cfg(feature = "web")]
 use super::stages::web::WebRenderer;
 use super::stages::window::watch_window;
@@ -54,6 +56,9 @@ pub struct StreamSinks {
     /// Stages that encode video.
     #[cfg(feature = "recording")]
     pub recordings: Vec<EncodeStage>,
+    /// Stages that store events.
+    #[cfg(feature = "store")]
+    pub stores: Vec<StoreStage>,
 }
 
 /// All stages of a stream, opened and ready to run.
@@ -240,7 +245,7 @@ impl Pipeline {
         let mut recordings = Vec::new();
         #[cfg(feature = "recording")]
         for mut encoder in self.sinks.recordings {
-            let (tx, rx) = outboxes.recording();
+            let (tx, rx) = outboxes.frames("record", "recording");
             let counts = tx.counts();
             recordings.push((tx, MissedEvents::default()));
             let guards = encoder.recording.guards_mut();
@@ -248,6 +253,17 @@ impl Pipeline {
             let latency = record.clone();
             let thread = failures.spawn("4-encode", move || encoder.run(&rx, &latency))?;
             picture_sinks.push_sink("4-encode", counts, thread);
+        }
+        #[cfg_attr(not(feature = "store"), allow(unused_mut, reason = "nobody stores"))]
+        let mut stores = Vec::new();
+        #[cfg(feature = "store")]
+        for mut stage in self.sinks.stores {
+            let (tx, rx) = outboxes.frames("store", "store");
+            let (counts, missed) = (tx.counts(), MissedEvents::default());
+            stores.push((tx, missed.clone()));
+            outboxes.guard(&mut stage.guard);
+            let thread = failures.spawn("4-store", move || stage.run(&rx, &missed))?;
+            picture_sinks.push_sink("4-store", counts, thread);
         }
         let sink_drops = outboxes.into_drops();
         #[cfg(feature = "web")]
@@ -297,6 +313,7 @@ impl Pipeline {
             trails,
             pictures,
             recordings,
+            stores,
             sink_events,
             emitted: Arc::clone(&emitted),
             end_to_end: end_to_end.clone(),

@@ -84,6 +84,8 @@ impl Folders {
                     sink.jsonl.as_ref().map(|sink| &sink.path),
                     sink.coco.as_ref().map(|sink| &sink.path),
                     sink.mot.as_ref().map(|sink| &sink.path),
+                    // SQLite has its log beside it.
+                    sink.store.as_ref().map(|sink| &sink.path),
                 ] {
                     folders.add_output(file.map(PathBuf::as_path));
                 }

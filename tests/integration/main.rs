@@ -27,6 +27,7 @@ mod counting;
 mod data_dir;
 mod decode_parity;
 mod eval;
+mod events;
 mod faces;
 mod golden;
 mod heads;

@@ -9,6 +9,8 @@ pub mod detect;
 pub mod models;
 
 pub mod segment;
+#[cfg(feature = "store")]
+pub mod store;
 
 pub mod classify;
 

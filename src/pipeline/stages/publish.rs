@@ -123,6 +123,8 @@ pub struct PublishStage {
     pub pictures: Vec<Sender<Arc<AnalyzedFrame>>>,
     /// Edges to the stages that record.
     pub recordings: Vec<(Sender<RecordedFrame>, MissedEvents)>,
+    /// Edges to the stages that store events; they also get those without a frame.
+    pub stores: Vec<(Sender<RecordedFrame>, MissedEvents)>,
     /// What happens to the sinks.
     pub sink_events: mpsc::Receiver<SinkEvent>,
     /// Frames that got a record.
@@ -169,6 +171,9 @@ impl PublishStage {
                     let mut events: Vec<_> = of_source.collect();
                     events.extend(self.sink_events(&history.last));
                     self.send(&events, None);
+                    for (_, missed) in &self.stores {
+                        missed.add(&events);
+                    }
                 }
             }
         }
@@ -213,7 +218,8 @@ impl PublishStage {
         }
         self.end_to_end.record(packet.meta.captured_at.elapsed());
         self.emitted.fetch_add(1, Ordering::SeqCst);
-        if !self.pictures.is_empty() || !self.recordings.is_empty() {
+        let is_seen = !self.pictures.is_empty() || !self.recordings.is_empty();
+        if is_seen || !self.stores.is_empty() {
             Arc::make_mut(&mut self.trails).update(&record);
             // Pictures show what the record says.
             let mut prediction = packet.payload;
@@ -229,7 +235,7 @@ impl PublishStage {
             for pictures in &self.pictures {
                 let _ = pictures.send(Arc::clone(&analyzed));
             }
-            for (recording, missed) in &self.recordings {
+            for (recording, missed) in self.recordings.iter().chain(&self.stores) {
                 let _ = recording.send(RecordedFrame {
                     missed: missed.clone(),
                     frame: Arc::clone(&analyzed),

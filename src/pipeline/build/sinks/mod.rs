@@ -7,6 +7,8 @@ use std::time::Duration;
 mod mqtt;
 #[cfg(feature = "recording")]
 mod recording;
+#[cfg(feature = "store")]
+mod store;
 #[cfg(feature = "web")]
 mod web;
 #[cfg(feature = "webhook")]
@@ -196,6 +198,8 @@ pub fn open_sinks(
     shared: &mut SharedSinks,
 ) -> Result<StreamSinks, SinkError> {
     let mut sinks = StreamSinks::default();
+    #[cfg(feature = "store")]
+    let mut reports = crate::sink::FileReports::default();
     for (sink_config, is_shared) in pipeline.config.sinks.iter().zip(&pipeline.shared) {
         let mut guarded = |sink: Box<dyn RecordSink>, guard: ErrorGuard| {
             let name = format!("4-{}", guard.sink());
@@ -255,6 +259,13 @@ pub fn open_sinks(
                 record("4-webhook", Box::new(sink));
             }
         }
+        #[cfg(feature = "store")]
+        if let Some(config) = &sink_config.store {
+            let guard = guard("store", config.on_error, is_live);
+            let (stage, files) = store::open(config, is_live, run, guard)?;
+            sinks.stores.push(stage);
+            reports.0.push(files);
+        }
         if let Some(images) = &sink_config.images {
             let encoding = match images.format {
                 ImageFormat::Png => PictureEncoding::Png,
@@ -278,6 +289,10 @@ pub fn open_sinks(
     #[cfg(feature = "recording")]
     {
         sinks.recordings = recording::open(pipeline, is_live, labels)?;
+        #[cfg(feature = "store")]
+        for encoder in &mut sinks.recordings {
+            encoder.recording.report_files(&reports);
+        }
     }
     Ok(sinks)
 }
