@@ -66,7 +66,7 @@ fn wait_for(
 }
 
 /// Waits until sink `name` has an event in `phase`, and frames have gone on after it.
-pub fn wait_for_sink(lines: &Receiver<String>, name: &str, phase: &str) {
+fn wait_for_sink(lines: &Receiver<String>, name: &str, phase: &str) {
     let what = format!("event {phase} of {name}");
     wait_for(lines, &what, |r| {
         r["kind"] == "sink" && r["name"] == name && r["phase"] == phase

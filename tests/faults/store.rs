@@ -1,14 +1,17 @@
 //! The event store on a full disk, and killed at any moment.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
-use crate::disk::{start_on_disk, wait_for_sink, with};
+use crate::disk::{start_on_disk, with};
 use crate::kill::random;
-use crate::support::{Process, mobilens, run, stderr, until};
+use crate::support::{PATIENCE, Process, mobilens, run, stderr, until};
 use mobilens::store::{EventFilter, Store, StoredEvent};
+use serde_json::Value;
 
 fn store(dir: &Path) -> String {
     format!("sinks.1={{store: {{path: {}/events.db}}}}", dir.display())
@@ -37,45 +40,78 @@ fn rows(path: &Path) -> Vec<StoredEvent> {
     rows
 }
 
+/// The records of a run, and the tracks that were in them.
+struct Seen {
+    lines: Receiver<String>,
+    tracks: BTreeSet<u64>,
+}
+
+impl Seen {
+    /// Reads on until a record `is_wanted`.
+    fn until(&mut self, what: &str, is_wanted: impl Fn(&Value, usize) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            let line = line.unwrap_or_else(|e| panic!("{what}: {e}"));
+            let record = self.take(&line);
+            if is_wanted(&record, self.tracks.len()) {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, line: &str) -> Value {
+        let record: Value = serde_json::from_str(line).expect("whole JSON");
+        let tracks = record["tracks"].as_array().into_iter().flatten();
+        self.tracks
+            .extend(tracks.filter_map(|track| track["track_id"].as_u64()));
+        record
+    }
+}
+
 #[test]
 fn a_full_disk_loses_no_event_and_nothing_is_torn() {
     let dir = tempfile::tempdir().expect("a folder");
-    let Some((mut process, disk)) = start_on_disk(dir.path(), 4, "true", &arguments(dir.path()))
-    else {
+    let start = start_on_disk(dir.path(), 4, "true", &arguments(dir.path()));
+    let Some((mut process, disk)) = start else {
         return;
     };
-    let db = disk.place("events.db");
-    let count = || {
-        let store = Store::open_read_only(&db);
-        store
-            .and_then(|store| store.count(&EventFilter::default()))
-            .unwrap_or(0)
+    let mut seen = Seen {
+        lines: process.lines(),
+        tracks: BTreeSet::new(),
     };
-    let lines = process.lines();
-    until("events", || count() > 2);
+    let of_store =
+        |r: &Value, phase: &str| r["kind"] == "sink" && r["name"] == "store" && r["phase"] == phase;
+    seen.until("tracks", |_, tracks| tracks > 2);
     for _ in 0..2 {
         disk.fill();
-        wait_for_sink(&lines, "store", "new");
+        seen.until("a store that fails", |r, _| of_store(r, "new"));
+        let before = seen.tracks.len();
+        seen.until("tracks on a full disk", |_, tracks| tracks > before);
         disk.empty();
-        wait_for_sink(&lines, "store", "end");
-        let before = count();
-        // Someone has to read, or the pipe of the program's records fills up.
-        let mut more = false;
-        until("more events", || {
-            while lines.try_recv().is_ok() {}
-            more = more || count() > before;
-            more
-        });
+        seen.until("a store that goes on", |r, _| of_store(r, "end"));
     }
     process.interrupt();
-    std::thread::spawn(move || while lines.recv().is_ok() {});
+    while let Ok(line) = seen.lines.recv_timeout(PATIENCE) {
+        seen.take(&line);
+    }
     assert_eq!(process.ended().code(), Some(0));
-    let all = rows(&db);
-    // Each track once, its number without a gap: none was lost while the disk was full.
-    let mut tracks: Vec<u64> = all.iter().filter_map(|row| row.track_id).collect();
-    tracks.sort_unstable();
+    // SQLite wants a path that does not lead through the process that sees the disk.
+    let copies = tempfile::tempdir().expect("a folder");
+    for name in ["events.db", "events.db-wal"] {
+        let copied = fs::copy(disk.place(name), copies.path().join(name));
+        assert!(copied.is_ok() || name.ends_with("wal"), "{copied:?}");
+    }
+    let all = rows(&copies.path().join("events.db"));
     assert!(all.iter().all(|row| row.kind == "track" && row.ended));
-    assert!(tracks.is_sorted_by(|a, b| a < b), "{tracks:?}");
+    let stored: Vec<u64> = all.iter().rev().filter_map(|row| row.track_id).collect();
+    assert_eq!(stored.len(), all.len());
+    assert!(
+        stored.iter().eq(&seen.tracks),
+        "each once: {stored:?}, not {:?}",
+        seen.tracks
+    );
     assert!(all.iter().all(|row| row.has_thumbnail));
 }
 

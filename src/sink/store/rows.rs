@@ -93,10 +93,17 @@ impl EventRows {
             }
         }
         for at in self.lasting.values() {
+            let track = self.rows.get(at).and_then(|row| row.track);
+            let score = track
+                .and_then(|at| self.rows.get(&at))
+                .and_then(|row| row.event.score);
             if let Some(row) = self.rows.get_mut(at)
                 && row.event.kind != "source"
             {
                 row.last_until(record.pts_ms);
+                if score > row.event.score {
+                    row.event.score = score;
+                }
             }
         }
         for event in &record.events {
@@ -200,15 +207,8 @@ impl EventRows {
                 let Some(at) = self.lasting.remove(&lasting) else {
                     return;
                 };
-                let track = self.rows.get(&at).and_then(|row| row.track);
-                let score = track
-                    .and_then(|at| self.rows.get(&at))
-                    .and_then(|row| row.event.score);
                 if let Some(row) = self.rows.get_mut(&at) {
                     row.take_update(event);
-                    if score > row.event.score {
-                        row.event.score = score;
-                    }
                     let lasted_ms = event.duration_ms.map(|ms| row.since_ms + ms);
                     row.set_end(lasted_ms.unwrap_or(event.pts_ms));
                 }
