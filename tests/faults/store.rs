@@ -105,7 +105,8 @@ fn a_full_disk_loses_no_event_and_nothing_is_torn() {
     }
     let all = rows(&copies.path().join("events.db"));
     assert!(all.iter().all(|row| row.kind == "track" && row.ended));
-    let stored: Vec<u64> = all.iter().rev().filter_map(|row| row.track_id).collect();
+    let mut stored: Vec<u64> = all.iter().filter_map(|row| row.track_id).collect();
+    stored.sort_unstable();
     assert_eq!(stored.len(), all.len());
     assert!(
         stored.iter().eq(&seen.tracks),
