@@ -186,7 +186,7 @@ fn a_store_whose_run_is_killed_is_whole() {
 }
 
 #[test]
-#[ignore = "takes some minutes; CI runs it"]
+#[ignore = "takes some minutes"]
 fn a_store_whose_run_is_killed_100_times_is_whole() {
     kill_again_and_again(100);
 }
