@@ -95,7 +95,7 @@ fn a_replay_fills_it_and_an_analysis_of_its_records_gives_the_same() {
 
     // A track is where and as sure as its detections.
     for row in all.iter().filter(|row| row["kind"] == "track") {
-        let of_track = |frame: &&&Value| {
+        let of_track = |frame: &&Value| {
             let seen = frame["detections"].as_array().expect("a list").iter();
             seen.chain(frame["faint"].as_array().into_iter().flatten())
                 .find(|d| d["track_id"] == row["track_id"])
@@ -103,9 +103,8 @@ fn a_replay_fills_it_and_an_analysis_of_its_records_gives_the_same() {
         };
         let in_track = |frame: &&&Value| {
             let tracks = frame["tracks"].as_array().expect("a list").iter();
-            tracks
-                .clone()
-                .any(|track| track["track_id"] == row["track_id"])
+            let mut ids = tracks.map(|track| &track["track_id"]);
+            ids.any(|id| *id == row["track_id"])
         };
         let in_frames: Vec<_> = frames.iter().filter(in_track).collect();
         assert_eq!(row["frame"], in_frames[0]["frame"]);
@@ -113,10 +112,7 @@ fn a_replay_fills_it_and_an_analysis_of_its_records_gives_the_same() {
             row["start_ms"].as_f64(),
             in_frames[0]["pts_ms"].as_f64().map(f64::round)
         );
-        let seen: Vec<Value> = in_frames
-            .iter()
-            .filter_map(|frame| of_track(&frame))
-            .collect();
+        let seen: Vec<Value> = in_frames.iter().copied().filter_map(of_track).collect();
         let scores = seen.iter().filter_map(|d| d["score"].as_f64());
         assert_eq!(row["score"].as_f64(), scores.reduce(f64::max));
         assert!(seen.iter().any(|d| d["bbox"] == row["bbox"]));
