@@ -60,7 +60,7 @@ pub use recording::{ClipRules, Clips, RetentionPolicy, Segments, VideoRecording}
 #[cfg(feature = "store")]
 pub use store::{FLUSH_INTERVAL as STORE_FLUSH_INTERVAL, StoreParams, StoreSink};
 #[cfg(feature = "web")]
-pub use web::{Metrics, OverlayLayers, StreamViews, WebParams, WebServer};
+pub use web::{EventFiles, Metrics, OverlayLayers, StreamViews, WebParams, WebServer};
 #[cfg(feature = "webhook")]
 pub use webhook::{WebhookClient, WebhookParams, WebhookSink};
 pub use window::{DisplayWindow, WindowError};

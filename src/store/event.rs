@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rusqlite::Row;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::instant::instant_text;
@@ -11,8 +12,19 @@ use crate::records::RecordBox;
 /// 2000-01-01: times before are positions in a recording.
 pub const FIRST_WALL_MS: i64 = 946_684_800_000;
 
+/// What `kind` may be.
+pub const EVENT_KINDS: [&str; 7] = [
+    "track",
+    "zone",
+    "loiter",
+    "line",
+    "area_above",
+    "area_below",
+    "source",
+];
+
 /// One row.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct StoredEvent {
     /// Its number, never given twice.
     pub id: i64,

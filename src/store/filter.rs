@@ -28,8 +28,28 @@ pub struct EventFilter {
     pub until_ms: Option<i64>,
     /// All these words occur in names, labels and attributes, in upper or lower case.
     pub text: Option<String>,
+    /// Only what comes after this one, the newest first.
+    pub after: Option<EventPlace>,
     /// So many at most.
     pub limit: Option<u64>,
+}
+
+/// The place of an event among all: the newest is the first, and of those that began together the last written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EventPlace {
+    /// When it began.
+    pub start_ms: i64,
+    /// Its number.
+    pub id: i64,
+}
+
+impl From<&StoredEvent> for EventPlace {
+    fn from(event: &StoredEvent) -> Self {
+        Self {
+            start_ms: event.start_ms,
+            id: event.id,
+        }
+    }
 }
 
 impl EventFilter {
@@ -59,6 +79,12 @@ impl EventFilter {
         }
         if let Some(until) = self.until_ms {
             add("e.start_ms < ?", until.into());
+        }
+        if let Some(EventPlace { start_ms, id }) = self.after {
+            add(
+                &format!("(e.start_ms, e.id) < (?, {id})"),
+                start_ms.into(),
+            );
         }
         // Both ends are of the same clock.
         match (self.since_ms, self.until_ms) {
@@ -229,7 +255,7 @@ mod tests {
         let store = store(dir.path());
         let given = EventFilter::default;
         let text = |text: &str| Some(text.to_owned());
-        let filters: [(EventFilter, &[i64]); 11] = [
+        let filters: [(EventFilter, &[i64]); 13] = [
             (given(), &[10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 12, 11]),
             (
                 EventFilter {
@@ -237,6 +263,27 @@ mod tests {
                     ..given()
                 },
                 &[10, 9],
+            ),
+            (
+                EventFilter {
+                    after: Some(EventPlace {
+                        start_ms: LIVE,
+                        id: 1,
+                    }),
+                    ..given()
+                },
+                &[12, 11],
+            ),
+            (
+                EventFilter {
+                    after: Some(EventPlace {
+                        start_ms: LIVE + DAY,
+                        id: 3,
+                    }),
+                    limit: Some(2),
+                    ..given()
+                },
+                &[2, 1],
             ),
             (
                 EventFilter {

@@ -22,17 +22,19 @@
 //!
 //! The schema has a number (`user_version`): [`Store::open`] migrates an older file, and refuses a newer one.
 
+pub mod csv;
 mod error;
 mod event;
 mod filter;
 mod instant;
+mod names;
 mod retention;
 mod schema;
 mod write;
 
 pub use error::StoreError;
-pub use event::{FIRST_WALL_MS, StoredEvent, Thumbnail};
-pub use filter::EventFilter;
+pub use event::{EVENT_KINDS, FIRST_WALL_MS, StoredEvent, Thumbnail};
+pub use filter::{EventFilter, EventPlace};
 pub use instant::{InstantError, instant_text, parse_instant};
 pub use retention::EventRetention;
 pub use schema::{APPLICATION_ID, Store};

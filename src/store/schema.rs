@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, InterruptHandle, OpenFlags, TransactionBehavior};
 
 use super::StoreError;
 
@@ -216,6 +216,11 @@ impl Store {
 
     fn version(&self) -> Result<i64, StoreError> {
         self.with(version_of)
+    }
+
+    /// Stops what the store is asked, from another thread; it then fails.
+    pub fn interrupt_handle(&self) -> InterruptHandle {
+        self.connection.get_interrupt_handle()
     }
 
     /// What SQLite's own check of the file says: `ok`, or what is wrong.

@@ -60,6 +60,17 @@ impl Store {
         self.with(|connection| Ok(connection.execute(sql, params![id, kept])? > 0))
     }
 
+    /// Like [`delete`](Self::delete), unless the event is kept. Returns false then, too.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn delete_unless_kept(&mut self, id: i64) -> Result<bool, StoreError> {
+        self.with(|connection| {
+            let sql = "DELETE FROM events WHERE id = ?1 AND kept = 0";
+            Ok(connection.execute(sql, [id])? > 0)
+        })
+    }
+
     /// Deletes an event with its thumbnail. Returns false if there is no such event.
     ///
     /// # Errors

@@ -52,5 +52,6 @@ mod telemetry;
 mod tracking;
 mod video;
 mod web;
+mod web_api;
 mod webhook;
 mod window;

@@ -2,7 +2,6 @@
 
 pub mod arguments;
 mod coco;
-mod csv;
 mod table;
 
 use std::io::{self, BufWriter, Write};
@@ -10,7 +9,7 @@ use std::path::Path;
 
 use jiff::Zoned;
 use mobilens::sink::SinkError;
-use mobilens::store::{EventFilter, Store, StoreError, StoredEvent, parse_instant};
+use mobilens::store::{EventFilter, Store, StoreError, StoredEvent, csv, parse_instant};
 
 use super::{DONE, FAILED, USAGE, print_error};
 use arguments::EventsArgs;
@@ -70,6 +69,7 @@ fn run(arguments: &EventsArgs) -> Result<(), Failure> {
         until_ms: time("until", arguments.until.as_ref(), true)?,
         text: arguments.text.clone(),
         limit: arguments.limit.or(is_table.then_some(TABLE_LIMIT)),
+        ..EventFilter::default()
     };
     let store = Store::open_read_only(&arguments.database)?;
     if let Some(dir) = &arguments.thumbnails {

@@ -1,12 +1,14 @@
 //! State shared by the pipeline's threads and the web server.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
 use super::access::Access;
+use super::api::QuerySlots;
 use super::counters::Counters;
 use super::metrics::Metrics;
 use crate::flow::Health;
@@ -79,6 +81,15 @@ impl Picture {
     }
 }
 
+/// Where the events and recordings of streams are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventFiles {
+    /// The event store.
+    pub store: Option<PathBuf>,
+    /// The folders of recordings and clips: files elsewhere are not sent, whatever the store says.
+    pub media_dirs: BTreeSet<PathBuf>,
+}
+
 /// State of the web server.
 pub struct ServerState {
     pub(super) access: Access,
@@ -88,6 +99,9 @@ pub struct ServerState {
     lines: broadcast::Sender<Arc<str>>,
     events: Mutex<VecDeque<Arc<str>>>,
     client_slots: Arc<Semaphore>,
+    event_files: Mutex<EventFiles>,
+    #[cfg_attr(not(feature = "store"), allow(dead_code, reason = "no query runs"))]
+    pub(super) query_slots: QuerySlots,
 }
 
 /// The pictures and metrics of one stream.
@@ -107,6 +121,8 @@ impl ServerState {
             lines: broadcast::channel(BROADCAST_CAPACITY).0,
             events: Mutex::default(),
             client_slots: Arc::new(Semaphore::new(client_slots)),
+            event_files: Mutex::default(),
+            query_slots: QuerySlots::default(),
         }
     }
 
@@ -122,6 +138,26 @@ impl ServerState {
         });
         lock(&self.all_views).push(Arc::clone(&views));
         views
+    }
+
+    /// Adds where the events and recordings of a stream are. The first store is the one that is shown.
+    pub(super) fn add_event_files(&self, files: &EventFiles) {
+        let mut known = lock(&self.event_files);
+        known.media_dirs.extend(files.media_dirs.iter().cloned());
+        match (&known.store, &files.store) {
+            (Some(shown), Some(other)) if shown != other => tracing::warn!(
+                "the web page shows the events of {}, and not those of {}: give all streams one store",
+                shown.display(),
+                other.display()
+            ),
+            _ => known.store = known.store.take().or_else(|| files.store.clone()),
+        }
+    }
+
+    /// Where events and recordings are.
+    #[cfg_attr(not(feature = "store"), allow(dead_code, reason = "nobody asks"))]
+    pub(super) fn event_files(&self) -> EventFiles {
+        lock(&self.event_files).clone()
     }
 
     /// All streams.
@@ -238,6 +274,21 @@ mod tests {
         };
         assert!(is(state.views(None), &gate) && is(state.views(Some("yard")), &yard));
         assert!(state.views(Some("attic")).is_none());
+    }
+
+    #[test]
+    fn the_first_store_is_shown_and_all_folders_are_known() {
+        let state = state(1);
+        let files = |store: Option<&str>, dir: &str| EventFiles {
+            store: store.map(PathBuf::from),
+            media_dirs: [dir.into()].into(),
+        };
+        for (store, dir) in [(None, "a"), (Some("one.db"), "b"), (Some("two.db"), "a")] {
+            state.add_event_files(&files(store, dir));
+        }
+        let known = state.event_files();
+        assert_eq!(known.store, Some("one.db".into()));
+        assert_eq!(known.media_dirs, ["a".into(), "b".into()].into());
     }
 
     #[test]

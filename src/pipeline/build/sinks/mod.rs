@@ -108,6 +108,7 @@ impl SharedSinks {
             };
             if let SharedSink::Web(server) = self.get(sink_config, *is_shared, server)? {
                 server.add(&pipeline.stream);
+                server.add_event_files(&web::event_files(&pipeline.config.sinks));
             }
         }
         Ok(())

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::secret;
-use crate::config::{LoadedPipeline, WebConfig};
+use crate::config::{LoadedPipeline, SinkConfig, WebConfig};
 use crate::flow::Health;
 use crate::pipeline::build::overlay::overlay_style;
 use crate::pipeline::stages::web::WebRenderer;
 use crate::postprocess::Labels;
-use crate::sink::{RecordSink, SinkError, WebParams, WebServer};
+use crate::sink::{EventFiles, RecordSink, SinkError, WebParams, WebServer};
 
 /// Starts the server that all streams share; it tells of `health`.
 pub fn start_server(config: &WebConfig, health: Health) -> Result<WebServer, SinkError> {
@@ -22,6 +22,18 @@ pub fn start_server(config: &WebConfig, health: Health) -> Result<WebServer, Sin
         max_connections_per_address: config.max_connections_per_address as usize,
         health,
     })
+}
+
+/// Where the events and recordings of a stream with these sinks are.
+pub fn event_files(sinks: &[SinkConfig]) -> EventFiles {
+    let mut stores = sinks.iter().filter_map(|sink| sink.store.as_ref());
+    let video = sinks.iter().filter_map(|sink| sink.video.as_ref());
+    let clips = sinks.iter().filter_map(|sink| sink.clips.as_ref());
+    let video = video.map(|video| video.dir.clone());
+    EventFiles {
+        store: stores.next().map(|store| store.path.clone()),
+        media_dirs: video.chain(clips.map(|clips| clips.dir.clone())).collect(),
+    }
 }
 
 /// Registers a stream; its renderer and the sink for its records.

@@ -1,6 +1,6 @@
 //! Events as CSV (RFC 4180).
 
-use mobilens::store::StoredEvent;
+use super::StoredEvent;
 
 const COLUMNS: [&str; 26] = [
     "id",
