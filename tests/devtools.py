@@ -34,7 +34,7 @@ class Browser:
                 [program, *options, "about:blank"], stdout=nowhere, stderr=nowhere, preexec_fn=pipes, pass_fds=(3, 4)
             )
         os.close(commands), os.close(answers)
-        self.serial, self.session, self.buffer, self.faults = 0, {}, b"", []
+        self.serial, self.session, self.target, self.buffer, self.faults = 0, {}, None, b"", []
 
     def _message(self, deadline):
         while b"\0" not in self.buffer:
@@ -73,13 +73,17 @@ class Browser:
             self.faults.append(told["entry"]["text"])
 
     def open(self, url, width, height, scale=1):
-        self.session = {}
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self.session = {"sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
+        """Opens a page in place of the one that is open, whose connections would be missing here."""
+        last, self.session = self.target, {}
+        self.target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        if last:
+            self.call("Target.closeTarget", targetId=last)
+        self.session = {"sessionId": self.call("Target.attachToTarget", targetId=self.target, flatten=True)["sessionId"]}
         for domain in ["Runtime", "Log", "Page"]:
             self.call(f"{domain}.enable")
         self.resize(width, height, scale)
         self.call("Page.navigate", url=url)
+        self.until("location.href !== 'about:blank' && document.readyState !== 'loading'")
 
     def resize(self, width, height, scale=1):
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=False)

@@ -130,20 +130,20 @@ def keyboard():
     browser.value("document.querySelector('#views a').focus()")
     tab_to("select[name=label]")
     labels = browser.value("[...document.querySelectorAll('select[name=label] option')].map(o => o.value)")
-    while browser.value(f"{ACTIVE}.value") != "car":
-        assert labels, "no label car"
+    while browser.value(f"{ACTIVE}.value") != "person":
+        assert labels, "no label person"
         labels.pop()
         browser.press("ArrowDown")
-    cars = api("label=car")
-    cards(cars[:50], "cars")
-    browser.until(f"{HASH} === '#events?label=car'")
+    people = api("label=person")
+    cards(people[:50], "people")
+    browser.until(f"{HASH} === '#events?label=person'")
     browser.value("location.reload()")
-    cards(cars[:50], "cars again")
-    equal(browser.value("document.querySelector('select[name=label]').value"), "car", "the filter after a reload")
+    cards(people[:50], "people again")
+    equal(browser.value("document.querySelector('select[name=label]').value"), "person", "the filter after a reload")
     tab_to("input[name=text]")
-    browser.type("Crossing CAR")
-    words = api("label=car&text=crossing+car")
-    assert 0 < len(words) < len(cars)
+    browser.type("Crossing PERSON")
+    words = api("label=person&text=crossing+person")
+    assert 0 < len(words) < len(people)
     cards(words[:50], "words")
 
     # One of the recording: it has a clip.

@@ -81,10 +81,7 @@ impl EventFilter {
             add("e.start_ms < ?", until.into());
         }
         if let Some(EventPlace { start_ms, id }) = self.after {
-            add(
-                &format!("(e.start_ms, e.id) < (?, {id})"),
-                start_ms.into(),
-            );
+            add(&format!("(e.start_ms, e.id) < (?, {id})"), start_ms.into());
         }
         // Both ends are of the same clock.
         match (self.since_ms, self.until_ms) {

@@ -1,5 +1,5 @@
 // One event, in a dialog.
-import { day, isRecorded, kind, make, percent, seconds, time, what, where } from "/text.js";
+import { kind, make, moment, percent, seconds, what, where } from "/text.js";
 
 const element = id => document.getElementById(id);
 const dialog = element("event"), question = element("question"), shown = element("shown"), said = element("said");
@@ -27,7 +27,7 @@ export function open(given, can) {
   // A button that cannot be pressed any more gives the focus away.
   if (!isOpen || !dialog.contains(document.activeElement) || document.activeElement.disabled) element("event-title").focus();
 }
-const title = () => `${what(event)} ${where(event)} · ${day(event)}, ${time(event)}`;
+const title = () => `${what(event)} ${where(event)} · ${moment(event)}`;
 // The clip is served if there is one, else the recording.
 const isClip = () => event.clip != null && event.media_ms === event.clip_ms;
 export function close() {
@@ -45,12 +45,12 @@ function fill() {
     Object.assign(element(id), { hidden: !is, href: path + file, download: name + file.slice(file.lastIndexOf(".")) });
   }
   element("download").textContent = isClip() ? "Download clip" : "Download recording";
-  const at = (file, ms) => file && `${file}, from ${seconds(ms ?? 0)}`;
+  const at = (file, ms) => file && `${file}, at ${seconds(ms ?? 0)}`;
   const box = event.bbox && event.bbox.map(Math.round);
   const fields = [
     ["Stream", event.stream], ["Kind", kind(event.kind)], ["Rule", event.rule], ["Zone or line", event.zone], ["Direction", event.direction],
     ["Label", event.label], ["Score", event.score != null && percent(event.score)], ["Model", event.model], ...Object.entries(event.attributes ?? {}),
-    ["Begins", begin()], ["Lasts", seconds(event.end_ms - event.start_ms) + (event.ended ? "" : ", goes on")],
+    ["Begins", moment(event)], ["Lasts", seconds(event.end_ms - event.start_ms) + (event.ended ? "" : ", goes on")],
     ["Track", event.track_id != null && `#${event.track_id}`], ["Frame", event.frame], ["Best frame", event.best_frame],
     ["Box there", box && `${box[2]}×${box[3]} pixels at ${box[0]}, ${box[1]}`],
     ["Position", event.latitude != null && `${event.latitude.toFixed(6)}, ${event.longitude?.toFixed(6)}`],
@@ -64,7 +64,6 @@ function fill() {
     make("dd", list, { textContent: value });
   }
 }
-const begin = () => isRecorded(event) ? `${time(event)} after the recording began` : `${day(event)}, ${time(event)}`;
 
 function showPicture() {
   shown.replaceChildren();

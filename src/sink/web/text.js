@@ -14,13 +14,15 @@ export function position(ms) {
 
 /// The day of an event in this browser's time zone.
 export function day(event) {
-  if (isRecorded(event)) return "Of recordings";
+  if (isRecorded(event)) return "Recordings without a date";
   const at = new Date(event.start_ms), today = new Date();
   const word = at.toDateString() === today.toDateString() ? "Today, " : "";
   return word + dayOf.format(at);
 }
 
 export const time = (event, ms = event.start_ms) => isRecorded(event) ? position(ms) : timeOf.format(new Date(ms));
+/// When, in one line.
+export const moment = event => isRecorded(event) ? `${time(event)} into the recording` : `${day(event)}, ${time(event)}`;
 export const seconds = ms => `${(ms / 1000).toFixed(1)} s`;
 export const percent = score => `${Math.round(score * 100)} %`;
 

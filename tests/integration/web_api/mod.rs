@@ -44,7 +44,7 @@ fn events_are_asked_for_and_come_in_pages() {
         ("label=fox", vec![]),
         ("until=0:02:00&since=0:00:00", vec![122]),
         (
-            "since=2026-09-21T13:14:20Z&until=2026-09-21T13:15:20Z&label=badger",
+            "since=2026-09-21T14:14:20Z&until=2026-09-21T14:15:20Z&label=badger",
             vec![2],
         ),
         ("label=badger&before=3&limit=1", vec![2]),
@@ -340,16 +340,10 @@ fn the_description_names_what_is_served_and_all_of_it_needs_the_token() {
             }
         }
     }
-    let elsewhere = site.ask(
-        "GET",
-        "/api/v1/events",
-        &format!("{TOKEN}Host: evil.example\r\n"),
+    let elsewhere = format!(
+        "GET /api/v1/events HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n{TOKEN}\r\n"
     );
-    assert!(
-        [400, 421].contains(&elsewhere.status),
-        "{}",
-        elsewhere.status
-    );
+    assert_eq!(answer(&site.running, &elsewhere).status, 421);
 }
 
 #[test]

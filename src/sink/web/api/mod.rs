@@ -32,7 +32,7 @@ use super::routes::full;
 use super::views::ServerState;
 use crate::store::{EVENT_KINDS, csv};
 pub use archive::QuerySlots;
-use archive::{Archive, EventPage, Media};
+use archive::{Archive, Media};
 use query::EventQuery;
 
 /// Rows of a CSV file that are read at a time.
