@@ -156,7 +156,7 @@ def live_page(url, server, first, last, path):
 
 def events_view(url, path):
     """The Events view, once all pictures are there."""
-    open_page(url + "#events?kind=track", 1024, 640, 1)
+    open_page(url + "#events", 1024, 640, 1)
     loaded = "document.querySelectorAll('.cards img').length > 5 && [...document.images].every(i => i.complete || !i.src)"
     for _ in range(600):
         if value(loaded):
@@ -164,7 +164,7 @@ def events_view(url, path):
         time.sleep(0.1)
     else:
         fail("the Events view has no pictures")
-    save(path, 80)
+    save(path, 65)
 
 
 def stacked(above, below, width, height, path):
