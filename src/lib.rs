@@ -40,7 +40,7 @@
 //! An [`InferenceWorker`](pipeline::InferenceWorker) runs 6 to 8 on its own thread, so that it takes
 //! the newest frame at the moment it is free, and no prepared tensor grows old in a queue.
 //!
-//! Cargo features, all on by default, leave out what not everyone wants: `camera`, `mqtt`, `recording`,
+//! Cargo features, all on by default, leave out what not everyone wants: `camera`, `mqtt`, `onvif`, `recording`,
 //! `rtsp`, `web`, `webhook`, `window`.
 
 pub mod config;

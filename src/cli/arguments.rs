@@ -11,7 +11,9 @@ use mobilens_nn::KernelChoice;
 
 use super::card::arguments::{CardArgs, RunModelArgs};
 use super::data_dir::DATA_DIR_VARIABLE;
+use super::devices::arguments::DevicesArgs;
 use super::eval::arguments::EvalCommand;
+use super::init::arguments::InitArgs;
 use super::label::arguments::LabelArgs;
 
 /// Longest axis of `--shape`.
@@ -19,6 +21,10 @@ const MAX_AXIS: usize = 65_536;
 
 /// What people do most, each with its command.
 pub const EXAMPLES: &[(&str, &str)] = &[
+    (
+        "mobilens init gate.yaml",
+        "a pipeline of your own, by a few questions",
+    ),
     (
         "mobilens pipelines/ssd_camera.yaml",
         "boxes around people and vehicles, live in a window",
@@ -164,8 +170,13 @@ pub enum Command {
         #[arg(long, conflicts_with = "records")]
         markdown: bool,
     },
-    /// List cameras, their formats and rates.
-    Devices,
+    /// List cameras: those of this machine with their formats and rates, or those in the network.
+    Devices(DevicesArgs),
+    /// Write a pipeline by a few questions, or by options.
+    ///
+    /// Each question has a default and an option that answers it; --yes takes the defaults. The pipeline is
+    /// checked before it is written.
+    Init(Box<InitArgs>),
     /// Measure the latency of a model, or the cost of each stage of a pipeline.
     Bench(BenchArgs),
     /// Run tracking, zones and counting again on saved records, without video or model.

@@ -7,10 +7,14 @@ mod card;
 mod compare;
 mod data_dir;
 mod descriptors;
+mod devices;
 mod eval;
 mod generate;
+mod init;
 mod inspect;
 mod label;
+#[cfg(feature = "onvif")]
+mod onvif;
 mod plot;
 mod quantize;
 #[cfg(target_os = "linux")]
@@ -22,8 +26,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-#[cfg(feature = "camera")]
-use mobilens::capture::{CameraMode, list_cameras};
 use mobilens::config::{self, CardConfig, ConfigError, LoadedPipeline, Override, RunArguments};
 use mobilens::flow::{StopReason, StopSignal, panic_message};
 use mobilens::pipeline::{self, LoadedModels, Outcome, RunError, RunOptions, TrackModels};
@@ -65,7 +67,8 @@ fn command(cli: Cli) -> u8 {
             card,
             markdown,
         }) => print_schema(records, card, markdown),
-        Some(Command::Devices) => devices(),
+        Some(Command::Devices(arguments)) => devices::devices(&arguments),
+        Some(Command::Init(arguments)) => init::init(&arguments),
         Some(Command::Bench(arguments)) => bench::bench(&arguments),
         Some(Command::Analyze(arguments)) => analyze::analyze(&arguments),
         Some(Command::Plot(arguments)) => plot::plot(&arguments),
@@ -240,7 +243,7 @@ fn check(arguments: &CheckArgs) -> u8 {
 }
 
 /// Loads a pipeline and its model; gives it with what the model runs on, or all errors, one a line.
-fn validate(
+pub fn validate(
     pipeline: &Path,
     overrides: &[String],
 ) -> Result<(Vec<LoadedPipeline>, String), String> {
@@ -291,45 +294,4 @@ fn print_schema(records: bool, card: bool, markdown: bool) -> u8 {
             FAILED
         }
     }
-}
-
-#[cfg(not(feature = "camera"))]
-fn devices() -> u8 {
-    print_error("this build has no cameras: build it with the Cargo feature `camera`");
-    USAGE
-}
-
-#[cfg(feature = "camera")]
-fn devices() -> u8 {
-    let cameras = list_cameras();
-    if cameras.is_empty() {
-        print_error("there is no camera");
-    }
-    for camera in cameras {
-        print(&format!("{}  {}", camera.device, camera.name));
-        let mut modes = camera.modes;
-        modes.sort_by(|a, b| {
-            let key = |m: &CameraMode| (m.fourcc.clone(), m.width, m.height);
-            key(a).cmp(&key(b)).then(b.fps.total_cmp(&a.fps))
-        });
-        for of_size in
-            modes.chunk_by(|a, b| (&a.fourcc, a.width, a.height) == (&b.fourcc, b.width, b.height))
-        {
-            let rates: Vec<String> = of_size
-                .iter()
-                .map(|m| format!("{}", (m.fps * 100.0).round() / 100.0))
-                .collect();
-            let CameraMode {
-                fourcc,
-                width,
-                height,
-                ..
-            } = &of_size[0];
-            print(&format!(
-                "  {fourcc} {width}x{height}  {} fps",
-                rates.join(" ")
-            ));
-        }
-    }
-    DONE
 }
