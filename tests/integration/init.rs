@@ -86,7 +86,7 @@ fn options_make_a_pipeline_that_runs() {
             "--show",
             "none",
             "--records",
-            "out/seen.jsonl",
+            "seen.jsonl",
             "--clips",
             "clips",
         ],
@@ -108,7 +108,7 @@ fn options_make_a_pipeline_that_runs() {
         .args(["mobilens.yaml", "--frames", "5"])
         .output();
     ok(&run.expect("it starts"));
-    let seen = records(&fs::read(folder.join("out/seen.jsonl")).expect("written"));
+    let seen = records(&fs::read(folder.join("seen.jsonl")).expect("written"));
     assert_eq!(end(&seen)["frames"]["emitted"], 5);
     let clips: Vec<_> = fs::read_dir(folder.join("clips")).expect("made").collect();
     assert!(!clips.is_empty());
@@ -248,9 +248,9 @@ fn a_password_is_not_in_the_file() {
 fn answers_make_a_pipeline() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    // A camera that is not there, then a stream with a user; an unknown subject; a default; names and numbers.
+    // A camera that is not there, then a stream with a user; an unknown subject; a default; names; a folder that is not there.
     let answers = "no-such-clip.mp4\nrtsp://192.0.2.10/stream1\nviewer\nGATE_PASSWORD\ncars\nanimals, people\n\n\
-                   page\nrecords/gate.jsonl\nrecordings\nnone\n";
+                   page\nrecords/gate.jsonl\ngate.jsonl\nrecordings\nnone\n";
     let output = init(folder, &["gate.yaml"], answers);
     ok(&output);
     let asked = stderr(&output);
@@ -271,7 +271,7 @@ fn answers_make_a_pipeline() {
     let sinks = made["sinks"].as_sequence().expect("sinks");
     assert_eq!(sinks.len(), 3);
     assert_eq!(sinks[0]["web"]["bind"], "127.0.0.1:8080");
-    assert_eq!(sinks[1]["jsonl"]["path"], "records/gate.jsonl");
+    assert_eq!(sinks[1]["jsonl"]["path"], "gate.jsonl");
     assert_eq!(sinks[2]["video"]["dir"], "recordings");
     checked(folder, "gate.yaml", &[("GATE_PASSWORD", "x")]);
     assert_eq!(names_in(folder), ["gate.yaml"]);
@@ -392,6 +392,10 @@ fn what_cannot_be_meant_is_refused() {
         (
             vec!["--camera", "0", "--records", ""],
             "--records: expected a path",
+        ),
+        (
+            vec!["--camera", "0", "--records", "none/a.jsonl"],
+            "--records: the folder none does not exist",
         ),
         (
             vec![

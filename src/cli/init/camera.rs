@@ -158,10 +158,8 @@ fn named(text: &str, login: &LoginArgs) -> Result<Named, String> {
         return Ok(Named::Source(Source::VideoUrl(text.to_owned())));
     }
     let source = InputSource::of(text).map_err(|error| {
-        error
-            .0
-            .first()
-            .map_or_else(String::new, |first| first.message.clone())
+        let why = error.0.first().map_or("", |first| first.message.as_str());
+        format!("{}: {why}", text.escape_debug())
     })?;
     let source = source.source();
     match (source.video, source.images) {

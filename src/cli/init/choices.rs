@@ -1,5 +1,7 @@
 //! What is to be in the pipeline: by option, by answer or by default.
 
+use std::path::Path;
+
 use super::arguments::{InitArgs, Show, Speed, Subject};
 use super::camera::{Source, source};
 use super::error::InitError;
@@ -34,15 +36,15 @@ impl Choices {
     /// When an option is not usable, or the input ends.
     pub fn gather(arguments: &InitArgs, prompt: &mut Prompt<'_>) -> Result<Self, InitError> {
         // What is wrong on the command line is said before any question.
-        let place_of = |option, value: &Option<String>| {
-            let value = value.as_deref().map(place);
+        let place_of = |option, value: &Option<String>, read: Place| {
+            let value = value.as_deref().map(read);
             value
                 .transpose()
                 .map_err(|why| InitError::Option { option, why })
         };
-        let records = place_of("--records", &arguments.records)?;
-        let recordings = place_of("--record", &arguments.record)?;
-        let clips = place_of("--clips", &arguments.clips)?;
+        let records = place_of("--records", &arguments.records, file)?;
+        let recordings = place_of("--record", &arguments.record, place)?;
+        let clips = place_of("--clips", &arguments.clips, place)?;
         let source = source(arguments, prompt)?;
         let subjects = match &arguments.look_for[..] {
             [] => prompt.ask(
@@ -79,9 +81,9 @@ impl Choices {
                 default_show(),
             )?,
         };
-        let mut asked = |given: Option<Option<String>>, question| match given {
+        let mut asked = |given: Option<Option<String>>, question, read: Place| match given {
             Some(given) => Ok(given),
-            None => prompt.ask(question, NOWHERE, place),
+            None => prompt.ask(question, NOWHERE, read),
         };
         let mut choices = Self {
             source,
@@ -91,9 +93,14 @@ impl Choices {
             records: asked(
                 records,
                 "File for records as JSON lines (- is standard output)",
+                file,
             )?,
-            recordings: asked(recordings, "Folder for recordings of everything, as MP4")?,
-            clips: asked(clips, "Folder for clips of events, as MP4")?,
+            recordings: asked(
+                recordings,
+                "Folder for recordings of everything, as MP4",
+                place,
+            )?,
+            clips: asked(clips, "Folder for clips of events, as MP4", place)?,
         };
         // Results go somewhere.
         let goes_nowhere = choices.show == Show::None
@@ -130,6 +137,20 @@ fn default_show() -> usize {
         1
     } else {
         2
+    }
+}
+
+/// What reads the name of a file or folder.
+type Place = fn(&str) -> Result<Option<String>, String>;
+
+/// A file in a folder that exists, or none.
+fn file(text: &str) -> Result<Option<String>, String> {
+    let file = place(text)?;
+    let folder = file.as_deref().and_then(|file| Path::new(file).parent());
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir());
+    match folder {
+        Some(folder) => Err(format!("the folder {} does not exist", folder.display())),
+        None => Ok(file),
     }
 }
 

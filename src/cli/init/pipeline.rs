@@ -72,7 +72,7 @@ fn add_source(lines: &mut Lines, choices: &Choices, folder: &Path) -> Result<(),
         Source::Rtsp(url) => {
             lines.plain(1, "rtsp:");
             if url.contains("${") {
-                lines.plain(2, "# ${NAME} is that environment variable; characters such as @ and / of a password are");
+                lines.plain(2, "# ${NAME} is replaced by that environment variable; characters of a password such as @ and / are");
                 lines.plain(2, "# percent-encoded in it: %40 and %2F.");
             }
             lines.plain(2, format!("url: {}", quoted(url)));

@@ -174,6 +174,7 @@ impl Talk<'_> {
 
     fn services(&mut self) -> Result<MediaServices, String> {
         let namespace = DEVICE;
+        const NONE: &str = "it has no media service";
         let mut last = None;
         for (name, parameters) in [
             (
@@ -189,13 +190,15 @@ impl Talk<'_> {
             });
             match answer {
                 Ok(services) if services == MediaServices::default() => {
-                    last = Some("it has no media service".to_owned());
+                    last = Some(NONE.to_owned());
                 }
                 Ok(services) => return Ok(services),
                 Err(error) => {
-                    let is_final = error.is_final();
-                    last = Some(format!("{name}: {error}"));
-                    if is_final {
+                    // A camera that answered the first need not know the second.
+                    if last.as_deref() != Some(NONE) {
+                        last = Some(format!("{name}: {error}"));
+                    }
+                    if error.is_final() {
                         break;
                     }
                 }

@@ -28,8 +28,16 @@ impl Request {
 
     /// The text of an element, whose name has its prefix.
     pub fn text(&self, element: &str) -> Option<&str> {
-        let (_, rest) = self.body.split_once(&format!("<{element}"))?;
-        let (_, rest) = rest.split_once('>')?;
+        let mut tags = [' ', '>'].into_iter();
+        let (tag, rest) = tags.find_map(|end| {
+            let (_, rest) = self.body.split_once(&format!("<{element}{end}"))?;
+            Some((end, rest))
+        })?;
+        let rest = if tag == '>' {
+            rest
+        } else {
+            rest.split_once('>')?.1
+        };
         Some(rest.split_once("</")?.0)
     }
 }
