@@ -41,3 +41,26 @@ pub struct LoginArgs {
     #[arg(long, value_name = "FILE", requires = "user")]
     pub password_file: Option<PathBuf>,
 }
+
+/// A name that no environment variable of a pipeline can have.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} cannot be the name of an environment variable")]
+pub struct VariableNameError(pub String);
+
+impl LoginArgs {
+    /// Whether the environment variable can be named in a pipeline.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn validate_variable(&self) -> Result<(), VariableNameError> {
+        let name = &self.password_env;
+        let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if name.is_empty()
+            || name.starts_with(|c: char| c.is_ascii_digit())
+            || !name.chars().all(is_of_name)
+        {
+            return Err(VariableNameError(name.clone()));
+        }
+        Ok(())
+    }
+}

@@ -7,11 +7,13 @@ mod network;
 #[cfg(not(feature = "onvif"))]
 #[path = "no_network.rs"]
 mod network;
+#[cfg(feature = "onvif")]
 mod password;
 
 pub use local::local_cameras;
 #[cfg(feature = "onvif")]
 pub use network::login_of;
+#[cfg(feature = "onvif")]
 pub use password::PasswordError;
 
 use arguments::DevicesArgs;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use super::arguments::LoginArgs;
+use super::arguments::{LoginArgs, VariableNameError};
 
 /// Longest password, in bytes.
 const MAX_PASSWORD: u64 = 4096;
@@ -21,8 +21,8 @@ pub enum PasswordError {
     },
     #[error("{}: expected one line with a password", .0.display())]
     NoPassword(PathBuf),
-    #[error("{0:?} cannot be the name of an environment variable")]
-    Name(String),
+    #[error(transparent)]
+    Name(#[from] VariableNameError),
 }
 
 impl LoginArgs {
@@ -49,21 +49,5 @@ impl LoginArgs {
             return Err(PasswordError::NoPassword(file.clone()));
         }
         Ok(password.to_owned())
-    }
-
-    /// Whether the environment variable can be named in a pipeline.
-    ///
-    /// # Errors
-    /// When it cannot.
-    pub fn validate_variable(&self) -> Result<(), PasswordError> {
-        let name = &self.password_env;
-        let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if name.is_empty()
-            || name.starts_with(|c: char| c.is_ascii_digit())
-            || !name.chars().all(is_of_name)
-        {
-            return Err(PasswordError::Name(name.clone()));
-        }
-        Ok(())
     }
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use mobilens::config::ConfigError;
 
+#[cfg(feature = "onvif")]
 use crate::cli::devices::PasswordError;
+use crate::cli::devices::arguments::VariableNameError;
 
 /// Why there is no pipeline.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +23,9 @@ pub enum InitError {
     NoAnswer(String),
     #[error("--camera: {0}")]
     Camera(String),
+    #[error(transparent)]
+    VariableName(#[from] VariableNameError),
+    #[cfg(feature = "onvif")]
     #[error(transparent)]
     Password(#[from] PasswordError),
     #[error("{option}: {why}")]
