@@ -16,6 +16,8 @@ pub mod classify_tracks;
 
 pub mod publish;
 
+pub mod sink_edges;
+
 pub mod analyze;
 
 pub mod render;

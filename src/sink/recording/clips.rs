@@ -29,7 +29,7 @@ pub struct ClipRules {
 impl ClipRules {
     fn wants(&self, kind: &str) -> bool {
         if self.kinds.is_empty() {
-            !["source", "sink", "interval"].contains(&kind)
+            !["source", "sink", "interval", "reload"].contains(&kind)
         } else {
             self.kinds.iter().any(|wanted| wanted == kind)
         }

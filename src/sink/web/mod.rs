@@ -147,6 +147,11 @@ impl WebServer {
         (views, Box::new(records))
     }
 
+    /// Forgets all streams but these.
+    pub fn retain(&self, streams: &[&str]) {
+        self.state.retain(streams);
+    }
+
     /// Starts to accept requests, once all streams are added.
     pub fn begin(&self) {
         let mut begin = self.begin.lock().unwrap_or_else(PoisonError::into_inner);

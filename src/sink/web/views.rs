@@ -124,6 +124,11 @@ impl ServerState {
         views
     }
 
+    /// Forgets all streams but these: who watches another one sees its pictures end.
+    pub(super) fn retain(&self, streams: &[&str]) {
+        lock(&self.all_views).retain(|views| streams.contains(&&*views.stream));
+    }
+
     /// All streams.
     pub(super) fn all_views(&self) -> Vec<Arc<StreamViews>> {
         lock(&self.all_views).clone()

@@ -1,13 +1,9 @@
 //! The web page, from the configuration.
 
-use std::sync::Arc;
-
 use super::secret;
-use crate::config::{LoadedPipeline, WebConfig};
+use crate::config::WebConfig;
 use crate::flow::Health;
-use crate::pipeline::build::overlay::overlay_style;
 use crate::pipeline::stages::web::WebRenderer;
-use crate::postprocess::Labels;
 use crate::sink::{RecordSink, SinkError, WebParams, WebServer};
 
 /// Starts the server that all streams share; it tells of `health`.
@@ -28,14 +24,11 @@ pub fn start_server(config: &WebConfig, health: Health) -> Result<WebServer, Sin
 pub fn add_stream(
     server: &WebServer,
     config: &WebConfig,
-    pipeline: &LoadedPipeline,
-    labels: &Arc<Labels>,
+    stream: &str,
 ) -> (WebRenderer, Box<dyn RecordSink>) {
-    let (views, records) = server.add(&pipeline.stream);
+    let (views, records) = server.add(stream);
     let renderer = WebRenderer {
         views,
-        style: overlay_style(pipeline, labels),
-        labels: Arc::clone(labels),
         quality: config.quality,
     };
     (renderer, records)
