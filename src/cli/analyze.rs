@@ -18,7 +18,7 @@ use crate::cli::arguments::{AnalyzeArgs, AnalyzeFormat};
 const OF_PIXELS: [&str; 4] = ["area_above", "area_below", "interval", "source"];
 
 /// What an analysis does not use of a pipeline.
-const UNUSED: [&str; 11] = [
+const UNUSED: [&str; 12] = [
     "stream",
     "source",
     "fallback",
@@ -29,6 +29,7 @@ const UNUSED: [&str; 11] = [
     "inference",
     "overlay",
     "sandbox",
+    "watch",
     "sinks",
 ];
 

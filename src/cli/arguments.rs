@@ -13,6 +13,7 @@ use super::card::arguments::{CardArgs, RunModelArgs};
 use super::data_dir::DATA_DIR_VARIABLE;
 use super::eval::arguments::EvalCommand;
 use super::label::arguments::LabelArgs;
+use super::reload::ReloadArgs;
 
 /// Longest axis of `--shape`.
 const MAX_AXIS: usize = 65_536;
@@ -166,6 +167,8 @@ pub enum Command {
     },
     /// List cameras, their formats and rates.
     Devices,
+    /// Have a running pipeline read its file again, and go on under what it says now.
+    Reload(ReloadArgs),
     /// Measure the latency of a model, or the cost of each stage of a pipeline.
     Bench(BenchArgs),
     /// Run tracking, zones and counting again on saved records, without video or model.

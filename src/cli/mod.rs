@@ -13,6 +13,7 @@ mod inspect;
 mod label;
 mod plot;
 mod quantize;
+mod reload;
 #[cfg(target_os = "linux")]
 mod service;
 
@@ -20,6 +21,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(feature = "camera")]
@@ -33,6 +35,7 @@ use mobilens_nn::KernelChoice;
 
 pub use arguments::Cli;
 use arguments::{CheckArgs, CliPace, Command, Format, RunArgs};
+use reload::{ControlSocket, Hangup, Reloads, Selection, on_signals, socket_dir};
 
 /// Done.
 pub const DONE: u8 = 0;
@@ -66,6 +69,7 @@ fn command(cli: Cli) -> u8 {
             markdown,
         }) => print_schema(records, card, markdown),
         Some(Command::Devices) => devices(),
+        Some(Command::Reload(arguments)) => reload::reload(&arguments),
         Some(Command::Bench(arguments)) => bench::bench(&arguments),
         Some(Command::Analyze(arguments)) => analyze::analyze(&arguments),
         Some(Command::Plot(arguments)) => plot::plot(&arguments),
@@ -112,26 +116,51 @@ fn run(args: RunArgs) -> u8 {
         kernels: args.kernels.into(),
         ..RunOptions::default()
     };
-    let configs = match configure(args) {
-        Ok(configs) => configs,
+    let selected = select(args).and_then(|selection| {
+        let configs = selection.load()?;
+        Ok((selection, configs))
+    });
+    match selected {
+        Ok((selection, configs)) => run_pipelines(configs, Some(selection), &options),
         Err(error) => {
             print_error(&error.to_string());
-            return USAGE;
+            USAGE
         }
-    };
-    run_pipelines(configs, &options)
+    }
 }
 
-/// Runs pipelines that are loaded and valid, and prints their reports.
-pub fn run_pipelines(configs: Vec<LoadedPipeline>, options: &RunOptions) -> u8 {
+/// Runs pipelines that are loaded and valid, and prints their reports. What was loaded by a `selection` can be
+/// reloaded.
+pub fn run_pipelines(
+    configs: Vec<LoadedPipeline>,
+    selection: Option<Selection>,
+    options: &RunOptions,
+) -> u8 {
+    let socket = selection.as_ref().and_then(|_| ControlSocket::bind());
+    let mut allowed = None;
     // Before any other thread is started: each has the restrictions of the one that starts it.
     if configs.iter().all(|loaded| loaded.config.sandbox) {
         let mut folders = Folders::of(&configs);
         folders.add_read(options.expect.as_deref());
-        restrict_process(&folders);
+        folders.add_read(selection.as_ref().map(|selection| selection.file.as_path()));
+        if socket.is_some() {
+            // Its file is removed at the end.
+            folders.write.extend(socket_dir());
+        }
+        if restrict_process(&folders) {
+            allowed = Some(folders);
+        }
     }
     let stop = StopSignal::new();
-    stop_on_signals(&stop);
+    let reloads = selection
+        .map(|selection| Reloads::new(selection, &configs, allowed, options.reloader.clone()));
+    stop_on_signals(&stop, reloads.clone());
+    if let Some(reloads) = &reloads {
+        reloads.watch();
+        if let Some(socket) = &socket {
+            socket.serve(reloads);
+        }
+    }
     descriptors::raise_limit();
     #[cfg(target_os = "linux")]
     let _notifier = service::Notifier::start(&options.health, &stop);
@@ -167,10 +196,10 @@ pub fn run_pipelines(configs: Vec<LoadedPipeline>, options: &RunOptions) -> u8 {
     code
 }
 
-/// The pipeline under everything that the command line says.
-fn configure(args: RunArgs) -> Result<Vec<LoadedPipeline>, ConfigError> {
+/// The pipeline and everything that the command line says of it.
+fn select(args: RunArgs) -> Result<Selection, ConfigError> {
     let overrides = parse_overrides(&args.overrides)?;
-    let pipeline = data_dir::find(&args.pipeline.unwrap_or_default())?;
+    let file = data_dir::find(&args.pipeline.unwrap_or_default())?;
     let mut arguments = RunArguments {
         input: args.input,
         headless: args.headless,
@@ -188,15 +217,19 @@ fn configure(args: RunArgs) -> Result<Vec<LoadedPipeline>, ConfigError> {
     if arguments.output.as_deref() == Some("".as_ref()) {
         arguments.output = None;
     }
-    config::load_all(&pipeline, &overrides, &arguments)
+    Ok(Selection {
+        file,
+        overrides,
+        arguments,
+    })
 }
 
 fn parse_overrides(texts: &[String]) -> Result<Vec<Override>, ConfigError> {
     texts.iter().map(|text| Override::parse(text)).collect()
 }
 
-/// The first Ctrl-C or SIGTERM asks for the end, a second one leaves at once.
-fn stop_on_signals(stop: &StopSignal) {
+/// The first Ctrl-C or SIGTERM asks for the end, a second one leaves at once; SIGHUP reloads what can be reloaded.
+fn stop_on_signals(stop: &StopSignal, reloads: Option<Arc<Reloads>>) {
     let (stop, asked) = (stop.clone(), AtomicBool::new(false));
     let handler = move || {
         if asked.swap(true, Ordering::SeqCst) {
@@ -209,9 +242,7 @@ fn stop_on_signals(stop: &StopSignal) {
             std::process::exit(FAILED.into());
         });
     };
-    if let Err(error) = ctrlc::set_handler(handler) {
-        tracing::warn!("cannot install signal handler: {error}");
-    }
+    on_signals(reloads.map_or(Hangup::End, Hangup::Reload), handler);
 }
 
 fn check(arguments: &CheckArgs) -> u8 {
