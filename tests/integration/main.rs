@@ -41,6 +41,7 @@ mod preprocess_pillow;
 mod preprocess_tensorflow;
 mod quantize;
 mod recording;
+mod reload;
 mod rtsp;
 mod rtsp_loss;
 mod run;
