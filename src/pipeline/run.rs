@@ -231,10 +231,10 @@ impl Stream {
             source,
             &state.models,
             context.options,
-            Some(self.slot),
             self.health,
             context.shared,
         )?;
+        pipeline.slot = Some(self.slot);
         pipeline.track_classifiers = self.track_classifiers;
         let sinks = self.sinks.into_iter().map(|(name, sink)| {
             let sink = GuardedSink::new(&name, sink);

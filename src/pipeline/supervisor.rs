@@ -132,7 +132,7 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
     pub fn start(&self, place: usize, stream: Stream, stop: StopSignal) {
         let (events, context) = (self.sender.clone(), self.context);
         self.scope.spawn(move || {
-            let result = stream.run(None, context, &stop);
+            let result = Box::new(stream.run(None, context, &stop));
             let _ = events.send(Event::Ended { place, result });
         });
     }
@@ -141,7 +141,7 @@ impl<'scope, 'env> Supervisor<'scope, 'env> {
     pub fn run(mut self) -> Vec<Outcome> {
         while self.streams.iter().any(|stream| !stream.has_ended) {
             match self.events.recv() {
-                Ok(Event::Ended { place, result }) => self.ended(place, result),
+                Ok(Event::Ended { place, result }) => self.ended(place, *result),
                 Ok(Event::Reload { configs, answer }) => {
                     let reloaded = self.reload(configs);
                     let _ = answer.send(reloaded);
@@ -445,7 +445,7 @@ pub fn run_with_window(
 ) -> Vec<Outcome> {
     let (events, context) = (supervisor.sender(), supervisor.context);
     let outcomes = supervisor.scope.spawn(move || supervisor.run());
-    let result = stream.run(Some(window), context, &stop);
+    let result = Box::new(stream.run(Some(window), context, &stop));
     if stop.reason() == Some(StopReason::WindowClosed) {
         context.stop.stop(StopReason::WindowClosed);
     }

@@ -147,7 +147,7 @@ impl Tracker {
     /// Goes on with the tracks of `before`, under its own parameters.
     pub fn continue_from(&mut self, before: Self) {
         *self = Self {
-            params: self.params.clone(),
+            params: self.params,
             ..before
         };
     }

@@ -2,7 +2,6 @@
 
 mod pipeline_run;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
@@ -414,14 +413,10 @@ fn repeated() {
             after.push(settled(i));
         }
     }
-    let (first, last) = (after[0], after[4]);
-    let threads: BTreeSet<usize> = after.iter().map(|seen| seen.0).collect();
-    assert_eq!(
-        (last.0, last.1),
-        (first.0, first.1),
-        "{after:?} {threads:?}"
-    );
-    assert!(last.2 < first.2 + 40_000, "{after:?}");
+    let (first, later, last) = (after[0], after[2], after[4]);
+    assert_eq!((last.0, last.1), (first.0, first.1), "{after:?}");
+    // The allocator's arenas fill at first. One network that is kept is 18 MB.
+    assert!(last.2 < later.2 + 30_000, "{after:?}");
     let records = run.end();
     let gate: Vec<_> = records
         .iter()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::analytics::AreaRules;
 use crate::capture::SourceInfo;
 use crate::config::{LoadedPipeline, RegionTrigger, SinkConfig, WindowConfig, ensure_json};
-use crate::flow::{Latency, StreamHealth, StreamSlot};
+use crate::flow::{Latency, StreamHealth};
 use crate::gating::{Feedback, Gating, GatingParams};
 use crate::pipeline::options::{RunError, RunOptions};
 use crate::pipeline::progress::Progress;
@@ -65,8 +65,7 @@ impl StreamBuilder {
         }
     }
 
-    /// Opens the sinks that `loaded` names, and builds all that is between them and `source`. `slot` is this
-    /// stream's turn at inference.
+    /// Opens the sinks that `loaded` names, and builds all that is between them and `source`.
     ///
     /// # Errors
     /// When one of them cannot be opened.
@@ -76,7 +75,6 @@ impl StreamBuilder {
         source: OpenSource,
         models: &StreamModels,
         options: &RunOptions,
-        slot: Option<StreamSlot>,
         health: StreamHealth,
         shared: &Mutex<SharedSinks>,
     ) -> Result<Pipeline, RunError> {
@@ -98,7 +96,7 @@ impl StreamBuilder {
             frame_limit: options.frames,
             workers,
             latency,
-            slot,
+            slot: None,
             max_age: Duration::from_millis(loaded.config.inference.max_age_ms),
             publish: self.publish(loaded),
             track_classifiers: Vec::new(),

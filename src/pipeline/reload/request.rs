@@ -20,7 +20,7 @@ pub enum Event {
         /// Its place in the order of the streams.
         place: usize,
         /// How.
-        result: Result<RunReport, RunError>,
+        result: Box<Result<RunReport, RunError>>,
     },
     /// Another configuration is asked for.
     Reload {

@@ -88,6 +88,9 @@ impl Aged for RecordedFrame {
     }
 }
 
+/// A frame's identity and its mask.
+pub type FrameMask = (FrameMeta, Arc<ClassMask>);
+
 /// Tells the sinks of a stream apart.
 pub type SinkKey = Arc<str>;
 
@@ -97,7 +100,7 @@ pub struct SinkEdges {
     /// To record sinks.
     pub records: Vec<(SinkKey, Sender<SinkMessage>, MissedEvents)>,
     /// To mask sinks.
-    pub masks: Vec<(SinkKey, Sender<(FrameMeta, Arc<ClassMask>)>)>,
+    pub masks: Vec<(SinkKey, Sender<FrameMask>)>,
     /// To stages that make pictures.
     pub pictures: Vec<(SinkKey, Sender<Arc<AnalyzedFrame>>)>,
     /// To stages that record.
