@@ -31,7 +31,7 @@
 //!    the frames.
 //! 10. [`records`] turns results into data, [`overlay`] draws them; a picture is converted to RGB once
 //!     and drawn once for each style, and only if a sink needs it ([`overlay::FramePictures`]).
-//! 11. [`sink`] writes, displays, publishes and stores them.
+//! 11. [`sink`] writes, displays, publishes and stores them; [`store`] is the database of events.
 //!
 //! On Linux, [`sandbox`] restricts the program to what a run needs.
 //!
@@ -40,8 +40,8 @@
 //! An [`InferenceWorker`](pipeline::InferenceWorker) runs 6 to 8 on its own thread, so that it takes
 //! the newest frame at the moment it is free, and no prepared tensor grows old in a queue.
 //!
-//! Cargo features, all on by default, leave out what not everyone wants: `camera`, `mqtt`, `recording`,
-//! `rtsp`, `web`, `webhook`, `window`.
+//! Cargo features, all on by default, leave out what not everyone wants: `camera`, `mqtt`, `onvif`, `recording`,
+//! `rtsp`, `store`, `web`, `webhook`, `window`.
 
 pub mod config;
 
@@ -66,6 +66,9 @@ pub mod analytics;
 pub mod overlay;
 
 pub mod records;
+
+#[cfg(feature = "store")]
+pub mod store;
 
 pub mod sink;
 

@@ -12,9 +12,23 @@ for left_out in $features; do
 done
 echo "without any"
 cargo build --quiet --no-default-features
-status=0
-message=$(target/debug/mobilens check pipelines/web_security.yaml 2>&1 >/dev/null) || status=$?
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
+# A feature, and a command that needs it.
+while read -r feature command; do
+    status=0
+    # shellcheck disable=SC2086
+    target/debug/mobilens $command >/dev/null 2>"$said" || status=$?
+    cat "$said"
+    if [ "$status" != 2 ] || [ "$(wc -l <"$said")" != 1 ] || ! grep -q "Cargo feature \`$feature\`" "$said"; then
+        echo "expected one line that names the feature $feature, and exit status 2 (not $status)"
+        failed=yes
+    fi
+done <<END
+web check pipelines/web_security.yaml
+store events some.db --json
+store analyze some.jsonl pipelines/ssd_counting.yaml --store some.db
+END
 # The program with all features again.
 cargo build --quiet
-echo "$message"
-[ "$status" = 2 ] && [ "$(wc -l <<<"$message")" = 1 ] && grep -q 'Cargo feature `web`' <<<"$message"
+[ -z "${failed:-}" ]

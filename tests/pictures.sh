@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Makes the README's pictures anew: assets/page.jpg, result.jpg, counting.jpg and segmentation.jpg.
+# Makes the documentation's pictures anew: assets/page.jpg, events.jpg, result.jpg, counting.jpg and segmentation.jpg.
 #
-#   tests/pictures.sh [NAME...]      (default: page result counting segmentation)
+#   tests/pictures.sh [NAME...]      (default: page events result counting segmentation)
 #
 # All are taken from shipped pipelines and the bundled clip, at frames that are named below. result.jpg and
 # segmentation.jpg are what the `images` sink writes; counting.jpg is such a frame above the heat map of
 # `mobilens plot`. page.jpg is the web page in a headless browser while the clip runs as a live camera
 # would, again and again; once the wanted frame comes and the rate is right, the server is paused, so that
-# the browser still shows that frame when the picture is taken.
+# the browser still shows that frame when the picture is taken. events.jpg is the page's Events view with an event of
+# the clip.
 #
-# Needs python3 and, for page and counting, chromium. MOBILENS names the program (default: the dev build).
+# Needs python3 and, for page, events and counting, chromium. MOBILENS names the program (default: the dev build).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mobilens=$(realpath -m "${MOBILENS:-target/debug/mobilens}")
@@ -23,10 +24,10 @@ fail() {
     echo "tests/pictures.sh: $*" >&2
     exit 1
 }
-[ $# -gt 0 ] || set -- page result counting segmentation
+[ $# -gt 0 ] || set -- page events result counting segmentation
 for name; do
     case $name in
-        page | counting) command -v chromium >/dev/null || fail "chromium is not installed" ;;
+        page | events | counting) command -v chromium >/dev/null || fail "chromium is not installed" ;;
         result | segmentation) ;;
         *) fail "there is no picture '$name'" ;;
     esac
@@ -153,6 +154,19 @@ def live_page(url, server, first, last, path):
     save(path, 90)
 
 
+def events_view(url, path):
+    """The Events view, once all pictures are there."""
+    open_page(url + "#events", 1024, 640, 1)
+    loaded = "document.querySelectorAll('.cards img').length > 5 && [...document.images].every(i => i.complete || !i.src)"
+    for _ in range(600):
+        if value(loaded):
+            break
+        time.sleep(0.1)
+    else:
+        fail("the Events view has no pictures")
+    save(path, 65)
+
+
 def stacked(above, below, width, height, path):
     """Two pictures of that size, one above the other."""
     sheet = os.path.join(os.path.dirname(path), "sheet.html")
@@ -164,7 +178,7 @@ def stacked(above, below, width, height, path):
     save(path, 90)
 
 
-{"page": live_page, "stacked": stacked}[action](*arguments)
+{"page": live_page, "events": events_view, "stacked": stacked}[action](*arguments)
 session.clear()
 call("Browser.close")
 PYTHON
@@ -175,22 +189,43 @@ PYTHON
     rm -rf "$dir/commands" "$dir/answers" "$dir/profile"
 }
 
-page() {
-    # Without a camera, it plays the clip.
-    "$mobilens" pipelines/web_security.yaml --set 'source.camera={device: /dev/nowhere}' \
-        --set 'sinks.0={web: {bind: "127.0.0.1:0", quality: 95}}' --output /dev/null 2>"$dir/said" &
+# serve PIPELINE [OPTION...]: runs it, without a camera on the clip, and sets url to its page
+serve() {
+    local pipeline=$1
+    shift
+    "$mobilens" "pipelines/$pipeline.yaml" --set 'source.camera={device: /dev/nowhere}' \
+        --set 'sinks.0={web: {bind: "127.0.0.1:0", quality: 95}}' "$@" --output /dev/null 2>"$dir/said" &
     server=$!
-    local url=''
+    url=''
     while [ -z "$url" ]; do
-        kill -0 "$server" 2>/dev/null || fail "web_security: $(tail -n 1 "$dir/said")"
+        kill -0 "$server" 2>/dev/null || fail "$pipeline: $(tail -n 1 "$dir/said")"
         sleep 0.1
         url=$(sed -n 's/.*watch at \(.*\)/\1/p' "$dir/said")
     done
-    browse page "$url" "$server" "${page_frames[@]}" "$dir/page.jpg"
+}
+
+# The server may be paused.
+stop_server() {
     kill -CONT "$server"
     kill "$server"
     wait "$server" || true
     server=''
+}
+
+page() {
+    serve web_security
+    browse page "$url" "$server" "${page_frames[@]}" "$dir/page.jpg"
+    stop_server
+}
+
+events() {
+    local store="{store: {path: $dir/events.db}}" clips="{clips: {dir: $dir/clips}}"
+    "$mobilens" pipelines/ssd_counting.yaml --headless --pace fast --set stream=web_security --output /dev/null \
+        --set "sinks.1=$store" --set "sinks.2=$clips" 2>"$dir/said" || fail "ssd_counting: $(tail -n 1 "$dir/said")"
+    # What is served sees nothing of its own.
+    serve web_security --set "sinks.1=$store" --set "sinks.2=$clips" --set detect.score_threshold=1
+    browse events "$url" "$dir/events.jpg"
+    stop_server
 }
 
 result() {

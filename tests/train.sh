@@ -25,6 +25,6 @@ if [ -z "$binary" ] && [ -n "${MOBILENS_CI:-}" ]; then
 fi
 [ -z "$binary" ] || MOBILENS=$(realpath "$binary")
 export MOBILENS=${MOBILENS:-} OMP_NUM_THREADS=1 PYTHONPATH=train
-"$python" -m pytest -q -p no:cacheprovider train/tests
+"$python" -m pytest -q -rs -p no:cacheprovider train/tests
 rm -rf "$out"
 "$python" train/tests/recipes.py "$out"

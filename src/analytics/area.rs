@@ -84,6 +84,16 @@ impl AreaRules {
         }
     }
 
+    /// A rule goes on in the state that the one of the same name and kind had before.
+    pub fn continue_from(&mut self, before: Self) {
+        for (rule, state) in self.rules.iter().zip(&mut self.states) {
+            let is_known = |known: &AreaRule| (&known.name, known.kind) == (&rule.name, rule.kind);
+            if let Some(i) = before.rules.iter().position(is_known) {
+                *state = before.states[i];
+            }
+        }
+    }
+
     /// The rules.
     pub fn rules(&self) -> &[AreaRule] {
         &self.rules

@@ -126,6 +126,11 @@ impl LineCounter {
         self.counts
     }
 
+    /// Goes on counting from `counts`.
+    pub fn set_counts(&mut self, counts: LineCounts) {
+        self.counts = counts;
+    }
+
     /// Signed distance in pixels, positive to the right of the line's direction (rows grow downwards).
     fn distance(&self, [x, y]: [f64; 2]) -> f64 {
         let [dx, dy] = [self.to[0] - self.from[0], self.to[1] - self.from[1]];

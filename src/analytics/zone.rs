@@ -135,6 +135,17 @@ impl ZoneMonitor {
         events
     }
 
+    /// Goes on with the objects and counts of `before`, under its own times.
+    pub fn continue_from(&mut self, before: Self) {
+        self.counts = before.counts;
+        self.objects = before.objects;
+    }
+
+    /// All objects inside have left: the zone is removed, or they are not tracked any more.
+    pub fn end_all(&mut self) -> Vec<ZoneEvent> {
+        self.update(0.0, |_| false)
+    }
+
     /// The tracks of the objects that are counted as inside now.
     pub fn tracks(&self) -> impl Iterator<Item = u64> {
         self.objects.keys().copied()

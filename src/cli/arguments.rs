@@ -9,16 +9,26 @@ use clap_complete::Shell;
 use mobilens::config::PrecisionConfig;
 use mobilens_nn::KernelChoice;
 
+use super::analyze::arguments::AnalyzeArgs;
 use super::card::arguments::{CardArgs, RunModelArgs};
 use super::data_dir::DATA_DIR_VARIABLE;
+use super::devices::arguments::DevicesArgs;
 use super::eval::arguments::EvalCommand;
+#[cfg(feature = "store")]
+use super::events::arguments::EventsArgs;
+use super::init::arguments::InitArgs;
 use super::label::arguments::LabelArgs;
+use super::reload::ReloadArgs;
 
 /// Longest axis of `--shape`.
 const MAX_AXIS: usize = 65_536;
 
 /// What people do most, each with its command.
 pub const EXAMPLES: &[(&str, &str)] = &[
+    (
+        "mobilens init gate.yaml",
+        "a pipeline of your own, by a few questions",
+    ),
     (
         "mobilens pipelines/ssd_camera.yaml",
         "boxes around people and vehicles, live in a window",
@@ -164,8 +174,15 @@ pub enum Command {
         #[arg(long, conflicts_with = "records")]
         markdown: bool,
     },
-    /// List cameras, their formats and rates.
-    Devices,
+    /// List cameras: those of this machine with their formats and rates, or those in the network.
+    Devices(DevicesArgs),
+    /// Write a pipeline by a few questions, or by options.
+    ///
+    /// Each question has a default and an option that answers it; --yes takes the defaults. The pipeline is
+    /// checked before it is written.
+    Init(Box<InitArgs>),
+    /// Have a running pipeline read its file again, and go on under what it says now.
+    Reload(ReloadArgs),
     /// Measure the latency of a model, or the cost of each stage of a pipeline.
     Bench(BenchArgs),
     /// Run tracking, zones and counting again on saved records, without video or model.
@@ -185,6 +202,19 @@ pub enum Command {
     /// Evaluate accuracy against ground truth.
     #[command(subcommand)]
     Eval(EvalCommand),
+    /// Show the events in an event store: who came, when, where.
+    ///
+    /// A table by default; the newest come first. Reads only, also while a run writes to the file.
+    #[cfg(feature = "store")]
+    Events(Box<EventsArgs>),
+    /// Show the events in an event store (left out of this build).
+    #[cfg(not(feature = "store"))]
+    #[command(disable_help_flag = true)]
+    Events {
+        /// Whatever there is.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        arguments: Vec<String>,
+    },
     /// Show a model's layers: operator, number format, instruction set, MACs, parameters.
     Inspect(InspectArgs),
     /// Quantize a float32 model to int8 with the help of pictures.
@@ -337,32 +367,6 @@ fn finite(text: &str) -> Result<f64, String> {
     } else {
         Err("expected a finite number".to_owned())
     }
-}
-
-#[derive(Debug, Args)]
-pub struct AnalyzeArgs {
-    /// The JSON lines of a run, or `-` for standard input.
-    #[arg(value_name = "RECORDS.jsonl")]
-    pub records: PathBuf,
-    /// The pipeline, of which `detect`, `track`, `zones` and `lines` are used.
-    #[arg(value_name = "PIPELINE.yaml")]
-    pub pipeline: PathBuf,
-    /// Where the records go; default: standard output.
-    #[arg(long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// Output format: records, or tracks in MOTChallenge format.
-    #[arg(long, value_enum, default_value_t)]
-    pub format: AnalyzeFormat,
-    /// Override a key of the pipeline; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub overrides: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum AnalyzeFormat {
-    #[default]
-    Jsonl,
-    Mot,
 }
 
 #[derive(Debug, Args)]

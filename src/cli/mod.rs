@@ -7,12 +7,19 @@ mod card;
 mod compare;
 mod data_dir;
 mod descriptors;
+mod devices;
 mod eval;
+#[cfg(feature = "store")]
+mod events;
 mod generate;
+mod init;
 mod inspect;
 mod label;
+#[cfg(feature = "onvif")]
+mod onvif;
 mod plot;
 mod quantize;
+mod reload;
 #[cfg(target_os = "linux")]
 mod service;
 
@@ -20,10 +27,9 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-#[cfg(feature = "camera")]
-use mobilens::capture::{CameraMode, list_cameras};
 use mobilens::config::{self, CardConfig, ConfigError, LoadedPipeline, Override, RunArguments};
 use mobilens::flow::{StopReason, StopSignal, panic_message};
 use mobilens::pipeline::{self, LoadedModels, Outcome, RunError, RunOptions, TrackModels};
@@ -33,6 +39,7 @@ use mobilens_nn::KernelChoice;
 
 pub use arguments::Cli;
 use arguments::{CheckArgs, CliPace, Command, Format, RunArgs};
+use reload::{ControlSocket, Hangup, Reloads, Selection, on_signals, socket_dir};
 
 /// Done.
 pub const DONE: u8 = 0;
@@ -65,13 +72,19 @@ fn command(cli: Cli) -> u8 {
             card,
             markdown,
         }) => print_schema(records, card, markdown),
-        Some(Command::Devices) => devices(),
+        Some(Command::Devices(arguments)) => devices::devices(&arguments),
+        Some(Command::Init(arguments)) => init::init(&arguments),
+        Some(Command::Reload(arguments)) => reload::reload(&arguments),
         Some(Command::Bench(arguments)) => bench::bench(&arguments),
         Some(Command::Analyze(arguments)) => analyze::analyze(&arguments),
         Some(Command::Plot(arguments)) => plot::plot(&arguments),
         Some(Command::Compare(arguments)) => compare::compare(&arguments),
         Some(Command::Label(arguments)) => label::label(&arguments),
         Some(Command::Eval(command)) => eval::eval(&command),
+        #[cfg(feature = "store")]
+        Some(Command::Events(arguments)) => events::events(&arguments),
+        #[cfg(not(feature = "store"))]
+        Some(Command::Events { .. }) => no_event_store(),
         Some(Command::Inspect(arguments)) => inspect::inspect(&arguments),
         Some(Command::Quantize(arguments)) => quantize::quantize_model(&arguments),
         Some(Command::Completions { shell }) => generate::completions(shell),
@@ -112,26 +125,51 @@ fn run(args: RunArgs) -> u8 {
         kernels: args.kernels.into(),
         ..RunOptions::default()
     };
-    let configs = match configure(args) {
-        Ok(configs) => configs,
+    let selected = select(args).and_then(|selection| {
+        let configs = selection.load()?;
+        Ok((selection, configs))
+    });
+    match selected {
+        Ok((selection, configs)) => run_pipelines(configs, Some(selection), &options),
         Err(error) => {
             print_error(&error.to_string());
-            return USAGE;
+            USAGE
         }
-    };
-    run_pipelines(configs, &options)
+    }
 }
 
-/// Runs pipelines that are loaded and valid, and prints their reports.
-pub fn run_pipelines(configs: Vec<LoadedPipeline>, options: &RunOptions) -> u8 {
+/// Runs pipelines that are loaded and valid, and prints their reports. What was loaded by a `selection` can be
+/// reloaded.
+pub fn run_pipelines(
+    configs: Vec<LoadedPipeline>,
+    selection: Option<Selection>,
+    options: &RunOptions,
+) -> u8 {
+    let socket = selection.as_ref().and_then(|_| ControlSocket::bind());
+    let mut allowed = None;
     // Before any other thread is started: each has the restrictions of the one that starts it.
     if configs.iter().all(|loaded| loaded.config.sandbox) {
         let mut folders = Folders::of(&configs);
         folders.add_read(options.expect.as_deref());
-        restrict_process(&folders);
+        folders.add_read(selection.as_ref().map(|selection| selection.file.as_path()));
+        if socket.is_some() {
+            // Its file is removed at the end.
+            folders.write.extend(socket_dir());
+        }
+        if restrict_process(&folders) {
+            allowed = Some(folders);
+        }
     }
     let stop = StopSignal::new();
-    stop_on_signals(&stop);
+    let reloads = selection
+        .map(|selection| Reloads::new(selection, &configs, allowed, options.reloader.clone()));
+    stop_on_signals(&stop, reloads.clone());
+    if let Some(reloads) = &reloads {
+        reloads.watch();
+        if let Some(socket) = &socket {
+            socket.serve(reloads);
+        }
+    }
     descriptors::raise_limit();
     #[cfg(target_os = "linux")]
     let _notifier = service::Notifier::start(&options.health, &stop);
@@ -167,10 +205,10 @@ pub fn run_pipelines(configs: Vec<LoadedPipeline>, options: &RunOptions) -> u8 {
     code
 }
 
-/// The pipeline under everything that the command line says.
-fn configure(args: RunArgs) -> Result<Vec<LoadedPipeline>, ConfigError> {
+/// The pipeline and everything that the command line says of it.
+fn select(args: RunArgs) -> Result<Selection, ConfigError> {
     let overrides = parse_overrides(&args.overrides)?;
-    let pipeline = data_dir::find(&args.pipeline.unwrap_or_default())?;
+    let file = data_dir::find(&args.pipeline.unwrap_or_default())?;
     let mut arguments = RunArguments {
         input: args.input,
         headless: args.headless,
@@ -188,15 +226,19 @@ fn configure(args: RunArgs) -> Result<Vec<LoadedPipeline>, ConfigError> {
     if arguments.output.as_deref() == Some("".as_ref()) {
         arguments.output = None;
     }
-    config::load_all(&pipeline, &overrides, &arguments)
+    Ok(Selection {
+        file,
+        overrides,
+        arguments,
+    })
 }
 
 fn parse_overrides(texts: &[String]) -> Result<Vec<Override>, ConfigError> {
     texts.iter().map(|text| Override::parse(text)).collect()
 }
 
-/// The first Ctrl-C or SIGTERM asks for the end, a second one leaves at once.
-fn stop_on_signals(stop: &StopSignal) {
+/// The first Ctrl-C or SIGTERM asks for the end, a second one leaves at once; SIGHUP reloads what can be reloaded.
+fn stop_on_signals(stop: &StopSignal, reloads: Option<Arc<Reloads>>) {
     let (stop, asked) = (stop.clone(), AtomicBool::new(false));
     let handler = move || {
         if asked.swap(true, Ordering::SeqCst) {
@@ -209,9 +251,7 @@ fn stop_on_signals(stop: &StopSignal) {
             std::process::exit(FAILED.into());
         });
     };
-    if let Err(error) = ctrlc::set_handler(handler) {
-        tracing::warn!("cannot install signal handler: {error}");
-    }
+    on_signals(reloads.map_or(Hangup::End, Hangup::Reload), handler);
 }
 
 fn check(arguments: &CheckArgs) -> u8 {
@@ -240,7 +280,7 @@ fn check(arguments: &CheckArgs) -> u8 {
 }
 
 /// Loads a pipeline and its model; gives it with what the model runs on, or all errors, one a line.
-fn validate(
+pub fn validate(
     pipeline: &Path,
     overrides: &[String],
 ) -> Result<(Vec<LoadedPipeline>, String), String> {
@@ -293,43 +333,9 @@ fn print_schema(records: bool, card: bool, markdown: bool) -> u8 {
     }
 }
 
-#[cfg(not(feature = "camera"))]
-fn devices() -> u8 {
-    print_error("this build has no cameras: build it with the Cargo feature `camera`");
+/// Refuses what needs the event store.
+#[cfg(not(feature = "store"))]
+pub fn no_event_store() -> u8 {
+    print_error("this build has no event store: build it with the Cargo feature `store`");
     USAGE
-}
-
-#[cfg(feature = "camera")]
-fn devices() -> u8 {
-    let cameras = list_cameras();
-    if cameras.is_empty() {
-        print_error("there is no camera");
-    }
-    for camera in cameras {
-        print(&format!("{}  {}", camera.device, camera.name));
-        let mut modes = camera.modes;
-        modes.sort_by(|a, b| {
-            let key = |m: &CameraMode| (m.fourcc.clone(), m.width, m.height);
-            key(a).cmp(&key(b)).then(b.fps.total_cmp(&a.fps))
-        });
-        for of_size in
-            modes.chunk_by(|a, b| (&a.fourcc, a.width, a.height) == (&b.fourcc, b.width, b.height))
-        {
-            let rates: Vec<String> = of_size
-                .iter()
-                .map(|m| format!("{}", (m.fps * 100.0).round() / 100.0))
-                .collect();
-            let CameraMode {
-                fourcc,
-                width,
-                height,
-                ..
-            } = &of_size[0];
-            print(&format!(
-                "  {fourcc} {width}x{height}  {} fps",
-                rates.join(" ")
-            ));
-        }
-    }
-    DONE
 }

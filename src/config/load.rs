@@ -303,6 +303,7 @@ fn join_paths(config: &mut PipelineConfig, base: &Path, with_source: bool) {
             sink.jsonl.as_mut().map(|s| &mut s.path),
             sink.coco.as_mut().map(|s| &mut s.path),
             sink.mot.as_mut().map(|s| &mut s.path),
+            sink.store.as_mut().map(|s| &mut s.path),
             sink.images.as_mut().map(|s| &mut s.dir),
             sink.masks.as_mut().map(|s| &mut s.dir),
             sink.video.as_mut().map(|s| &mut s.dir),

@@ -64,6 +64,7 @@ impl LoadedPipeline {
                 inference: InferenceConfig::default(),
                 overlay: OverlayConfig::default(),
                 sandbox: true,
+                watch: false,
                 sinks: Vec::new(),
             },
             card,

@@ -51,9 +51,9 @@ pub use schema::{
     RetinafaceHeadConfig, RotateConfig, RowLayoutConfig, RtspConfig, RtspTransport,
     SafeGroundConfig, SegmentConfig, SegmentHeadConfig, SegmentValuesConfig, SinkConfig,
     SizeCodingConfig, SourceConfig, SsdHeadConfig, SsdMapConfig, SsdNmsConfig, SsdSizeCodingConfig,
-    TelemetryConfig, TileMergeConfig, TilesConfig, TrackConfig, VideoConfig, VideoSinkConfig,
-    WebConfig, WebhookConfig, WindowConfig, YoloAnchorMapConfig, YoloAnchorMapsConfig,
-    YoloDistributionMapsConfig, YoloEndToEndConfig, YoloFormatConfig, YoloGridRowsConfig,
-    YoloHeadConfig, YoloRowsConfig, ZoneConfig, pipeline_schema, schema_of,
+    StoreConfig, TelemetryConfig, TileMergeConfig, TilesConfig, TrackConfig, VideoConfig,
+    VideoSinkConfig, WebConfig, WebhookConfig, WindowConfig, YoloAnchorMapConfig,
+    YoloAnchorMapsConfig, YoloDistributionMapsConfig, YoloEndToEndConfig, YoloFormatConfig,
+    YoloGridRowsConfig, YoloHeadConfig, YoloRowsConfig, ZoneConfig, pipeline_schema, schema_of,
 };
 pub use track_cards::TrackCard;

@@ -81,6 +81,11 @@ impl EdgeCounts {
         self.0.stale.load(Ordering::SeqCst)
     }
 
+    /// Whether the edge is gone, with all that counts.
+    pub fn is_final(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// Items that were sent and not yet received.
     pub fn waiting(&self) -> u64 {
         let gone = self.0.received.load(Ordering::SeqCst) + self.evicted();

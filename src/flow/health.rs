@@ -115,6 +115,11 @@ impl Health {
         StreamHealth(state)
     }
 
+    /// Forgets a stream that has ended and is no part of the configuration any more.
+    pub fn remove(&self, stream: &str) {
+        lock(&self.0.streams).retain(|state| state.name != stream || !state.has_ended());
+    }
+
     /// The program has started: its servers listen, its streams run or are being opened.
     pub fn set_ready(&self) {
         self.0.ready.store(true, Ordering::SeqCst);
@@ -201,6 +206,22 @@ impl StreamHealth {
         self.0.frame_limit_ms.store(limit, Ordering::SeqCst);
     }
 
+    /// The stream's stages, for those who start some while it goes on.
+    pub fn stages(&self) -> StreamStages {
+        StreamStages(Arc::clone(&self.0))
+    }
+
+    /// A stage whose thread is about to be started.
+    pub fn stage(&self, name: &str) -> StageHealth {
+        self.stages().stage(name)
+    }
+}
+
+/// The stages of a stream.
+#[derive(Clone, Debug)]
+pub struct StreamStages(Arc<StreamState>);
+
+impl StreamStages {
     /// A stage whose thread is about to be started.
     pub fn stage(&self, name: &str) -> StageHealth {
         let stage = StageState {
@@ -222,6 +243,10 @@ impl Drop for StreamHealth {
 impl StreamState {
     fn set(&self, state: SourceState) {
         self.source.store(state as u8, Ordering::SeqCst);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.source.load(Ordering::SeqCst) == SourceState::Ended as u8
     }
 }
 

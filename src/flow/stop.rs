@@ -32,6 +32,8 @@ pub enum StopReason {
     FrameLimit,
     /// A stage or sink failed.
     Failed,
+    /// The stream, or the sink, was removed from the configuration while the run goes on.
+    Removed,
 }
 
 impl StopReason {
@@ -43,6 +45,7 @@ impl StopReason {
             Self::ReaderGone => "reader_gone",
             Self::FrameLimit => "frame_limit",
             Self::Failed => "failed",
+            Self::Removed => "removed",
         }
     }
 }
@@ -57,6 +60,8 @@ impl StopSignal {
     pub fn child(&self) -> Self {
         let child = Self::new();
         let mut children = lock(&self.state.children);
+        // Those that nobody holds any more.
+        children.retain(|child| Arc::strong_count(&child.state) > 1);
         if let Some(reason) = self.reason() {
             child.stop(reason);
         }

@@ -25,6 +25,9 @@ pub struct StreamMessage<T> {
     pub frame: Option<Packet<T>>,
     /// Events since the message before, to be published after the frame's record.
     pub events: Vec<SourceEvent>,
+    /// Generation of the stream's settings that it is processed with: 0 at the start, one more with each
+    /// reload.
+    pub generation: u64,
 }
 
 impl<T> StreamMessage<T> {
@@ -33,6 +36,7 @@ impl<T> StreamMessage<T> {
         Self {
             frame: None,
             events: vec![event],
+            generation: 0,
         }
     }
 
@@ -47,6 +51,7 @@ impl<T> StreamMessage<T> {
         Ok(StreamMessage {
             frame: self.frame.map(stage).transpose()?,
             events: self.events,
+            generation: self.generation,
         })
     }
 }
@@ -56,6 +61,7 @@ impl<T> From<Packet<T>> for StreamMessage<T> {
         Self {
             frame: Some(packet),
             events: Vec::new(),
+            generation: 0,
         }
     }
 }
@@ -79,6 +85,7 @@ impl<T> Aged for StreamMessage<T> {
         (!self.events.is_empty()).then_some(Self {
             frame: None,
             events: self.events,
+            generation: self.generation,
         })
     }
 }

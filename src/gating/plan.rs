@@ -78,6 +78,16 @@ impl Gating {
         }
     }
 
+    /// Goes on from `before`: scenes and the camera's motion are counted on, and the first frame is inferred.
+    pub fn continue_from(&mut self, before: Self) {
+        (self.plane, self.change) = (before.plane, before.change);
+        (self.camera, self.scene) = (before.camera, before.scene);
+        if before.params.camera {
+            self.motion = before.motion;
+        }
+        self.planned = before.planned;
+    }
+
     /// The plan of the next frame. `t_ms` is its media time.
     pub fn plan(
         &mut self,

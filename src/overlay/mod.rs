@@ -1,6 +1,7 @@
 //! Overlay: draws boxes, labels, tracks, masks, zones and counters on a picture.
 
 mod boxes;
+mod drawing;
 mod heat;
 mod instances;
 mod legend;
@@ -11,6 +12,7 @@ mod text;
 mod tracks;
 
 pub use boxes::{Overlay, OverlayStyle, draw_box_mut};
+pub use drawing::{CurrentOverlay, Drawing};
 pub use heat::{HeatMap, draw_path_mut};
 pub use mask::{ClassColours, voc_colour};
 pub use palette::{colour_of, ink_on};

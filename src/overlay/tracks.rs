@@ -38,6 +38,11 @@ impl Trails {
         }
     }
 
+    /// How long they are, in milliseconds of media time.
+    pub fn length_ms(&self) -> f64 {
+        self.length_ms
+    }
+
     /// Adds a frame's tracks; removes points that are too old, and tracks that the record has not.
     pub fn update(&mut self, record: &FrameRecord) {
         let length_ms = self.length_ms;

@@ -69,7 +69,11 @@ impl Shutdown {
 }
 
 /// Threads that are waited for together.
-pub struct Threads<T>(Vec<Running<T>>);
+pub struct Threads<T> {
+    running: Vec<Running<T>>,
+    /// Of those that have ended and are forgotten.
+    results: Vec<T>,
+}
 
 struct Running<T> {
     name: String,
@@ -80,7 +84,10 @@ struct Running<T> {
 
 impl<T> Default for Threads<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self {
+            running: Vec::new(),
+            results: Vec::new(),
+        }
     }
 }
 
@@ -96,16 +103,23 @@ impl<T> Threads<T> {
     }
 
     fn add(&mut self, name: &str, edge: Option<EdgeCounts>, thread: JoinHandle<Option<T>>) {
-        self.0.push(Running {
+        self.running.push(Running {
             name: name.to_owned(),
             edge,
             thread,
         });
     }
 
+    /// Forgets those that have ended, but for the results that `matter`. Their failures are known.
+    pub fn reap(&mut self, matters: impl Fn(&T) -> bool) {
+        let ended = self.running.extract_if(.., |r| r.thread.is_finished());
+        let results = ended.filter_map(|running| running.thread.join().ok().flatten());
+        self.results.extend(results.filter(matters));
+    }
+
     /// Waits for the first thread alone.
     pub fn wait_for_first(&self, shutdown: &mut Shutdown) {
-        if let Some(first) = self.0.first() {
+        if let Some(first) = self.running.first() {
             shutdown.has_ended(&first.thread);
         }
     }
@@ -113,8 +127,8 @@ impl<T> Threads<T> {
     /// The results of those that succeeded. Panics were caught on the threads themselves. What does
     /// not end before the deadline is left behind, and is a failure that says what was lost.
     pub fn join(self, shutdown: &mut Shutdown, failures: &Failures) -> Vec<T> {
-        let mut results = Vec::new();
-        for Running { name, edge, thread } in self.0 {
+        let mut results = self.results;
+        for Running { name, edge, thread } in self.running {
             if shutdown.has_ended(&thread) {
                 results.extend(thread.join().ok().flatten());
                 continue;

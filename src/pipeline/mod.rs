@@ -9,8 +9,9 @@
 //! | `1-infer-N` | `infer` (`detect`, `models`, `segment` or `classify`): preprocess, infer, postprocess | blocks, in order |
 //! | `2-classify` | `classify_tracks`: second networks, live (in a replay `2-publish` runs them) | at most one frame's crops, to and from `2-publish` |
 //! | `2-publish` | `publish` and `analyze`: records, tracks, events | leaky, 256 / blocks, 4 (records); by thread (pictures) |
-//! | `3-render` | `render`: annotated pictures for the window and image files | leaky / blocks, 4, or newest wins for the window alone |
+//! | `3-render` | `render`: annotated pictures, one thread for the window and one for each folder of pictures | newest wins, or leaky / blocks, 4 |
 //! | `4-encode` | `encode`: video files, clean or annotated | leaky / blocks, 4 |
+//! | `4-store` | `store`: events and thumbnails into the database | leaky / blocks, 4 |
 //! | `4-web` | `web`: JPEGs for the browsers that watch | newest wins, 1 |
 //! | `4-SINK` | `write`: records, image files, masks | leaky / blocks, 4 |
 //! | main | `window`, or waiting | newest wins, 1 |
@@ -21,6 +22,8 @@
 //!
 //! [`run_streams`] runs several streams side by side, which share the networks fairly. Each network is loaded once
 //! ([`LoadedModels`]), whichever streams run it.
+//!
+//! While it runs, a [`Reloader`] gives it another configuration: see `reload`.
 //!
 //! A leaky edge drops the oldest, counts it and warns. Only the source gets the stop signal; the other
 //! stages drain because their input closes, for 10 s at most where the run is live or was interrupted. The last
@@ -52,9 +55,12 @@ mod join;
 mod options;
 mod outbox;
 mod progress;
+mod reload;
 mod report;
 mod run;
+mod sink_threads;
 mod stages;
+mod supervisor;
 mod threads;
 
 #[cfg(test)]
@@ -67,6 +73,7 @@ pub use build::{
 pub use join::SHUTDOWN_DEADLINE;
 pub use options::{MissingFeature, ModelError, RunError, RunOptions};
 pub use progress::Progress;
+pub use reload::{ReloadError, Reloaded, Reloader, StreamChange, StreamReload};
 pub use report::RunReport;
 pub use run::{Outcome, run, run_streams, run_with_sinks};
 pub use stages::analyze::Analyzer;

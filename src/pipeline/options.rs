@@ -7,6 +7,8 @@ use crate::flow::Health;
 use crate::sink::SinkError;
 use mobilens_nn::{KernelChoice, NnError};
 
+use super::reload::Reloader;
+
 /// Options of the command line besides the pipeline file.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
@@ -22,6 +24,8 @@ pub struct RunOptions {
     pub kernels: KernelChoice,
     /// Where the run's health can be read, from any thread.
     pub health: Health,
+    /// Gives the run another configuration, from any thread.
+    pub reloader: Reloader,
 }
 
 /// Why a run did not start.

@@ -2,13 +2,13 @@
 //! live source a sink that is slow or stalled misses what it is too slow for, and holds nobody up.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-#[cfg(feature = "recording")]
-use super::stages::publish::RecordedFrame;
-use super::stages::publish::SinkMessage;
+#[cfg(any(feature = "recording", feature = "store"))]
+use super::stages::sink_edges::RecordedFrame;
+use super::stages::sink_edges::SinkMessage;
 use crate::flow::{EdgeCounts, Policy, Receiver, Sender, aged_edge, edge};
 use crate::sink::{ErrorGuard, SinkEvent, SinkReports};
 use mobilens_image::SizePx;
@@ -30,9 +30,16 @@ pub struct Outboxes {
     drops: SinkDrops,
 }
 
-/// What the sinks of a stream did not get or could not write.
+/// What the sinks of a stream did not get or could not write; clones share it.
 #[derive(Clone, Default)]
-pub struct SinkDrops(Vec<(String, Drops)>);
+pub struct SinkDrops(Arc<Mutex<KnownDrops>>);
+
+#[derive(Default)]
+struct KnownDrops {
+    of_sinks: Vec<(String, Drops)>,
+    /// Of sinks that are gone.
+    before: BTreeMap<String, u64>,
+}
 
 #[derive(Clone)]
 enum Drops {
@@ -77,21 +84,24 @@ impl Outboxes {
         ends
     }
 
-    /// The edge to a thread that encodes recordings.
-    #[cfg(feature = "recording")]
-    pub fn recording(&mut self) -> (Sender<RecordedFrame>, Receiver<RecordedFrame>) {
+    /// The edge `name` to a thread that takes frames with their pictures, for the sink of kind `sink`.
+    #[cfg(any(feature = "recording", feature = "store"))]
+    pub fn frames(
+        &mut self,
+        name: &str,
+        sink: &str,
+    ) -> (Sender<RecordedFrame>, Receiver<RecordedFrame>) {
         let ends = if self.is_live {
-            aged_edge("record", self.pictures, Policy::Leaky)
+            aged_edge(name, self.pictures, Policy::Leaky)
         } else {
-            edge("record", REPLAY_ITEMS, Policy::Block)
+            edge(name, REPLAY_ITEMS, Policy::Block)
         };
-        self.count("recording", &ends.0);
+        self.count(sink, &ends.0);
         ends
     }
 
     fn count<T>(&mut self, sink: &str, edge: &Sender<T>) {
-        let drops = Drops::TooSlow(edge.counts());
-        self.drops.0.push((sink.to_owned(), drops));
+        self.drops.add(sink, Drops::TooSlow(edge.counts()));
     }
 
     /// Has the errors of a sink reported and counted.
@@ -101,27 +111,58 @@ impl Outboxes {
             ..SinkReports::default()
         };
         let drops = Drops::Failed(Arc::clone(&reports.lost));
-        self.drops.0.push((guard.sink().to_owned(), drops));
+        self.drops.add(guard.sink(), drops);
         guard.report_to(reports);
     }
 
-    /// What all sinks miss from now on.
-    pub fn into_drops(self) -> SinkDrops {
-        self.drops
+    /// What all sinks miss.
+    pub fn drops(&self) -> SinkDrops {
+        self.drops.clone()
+    }
+}
+
+impl Drops {
+    fn count(&self) -> u64 {
+        match self {
+            Self::TooSlow(edge) => edge.evicted(),
+            Self::Failed(lost) => lost.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Whether nobody counts any more.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::TooSlow(edge) => edge.is_final(),
+            Self::Failed(lost) => Arc::strong_count(lost) == 1,
+        }
     }
 }
 
 impl SinkDrops {
+    fn add(&self, sink: &str, drops: Drops) {
+        let mut known = self.lock();
+        let KnownDrops { of_sinks, before } = &mut *known;
+        of_sinks.retain(|(sink, drops)| {
+            let is_final = drops.is_final();
+            if is_final {
+                *before.entry(sink.clone()).or_default() += drops.count();
+            }
+            !is_final
+        });
+        of_sinks.push((sink.to_owned(), drops));
+    }
+
     /// How much each kind of sink missed so far.
     pub fn counts(&self) -> Vec<(String, u64)> {
-        let mut counts = BTreeMap::<&str, u64>::new();
-        for (sink, drops) in &self.0 {
-            *counts.entry(sink).or_default() += match drops {
-                Drops::TooSlow(edge) => edge.evicted(),
-                Drops::Failed(lost) => lost.load(Ordering::SeqCst),
-            };
+        let known = self.lock();
+        let mut counts = known.before.clone();
+        for (sink, drops) in &known.of_sinks {
+            *counts.entry(sink.clone()).or_default() += drops.count();
         }
-        let counts = counts.into_iter();
-        counts.map(|(sink, n)| (sink.to_owned(), n)).collect()
+        counts.into_iter().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, KnownDrops> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

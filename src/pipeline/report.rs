@@ -30,6 +30,23 @@ pub struct RunReport {
 }
 
 impl RunReport {
+    /// What became of the frames, in one line.
+    pub fn frames_line(&self) -> String {
+        let EndRecord { reason, frames, .. } = &self.end;
+        let dropped = &frames.dropped;
+        format!(
+            "{} frames captured, {} emitted, {} dropped (queue {}, stale {}, decode_error {}, shutdown {}); \
+             ended: {reason}",
+            frames.captured,
+            frames.emitted,
+            dropped.total(),
+            dropped.queue,
+            dropped.stale,
+            dropped.decode_error,
+            dropped.shutdown
+        )
+    }
+
     /// Frames with a record per second.
     pub fn frames_per_second(&self) -> f64 {
         self.end.frames.emitted as f64 / self.elapsed.as_secs_f64().max(1e-9)
@@ -38,24 +55,7 @@ impl RunReport {
 
 impl fmt::Display for RunReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let EndRecord {
-            stream,
-            reason,
-            frames,
-        } = &self.end;
-        let dropped = &frames.dropped;
-        writeln!(
-            f,
-            "{stream}: {} frames captured, {} emitted, {} dropped \
-             (queue {}, stale {}, decode_error {}, shutdown {}); ended: {reason}",
-            frames.captured,
-            frames.emitted,
-            dropped.total(),
-            dropped.queue,
-            dropped.stale,
-            dropped.decode_error,
-            dropped.shutdown
-        )?;
+        writeln!(f, "{}: {}", self.end.stream, self.frames_line())?;
         for (sink, missed) in self.sink_drops.iter().filter(|(_, missed)| *missed > 0) {
             writeln!(
                 f,

@@ -1,7 +1,7 @@
 //! Runs one stream, or several side by side.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::capture::{CaptureError, OpenThread};
@@ -11,12 +11,14 @@ use crate::records::{EndRecord, FrameCounts};
 use crate::sink::DisplayWindow;
 
 use super::build::{
-    LoadedModels, OpenOptions, SharedSinks, StreamModels, TrackModels, build_stream, ensure_built,
+    LoadedModels, OpenOptions, SharedSinks, StreamBuilder, TrackModels, ensure_built,
     max_concurrent_frames, open_source, open_window,
 };
 use super::options::{RunError, RunOptions};
 use super::report::RunReport;
+use super::stages::classify_tracks::TrackClassifier;
 use super::stages::write::GuardedSink;
+use super::supervisor::{RunContext, StreamControl, Supervisor, run_with_window};
 use super::threads::NamedSink;
 
 /// Runs a stream until its source ends or `stop` is given.
@@ -70,18 +72,21 @@ pub fn run_streams(
 }
 
 /// A stream before its source is open.
-struct Stream<'a> {
-    /// Its place in the pipeline file.
-    place: usize,
-    loaded: LoadedPipeline,
-    models: &'a StreamModels,
-    track_models: &'a TrackModels,
-    slot: Option<StreamSlot>,
-    health: StreamHealth,
+pub struct Stream {
+    /// What it runs.
+    pub control: Arc<StreamControl>,
+    /// Second networks.
+    pub track_classifiers: Vec<TrackClassifier>,
+    /// Its turns at inference.
+    pub slot: StreamSlot,
+    /// Whether several streams shared the machine when it was started.
+    pub shares: bool,
+    /// Watches it.
+    pub health: StreamHealth,
     /// Sinks beside those of the configuration.
-    sinks: Vec<NamedSink>,
+    pub sinks: Vec<NamedSink>,
     /// Whether it waits for a live source that is absent.
-    waits: bool,
+    pub waits: bool,
 }
 
 /// `sinks` are for the first stream.
@@ -105,99 +110,95 @@ fn run_all(
     for (card, network) in track_models.networks() {
         tracing::info!("{card}: {network}");
     }
-    let several = configs.len() > 1;
-    let scheduler = several.then(|| FairScheduler::new(max_concurrent_frames(&configs[0])));
+    let shares = configs.len() > 1;
+    let scheduler = FairScheduler::new(max_concurrent_frames(&configs[0]));
     let shared = Mutex::new(SharedSinks::new(&configs, &options.health));
-    let mut outcomes = Vec::new();
-    let mut streams = Vec::new();
-    let mut on_main = None;
-    for (place, (mut loaded, models)) in configs.into_iter().zip(&models.streams).enumerate() {
-        let window = open_window(&mut loaded);
-        let waits = (several || window.is_none()) && !options.discard;
-        if let Err(error) = register(&shared, &loaded) {
-            outcomes.push((place, loaded.stream, Err(error)));
-            continue;
-        }
-        let health = options.health.add(&loaded.stream);
-        if let Some(rtsp) = &loaded.config.source.rtsp {
-            health.allow_stall(Duration::from_millis(rtsp.stall_ms));
-        }
-        let stream = Stream {
-            place,
-            loaded,
-            health,
-            models,
-            track_models: &track_models,
-            slot: scheduler.as_ref().map(|scheduler| scheduler.slot()),
-            sinks: std::mem::take(&mut sinks),
-            waits,
-        };
-        // The window's stream runs on the main thread, as some systems require.
-        match window {
-            Some(window) if on_main.is_none() => on_main = Some((stream, Some(window))),
-            _ => streams.push(stream),
-        }
-    }
-    if on_main.is_none() && !streams.is_empty() {
-        on_main = Some((streams.remove(0), None));
-    }
-    lock(&shared).begin();
-    options.health.set_ready();
-    std::thread::scope(|scope| {
-        let mut running = Vec::new();
-        for stream in streams {
-            let (place, name) = (stream.place, stream.loaded.stream.clone());
-            let (shared, stop) = (&shared, stop.child());
-            let thread = scope.spawn(move || stream.run(None, options, shared, &stop));
-            running.push((place, name, thread));
-        }
-        if let Some((stream, window)) = on_main {
-            let (place, name) = (stream.place, stream.loaded.stream.clone());
-            let child = stop.child();
-            let result = stream.run(window, options, &shared, &child);
-            if child.reason() == Some(StopReason::WindowClosed) {
-                stop.stop(StopReason::WindowClosed);
+    let context = RunContext {
+        options,
+        shared: &shared,
+        stop,
+        scheduler: &scheduler,
+    };
+    let outcomes = std::thread::scope(|scope| {
+        let mut supervisor = Supervisor::new(scope, context);
+        let mut streams = Vec::new();
+        let mut on_main = None;
+        for (i, (mut loaded, models)) in configs.into_iter().zip(models.streams).enumerate() {
+            let has_window = loaded.config.sinks.iter().any(|s| s.window.is_some());
+            let window = open_window(&mut loaded);
+            let waits = (shares || window.is_none()) && !options.discard;
+            let registered = register(&shared, &loaded);
+            let track_classifiers = track_models.classifiers(i, &loaded);
+            let control = StreamControl::new(loaded, models);
+            let (place, stop) = supervisor.add(&control, has_window && window.is_none());
+            let track_classifiers = match registered.and(track_classifiers.map_err(RunError::from))
+            {
+                Ok(track_classifiers) => track_classifiers,
+                Err(error) => {
+                    supervisor.fail(place, error);
+                    continue;
+                }
+            };
+            let health = options.health.add(&control.lock().loaded.stream);
+            let stream = Stream {
+                control,
+                track_classifiers,
+                slot: scheduler.slot(),
+                shares,
+                health,
+                sinks: std::mem::take(&mut sinks),
+                waits,
+            };
+            match window {
+                Some(window) if on_main.is_none() => {
+                    on_main = Some(((place, stream, stop), window))
+                }
+                _ => streams.push((place, stream, stop)),
             }
-            outcomes.push((place, name, result));
         }
-        for (place, name, thread) in running {
-            let result = thread
-                .join()
-                .unwrap_or_else(|panic| Err(RunError::Panicked(panic_message(&*panic))));
-            outcomes.push((place, name, result));
+        lock(&shared).begin();
+        options.health.set_ready();
+        options.reloader.attach(Some(supervisor.sender()));
+        for (place, stream, stop) in streams {
+            supervisor.start(place, stream, stop);
         }
+        let outcomes = match on_main {
+            Some((stream, window)) => run_with_window(supervisor, stream, window),
+            None => supervisor.run(),
+        };
+        options.reloader.attach(None);
+        outcomes
     });
     drop(shared);
-    outcomes.sort_by_key(|(place, ..)| *place);
-    let outcomes = outcomes
-        .into_iter()
-        .map(|(_, stream, result)| Outcome { stream, result });
-    Ok(outcomes.collect())
+    Ok(outcomes)
 }
 
-impl Stream<'_> {
+impl Stream {
     /// Opens the source, then the sinks, and runs the stream. A panic is its error.
-    fn run(
+    pub fn run(
         self,
         window: Option<DisplayWindow>,
-        options: &RunOptions,
-        shared: &Mutex<SharedSinks>,
+        context: RunContext<'_>,
         stop: &StopSignal,
     ) -> Result<RunReport, RunError> {
         // Unwind safe: everything of this stream is dropped, and what it shares is behind locks.
-        let run = AssertUnwindSafe(|| self.open_and_run(window, options, shared, stop));
+        let run = AssertUnwindSafe(|| self.open_and_run(window, context, stop));
         catch_unwind(run).unwrap_or_else(|panic| Err(RunError::Panicked(panic_message(&*panic))))
     }
 
     fn open_and_run(
         self,
         mut window: Option<DisplayWindow>,
-        options: &RunOptions,
-        shared: &Mutex<SharedSinks>,
+        context: RunContext<'_>,
         stop: &StopSignal,
     ) -> Result<RunReport, RunError> {
         let started = Instant::now();
-        let config = &self.loaded.config;
+        // What opens the source stays as it is while the stream runs.
+        let config = self.control.lock().loaded.config.clone();
+        if let Some(rtsp) = &config.source.rtsp {
+            self.health
+                .allow_stall(Duration::from_millis(rtsp.stall_ms));
+        }
         let has_web = config.sinks.iter().any(|sink| sink.web.is_some());
         // It ends with this function: what it opened may depend on it.
         let thread = OpenThread::start(stop)?;
@@ -215,34 +216,39 @@ impl Stream<'_> {
             thread: &thread,
             idle: &mut idle,
         };
-        let source = match open_source(config, &mut open) {
+        let source = open_source(&config, &mut open);
+        let mut state = self.control.lock();
+        let source = match source {
             Ok(source) => source,
             Err(CaptureError::Interrupted) => {
-                return Ok(interrupted(&self.loaded.stream, stop, started.elapsed()));
+                return Ok(interrupted(&state.loaded.stream, stop, started.elapsed()));
             }
             Err(error) => return Err(error.into()),
         };
-        let loaded = &self.loaded;
-        let mut pipeline = build_stream(
-            loaded,
+        let builder = StreamBuilder::new(&state.loaded, &source, self.shares);
+        let mut pipeline = builder.pipeline(
+            &state.loaded,
             source,
-            self.models,
-            options,
-            self.slot,
+            &state.models,
+            context.options,
             self.health,
-            shared,
+            context.shared,
         )?;
-        pipeline.track_classifiers = self.track_models.classifiers(self.place, loaded)?;
+        pipeline.slot = Some(self.slot);
+        pipeline.track_classifiers = self.track_classifiers;
         let sinks = self.sinks.into_iter().map(|(name, sink)| {
             let sink = GuardedSink::new(&name, sink);
-            (name, sink)
+            (format!("sink {name}").into(), name, sink)
         });
         pipeline.sinks.records.extend(sinks);
-        let report = pipeline.run(window, stop)?;
-        let others = self.models.others.iter();
+        let report = pipeline.run(window, stop, move |running| {
+            state.running = Some((builder, running));
+        })?;
+        let models = &self.control.lock().models;
+        let others = models.others.iter();
         let others = others.map(|(name, model)| (name.clone(), model.network().clone()));
         Ok(RunReport {
-            network: Some(self.models.first.network().clone()),
+            network: Some(models.first.network().clone()),
             others: others.collect(),
             ..report
         })
@@ -265,15 +271,17 @@ fn interrupted(stream: &str, stop: &StopSignal, elapsed: Duration) -> RunReport 
 
 /// Starts the web servers of a stream, so that its page is there whatever its source does.
 #[cfg(feature = "web")]
-fn register(shared: &Mutex<SharedSinks>, loaded: &LoadedPipeline) -> Result<(), RunError> {
+pub fn register(shared: &Mutex<SharedSinks>, loaded: &LoadedPipeline) -> Result<(), RunError> {
     Ok(lock(shared).register(loaded)?)
 }
 
+/// There are none.
 #[cfg(not(feature = "web"))]
-fn register(_: &Mutex<SharedSinks>, _: &LoadedPipeline) -> Result<(), RunError> {
+pub fn register(_: &Mutex<SharedSinks>, _: &LoadedPipeline) -> Result<(), RunError> {
     Ok(())
 }
 
-fn lock(shared: &Mutex<SharedSinks>) -> std::sync::MutexGuard<'_, SharedSinks> {
+/// The shared sinks.
+pub fn lock(shared: &Mutex<SharedSinks>) -> std::sync::MutexGuard<'_, SharedSinks> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

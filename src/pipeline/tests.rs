@@ -1,5 +1,6 @@
 //! The threads of a run with sources, workers and sinks that misbehave: exact counts, and an end.
 
+mod reload;
 mod scripted;
 mod second_network;
 

@@ -1,37 +1,37 @@
 //! The threads of a run, and the edges between them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use crate::analytics::AreaRules;
 use crate::flow::{
     EdgeCounts, Failures, Latency, Policy, StopSignal, StreamHealth, StreamSlot, SystemClock,
-    aged_edge, edge, health, ordered_pool,
+    aged_edge, health, ordered_pool, updates,
 };
 use crate::gating::{Feedback, Gating};
-use crate::overlay::{Overlay, Trails};
-use crate::records::{DroppedFrames, EndRecord, FrameCounts, RecordBuilder};
+use crate::overlay::Trails;
+use crate::records::{DroppedFrames, EndRecord, FrameCounts};
 use crate::sandbox::restrict_thread;
 use crate::sink::{DisplayWindow, ErrorGuard, ImagesSink, MasksSink, RecordSink};
 
 use super::join::{Shutdown, Threads};
-use super::outbox::Outboxes;
 use super::progress::Progress;
+use super::reload::{Distributor, Handover};
 use super::report::RunReport;
-use super::stages::analyze::Analyzer;
+use super::sink_threads::{FrameCounter, SinkContext, SinkThreads};
 use super::stages::capture::{CaptureCounts, CaptureStage, OpenSource};
 use super::stages::classify_tracks::{TrackClassification, TrackClassifier};
 #[cfg(feature = "recording")]
 use super::stages::encode::EncodeStage;
 use super::stages::infer::InferenceWorker;
-use super::stages::publish::{MissedEvents, PublishStage};
-use super::stages::render::Renderer;
+use super::stages::publish::{PublishParams, PublishStage};
+use super::stages::sink_edges::SinkKey;
+#[cfg(feature = "store")]
+use super::stages::store::StoreStage;
 #[cfg(feature = "web")]
 use super::stages::web::WebRenderer;
 use super::stages::window::watch_window;
-use super::stages::write::{GuardedSink, write_images, write_masks, write_records};
+use super::stages::write::GuardedSink;
 
 /// How long a sink may take for the last record when another one has used the time up.
 const LAST_RECORD: Duration = Duration::from_secs(1);
@@ -43,17 +43,20 @@ pub type NamedSink = (String, Box<dyn RecordSink>);
 #[derive(Default)]
 pub struct StreamSinks {
     /// Sinks that take records, each with the name of its thread.
-    pub records: Vec<(String, GuardedSink)>,
+    pub records: Vec<(SinkKey, String, GuardedSink)>,
     /// Folders of annotated pictures.
-    pub images: Vec<(ImagesSink, ErrorGuard)>,
+    pub images: Vec<(SinkKey, (ImagesSink, ErrorGuard))>,
     /// Folders of masks.
-    pub masks: Vec<(MasksSink, ErrorGuard)>,
+    pub masks: Vec<(SinkKey, (MasksSink, ErrorGuard))>,
     /// Stages that encode pictures for the web page.
     #[cfg(feature = "web")]
-    pub web: Vec<WebRenderer>,
+    pub web: Vec<(SinkKey, WebRenderer)>,
     /// Stages that encode video.
     #[cfg(feature = "recording")]
-    pub recordings: Vec<EncodeStage>,
+    pub recordings: Vec<(SinkKey, EncodeStage)>,
+    /// Stages that store events.
+    #[cfg(feature = "store")]
+    pub stores: Vec<(SinkKey, StoreStage)>,
 }
 
 /// All stages of a stream, opened and ready to run.
@@ -72,12 +75,8 @@ pub struct Pipeline {
     pub slot: Option<StreamSlot>,
     /// Live frames that waited longer are dropped.
     pub max_age: Duration,
-    /// Builds the records.
-    pub builder: RecordBuilder,
-    /// Rules on segmented areas, which make events.
-    pub rules: AreaRules,
-    /// Adds tracks and their events.
-    pub analyzer: Analyzer,
+    /// What records are made with.
+    pub publish: PublishParams,
     /// Second networks, which classify tracks.
     pub track_classifiers: Vec<TrackClassifier>,
     /// Decides on which frames and regions the network runs; on all of every frame without.
@@ -86,8 +85,6 @@ pub struct Pipeline {
     pub feedback: Arc<Feedback>,
     /// The sinks.
     pub sinks: StreamSinks,
-    /// Draws for the window and the image sinks.
-    pub overlay: Overlay,
     /// Counts the frames that are done.
     pub progress: Progress,
     /// Whether the thread that decodes gives up what it needs no more.
@@ -96,9 +93,19 @@ pub struct Pipeline {
     pub health: StreamHealth,
 }
 
+/// What reaches into a running stream.
+#[derive(Clone)]
+pub struct RunningStream {
+    /// Where new settings are given.
+    pub handover: Handover,
+    /// The threads of its sinks.
+    pub sinks: Arc<Mutex<SinkThreads>>,
+}
+
 impl Pipeline {
-    /// Runs until the source ends or `stop` is given, and shows it in `window` on this thread.
-    /// Latencies of the workers' own stages are not in the report.
+    /// Runs until the source ends or `stop` is given, and shows it in `window` on this thread; once all threads
+    /// are started, `started` gets what reaches into it. Latencies of the workers' own stages are not in the
+    /// report.
     ///
     /// # Errors
     /// When a thread cannot be started.
@@ -106,54 +113,14 @@ impl Pipeline {
         self,
         window: Option<DisplayWindow>,
         stop: &StopSignal,
+        started: impl FnOnce(RunningStream),
     ) -> std::io::Result<RunReport> {
-        let started = Instant::now();
+        let began = Instant::now();
         let failures = Failures::new(stop.clone());
         let info = self.source.source.info().clone();
         let drops = self.source.drops;
 
-        // The sinks' threads, and the edges to them.
-        let (events, sink_events) = mpsc::channel();
-        let mut outboxes = Outboxes::new(drops, info.size, events);
-        let mut record_sinks = Threads::default();
-        let mut picture_sinks = Threads::default();
-        let (mut records, mut viewers) = (Vec::new(), Vec::new());
-        for (name, mut to) in self.sinks.records {
-            let (tx, rx) = outboxes.records(&name);
-            let counts = tx.counts();
-            records.push((tx, MissedEvents::default()));
-            outboxes.guard(&mut to.guard);
-            let stop = stop.clone();
-            let thread = failures.spawn(&name, move || write_records(to, &rx, &stop))?;
-            record_sinks.push_sink(&name, counts, thread);
-        }
-        let has_image_sinks = !self.sinks.images.is_empty();
-        for mut to in self.sinks.images {
-            let (tx, rx) = outboxes.pictures("images", "images");
-            let counts = tx.counts();
-            viewers.push(tx);
-            outboxes.guard(&mut to.1);
-            let stop = stop.clone();
-            let thread = failures.spawn("4-images", move || write_images(to, &rx, &stop))?;
-            picture_sinks.push_sink("4-images", counts, thread);
-        }
-        let mut masks = Vec::new();
-        for mut to in self.sinks.masks {
-            let (tx, rx) = outboxes.pictures("masks", "masks");
-            let counts = tx.counts();
-            masks.push(tx);
-            outboxes.guard(&mut to.1);
-            let stop = stop.clone();
-            let thread = failures.spawn("4-masks", move || write_masks(to, &rx, &stop))?;
-            picture_sinks.push_sink("4-masks", counts, thread);
-        }
-        let window = window.map(|window| {
-            let (tx, rx) = edge("window", 1, Policy::NewestWins);
-            viewers.push(tx);
-            (window, rx)
-        });
-
-        // 0-capture
+        // The edge from 0-capture, and what is counted on the way.
         let (policy, capacity) = match (drops, self.gating.is_some()) {
             (true, _) => (Policy::NewestWins, 1),
             (false, false) => (Policy::Block, 2),
@@ -161,9 +128,63 @@ impl Pipeline {
             (false, true) => (Policy::Block, 12),
         };
         let (captured_tx, captured_rx) = aged_edge("capture", capacity, policy);
-        let capture_counts = captured_tx.counts();
-        let counts = Arc::<CaptureCounts>::default();
+        let captured = Arc::<CaptureCounts>::default();
+        let emitted = Arc::<AtomicU64>::default();
+        let counter: FrameCounter = {
+            let (captured, emitted) = (Arc::clone(&captured), Arc::clone(&emitted));
+            let edge = captured_tx.counts();
+            Arc::new(move || {
+                let outages = captured.outages.load(Ordering::SeqCst);
+                (frame_counts(&captured, &edge, &emitted), outages)
+            })
+        };
         let decode = Latency::new("decode");
+        let classify = Latency::new("classify");
+        let overlay = Latency::new("overlay");
+        let record = Latency::new("record");
+        let end_to_end = Latency::new("end to end");
+
+        // 3-render, 4-SINK
+        let (events, sink_events) = mpsc::channel();
+        let mut shown = vec![decode.clone(), overlay.clone(), end_to_end.clone()];
+        if !self.track_classifiers.is_empty() {
+            shown.push(classify.clone());
+        }
+        let mut sink_threads = SinkThreads::new(SinkContext {
+            drops,
+            size: info.size,
+            events,
+            failures: failures.clone(),
+            stop: stop.clone(),
+            stages: self.health.stages(),
+            overlay: overlay.clone(),
+            record: record.clone(),
+            shown,
+            counts: Arc::clone(&counter),
+        });
+        let mut sinks = sink_threads.start(self.sinks)?;
+        let window = match window {
+            Some(window) => Some((window, sink_threads.start_window(&mut sinks)?)),
+            None => None,
+        };
+
+        // 0-capture
+        let handover = Handover::default();
+        let (worker_updates, workers): (Vec<_>, Vec<_>) = self
+            .workers
+            .into_iter()
+            .map(|worker| {
+                let (sender, updates) = updates();
+                (sender, (worker, updates))
+            })
+            .unzip();
+        let (publish_updates, updates) = updates();
+        let mut distributor = Distributor {
+            handover: handover.clone(),
+            workers: worker_updates,
+            publish: publish_updates,
+            generation: 0,
+        };
         let stage = CaptureStage {
             source: self.source.source,
             stream: Arc::clone(&self.stream),
@@ -173,7 +194,8 @@ impl Pipeline {
             pace: self.source.pace,
             looping: self.source.looping,
             frame_limit: self.frame_limit,
-            counts: Arc::clone(&counts),
+            reload: Box::new(move || distributor.next()),
+            counts: captured,
             latency: decode.clone(),
         };
         let mut stages = Threads::default();
@@ -190,12 +212,15 @@ impl Pipeline {
 
         // 1-infer-N
         let max_age = drops.then_some(self.max_age);
-        let (pool, ordered) = ordered_pool(captured_rx, self.workers.len(), max_age, self.slot);
-        for (i, mut worker) in self.workers.into_iter().enumerate() {
+        let (pool, ordered) = ordered_pool(captured_rx, workers.len(), max_age, self.slot);
+        for (i, (mut worker, mut updates)) in workers.into_iter().enumerate() {
             let (pool, name) = (pool.clone(), format!("1-infer-{i}"));
             let stage = self.health.stage(&name);
             let work = move || {
                 while let Some((message, job)) = health::while_idle(|| pool.take()) {
+                    if let Some(next) = updates.last_up_to(message.generation) {
+                        worker = next;
+                    }
                     job.finish(message.try_map(|packet| worker.run(packet))?);
                 }
                 Ok::<(), String>(())
@@ -204,75 +229,6 @@ impl Pipeline {
             stages.push(&name, thread);
         }
         drop(pool);
-
-        let emitted = Arc::<AtomicU64>::default();
-        let end_to_end = Latency::new("end to end");
-
-        // 3-render, before 2-publish has anything to give it.
-        let trails = Arc::new(Trails::new(self.overlay.style().trail_ms));
-        let overlay = Latency::new("overlay");
-        let classify = Latency::new("classify");
-        let mut pictures = Vec::new();
-        if !viewers.is_empty() {
-            let (tx, rx) = if has_image_sinks {
-                outboxes.pictures("overlay", "images")
-            } else {
-                edge("overlay", 2, Policy::NewestWins)
-            };
-            let renderer = Renderer {
-                overlay: self.overlay,
-                viewers,
-                latency: overlay.clone(),
-            };
-            let stage = self.health.stage("3-render");
-            let thread = failures.spawn("3-render", move || {
-                stage.watch(|| renderer.run(&rx));
-                Ok::<(), String>(())
-            })?;
-            picture_sinks.push("3-render", thread);
-            pictures.push(tx);
-        }
-        let record = Latency::new("record");
-        #[cfg_attr(
-            not(feature = "recording"),
-            allow(unused_mut, reason = "nobody records")
-        )]
-        let mut recordings = Vec::new();
-        #[cfg(feature = "recording")]
-        for mut encoder in self.sinks.recordings {
-            let (tx, rx) = outboxes.recording();
-            let counts = tx.counts();
-            recordings.push((tx, MissedEvents::default()));
-            let guards = encoder.recording.guards_mut();
-            guards.for_each(|guard| outboxes.guard(guard));
-            let latency = record.clone();
-            let thread = failures.spawn("4-encode", move || encoder.run(&rx, &latency))?;
-            picture_sinks.push_sink("4-encode", counts, thread);
-        }
-        let sink_drops = outboxes.into_drops();
-        #[cfg(feature = "web")]
-        for renderer in self.sinks.web {
-            let metrics = renderer.views.metrics();
-            metrics.add_latencies([decode.clone(), overlay.clone(), end_to_end.clone()]);
-            if !self.track_classifiers.is_empty() {
-                metrics.add_latencies([classify.clone()]);
-            }
-            let (captured, edge_counts) = (Arc::clone(&counts), capture_counts.clone());
-            let done = Arc::clone(&emitted);
-            metrics.set_counts(move || {
-                let lost = captured.outages.load(Ordering::SeqCst);
-                (frame_counts(&captured, &edge_counts, &done), lost)
-            });
-            let drops = sink_drops.clone();
-            metrics.set_sink_drops(move || drops.counts());
-            let (tx, rx) = edge("web", 1, Policy::NewestWins);
-            pictures.push(tx);
-            let thread = failures.spawn("4-web", move || {
-                renderer.run(&rx);
-                Ok::<(), String>(())
-            })?;
-            picture_sinks.push("4-web", thread);
-        }
 
         // 2-classify
         let (track_classification, crops) =
@@ -285,20 +241,19 @@ impl Pipeline {
         let crops = crops.transpose()?;
 
         // 2-publish
+        let trails = Arc::new(Trails::new(self.publish.drawing.style.trail_ms));
+        let frames = Arc::clone(&counter);
         let publisher = PublishStage {
             stream: Arc::clone(&self.stream),
-            builder: self.builder,
-            rules: self.rules,
-            analyzer: self.analyzer,
+            params: self.publish,
+            sinks,
+            updates,
             track_classification,
             feedback: self.feedback,
-            records,
-            masks,
             trails,
-            pictures,
-            recordings,
             sink_events,
-            emitted: Arc::clone(&emitted),
+            emitted,
+            frames: Box::new(move || frames().0),
             end_to_end: end_to_end.clone(),
             progress: self.progress,
         };
@@ -309,6 +264,11 @@ impl Pipeline {
         if let Some(thread) = crops {
             stages.push("2-classify", thread);
         }
+        let sink_threads = Arc::new(Mutex::new(sink_threads));
+        started(RunningStream {
+            handover: handover.clone(),
+            sinks: Arc::clone(&sink_threads),
+        });
 
         // The window runs on this thread; some systems require the main one.
         if let Some((mut window, pictures)) = window {
@@ -320,8 +280,15 @@ impl Pipeline {
         shutdown.source_ended();
         stages.join(&mut shutdown, &failures);
         drop(self.health);
-        let frames = frame_counts(&counts, &capture_counts, &emitted);
+        let (frames, _) = counter();
         let end = EndRecord::new(&self.stream, stop.reason(), frames);
+        // The edges of sinks that wait to be added hold their threads.
+        handover.close();
+        let (record_sinks, picture_sinks, sink_drops) = {
+            let mut threads = sink_threads.lock().unwrap_or_else(PoisonError::into_inner);
+            let (records, pictures) = threads.end();
+            (records, pictures, threads.drops())
+        };
         let mut finishing = Threads::default();
         for to in record_sinks
             .join(&mut shutdown, &failures)
@@ -343,7 +310,7 @@ impl Pipeline {
                 .chain(self.latency)
                 .chain([classify, overlay, record, end_to_end])
                 .collect(),
-            elapsed: started.elapsed(),
+            elapsed: began.elapsed(),
             network: None,
             others: Vec::new(),
             track_classifiers: classified.map_or_else(Vec::new, |counts| counts.get()),

@@ -223,7 +223,7 @@ impl From<&Look> for LookRecord {
 pub struct EventRecord {
     /// Name of the stream.
     pub stream: String,
-    /// `area_above`, `area_below`, `zone`, `loiter`, `line`, `interval` or `source`.
+    /// `area_above`, `area_below`, `zone`, `loiter`, `line`, `interval`, `source`, `sink` or `reload`.
     pub kind: String,
     /// `new` when it begins, `update` while it lasts, `end` when it is over; a crossing of a line is
     /// an `update` of its counts. One that lasts until the stream ends has no end.
@@ -262,6 +262,16 @@ pub struct EventRecord {
     /// What second networks say of the object, as in its track.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, AttributeRecord>,
+    /// Of a reload: fingerprint of the configuration that is in force from this frame on, as in the `run`
+    /// record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_sha256: Option<String>,
+    /// Of a reload: that of the tracking, zone and line configuration, where objects are tracked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis_sha256: Option<String>,
+    /// Of a reload: the keys of the configuration that changed; a sink by its kind, `sinks.jsonl`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<String>,
 }
 
 /// A tracked object.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::config::{LoadedPipeline, SourceConfig, is_url};
+use crate::config::{LoadedPipeline, SinkConfig, SourceConfig, is_url};
 
 /// Programs and libraries of the system, for ffmpeg, the window and the C library.
 const SYSTEM: [&str; 9] = [
@@ -55,6 +55,17 @@ impl Folders {
     /// What the streams of a pipeline need besides the system's own: sources, models and sinks. The sinks'
     /// folders are made.
     pub fn of(pipelines: &[LoadedPipeline]) -> Self {
+        for sink in pipelines.iter().flat_map(|pipeline| &pipeline.config.sinks) {
+            for dir in dirs_of(sink).into_iter().flatten() {
+                // What cannot be made is told by the sink.
+                let _ = std::fs::create_dir_all(dir);
+            }
+        }
+        Self::named_by(pipelines)
+    }
+
+    /// As [`of`](Self::of), and nothing is made.
+    pub fn named_by(pipelines: &[LoadedPipeline]) -> Self {
         let mut folders = Self::default();
         folders.add_system();
         for pipeline in pipelines {
@@ -84,22 +95,13 @@ impl Folders {
                     sink.jsonl.as_ref().map(|sink| &sink.path),
                     sink.coco.as_ref().map(|sink| &sink.path),
                     sink.mot.as_ref().map(|sink| &sink.path),
+                    // SQLite has its log beside it.
+                    sink.store.as_ref().map(|sink| &sink.path),
                 ] {
                     folders.add_output(file.map(PathBuf::as_path));
                 }
-                for dir in [
-                    sink.images.as_ref().map(|sink| &sink.dir),
-                    sink.masks.as_ref().map(|sink| &sink.dir),
-                    sink.video.as_ref().map(|sink| &sink.dir),
-                    sink.clips.as_ref().map(|sink| &sink.dir),
-                ]
-                .into_iter()
-                .flatten()
-                {
-                    // What cannot be made is told by the sink.
-                    let _ = std::fs::create_dir_all(dir);
-                    folders.write.insert(dir.clone());
-                }
+                let dirs = dirs_of(sink).into_iter().flatten();
+                folders.write.extend(dirs.cloned());
                 let mqtt = sink.mqtt.as_ref();
                 folders.add_read(mqtt.and_then(|mqtt| mqtt.ca_file.as_deref()));
                 if sink.window.is_some() {
@@ -108,6 +110,31 @@ impl Folders {
             }
         }
         folders
+    }
+
+    /// What of `others` is outside of these folders as they are now.
+    pub fn lacks(&self, others: &Self) -> Vec<PathBuf> {
+        let real = |paths: &BTreeSet<PathBuf>| -> Vec<PathBuf> {
+            let real = paths.iter().filter_map(|path| path.canonicalize().ok());
+            real.collect()
+        };
+        let write = real(&self.write);
+        let read = [real(&self.read), real(&self.programs), write.clone()].concat();
+        let is_in =
+            |path: &Path, allowed: &[PathBuf]| allowed.iter().any(|dir| path.starts_with(dir));
+        let mut lacking = Vec::new();
+        for path in others.read.difference(&self.read) {
+            // What is not there is told by whoever reads it.
+            if path.canonicalize().is_ok_and(|path| !is_in(&path, &read)) {
+                lacking.push(path.clone());
+            }
+        }
+        for path in others.write.difference(&self.write) {
+            if existing(path).is_some_and(|path| !is_in(&path, &write)) {
+                lacking.push(path.clone());
+            }
+        }
+        lacking
     }
 
     /// A file that is read, with what lies beside it.
@@ -188,6 +215,22 @@ impl Folders {
     }
 }
 
+/// The folders that a sink writes to.
+fn dirs_of(sink: &SinkConfig) -> [Option<&PathBuf>; 4] {
+    [
+        sink.images.as_ref().map(|sink| &sink.dir),
+        sink.masks.as_ref().map(|sink| &sink.dir),
+        sink.video.as_ref().map(|sink| &sink.dir),
+        sink.clips.as_ref().map(|sink| &sink.dir),
+    ]
+}
+
+/// The real place of a path or, of one that is to be made, of the folder that it will be in.
+fn existing(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    path.ancestors().find_map(|path| path.canonicalize().ok())
+}
+
 /// The folder of a file, after symbolic links too.
 fn folder_of(file: &Path) -> PathBuf {
     let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
@@ -200,6 +243,30 @@ fn folder_of(file: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn what_lies_outside_is_found_by_its_real_place() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let [inside, outside] = ["inside", "outside"].map(|name| dir.path().join(name));
+        for folder in [&inside, &outside] {
+            std::fs::create_dir(folder).expect("room");
+        }
+        let link = inside.join("link");
+        std::os::unix::fs::symlink(&outside, &link).expect("a link");
+        let allowed = Folders {
+            read: [inside.clone()].into(),
+            write: [inside.clone()].into(),
+            ..Folders::default()
+        };
+        let new = outside.join("new");
+        let asked = Folders {
+            read: [inside.clone(), outside.clone(), dir.path().join("none")].into(),
+            write: [inside.join("new/deep"), link.clone(), new.clone()].into(),
+            ..Folders::default()
+        };
+        assert_eq!(allowed.lacks(&asked), [outside, link, new]);
+    }
 
     #[test]
     fn sources_are_read_and_sinks_are_written() {

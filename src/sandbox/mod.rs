@@ -27,10 +27,12 @@ mod seccomp;
 pub use folders::Folders;
 
 /// Restricts this thread, and the threads and processes that it starts from now on, to `folders`; says so if
-/// that or the restriction of decoders is not to be had.
-pub fn restrict_process(folders: &Folders) {
+/// that or the restriction of decoders is not to be had. Gives whether files are restricted now.
+pub fn restrict_process(folders: &Folders) -> bool {
     let mut missing = Vec::new();
-    match landlock::restrict(folders) {
+    let restricted = landlock::restrict(folders);
+    let is_restricted = restricted.is_ok();
+    match restricted {
         Ok(()) => tracing::debug!("sandbox: files are restricted by Landlock"),
         Err(why) => missing.push(format!("no Landlock ({why})")),
     }
@@ -40,6 +42,7 @@ pub fn restrict_process(folders: &Folders) {
     if !missing.is_empty() {
         tracing::info!("sandbox is incomplete: {}", missing.join(", "));
     }
+    is_restricted
 }
 
 /// Restricts this thread, and those that it starts from now on, to what decoding needs: the network, other

@@ -29,6 +29,10 @@ pub enum SinkError {
         /// What differs.
         why: String,
     },
+    /// An event store that this program cannot use: the whole message.
+    #[cfg(feature = "store")]
+    #[error("{0}")]
+    Store(String),
     /// A result that the format cannot say.
     #[error("{target}: {why}")]
     Unrepresentable {

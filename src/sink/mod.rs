@@ -1,7 +1,7 @@
 //! Sinks: outputs for records, pictures, masks and video.
 //!
 //! A [`RecordSink`] takes records and needs no picture; [`ImagesSink`] and [`DisplayWindow`] take annotated
-//! pictures, a [`VideoRecording`] annotated or clean ones, [`MasksSink`] the class of each pixel. Sinks know no threads; each is given one
+//! pictures, a [`VideoRecording`] annotated or clean ones, a [`StoreSink`] records with the clean ones, [`MasksSink`] the class of each pixel. Sinks know no threads; each is given one
 //! of its own, behind an edge, by the application.
 
 mod coco;
@@ -18,6 +18,8 @@ mod mot;
 mod mqtt;
 mod on_error;
 mod output;
+#[cfg(any(feature = "recording", feature = "store"))]
+mod recorded_files;
 #[cfg(feature = "recording")]
 mod recording;
 #[cfg(any(feature = "mqtt", feature = "webhook"))]
@@ -26,6 +28,8 @@ mod redacted_url;
 mod scale;
 #[cfg(any(feature = "mqtt", feature = "webhook"))]
 mod send_queue;
+#[cfg(feature = "store")]
+mod store;
 mod wall_clock;
 #[cfg(feature = "web")]
 mod web;
@@ -49,10 +53,14 @@ pub use mot::MotSink;
 #[cfg(feature = "mqtt")]
 pub use mqtt::{MqttClient, MqttFrames, MqttParams, MqttSink};
 pub use on_error::{ErrorGuard, OnError, SinkEvent, SinkReports};
+#[cfg(any(feature = "recording", feature = "store"))]
+pub use recorded_files::{FileReports, RecordedFile};
 #[cfg(feature = "recording")]
 pub use recording::{ClipRules, Clips, RetentionPolicy, Segments, VideoRecording};
+#[cfg(feature = "store")]
+pub use store::{FLUSH_INTERVAL as STORE_FLUSH_INTERVAL, StoreParams, StoreSink};
 #[cfg(feature = "web")]
-pub use web::{Metrics, OverlayLayers, StreamViews, WebParams, WebServer};
+pub use web::{EventFiles, Metrics, OverlayLayers, StreamViews, WebParams, WebServer};
 #[cfg(feature = "webhook")]
 pub use webhook::{WebhookClient, WebhookParams, WebhookSink};
 pub use window::{DisplayWindow, WindowError};

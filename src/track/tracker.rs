@@ -144,6 +144,14 @@ impl Tracker {
         self.confirmed = self.confirmed.max(last);
     }
 
+    /// Goes on with the tracks of `before`, under its own parameters.
+    pub fn continue_from(&mut self, before: Self) {
+        *self = Self {
+            params: self.params,
+            ..before
+        };
+    }
+
     /// The confirmed tracks, oldest first.
     pub fn tracks(&self) -> impl Iterator<Item = TrackView> {
         let confirmed = self.tracks.iter().filter(|track| track.is_confirmed());

@@ -77,7 +77,7 @@ fn wait_for_sink(lines: &Receiver<String>, name: &str, phase: &str) {
 }
 
 /// A small disk of its own.
-struct Disk {
+pub struct Disk {
     dir: PathBuf,
     /// Keeps it in being after the process that mounted it.
     _open: File,
@@ -85,7 +85,7 @@ struct Disk {
 
 /// Starts the program with a disk of `mb` megabytes at `dir`, which only it sees; `begin` is a shell
 /// command that runs before it.
-fn start_on_disk(
+pub fn start_on_disk(
     dir: &Path,
     mb: u32,
     begin: &str,
@@ -128,12 +128,13 @@ fn start_on_disk(
 }
 
 impl Disk {
-    fn place(&self, name: &str) -> PathBuf {
+    /// A file on it.
+    pub fn place(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
     /// Fills it to the last byte.
-    fn fill(&self) {
+    pub fn fill(&self) {
         let mut filler = File::options()
             .create(true)
             .append(true)
@@ -144,7 +145,8 @@ impl Disk {
         }
     }
 
-    fn empty(&self) {
+    /// Makes room again.
+    pub fn empty(&self) {
         fs::remove_file(self.place("filler")).expect("is there");
     }
 }
@@ -156,7 +158,8 @@ fn video(dir: &Path, more: &str) -> String {
     )
 }
 
-fn with(sinks: &[String]) -> Vec<String> {
+/// The arguments of a run with the live clip and these sinks.
+pub fn with(sinks: &[String]) -> Vec<String> {
     let mut arguments: Vec<String> = LIVE.iter().map(|&a| a.to_owned()).collect();
     for sink in sinks {
         arguments.extend(["--set".to_owned(), sink.clone()]);

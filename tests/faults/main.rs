@@ -20,3 +20,4 @@ mod opening;
 mod sandbox;
 mod service;
 mod slow_sinks;
+mod store;

@@ -7,14 +7,14 @@ use std::process::Stdio;
 use crate::support::{PATIENCE, Process, complaints, mobilens, run, until};
 
 /// A run that listens on a free port; ended when the test is.
-struct Running {
-    process: Process,
-    address: SocketAddr,
+pub struct Running {
+    pub process: Process,
+    pub address: SocketAddr,
 }
 
 impl Running {
     /// Plays the bundled clip for ever with `sink` as the web sink's settings.
-    fn start(sink: &str, more: &[&str]) -> Self {
+    pub fn start(sink: &str, more: &[&str]) -> Self {
         let sink = format!("sinks.0={{web: {{bind: \"127.0.0.1:0\"{sink}}}}}");
         let mut process = Process::start(
             mobilens()
@@ -46,7 +46,7 @@ impl Running {
         Self { process, address }
     }
 
-    fn ask(&self, request: &str) -> TcpStream {
+    pub fn ask(&self, request: &str) -> TcpStream {
         let mut socket = TcpStream::connect(self.address).expect("it listens");
         socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
         socket.write_all(request.as_bytes()).expect("it reads");
@@ -54,7 +54,7 @@ impl Running {
     }
 
     /// The whole answer to a request that ends.
-    fn answer(&self, path: &str, headers: &str) -> String {
+    pub fn answer(&self, path: &str, headers: &str) -> String {
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
         let mut bytes = Vec::new();
@@ -75,7 +75,7 @@ impl Running {
     }
 
     /// Waits until so many more frames have been through the pipeline.
-    fn goes_on(&self, frames: f64) {
+    pub fn goes_on(&self, frames: f64) {
         let before = self.metric(EMITTED);
         until("more frames", || self.metric(EMITTED) >= before + frames);
     }

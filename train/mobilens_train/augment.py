@@ -208,6 +208,11 @@ class Sampler:
             self.loaded[index] = pixels
         return self.loaded[index]
 
+    def pixels(self):
+        """Endless pixels of single samples."""
+        while True:
+            yield self.one().pixels
+
     def one(self):
         """A crop or a whole picture, turned and disturbed."""
         rng, craft = self.rng, self.craft

@@ -3,16 +3,15 @@
 With random weights, with a file of torchvision's or timm's weights (`--weights`), or with those that the library
 downloads (`--pretrained`).
 """
-import random
-import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from . import export, heads
 from .backbones import FAMILIES, Backbone
+from .finish import finish_flags, sha256_of
+from .options import share, training_flags
 
 
 class Built(nn.Module):
@@ -59,46 +58,21 @@ def add_detector_arguments(p, start):
     p.add_argument("--head", choices=["ssd", "ssdlite"], default="ssdlite", help="of a network that is built")
 
 
-def add_run_arguments(p, steps, batch, rate):
-    """The flags of every training of a built network."""
-    p.add_argument("--out", type=Path, required=True, metavar="DIR")
-    p.add_argument("--name", help="name of the new model; default: the folder's")
-    p.add_argument("--steps", type=int, default=steps)
-    p.add_argument("--batch", type=int, default=batch)
-    p.add_argument("--rate", type=float, default=rate)
-    p.add_argument("--backbone-rate", type=float, default=0.25, metavar="SHARE", help="of --rate, for a backbone that has weights to start from")
-    p.add_argument("--weight-decay", type=float, default=1e-4)
-    p.add_argument("--warm-up", type=int, default=50, metavar="STEPS")
-    p.add_argument("--average", type=float, default=0.99, help="decay of the average of weights")
-    p.add_argument("--smoothing", type=float, default=0.0, help="label smoothing")
-    p.add_argument("--colour", type=float, default=0.3, help="strength of the changes of colour")
-    p.add_argument("--patience", type=int, help="end after so many steps without a lower loss")
-    p.add_argument("--grid-every", type=int, default=100, metavar="STEPS", help="a picture of results each so many steps; 0: none")
-    p.add_argument("--validate-every", type=int, default=0, metavar="STEPS", help="validation each so many steps; 0: at the end only")
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--threads", type=int, default=0, help="0: all")
-    p.add_argument("--device", default="cpu", help="cpu, cuda")
-    p.add_argument("--mobilens", type=Path, metavar="FILE", help="the program that checks the result; default: the one on PATH, if any")
-
-
-def prepare(args):
-    """Seeds, threads and device."""
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    random.seed(args.seed)
-    np.random.seed(args.seed)
-    torch.manual_seed(args.seed)
-    try:
-        return torch.zeros(1, device=args.device).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {args.device}: {str(error).splitlines()[0]}") from error
+def add_run_arguments(p, task, steps, batch, rate):
+    """The flags of every training of a built network that is no detector."""
+    training_flags(p, steps, batch, rate)
+    p.add_argument("--backbone-rate", type=share, default=0.25, metavar="SHARE", help="of --rate, for a backbone that has weights to start from (.25)")
+    p.add_argument("--smoothing", type=share, default=0.0, help="label smoothing")
+    p.add_argument("--colour", type=share, default=0.3, metavar="AMOUNT", help="strength of the changes of colour (.3)")
+    p.add_argument("--validate-every", type=int, default=0, metavar="STEPS", help="in PyTorch, each so many steps; 0: at the end only")
+    finish_flags(p, task, held=True)
 
 
 def origin(args, spec):
     """Where the weights start from, for the card's `source`."""
     of = f"{spec.family} (alpha {spec.alpha:g})"
     if args.weights:
-        return f"{of} with the weights of {args.weights.name}"
+        return f"{of} with the weights of {args.weights.name} (SHA-256 {sha256_of(args.weights)[:16]}...)"
     return f"{of} with {spec.library}'s weights" if args.pretrained else f"{of} with random weights"
 
 
@@ -120,6 +94,12 @@ def detector(args):
     return Built(net, size, args.freeze_norms).train(), card
 
 
+def normalised(pixels, device):
+    """Pixels [n, side, side, 3] uint8 as the network's input."""
+    x = (torch.from_numpy(pixels).float() - torch.tensor(export.MEAN)) / torch.tensor(export.STD)
+    return x.permute(0, 3, 1, 2).to(device)
+
+
 def groups_of(trainer, new, share, decay):
     """Sets the optimiser's groups: parameters of `new` at the full rate, the others at `share` of it; weight decay for
     the weights of convolutions only (He et al., "Bag of Tricks for Image Classification", section 3.1)."""
@@ -135,27 +115,9 @@ def groups_of(trainer, new, share, decay):
 
 def averaged(trainer, module, measure):
     """What `measure()` returns of the module in evaluation mode, with the average of its weights."""
-    before = trainer.average.into(trainer.values)
     module.eval()
     try:
         with torch.no_grad():
-            return measure()
+            return trainer.averaged(measure)
     finally:
         module.train()
-        with torch.no_grad():
-            for value, old in zip(trainer.values, before):
-                value.copy_(old)
-
-
-def finish(args, module, head, inputs, names, source, accuracy, first_id=0):
-    """Writes OUT/NAME.onnx and OUT/NAME.yaml, and has `mobilens` check them. Returns the exit code."""
-    name = args.name or args.out.resolve().name
-    module.eval()
-    module.save(args.out / f"{name}.onnx")
-    card = args.out / f"{name}.yaml"
-    export.write_card(card, head, inputs, names, source, first_id, accuracy)
-    print(f"wrote {args.out / name}.onnx and its card", flush=True)
-    own = export.check_with_program(card, args.mobilens)
-    if own is not None and own < 1:
-        print(f"{name}.onnx: only {100 * own:.1f} % of the MACs run on own kernels: `mobilens inspect` shows which do not", file=sys.stderr)
-    return 0

@@ -79,9 +79,7 @@ def main(argv=None):
     p.add_argument("--any-class", action="store_true", help="a box of another class counts as found")
     p.add_argument("--card", type=Path, help="the model to shift; without it, the threshold is only printed")
     p.add_argument("--calibrate-to", type=share, default=0.4, metavar="SCORE")
-    p.add_argument("--out", type=Path, metavar="DIR")
-    p.add_argument("--name")
-    finish_flags(p)
+    finish_flags(p, out_required=False)
     args = p.parse_args(argv)
     if bool(args.card) != bool(args.out):
         p.error("--card and --out go together")

@@ -3,8 +3,8 @@
     python3 -m mobilens_train.classify --folder DIR --backbone mobilenetv3_small_075 --rho-size 160 --mixup 0.3 --out runs/looks
 
 DIR holds a folder for each class, whose name is the class's; or `train` and `val` with such folders each. Without
-`val`, `--hold-out` of the pictures are kept aside. Ends with OUT/NAME.onnx, OUT/NAME.yaml and, where it is found,
-`mobilens check`.
+`val`, `--hold-out` of the pictures are kept aside. On those the share of right classes is measured: in PyTorch, and at
+the end by the program, whose records are counted.
 """
 import argparse
 import sys
@@ -17,47 +17,27 @@ from PIL import Image, ImageDraw
 
 from . import build, export, heads
 from .augment import Craft, disturb
-from .data import PICTURES, DataError
-from .loop import Trainer, run_recipe
+from .data import DataError, opened, read_folders
+from .evaluate import text_of
+from .finish import finish, provenance
+from .loop import run_recipe, trainer_of
+from .options import share
 
 # Share of the shorter side that the middle crop of the card has.
 CROP_SHARE = 0.875
 
 
-def read_folders(folder, names=None):
-    """Paths and class indices of the pictures in a folder for each class, and the names of the classes.
-
-    names: the classes of the training, which a validation folder must not go beyond; None: those found, sorted.
-    """
-    folder = Path(folder)
-    found = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
-    if names and not set(found) <= set(names):
-        raise DataError(f"{folder}: the class {sorted(set(found) - set(names))[0]} is not among those of the training")
-    names = names or found
-    rows = [
-        (path, index) for index, name in enumerate(names)
-        for path in sorted((folder / name).rglob("*")) if path.suffix.lower() in PICTURES
-    ]
-    if not rows:
-        raise DataError(f"{folder}: expected a folder of pictures for each class")
-    return rows, names
-
-
-def load(path):
-    """The picture, RGB."""
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except OSError as error:
-        raise DataError(f"{path}: {error}") from error
-
-
-def middle(picture, size):
-    """The middle crop as the card has it: the shorter side to `size / CROP_SHARE`, then the middle `size` pixels."""
+def scaled(picture, size):
+    """The whole picture, its shorter side `size / CROP_SHARE` pixels."""
     shorter = int(size / CROP_SHARE)
     width, height = picture.size
     scale = shorter / min(width, height)
-    picture = picture.resize((max(size, int(width * scale)), max(size, int(height * scale))), Image.BILINEAR)
+    return picture.resize((max(size, int(width * scale)), max(size, int(height * scale))), Image.BILINEAR)
+
+
+def middle(picture, size):
+    """The middle `size` pixels of the scaled picture, as the card has it."""
+    picture = scaled(picture, size)
     left, top = round((picture.width - size) / 2), round((picture.height - size) / 2)
     return np.asarray(picture.crop((left, top, left + size, top + size)))
 
@@ -90,7 +70,7 @@ class FolderSampler:
         if not self.order:
             self.order = self.rng.permutation(len(self.rows)).tolist()
         path, kind = self.rows[self.order.pop()]
-        pixels = random_crop(load(path), self.size, self.rng, self.least)
+        pixels = random_crop(opened(path), self.size, self.rng, self.least)
         if self.flip and self.rng.random() < 0.5:
             pixels = pixels[:, ::-1]
         return disturb(np.ascontiguousarray(pixels), self.rng, self.craft), kind
@@ -129,21 +109,16 @@ def classification_loss(logits, targets):
     return -(targets * F.log_softmax(logits, 1)).sum(1).mean()
 
 
-def normalised(pixels, device):
-    """Pixels [n, side, side, 3] uint8 as the network's input."""
-    x = (torch.from_numpy(pixels).float() - torch.tensor(export.MEAN)) / torch.tensor(export.STD)
-    return x.permute(0, 3, 1, 2).to(device)
-
-
 def accuracy_of(module, rows, device, batch=32):
-    """Shares of the pictures whose class is the best, and is among the best five."""
-    hits = np.zeros(2)
+    """Shares of the pictures whose class is the best and, of more than five classes, is among the best five."""
+    hits = {}
     for start in range(0, len(rows), batch):
         part = rows[start:start + batch]
-        logits = module(normalised(np.stack([middle(load(path), module.size) for path, _ in part]), device)).cpu()
-        best = logits.topk(min(5, logits.shape[1]), 1).indices == torch.tensor([kind for _, kind in part])[:, None]
-        hits += [best[:, 0].sum().item(), best.any(1).sum().item()]
-    return {"top1": hits[0] / len(rows), "top5": hits[1] / len(rows)}
+        logits = module(build.normalised(np.stack([middle(opened(path), module.size) for path, _ in part]), device)).cpu()
+        kinds = torch.tensor([kind for _, kind in part])[:, None]
+        for n in (1, 5) if logits.shape[1] > 5 else (1,):
+            hits[f"best{n}"] = hits.get(f"best{n}", 0) + (logits.topk(n, 1).indices == kinds).any(1).sum().item()
+    return {name: count / len(rows) for name, count in hits.items()}
 
 
 def draw_grid(path, x, logits, targets, names):
@@ -164,14 +139,14 @@ def draw_grid(path, x, logits, targets, names):
 def arguments_of(argv):
     p = argparse.ArgumentParser(prog="mobilens_train.classify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--folder", type=Path, required=True, metavar="DIR")
-    p.add_argument("--hold-out", type=float, default=0.1, metavar="SHARE", help="of the pictures, for validation, where there is no folder val")
+    p.add_argument("--hold-out", type=share, default=0.1, metavar="SHARE", help="of the pictures, for validation, where there is no folder val")
     build.add_backbone_arguments(p, 224)
-    build.add_run_arguments(p, steps=1000, batch=32, rate=1e-3)
-    p.add_argument("--dropout", type=float, default=0.2)
-    p.add_argument("--mixup", type=float, default=0.0, metavar="SHARE", help="of the batches")
+    build.add_run_arguments(p, "classify", steps=1000, batch=32, rate=1e-3)
+    p.add_argument("--dropout", type=share, default=0.2, metavar="SHARE")
+    p.add_argument("--mixup", type=share, default=0.0, metavar="SHARE", help="of the batches")
     p.add_argument("--mixup-alpha", type=float, default=0.2, help="of the beta distribution")
-    p.add_argument("--cutmix", type=float, default=0.0, metavar="SHARE", help="of the batches")
-    p.add_argument("--least-area", type=float, default=0.35, metavar="SHARE", help="of a picture in a crop")
+    p.add_argument("--cutmix", type=share, default=0.0, metavar="SHARE", help="of the batches")
+    p.add_argument("--least-area", type=share, default=0.35, metavar="SHARE", help="of a picture in a crop")
     p.add_argument("--no-flip", action="store_true")
     return p.parse_args(argv)
 
@@ -204,7 +179,6 @@ def main(argv=None):
 
 
 def train(args):
-    device = build.prepare(args)
     size = args.rho_size
     if not 32 <= size <= 1024:
         raise ValueError(f"--rho-size {size}: expected 32 to 1024 pixels")
@@ -212,13 +186,13 @@ def train(args):
         raise ValueError(f"--batch {args.batch}: expected 2 or more, as batch norms see the batch")
     rows, held, names = pictures_of(args)
     net = heads.Classifier(args.backbone, len(names), args.alpha, args.dropout, args.weights, args.pretrained)
-    module = build.Built(net, size, args.freeze_norms).to(device)
+    module = build.Built(net, size, args.freeze_norms).to(args.device)
     sampler = FolderSampler(rows, size, args.seed, args.least_area, not args.no_flip, Craft(colour=args.colour, noise=4.0, blur=0.1))
-    trainer = Trainer(module, args.out, args.steps, args.rate, warm_up=args.warm_up, average=args.average, patience=args.patience)
-    build.groups_of(trainer, net.last_layer(), args.backbone_rate if net.has_weights else 1.0, args.weight_decay)
+    trainer = trainer_of(args, module)
+    build.groups_of(trainer, net.last_layer(), args.backbone_rate if net.has_weights else 1.0, args.decay)
 
     def validate():
-        return build.averaged(trainer, module, lambda: accuracy_of(module, held, device))
+        return build.averaged(trainer, module, lambda: accuracy_of(module, held, args.device))
 
     def step_loss(step):
         figures = {}
@@ -226,14 +200,14 @@ def train(args):
             figures = validate()
             print("  ".join(f"{name} {value:.3f}" for name, value in figures.items()), flush=True)
         pixels, kinds = zip(*(sampler.next() for _ in range(args.batch)))
-        x, targets = normalised(np.stack(pixels), device), soft_targets(list(kinds), len(names), args.smoothing).to(device)
+        x, targets = build.normalised(np.stack(pixels), args.device), soft_targets(list(kinds), len(names), args.smoothing).to(args.device)
         kind = sampler.rng.random()
         if kind < args.mixup:
             x, targets = mixup(x, targets, sampler.rng.beta(args.mixup_alpha, args.mixup_alpha))
         elif kind < args.mixup + args.cutmix:
             x, targets = cutmix(x, targets, sampler.rng.beta(1.0, 1.0), sampler.rng)
         logits = module(x)
-        if args.grid_every and step % args.grid_every == 0:
+        if step % args.grid_every == 0:
             draw_grid(args.out / f"step{step:05}.png", x, logits.detach(), targets, names)
         figures["accuracy"] = (logits.argmax(1) == targets.argmax(1)).float().mean().item()
         return classification_loss(logits, targets), figures
@@ -242,14 +216,20 @@ def train(args):
     if not trainer.run(step_loss, sampler.state, sampler.restore):
         print(f"ended by Ctrl-C after step {trainer.step}: the same command goes on", flush=True)
         return 130
-    accuracy = None
+    changes = {}
     if held:
         figures = validate()
-        accuracy = f"best class right on {figures['top1']:.3f}, among the best five on {figures['top5']:.3f} of {len(held)} pictures kept aside"
-        print(accuracy, flush=True)
-    source = f"{build.origin(args, net.spec)}, trained on {len(rows)} pictures of {args.folder.resolve().name}, {trainer.step} steps of {args.batch}, seed {args.seed}"
-    inputs = export.input_of(size, resize="center_crop", crop_share=CROP_SHARE, filter="pil_bilinear")
-    return build.finish(args, module, net.head(), inputs, names, source, accuracy)
+        changes["accuracy"] = f"in PyTorch {text_of({**figures, 'pictures': len(held)}, 'pictures kept aside')}"
+        print(changes["accuracy"], flush=True)
+    card = {
+        "name": build.origin(args, net.spec), "input": export.input_of(size, resize="center_crop", crop_share=CROP_SHARE),
+        "head": net.head(), "labels": [{"id": i, "name": name} for i, name in enumerate(names)],
+    }
+    data = f"{args.folder.resolve().name} ({len(rows)} pictures)"
+    # Whole pictures, of which the program takes the middle.
+    order = np.random.default_rng(args.seed).permutation(len(rows))
+    calibration = (np.asarray(scaled(opened(rows[i][0]), size)) for i in order)
+    return finish(args, module, card, calibration=calibration, held=held, source=provenance(card, None, data, args, trainer.step), **changes)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 `mobilens label` writes COCO JSON, so what this program has recorded of a camera is read as that.
 """
 import json
+import os
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,21 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 class DataError(ValueError):
     """A file that is missing or is not what it should be; the message names it."""
+
+
+def opened(path):
+    """The picture, RGB."""
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except OSError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def pictures_in(folder):
+    """The picture files below a folder, also behind links."""
+    paths = (Path(parent) / name for parent, _, names in os.walk(folder, followlinks=True) for name in names)
+    return sorted(path for path in paths if path.suffix.lower() in PICTURES)
 
 
 @dataclass
@@ -31,11 +47,7 @@ class Picture:
 
     def load(self):
         """The pixels, RGB, [height, width, 3] uint8."""
-        try:
-            with Image.open(self.path) as picture:
-                return np.asarray(picture.convert("RGB"))
-        except OSError as error:
-            raise DataError(f"{self.path}: {error}") from error
+        return np.asarray(opened(self.path))
 
 
 def picture(path, boxes, classes, ignored=()):
@@ -85,7 +97,7 @@ def read_yolo(folder, class_ids, labelled_only=False):
     """
     folder = Path(folder)
     pictures = []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES):
+    for path in pictures_in(folder):
         labels = path.with_suffix(".txt")
         if not labels.exists() and path.parent.name == "images":
             labels = path.parent.parent / "labels" / f"{path.stem}.txt"
@@ -93,8 +105,8 @@ def read_yolo(folder, class_ids, labelled_only=False):
         if labelled_only and not labels.exists():
             continue
         if labels.exists():
-            with Image.open(path) as opened:
-                width, height = opened.size
+            with Image.open(path) as file:
+                width, height = file.size
             for number, line in enumerate(labels.read_text().splitlines(), 1):
                 try:
                     kind, cx, cy, w, h = line.split()[:5]
@@ -140,12 +152,28 @@ def read_voc(folder, names, split="trainval"):
     return pictures
 
 
+def read_folders(folder, names=None):
+    """Paths and class indices of the pictures in a folder for each class, and the names of the classes.
+
+    names: the classes of the training, which a validation folder must not go beyond; None: those found, sorted.
+    """
+    folder = Path(folder)
+    found = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    if names and not set(found) <= set(names):
+        raise DataError(f"{folder}: the class {sorted(set(found) - set(names))[0]} is not among those of the training")
+    names = names or found
+    rows = [(path, index) for index, name in enumerate(names) for path in pictures_in(folder / name)]
+    if not rows:
+        raise DataError(f"{folder}: expected a folder of pictures for each class")
+    return rows, names
+
+
 def coco_of(pictures, names, file_names):
     """COCO's instances of `pictures`; categories are 1 for the first of `names` and so on, picture ids from 1."""
     images, annotations = [], []
     for image_id, (picture, file_name) in enumerate(zip(pictures, file_names), 1):
-        with Image.open(picture.path) as opened:
-            width, height = opened.size
+        with Image.open(picture.path) as file:
+            width, height = file.size
         images.append({"id": image_id, "file_name": file_name, "width": width, "height": height})
         # Where nothing is learnt, nothing is counted: a crowd of every class.
         rows = [(box, int(kind), 0) for box, kind in zip(picture.boxes, picture.classes)]

@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import yaml
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
+
+from .finish import write_card
 
 # The last maps of strides 4, 8 and 16 in a DeepLab of MobileNetV2: outputs of blocks 3, 6 and 13.
 BLOCKS = {4: 2, 8: 5, 16: 12}
@@ -182,9 +184,7 @@ def main(argv=None):
         return 2
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / f"{args.name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
-    new = {key: value for key, value in card.items() if key not in ("sha256", "accuracy", "converted")}
-    new |= {"name": args.name, "file": f"{args.name}.onnx", "head": {"deeplab": {"logits": "logits", "output_stride": 4, "align_corners": True}}}
-    (args.out / f"{args.name}.yaml").write_text(yaml.safe_dump(new, sort_keys=False, width=120))
+    write_card(args.out / f"{args.name}.yaml", card, head={"deeplab": {"logits": "logits", "output_stride": 4, "align_corners": True}})
     return 0
 
 

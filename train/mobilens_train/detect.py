@@ -28,9 +28,9 @@ from .data import DataError, check_colour, read_coco, read_places, read_voc, rea
 from .distill import ssd_distance
 from .finish import finish, finish_flags, provenance
 from .grid import draw_grid
-from .loop import Trainer, run_recipe
+from .loop import run_recipe, trainer_of
 from .onnx_module import OnnxModule
-from .options import craft_flags, craft_of, settings_of, share, tiles, training_flags
+from .options import craft_flags, craft_of, share, tiles, training_flags
 from .ssd import Coder, ssd_loss
 from .tiles import Detector, counts, false_detections, judge, tiles_for
 
@@ -73,8 +73,6 @@ def arguments_of(argv):
     p.add_argument("--negative-share", type=share, default=0.15, help="share of samples that come from --negatives")
     p.add_argument("--ignore", type=Path, metavar="FILE.json", help="places whose labels are known to be missing: {picture: [[x1, y1, x2, y2]]}")
     p.add_argument("--class", dest="classes", type=parse_class, action="append", required=True, metavar="NAME[=NUMBER][:OTHER]")
-    p.add_argument("--out", type=Path, required=True, metavar="DIR")
-    p.add_argument("--name", help="name of the new model; default: the folder's")
     training_flags(p, 700, 12, 4e-4)
     p.add_argument("--freeze", type=int, default=12, metavar="N", help="the first N convolutions keep their weights")
     p.add_argument("--backbone-rate", type=share, default=1.0, metavar="SHARE", help="of the rate, for all but the heads")
@@ -95,7 +93,7 @@ def arguments_of(argv):
     folds.add_argument("--fold", type=int, metavar="I", help="which, from 0; OUT/fold.json is what is found there, for mobilens_train.calibrate")
     folds.add_argument("--from-score", type=share, metavar="SCORE", help="the score that shall become --calibrate-to in the new file")
     folds.add_argument("--calibrate-to", type=share, default=0.4, metavar="SCORE")
-    finish_flags(p)
+    finish_flags(p, "detect")
     args = p.parse_args(argv)
     if (args.hard or args.hard_from or args.rounds > 1) and not args.crops:
         p.error("hard negatives are crops: --crops LEAST MOST")
@@ -238,10 +236,7 @@ def train(args):
         in_heads = head_values(module)
         slower = [value for name, value in module.named_values().items() if name not in in_heads]
     shares = {id(value): args.backbone_rate for value in slower}
-    trainer = Trainer(
-        module, args.out, args.steps, args.rate, warm_up=args.warm_up, decay=args.decay, average=args.average, patience=args.patience,
-        checkpoint_every=args.checkpoint_every, schedule=args.schedule, shares=shares, settings=settings_of(args),
-    )
+    trainer = trainer_of(args, module, shares)
     rounds = {args.steps * part // args.rounds for part in range(1, args.rounds)}
 
     def step_loss(step):
@@ -283,8 +278,8 @@ def train(args):
         data += f" and {len(negatives)} pictures without"
     plain = Sampler(pictures, card["input"]["width_px"], Craft(crops=craft.crops, around=0.5, hard=0.0, colour=0.0, noise=0.0, blur=0.0, flip=False), args.seed)
     return finish(
-        args, module, card, calibration=plain, labels=[{"id": i + 1, "name": n} for i, n in enumerate(names)],
-        source=provenance(card, args.card, data, args) + notes,
+        args, module, card, calibration=plain.pixels(), labels=[{"id": i + 1, "name": n} for i, n in enumerate(names)],
+        source=provenance(card, args.card, data, args, trainer.step) + notes,
     )
 
 

@@ -20,9 +20,9 @@ from .augment import Craft, Sampler
 from .data import DataError, check_colour, read_yolo
 from .finish import finish, finish_flags, provenance
 from .grid import draw_grid, draw_maps
-from .loop import Trainer, run_recipe
+from .loop import run_recipe, trainer_of
 from .onnx_module import OnnxModule
-from .options import craft_flags, craft_of, settings_of, training_flags
+from .options import craft_flags, craft_of, training_flags
 from .ssd import Coder
 
 
@@ -71,8 +71,6 @@ def arguments_of(argv):
     p.add_argument("--teacher", type=Path, required=True, metavar="CARD")
     p.add_argument("--student", type=Path, required=True, metavar="CARD")
     p.add_argument("--pictures", type=Path, required=True, metavar="DIR", action="append", help="without labels; may be repeated")
-    p.add_argument("--out", type=Path, required=True, metavar="DIR")
-    p.add_argument("--name", help="name of the new model; default: the folder's")
     training_flags(p, 300, 8, 2e-5, warm_up=20, decay=0.0)
     craft_flags(p, colour=0.2, expand=0.5, noise=2.0, blur=0.1)
     p.add_argument("--logits", type=float, default=1.0, metavar="WEIGHT", help="of the scores' distance (1)")
@@ -117,10 +115,7 @@ def train(args):
     teacher.to(args.device), student.to(args.device)
     side = cards[1]["input"]["width_px"]
     sampler = Sampler(pictures, side, craft_of(args), args.seed)
-    trainer = Trainer(
-        student, args.out, args.steps, args.rate, warm_up=args.warm_up, decay=args.decay, average=args.average, patience=args.patience,
-        checkpoint_every=args.checkpoint_every, schedule=args.schedule, settings=settings_of(args),
-    )
+    trainer = trainer_of(args, student)
     outputs = len(teacher.output_names)
     order = [student.output_names.index(name) for name in teacher.output_names]
 
@@ -157,9 +152,9 @@ def train(args):
     plain = Sampler(pictures, side, Craft(crops=tuple(args.crops) if args.crops else None, hard=0.0, colour=0.0, noise=0.0, blur=0.0, flip=False), args.seed)
     data = " and ".join(dict.fromkeys(folder.resolve().name for folder in args.pictures))
     source = f"{cards[1].get('source', '')}; " * bool(cards[1].get("source")) + \
-        provenance(cards[1], args.student, f"{data} ({len(pictures)} pictures), by the outputs of {card['name']}", args)
+        provenance(cards[1], args.student, f"{data} ({len(pictures)} pictures), by the outputs of {card['name']}", args, trainer.step)
     beside = [args.teacher] if student.codes else []
-    return finish(args, student, cards[1], calibration=plain, beside=beside, source=source)
+    return finish(args, student, cards[1], calibration=plain.pixels(), beside=beside, source=source)
 
 
 if __name__ == "__main__":

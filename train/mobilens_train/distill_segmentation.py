@@ -23,8 +23,11 @@ import yaml
 from PIL import Image
 
 from .data import DataError, read_yolo
+from .finish import finish, finish_flags, provenance
 from .loop import Trainer, run_recipe
+from .masks import letterboxed
 from .onnx_module import OnnxModule
+from .options import settings_of
 
 
 def bilinear(x, size):
@@ -125,8 +128,6 @@ def arguments_of(argv):
     p.add_argument("--masks", type=Path, metavar="DIR")
     p.add_argument("--trust", type=float, default=0.3, help="weight of the masks beside the teacher")
     p.add_argument("--crop", type=int, default=385, metavar="PX", help="side of a sample, a multiple of 32 plus 1")
-    p.add_argument("--out", type=Path, required=True, metavar="DIR")
-    p.add_argument("--name")
     p.add_argument("--steps", type=int, default=500)
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--rate", type=float, default=5e-4)
@@ -135,6 +136,7 @@ def arguments_of(argv):
     p.add_argument("--logit-weight", type=float, default=0.02, help="of the squared difference, beside the divergence")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--threads", type=int, default=0)
+    finish_flags(p, "segment")
     return p.parse_args(argv)
 
 
@@ -157,10 +159,11 @@ def train(args):
         for name in kept:
             values[name].requires_grad_(False)
     classes = len(cards[1]["labels"])
-    samples = Samples(read_yolo(args.pictures, []), cards[1], classes, args.masks, args.seed, args.crop)
+    pictures = read_yolo(args.pictures, [])
+    samples = Samples(pictures, cards[1], classes, args.masks, args.seed, args.crop)
     trainer = Trainer(
         student, args.out, args.steps, args.rate, warm_up=min(100, args.steps // 10), average=0.99, shares=shares,
-        settings={key: value for key, value in vars(args).items() if key not in ("out", "name", "threads")},
+        settings=settings_of(args),
     )
 
     def step_loss(step):
@@ -179,13 +182,16 @@ def train(args):
     if not done:
         print(f"ended by Ctrl-C after step {trainer.step}: the same command goes on", flush=True)
         return 130
-    name = args.name or args.out.name
-    student.save(args.out / f"{name}.onnx")
-    new = {key: value for key, value in cards[1].items() if key not in ("sha256", "accuracy")}
-    new |= {"name": name, "file": f"{name}.onnx"}
-    (args.out / f"{name}.yaml").write_text(yaml.safe_dump(new, sort_keys=False, width=120))
-    print(f"wrote {args.out / name}.onnx and its card", flush=True)
-    return 0
+    inputs = cards[1]["input"]
+    calibration = letterboxed([picture.path for picture in pictures], inputs["width_px"], inputs["mean"], args.seed)
+    data = f"{args.pictures.resolve().name} ({len(pictures)} pictures), by the outputs of {cards[0]['name']}"
+    if args.masks:
+        data += f" and the masks of {args.masks.resolve().name}"
+    source = f"{cards[1]['source']}; " if cards[1].get("source") else ""
+    return finish(
+        args, student, cards[1], calibration=calibration, beside=[args.teacher] if student.codes else [],
+        source=source + provenance(cards[1], args.student, data, args, trainer.step),
+    )
 
 
 if __name__ == "__main__":

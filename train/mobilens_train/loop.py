@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from .options import settings_of
+
 
 def rate_at(step, steps, warm_up, schedule="cosine"):
     """Share of the learning rate: a line up, then a cosine down (Loshchilov & Hutter, "SGDR", equation 5, one period)
@@ -75,17 +77,33 @@ class Log:
             print(f"step {step}/{steps}  {text}  {left:.0f} s left", flush=True)
 
 
+def check_device(name):
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from error
+
+
 def run_recipe(program, train, args):
-    """`train(args)` with the threads and the seed of `args`. What is wrong with the input is one line on standard error
-    and exit code 2."""
+    """`train(args)` with the threads, the seed and the device of `args`. What is wrong with the input is one line on
+    standard error and exit code 2."""
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     try:
+        check_device(getattr(args, "device", "cpu"))
         return train(args)
     except (OSError, ValueError, KeyError, FloatingPointError) as error:
         print(f"{program}: {type(error).__name__ + ' ' if isinstance(error, KeyError) else ''}{error}", file=sys.stderr)
         return 2
+
+
+def trainer_of(args, module, shares=None):
+    """The trainer that the flags of `options.training_flags` ask for."""
+    return Trainer(
+        module, args.out, args.steps, args.rate, warm_up=args.warm_up, decay=args.decay, average=args.average, patience=args.patience,
+        checkpoint_every=args.checkpoint_every, schedule=args.schedule, shares=shares, settings=settings_of(args),
+    )
 
 
 class OtherRun(ValueError):

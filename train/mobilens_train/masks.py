@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .augment import Craft, disturb
-from .data import PICTURES, DataError
+from .data import PICTURES, DataError, opened
 
 IGNORED = 255
 VOC_NAMES = (
@@ -32,11 +32,7 @@ class Masked:
 
     def load(self):
         """Pixels RGB [height, width, 3] uint8, and the mask [height, width] uint8."""
-        try:
-            with Image.open(self.path) as picture:
-                pixels = np.asarray(picture.convert("RGB"))
-        except OSError as error:
-            raise DataError(f"{self.path}: {error}") from error
+        pixels = np.asarray(opened(self.path))
         height, width = pixels.shape[:2]
         mask = self.table[values_of(self.mask_path)] if self.mask_path else drawn(self.areas, height, width, self.path)
         if mask.shape != (height, width):
@@ -57,15 +53,15 @@ def voc_colours():
 def values_of(path):
     """The values of a mask file, [height, width] uint8: grey levels, indices of a palette, or VOC's colours."""
     try:
-        with Image.open(path) as opened:
-            if opened.mode in ("L", "P", "1"):
-                return np.array(opened, np.uint8)
-            if opened.mode.startswith("I"):
-                wide = np.asarray(opened)
+        with Image.open(path) as file:
+            if file.mode in ("L", "P", "1"):
+                return np.array(file, np.uint8)
+            if file.mode.startswith("I"):
+                wide = np.asarray(file)
                 if wide.max(initial=0) > IGNORED:
                     raise DataError(f"{path}: has the value {wide.max()}; a mask's values are 0 to {IGNORED}")
                 return wide.astype(np.uint8)
-            colours = np.asarray(opened.convert("RGB")).astype(np.int64)
+            colours = np.asarray(file.convert("RGB")).astype(np.int64)
     except OSError as error:
         raise DataError(f"{path}: {error}") from error
     key = (colours << np.array([16, 8, 0])).sum(2)
@@ -190,6 +186,12 @@ def fitted(pixels, mask, size, colour):
     if mask is not None:
         padded[:h, :w] = np.asarray(Image.fromarray(mask).resize((w, h), Image.NEAREST))
     return square, padded, (w, h)
+
+
+def letterboxed(paths, size, colour, seed):
+    """Pixels of the whole pictures in their squares, as the network sees them in use, in an order by the seed."""
+    for index in np.random.default_rng(seed).permutation(len(paths)):
+        yield fitted(np.asarray(opened(paths[index])), None, size, colour)[0]
 
 
 class MaskSampler:

@@ -79,8 +79,8 @@ def craft_of(args, **more):
 
 
 # What does not change the result of a run, and so may differ when it goes on.
-FREE = ("out", "name", "threads", "device", "checkpoint_every", "grid_every", "mobilens", "no_program", "licence", "int8", "validate", "validate_tiles",
-        "from_score", "calibrate_to")
+FREE = ("out", "name", "threads", "device", "checkpoint_every", "grid_every", "validate_every", "mobilens", "no_program", "licence", "int8", "validate",
+        "validate_tiles", "from_score", "calibrate_to")
 
 
 def settings_of(args):

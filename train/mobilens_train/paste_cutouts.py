@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from .data import PICTURES
+from .data import pictures_in
 
 
 def cutouts_of(folders, least=120):
@@ -53,7 +53,7 @@ def main(argv=None):
     p.add_argument("--count", type=int, default=240)
     p.add_argument("--seed", type=int, default=0)
     args = p.parse_args(argv)
-    pictures = sorted(path for path in args.pictures.rglob("*") if path.suffix.lower() in PICTURES)
+    pictures = pictures_in(args.pictures)
     cutouts = cutouts_of(args.cutouts)
     if not pictures or not cutouts:
         print(f"paste_cutouts: {len(pictures)} pictures and {len(cutouts)} cut-outs: expected some of both", file=sys.stderr)

@@ -295,8 +295,6 @@ def main(argv=None):
     p.add_argument("--multiple", type=int, default=8, help="channels are kept in multiples of this")
     p.add_argument("--keep-class", action="append", default=[], metavar="NAME", help="of an SSD, only these classes; may be repeated")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--out", type=Path, required=True, metavar="DIR")
-    p.add_argument("--name")
     finish_flags(p)
     args = p.parse_args(argv)
     if not args.keep and not args.keep_class:
@@ -330,7 +328,7 @@ def main(argv=None):
             notes.append(f"{args.keep} of the channels kept by {args.by} ({after / 1e6:.2f} of {before / 1e6:.2f} million parameters)")
             print(notes[-1], flush=True)
         args.out.mkdir(parents=True, exist_ok=True)
-        calibration = Sampler(pictures, card["input"]["width_px"], Craft(colour=0, noise=0, blur=0, flip=False), args.seed) if pictures else None
+        calibration = Sampler(pictures, card["input"]["width_px"], Craft(colour=0, noise=0, blur=0, flip=False), args.seed).pixels() if pictures else None
         return finish(args, module, card, calibration=calibration, source=f"{card.get('source', card['name'])}; {'; '.join(notes)}", **changes)
     except (OSError, ValueError, KeyError) as error:
         print(f"prune: {error}", file=sys.stderr)

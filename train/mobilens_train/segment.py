@@ -5,8 +5,8 @@
 
 Data: `--masks DIR` with `images` and `masks` (PNG; values are class ids, 255 is ignored), `--voc DIR` (VOC's
 SegmentationClass), or `--coco FILE.json DIR` (polygons; the first class is what no other covers). `--validation DIR` or
-`--validation-coco`, or else `--hold-out`, is what mean IoU is measured on: of all pixels, and of the trimap, those
-within 5 pixels of a border. Ends with OUT/NAME.onnx, OUT/NAME.yaml and, where it is found, `mobilens check`.
+`--validation-coco`, or else `--hold-out`, is what mean IoU is measured on: in PyTorch of all pixels, and of the
+trimap, those within 5 pixels of a border; at the end by the program, which writes it into the cards.
 """
 import argparse
 import re
@@ -22,8 +22,10 @@ from . import build, export, heads
 from .augment import Craft
 from .backbones import Backbone
 from .data import DataError
-from .loop import Trainer, run_recipe
-from .masks import IGNORED, VOC_NAMES, MaskSampler, fitted, read_coco_masks, read_masks, read_voc_masks, voc_colours
+from .finish import finish, provenance
+from .loop import run_recipe, trainer_of
+from .masks import IGNORED, VOC_NAMES, MaskSampler, fitted, letterboxed, read_coco_masks, read_masks, read_voc_masks, voc_colours
+from .options import share
 
 # Width of the trimap's band on each side of a border, in pixels of the picture.
 TRIMAP_PX = 5
@@ -87,19 +89,13 @@ class Confusion:
         return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
 
 
-def normalised(pixels, device):
-    """Pixels [n, side, side, 3] uint8 as the network's input."""
-    x = (torch.from_numpy(pixels).float() - torch.tensor(export.MEAN)) / torch.tensor(export.STD)
-    return x.permute(0, 3, 1, 2).to(device)
-
-
 def measured(module, pictures, classes, align_corners, device):
     """Confusion of all pixels and of the trimap's, in the pictures' own size."""
     whole, trimap = Confusion(classes), Confusion(classes)
     for picture in pictures:
         pixels, mask = picture.load()
         square, _, (w, h) = fitted(pixels, None, module.size, export.MEAN)
-        logits = module(normalised(square[None], device))
+        logits = module(build.normalised(square[None], device))
         logits = F.interpolate(logits, (module.size, module.size), mode="bilinear", align_corners=align_corners)[..., :h, :w]
         found = F.interpolate(logits, mask.shape, mode="bilinear")[0].argmax(0).cpu().numpy()
         whole.add(mask, found)
@@ -136,10 +132,10 @@ def arguments_of(argv):
     held = p.add_mutually_exclusive_group()
     held.add_argument("--validation", type=Path, metavar="DIR", help="a folder as --masks or --voc has it (split val)")
     held.add_argument("--validation-coco", type=Path, nargs=2, metavar=("FILE.json", "DIR"))
-    held.add_argument("--hold-out", type=float, default=0.1, metavar="SHARE", help="of the pictures, for validation")
+    held.add_argument("--hold-out", type=share, default=0.1, metavar="SHARE", help="of the pictures, for validation (.1)")
     p.add_argument("--class", dest="classes", type=parse_class, action="append", metavar="NAME[=VALUE,..]", help="in the order of the output's channels; default: VOC's 21")
     build.add_backbone_arguments(p, 513)
-    build.add_run_arguments(p, steps=2000, batch=8, rate=1e-3)
+    build.add_run_arguments(p, "segment", steps=2000, batch=8, rate=1e-3)
     p.add_argument("--output-stride", type=int, choices=[8, 16, 32], default=16, help="of the encoder")
     p.add_argument("--aspp", type=int, default=256, metavar="CHANNELS", help="of the atrous spatial pyramid pooling")
     p.add_argument("--rates", type=int, nargs="+", default=[6, 12, 18], help="of its dilated convolutions, at output stride 16")
@@ -184,7 +180,6 @@ def main(argv=None):
 
 
 def train(args):
-    device = build.prepare(args)
     size = args.rho_size
     if not 33 <= size <= 2049:
         raise ValueError(f"--rho-size {size}: expected 33 to 2049 pixels; multiples of 16 plus 1 are best")
@@ -193,17 +188,16 @@ def train(args):
     align = size % heads.DeeplabV3Plus.logit_stride == 1
     backbone = Backbone(args.backbone, args.alpha, args.output_stride, weights=args.weights, pretrained=args.pretrained)
     net = heads.DeeplabV3Plus(backbone, len(names), args.aspp, args.rates, args.skip, args.decoder, align_corners=align)
-    module = build.Built(net, size, args.freeze_norms, free_size=True).to(device)
+    module = build.Built(net, size, args.freeze_norms, free_size=True).to(args.device)
     sampler = MaskSampler(
         pictures, size, args.seed, export.MEAN, args.scales, not args.no_flip, Craft(colour=args.colour, noise=4.0, blur=0.1)
     )
-    trainer = Trainer(module, args.out, args.steps, args.rate, warm_up=args.warm_up, average=args.average, patience=args.patience)
+    trainer = trainer_of(args, module)
     of_backbone = {id(p) for p in backbone.parameters()}
-    share = args.backbone_rate if backbone.has_weights else 1.0
-    build.groups_of(trainer, [p for p in module.parameters() if id(p) not in of_backbone], share, args.weight_decay)
+    build.groups_of(trainer, [p for p in module.parameters() if id(p) not in of_backbone], args.backbone_rate if backbone.has_weights else 1.0, args.decay)
 
     def validate():
-        whole, trimap = build.averaged(trainer, module, lambda: measured(module, held, len(names), align, device))
+        whole, trimap = build.averaged(trainer, module, lambda: measured(module, held, len(names), align, args.device))
         return {"miou": whole.mean_iou(), "trimap_miou": trimap.mean_iou()}, whole
 
     def step_loss(step):
@@ -212,10 +206,10 @@ def train(args):
             figures, _ = validate()
             print("  ".join(f"{name} {value:.3f}" for name, value in figures.items()), flush=True)
         pixels, masks = (np.stack(part) for part in zip(*(sampler.next() for _ in range(args.batch))))
-        logits = module(normalised(pixels, device))
-        truth = torch.from_numpy(masks).to(device)
+        logits = module(build.normalised(pixels, args.device))
+        truth = torch.from_numpy(masks).to(args.device)
         loss = segmentation_loss(logits, truth, args.smoothing, args.border_weight, args.border_px, align)
-        if args.grid_every and step % args.grid_every == 0:
+        if step % args.grid_every == 0:
             draw_grid(args.out / f"step{step:05}.png", pixels, masks, logits.detach(), align)
         return loss, figures
 
@@ -224,18 +218,22 @@ def train(args):
     if not trainer.run(step_loss, lambda: rng.state, lambda state: setattr(rng, "state", state)):
         print(f"ended by Ctrl-C after step {trainer.step}: the same command goes on", flush=True)
         return 130
-    accuracy = None
+    changes = {}
     if held:
         figures, whole = validate()
-        accuracy = f"mean IoU {figures['miou']:.3f}, trimap of {TRIMAP_PX} pixels {figures['trimap_miou']:.3f}, on {len(held)} pictures kept aside"
-        print(accuracy, flush=True)
+        changes["accuracy"] = f"in PyTorch mIoU {figures['miou']:.3f}, trimap of {TRIMAP_PX} pixels {figures['trimap_miou']:.3f}, on {len(held)} pictures kept aside"
+        print(changes["accuracy"], flush=True)
         print("  ".join(f"{name} {iou:.3f}" for name, iou in zip(names, whole.iou())), flush=True)
-    source = (
-        f"DeepLabv3+ at output stride {args.output_stride} on {build.origin(args, backbone.spec)}, trained on {len(pictures)} pictures of "
-        f"{(args.masks or args.voc or args.coco[1]).name}, {trainer.step} steps of {args.batch}, seed {args.seed}"
+    card = {
+        "name": f"DeepLabv3+ at output stride {args.output_stride} on {build.origin(args, backbone.spec)}",
+        "input": export.input_of(size, resize="letterbox", anchor="top_left", pad_colour=list(export.MEAN)), "head": net.head(),
+        "labels": [{"id": i, "name": name} for i, name in enumerate(names)],
+    }
+    data = f"{(args.masks or args.voc or args.coco[1]).resolve().name} ({len(pictures)} pictures)"
+    return finish(
+        args, module, card, calibration=letterboxed([picture.path for picture in pictures], size, export.MEAN, args.seed), held=held,
+        source=provenance(card, None, data, args, trainer.step), **changes,
     )
-    inputs = export.input_of(size, resize="letterbox", anchor="top_left", pad_colour=export.MEAN)
-    return build.finish(args, module, net.head(), inputs, names, source, accuracy)
 
 
 if __name__ == "__main__":

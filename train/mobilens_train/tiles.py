@@ -8,7 +8,6 @@ writes what the model finds as COCO JSON: labels for another network (pseudo-lab
 correct.
 """
 import argparse
-import json
 import math
 import sys
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""Small data and a small SSD, made here, so that the tests need nothing but the checkout."""
+"""Small data and a small SSD, made here, so that the tests need nothing but the checkout, and the program where it is."""
+import os
 import sys
 from pathlib import Path
 
@@ -12,8 +13,20 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "train"))
+from mobilens_train.program import find_program  # noqa: E402
 
 torch.set_num_threads(1)
+# The program: MOBILENS, else where recipes look for it.
+PROGRAM = os.environ.get("MOBILENS") or find_program()
+
+
+@pytest.fixture(scope="session")
+def mobilens():
+    """The program's path; without it, the test is skipped, or fails under MOBILENS_CI."""
+    if PROGRAM:
+        return str(PROGRAM)
+    why = "no program: build it, or name it with MOBILENS"
+    return pytest.fail(why) if os.environ.get("MOBILENS_CI") else pytest.skip(why)
 
 
 def draw_pictures(folder, n, seed=0, size=(160, 120)):
@@ -35,6 +48,33 @@ def draw_pictures(folder, n, seed=0, size=(160, 120)):
             lines.append(f"{kind} {(x + w / 2) / width} {(y + h / 2) / height} {w / width} {h / height}")
         Image.fromarray(pixels).save(folder / f"{index:02}.png")
         (folder / f"{index:02}.txt").write_text("\n".join(lines) + "\n")
+
+
+def draw_masks(folder, n, seed=0, size=(64, 48), value=5, noise=60):
+    """Pictures of noise with a red square each, whose pixels are `value` in the masks."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    width, height = size
+    side = height * 3 // 8
+    for index in range(n):
+        pixels, mask = rng.integers(0, noise, (height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
+        y, x = rng.integers(height // 12, height // 2, 2)
+        pixels[y:y + side, x:x + side, 0] = 240 - pixels[y:y + side, x:x + side, 0] * (60 / noise)
+        mask[y:y + side, x:x + side] = value
+        Image.fromarray(pixels).save(folder / "images" / f"{index:02}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{index:02}.png")
+
+
+def draw_colours(folder, n, seed=0, size=(50, 40)):
+    """A folder of `n` pictures each for the classes blue and red."""
+    rng = np.random.default_rng(seed)
+    for kind, channel in (("blue", 2), ("red", 0)):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for index in range(n):
+            pixels = rng.integers(0, 80, (size[1], size[0], 3), np.uint8)
+            pixels[..., channel] += 120
+            Image.fromarray(pixels).save(folder / kind / f"{index:02}.png")
 
 
 def small_ssd(folder, side=64, classes=3, seed=0):

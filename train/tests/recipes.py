@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from conftest import ROOT, draw_pictures, onnx_outputs
+from conftest import ROOT, draw_colours, draw_masks, draw_pictures, onnx_outputs
 
-from mobilens_train import detect, distill, prune
+from mobilens_train import classify, detect, distill, prune, segment
 from mobilens_train.onnx_module import OnnxModule
 
 MODELS = ROOT / "models"
@@ -87,8 +87,32 @@ def segmentation(out, pictures):
     return code, 513
 
 
+def masks(out, pictures):
+    """DeepLabv3+ on a MobileNetV2 from masks, and its int8 file."""
+    data = out.with_name("masked")
+    draw_masks(data, 8, size=(128, 96))
+    code = segment.main([
+        "--masks", str(data), "--class", "background=0", "--class", "red=5", "--backbone", "mobilenet_v2", "--alpha", "0.35", "--rho-size", "129", "--aspp", "32", "--skip", "16",
+        "--decoder", "32", "--steps", "15", "--batch", "4", "--rate", "0.01", "--warm-up", "2", "--average", "0.8", "--hold-out", "0.25", "--colour", "0.1", "--threads", "1",
+        "--int8", "--out", str(out), *PROGRAM])
+    return code, 129
+
+
+def classifier(out, pictures):
+    """A MobileNetV1 from a folder for each class, and its int8 file."""
+    data = out.with_name("coloured")
+    draw_colours(data, 12)
+    code = classify.main([
+        "--folder", str(data), "--backbone", "mobilenet_v1", "--alpha", "0.25", "--rho-size", "64", "--freeze-norms", "--steps", "24", "--batch", "8", "--rate", "0.01",
+        "--warm-up", "2", "--average", "0.8", "--hold-out", "0.25", "--colour", "0.1", "--threads", "1", "--int8", "--out", str(out), *PROGRAM])
+    return code, 64
+
+
+# Those that end with an int8 file beside the float one, measured side by side.
+TWO_FILES = ("masks", "classifier")
 # Each with the share of the first losses that the last are below.
-RECIPES = {"fine_tune": (fine_tune, 0.9), "quantisation_aware": (quantisation_aware, 0.98), "half_width": (half_width, 0.9), "segmentation": (segmentation, 0.98)}
+RECIPES = {"fine_tune": (fine_tune, 0.9), "quantisation_aware": (quantisation_aware, 0.98), "half_width": (half_width, 0.9), "segmentation": (segmentation, 0.98),
+           "masks": (masks, 0.8), "classifier": (classifier, 0.8)}
 PROGRAM = ["--mobilens", os.environ["MOBILENS"]] if os.environ.get("MOBILENS") else ["--no-program"]
 
 
@@ -110,6 +134,8 @@ def main():
             assert after < share * before, f"the loss went from {before:.4g} to {after:.4g}: {fell}"
             if "--mobilens" in PROGRAM:
                 assert "100.0% of the multiplications run on own kernels" in said.getvalue() and "accepted by mobilens check" in said.getvalue()
+                if name in TWO_FILES:
+                    assert json.loads((out / name / "accuracy.json").read_text()).keys() == {name, f"{name}_int8"} and f"| {name}_int8 | " in said.getvalue()
             same_outputs(out / name, size)
             print(f"ok    {name}: loss {before:.4g} to {after:.4g}, {time.monotonic() - start:.0f} s", flush=True)
         except Exception as error:

@@ -32,6 +32,11 @@ def test_crowds_and_difficult_objects_are_ignored(tmp_path):
     assert one.boxes.tolist() == [[0, 1, 10, 11]] and len(one.ignored) == 1
 
 
+def test_pictures_behind_links_are_read(pictures, tmp_path):
+    (tmp_path / "images").symlink_to(pictures)
+    assert [len(p.boxes) for p in read_yolo(tmp_path, [0, 1])] == [len(p.boxes) for p in read_yolo(pictures, [0, 1])]
+
+
 def test_a_wrong_line_is_named(tmp_path):
     from PIL import Image
 

@@ -1,6 +1,5 @@
 """The end of a recipe: card, program, evaluation, and cross-validation with its threshold."""
 import json
-import os
 import stat
 
 import pytest
@@ -8,6 +7,7 @@ import yaml
 from conftest import ROOT
 from mobilens_train import ablate, calibrate, detect, distill, finish, tiles
 from mobilens_train.data import DataError
+from mobilens_train.program import ROOT as OF_PROGRAM
 
 SAYS = '''#!/usr/bin/env python3
 """Stands for the program: answers as it does."""
@@ -80,9 +80,8 @@ def test_a_program_that_fails_is_quoted(card, pictures, tmp_path, capsys):
         finish.find_program(tmp_path / "none")
 
 
-@pytest.mark.skipif(not os.environ.get("MOBILENS"), reason="MOBILENS names no program")
-def test_the_real_program_takes_the_new_model(card, pictures, tmp_path, capsys):
-    assert fine_tune(card, pictures, tmp_path / "new", "--mobilens", os.environ["MOBILENS"], "--validate", str(pictures)) == 0
+def test_the_real_program_takes_the_new_model(card, pictures, tmp_path, capsys, mobilens):
+    assert fine_tune(card, pictures, tmp_path / "new", "--mobilens", mobilens, "--validate", str(pictures)) == 0
     said = capsys.readouterr().out
     assert "100.0% of the multiplications run on own kernels" in said and "accepted by mobilens check" in said and "| new | " in said
 
@@ -150,12 +149,12 @@ def test_wrong_flags_say_what_is_expected(arguments, said, card, pictures, tmp_p
     assert ended.value.code == 2 and said in capsys.readouterr().err
 
 
-def test_missing_files_end_with_one_line(card, pictures, tmp_path, capsys):
-    for more in (["--card", str(tmp_path / "none.yaml")], ["--class", "green=3"], ["--yolo", str(tmp_path / "none")]):
+def test_what_is_missing_ends_with_one_line(card, pictures, tmp_path, capsys):
+    for more in (["--card", str(tmp_path / "none.yaml")], ["--class", "green=3"], ["--yolo", str(tmp_path / "none")], ["--device", "moon"]):
         assert detect.main(["--card", str(card), "--yolo", str(pictures), "--class", "red=0", "--out", str(tmp_path / "o"), *more]) == 2
         said = capsys.readouterr().err
         assert said.startswith("detect: ") and len(said.splitlines()) == 1
 
 
 def test_the_root_is_the_checkout():
-    assert finish.ROOT == ROOT
+    assert OF_PROGRAM == ROOT

@@ -6,7 +6,7 @@ mod guess;
 mod labels;
 mod made_card;
 mod maps;
-mod note;
+pub mod note;
 mod pairs;
 mod preprocess;
 mod python_dict;

@@ -19,6 +19,7 @@ pub fn run_model(arguments: &RunModelArgs) -> u8 {
     match loaded(arguments) {
         Ok(pipeline) => run_pipelines(
             vec![pipeline],
+            None,
             &RunOptions {
                 frames: arguments.frames,
                 progress: true,

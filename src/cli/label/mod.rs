@@ -53,7 +53,7 @@ enum Failure {
 /// read.
 pub fn label(arguments: &LabelArgs) -> u8 {
     let stop = StopSignal::new();
-    stop_on_signals(&stop);
+    stop_on_signals(&stop, None);
     let Err(failure) = run(arguments, &stop) else {
         return DONE;
     };

@@ -48,7 +48,7 @@ enum Failure {
 /// Quantises a model; exit code 1 when the loss is over the limit or a file cannot be written.
 pub fn quantize_model(arguments: &QuantizeArgs) -> u8 {
     let stop = StopSignal::new();
-    stop_on_signals(&stop);
+    stop_on_signals(&stop, None);
     match run(arguments, &stop) {
         Ok(true) => DONE,
         Ok(false) => FAILED,

@@ -17,7 +17,7 @@ use crate::config::diagnostic::{ConfigError, Diagnostic};
 const MAX_STREAMS: usize = 256;
 
 /// Keys that are allowed beside `streams` only.
-pub const SHARED_KEYS: [&str; 3] = ["model", "inference", "sandbox"];
+pub const SHARED_KEYS: [&str; 4] = ["model", "inference", "sandbox", "watch"];
 
 impl Document<'_> {
     /// One document for each of the file's streams; the file itself if it has no `streams`.

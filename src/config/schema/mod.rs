@@ -59,7 +59,7 @@ pub use segment_head::{ChannelLayoutConfig, SegmentHeadConfig, SegmentValuesConf
 pub use sinks::{
     ClipsConfig, CocoConfig, ImageFormat, ImagesSinkConfig, JsonlConfig, MasksSinkConfig,
     MotConfig, MqttConfig, MqttFramesConfig, OnErrorConfig, RecordedPicture, RotateConfig,
-    SinkConfig, VideoSinkConfig, WebConfig, WebhookConfig, WindowConfig,
+    SinkConfig, StoreConfig, VideoSinkConfig, WebConfig, WebhookConfig, WindowConfig,
 };
 pub use source::{
     CameraConfig, DecoderConfig, ImagesConfig, PaceConfig, ReconnectConfig, RtspConfig,

@@ -71,6 +71,10 @@ pub struct PipelineConfig {
     /// reading (seccomp).
     #[serde(default = "enabled")]
     pub sandbox: bool,
+    /// Read this file again when it changes, and go on under what it says then. Default: on `mobilens reload` and
+    /// SIGHUP alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub watch: bool,
     /// Sinks: where results go.
     #[serde(default)]
     pub sinks: Vec<SinkConfig>,

@@ -17,6 +17,7 @@ pub fn path_of_sink(sink: &SinkConfig) -> Option<(&'static str, &'static str, &P
     let jsonl = sink.jsonl.as_ref().map(|s| ("jsonl", "path", &s.path));
     let coco = sink.coco.as_ref().map(|s| ("coco", "path", &s.path));
     let mot = sink.mot.as_ref().map(|s| ("mot", "path", &s.path));
+    let store = sink.store.as_ref().map(|s| ("store", "path", &s.path));
     let images = sink.images.as_ref().map(|s| ("images", "dir", &s.dir));
     let masks = sink.masks.as_ref().map(|s| ("masks", "dir", &s.dir));
     let video = sink.video.as_ref().map(|s| ("video", "dir", &s.dir));
@@ -24,6 +25,7 @@ pub fn path_of_sink(sink: &SinkConfig) -> Option<(&'static str, &'static str, &P
     let given = jsonl
         .or(coco)
         .or(mot)
+        .or(store)
         .or(images)
         .or(masks)
         .or(video)

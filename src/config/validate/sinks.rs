@@ -38,6 +38,11 @@ impl Validator<'_> {
             };
             let at = key_path![kind, key];
             let is_dir = key == "dir";
+            if path == Path::new("-") && kind == "store" {
+                let message = "expected a file: events cannot go to standard output";
+                self.error_at_sink(i, &at, message);
+                continue;
+            }
             if path == Path::new("-") && !is_dir {
                 on_stdout += 1;
                 if on_stdout == 2 {

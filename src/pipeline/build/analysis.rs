@@ -79,6 +79,7 @@ pub fn analyzer(pipeline: &LoadedPipeline, labels: &Arc<Labels>) -> Analyzer {
         lines: lines.collect(),
         others: others.collect(),
         keypoints: HashMap::new(),
+        ids_before: 0,
     }
 }
 

@@ -37,6 +37,7 @@ pub fn ensure_built(config: &PipelineConfig) -> Result<(), MissingFeature> {
         ),
         ("video", any(|s| s.video.is_some()), recording),
         ("clips", any(|s| s.clips.is_some()), recording),
+        ("store", any(|s| s.store.is_some()), cfg!(feature = "store")),
     ];
     let sinks = sinks.map(|(key, is_asked, is_built)| ("sink", key, is_asked, is_built));
     let missing = sources

@@ -1,13 +1,24 @@
 //! The style of the overlay, from the configuration.
 
 use crate::config::LoadedPipeline;
-use crate::overlay::OverlayStyle;
+use std::sync::Arc;
+
+use crate::overlay::{Drawing, OverlayStyle};
 use crate::postprocess::Labels;
 
 use super::zones::polygon;
 
+/// How results are drawn, with the names of the labels.
+pub fn drawing(pipeline: &LoadedPipeline) -> Drawing {
+    let labels = Arc::new(pipeline.labels());
+    Drawing {
+        style: overlay_style(pipeline, &labels),
+        labels,
+    }
+}
+
 /// How results are drawn.
-pub fn overlay_style(pipeline: &LoadedPipeline, labels: &Labels) -> OverlayStyle {
+fn overlay_style(pipeline: &LoadedPipeline, labels: &Labels) -> OverlayStyle {
     let overlay = &pipeline.config.overlay;
     OverlayStyle {
         line_px: overlay.line_px,

@@ -1,6 +1,6 @@
 //! Builds what one stream consists of.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
@@ -8,112 +8,194 @@ use std::time::Duration;
 
 use crate::analytics::AreaRules;
 use crate::capture::SourceInfo;
-use crate::config::{
-    CardConfig, LoadedPipeline, RegionTrigger, SinkConfig, WindowConfig, ensure_json,
-};
-use crate::flow::{Latency, StreamHealth, StreamSlot};
-use crate::gating::Feedback;
-use crate::overlay::Overlay;
+use crate::config::{LoadedPipeline, RegionTrigger, SinkConfig, WindowConfig, ensure_json};
+use crate::flow::{Latency, StreamHealth};
+use crate::gating::{Feedback, Gating, GatingParams};
 use crate::pipeline::options::{RunError, RunOptions};
 use crate::pipeline::progress::Progress;
 use crate::pipeline::stages::capture::OpenSource;
 use crate::pipeline::stages::infer::{InferenceLatency, InferenceWorker};
+use crate::pipeline::stages::publish::PublishParams;
+use crate::pipeline::stages::sink_edges::SinkKey;
 use crate::pipeline::stages::write::GuardedSink;
-use crate::pipeline::threads::Pipeline;
-use crate::postprocess::Labels;
-use crate::records::{
-    LabelRecord, MaskEncodings, ModelRecord, RecordBuilder, RunRecord, SCHEMA_VERSION, SourceRecord,
-};
+use crate::pipeline::threads::{Pipeline, StreamSinks};
+use crate::records::{MaskEncodings, RecordBuilder};
 use crate::sink::{DisplayWindow, ExpectSink};
 use crate::telemetry::GroundProjection;
-use mobilens_nn::Network;
 
 use super::analysis::analyzer;
 use super::areas::area_rules;
 use super::gating::{gating, is_gated};
 use super::models::StreamModels;
-use super::overlay::overlay_style;
-use super::sinks::{SharedSinks, open_sinks};
-use super::track_classifiers::track_model_records;
+use super::overlay::drawing;
+use super::run_record::run_record;
+use super::sinks::{SharedSinks, open_sinks, sink_keys};
 
-/// Opens the sinks that `loaded` names, and builds all that is between them and `source`. `slot` is this
-/// stream's, where several share the machine.
-///
-/// # Errors
-/// When one of them cannot be opened.
-pub fn build_stream(
-    loaded: &LoadedPipeline,
-    source: OpenSource,
-    models: &StreamModels,
-    options: &RunOptions,
-    slot: Option<StreamSlot>,
-    health: StreamHealth,
-    shared: &Mutex<SharedSinks>,
-) -> Result<Pipeline, RunError> {
-    let (info, drops) = (source.source.info().clone(), source.drops);
-    let labels = Arc::new(loaded.labels());
-    let gating_config = &loaded.config.gating;
-    let has_looks = gating_config.looks.is_some() || gating_config.plan.is_some();
-    let latency = InferenceLatency {
-        looks: has_looks.then(|| Latency::new("looks")),
-        ..InferenceLatency::default()
-    };
-    let (count, threads) = workers_and_threads(loaded, drops, slot.is_some());
-    let feedback = Arc::<Feedback>::default();
-    let mut workers: Vec<Box<dyn InferenceWorker>> = Vec::new();
-    let later = models.later(loaded, drops);
-    let first = loaded.model_name.as_deref().unwrap_or_default();
-    let whole = Latency::new(format!("model {first}"));
-    for _ in 0..count {
-        workers.push(models.worker(&later, threads, &latency, &whole, &feedback)?);
+/// Builds the parts of a stream whose source is open, at its start and at each reload.
+pub struct StreamBuilder {
+    info: SourceInfo,
+    drops: bool,
+    /// Whether several streams share the machine.
+    shares: bool,
+    latency: InferenceLatency,
+    /// All that the first of several models does on a frame.
+    whole: Latency,
+    feedback: Arc<Feedback>,
+}
+
+/// What the inference threads of a stream do, and the latencies of their steps.
+type Workers = (Vec<Box<dyn InferenceWorker>>, Vec<Latency>);
+
+impl StreamBuilder {
+    /// For the stream `loaded` with this source.
+    pub fn new(loaded: &LoadedPipeline, source: &OpenSource, shares: bool) -> Self {
+        let gating = &loaded.config.gating;
+        let has_looks = gating.looks.is_some() || gating.plan.is_some();
+        let first = loaded.model_name.as_deref().unwrap_or_default();
+        Self {
+            info: source.source.info().clone(),
+            drops: source.drops,
+            shares,
+            latency: InferenceLatency {
+                looks: has_looks.then(|| Latency::new("looks")),
+                ..InferenceLatency::default()
+            },
+            whole: Latency::new(format!("model {first}")),
+            feedback: Arc::default(),
+        }
     }
-    let mut latencies = latency.in_order();
-    if !later.is_empty() {
-        latencies.push(whole);
-        let of_later = later.into_iter();
-        latencies.extend(of_later.flat_map(|later| [later.steps.infer, later.latency]));
+
+    /// Opens the sinks that `loaded` names, and builds all that is between them and `source`.
+    ///
+    /// # Errors
+    /// When one of them cannot be opened.
+    pub fn pipeline(
+        &self,
+        loaded: &LoadedPipeline,
+        source: OpenSource,
+        models: &StreamModels,
+        options: &RunOptions,
+        health: StreamHealth,
+        shared: &Mutex<SharedSinks>,
+    ) -> Result<Pipeline, RunError> {
+        let (workers, latency) = self.workers(loaded, models)?;
+        let wanted = sink_keys(loaded).into_keys().collect();
+        let mut sinks = self.sinks(loaded, models, &wanted, shared)?;
+        if let Some(expected) = &options.expect {
+            let sink = GuardedSink::new("4-expect", Box::new(ExpectSink::open(expected)?));
+            let key = "--expect".into();
+            sinks.records.push((key, "4-expect".to_owned(), sink));
+        }
+        #[cfg(feature = "web")]
+        for (_, web) in &sinks.web {
+            web.views.metrics().add_latencies(latency.clone());
+        }
+        Ok(Pipeline {
+            stream: loaded.stream.as_str().into(),
+            source,
+            frame_limit: options.frames,
+            workers,
+            latency,
+            slot: None,
+            max_age: Duration::from_millis(loaded.config.inference.max_age_ms),
+            publish: self.publish(loaded),
+            track_classifiers: Vec::new(),
+            gating: gating(loaded, &self.info, self.drops)?,
+            feedback: Arc::clone(&self.feedback),
+            sinks,
+            progress: progress(loaded, options, &self.info),
+            health,
+            sandbox: loaded.config.sandbox,
+        })
     }
-    let overlay = Overlay::new(overlay_style(loaded, &labels), Arc::clone(&labels));
-    let run = run_record(loaded, &info, models, &labels);
-    let mut sinks = {
+
+    /// The number of inference threads.
+    pub fn worker_count(&self, loaded: &LoadedPipeline) -> usize {
+        workers_and_threads(loaded, self.drops, self.shares).0
+    }
+
+    /// What the inference threads do.
+    ///
+    /// # Errors
+    /// When a network cannot be made ready to run.
+    pub fn workers(
+        &self,
+        loaded: &LoadedPipeline,
+        models: &StreamModels,
+    ) -> Result<Workers, RunError> {
+        let (count, threads) = workers_and_threads(loaded, self.drops, self.shares);
+        let later = models.later(loaded, self.drops);
+        let mut workers = Vec::new();
+        for _ in 0..count {
+            workers.push(models.worker(
+                &later,
+                threads,
+                &self.latency,
+                &self.whole,
+                &self.feedback,
+            )?);
+        }
+        let mut latencies = self.latency.clone().in_order();
+        if !later.is_empty() {
+            latencies.push(self.whole.clone());
+            let of_later = later.into_iter();
+            latencies.extend(of_later.flat_map(|later| [later.steps.infer, later.latency]));
+        }
+        Ok((workers, latencies))
+    }
+
+    /// What records are made with.
+    pub fn publish(&self, loaded: &LoadedPipeline) -> PublishParams {
+        let drawing = Arc::new(drawing(loaded));
+        let labels = &drawing.labels;
+        PublishParams {
+            builder: RecordBuilder {
+                labels: Arc::clone(labels),
+                mask_encodings: mask_encodings(loaded),
+                locator: locator(loaded),
+                has_inferred: is_gated(loaded),
+                has_size: self.info.size.is_none(),
+            },
+            rules: AreaRules::new(area_rules(loaded, labels)),
+            analyzer: analyzer(loaded, labels),
+            drawing,
+        }
+    }
+
+    /// What decides where the network runs from now on. Where nothing is to be decided any more it still counts
+    /// scenes, which are numbered through the whole run.
+    ///
+    /// # Errors
+    /// When the plan of an earlier run cannot be read.
+    pub fn next_gating(&self, loaded: &LoadedPipeline) -> Result<Gating, RunError> {
+        let gating = gating(loaded, &self.info, self.drops)?;
+        Ok(gating.unwrap_or_else(|| Gating::new(GatingParams::default(), self.drops)))
+    }
+
+    /// Opens the sinks of `loaded` that are `wanted`.
+    ///
+    /// # Errors
+    /// When one cannot be opened.
+    pub fn sinks(
+        &self,
+        loaded: &LoadedPipeline,
+        models: &StreamModels,
+        wanted: &BTreeSet<SinkKey>,
+        shared: &Mutex<SharedSinks>,
+    ) -> Result<StreamSinks, RunError> {
+        let drawing = drawing(loaded);
+        let run = run_record(loaded, &self.info, models, &drawing.labels);
         let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        open_sinks(loaded, drops, &run, &labels, &overlay, &mut shared)?
-    };
-    if let Some(expected) = &options.expect {
-        let sink = GuardedSink::new("4-expect", Box::new(ExpectSink::open(expected)?));
-        sinks.records.push(("4-expect".to_owned(), sink));
+        let sinks = open_sinks(
+            loaded,
+            self.drops,
+            &run,
+            &drawing.overlay(),
+            wanted,
+            &mut shared,
+        )?;
+        Ok(sinks)
     }
-    #[cfg(feature = "web")]
-    for web in &sinks.web {
-        web.views.metrics().add_latencies(latencies.clone());
-    }
-    let max_age = loaded.config.inference.max_age_ms;
-    Ok(Pipeline {
-        stream: loaded.stream.as_str().into(),
-        source,
-        frame_limit: options.frames,
-        workers,
-        latency: latencies,
-        slot,
-        max_age: Duration::from_millis(max_age),
-        builder: RecordBuilder {
-            labels: Arc::clone(&labels),
-            mask_encodings: mask_encodings(loaded),
-            locator: locator(loaded),
-            has_inferred: is_gated(loaded),
-            has_size: info.size.is_none(),
-        },
-        rules: AreaRules::new(area_rules(loaded, &labels)),
-        analyzer: analyzer(loaded, &labels),
-        track_classifiers: Vec::new(),
-        gating: gating(loaded, &info, drops)?,
-        feedback,
-        sinks,
-        overlay,
-        progress: progress(loaded, options, &info),
-        health,
-        sandbox: loaded.config.sandbox,
-    })
 }
 
 /// Opens the pipeline's window. Without a display the run goes on headless, and says so.
@@ -132,73 +214,6 @@ pub fn open_window(pipeline: &mut LoadedPipeline) -> Option<DisplayWindow> {
             None
         }
     }
-}
-
-fn run_record(
-    pipeline: &LoadedPipeline,
-    info: &SourceInfo,
-    models: &StreamModels,
-    labels: &Labels,
-) -> RunRecord {
-    RunRecord {
-        schema: SCHEMA_VERSION,
-        tool: format!("mobilens {}", env!("CARGO_PKG_VERSION")),
-        stream: pipeline.stream.clone(),
-        source: SourceRecord {
-            kind: info.kind.to_owned(),
-            uri: info.uri.clone(),
-            width: info.size.map(|s| s.width),
-            height: info.size.map(|s| s.height),
-            fps: info.fps,
-        },
-        model: model_record(
-            &pipeline.card,
-            &pipeline.model_sha256,
-            models.first.network(),
-        ),
-        models: model_records(pipeline, models),
-        labels: labels
-            .iter()
-            .map(|(id, name)| LabelRecord {
-                id,
-                name: name.to_owned(),
-                model: labels.model(id).map(str::to_owned),
-            })
-            .collect(),
-        classify_tracks: track_model_records(pipeline).collect(),
-        config_sha256: pipeline.sha256(),
-        analysis_sha256: pipeline.analysis_sha256(),
-    }
-}
-
-fn model_record(card: &CardConfig, sha256: &str, network: &Network) -> ModelRecord {
-    ModelRecord {
-        name: card.name.clone(),
-        sha256: sha256.to_owned(),
-        input: [card.input.width_px, card.input.height_px],
-        precision: Some(network.precision().to_owned()),
-        instruction_set: Some(network.instruction_set().to_owned()),
-    }
-}
-
-/// All models by name, where several run on the stream.
-fn model_records(
-    pipeline: &LoadedPipeline,
-    models: &StreamModels,
-) -> BTreeMap<String, ModelRecord> {
-    let Some(first) = &pipeline.model_name else {
-        return BTreeMap::new();
-    };
-    let network = models.first.network();
-    let first_record = model_record(&pipeline.card, &pipeline.model_sha256, network);
-    let others = pipeline.others.iter().zip(&models.others);
-    let others = others.map(|(other, (name, model))| {
-        let record = model_record(&other.card, &other.model_sha256, model.network());
-        (name.clone(), record)
-    });
-    std::iter::once((first.clone(), first_record))
-        .chain(others)
-        .collect()
 }
 
 /// What was asked for, and the run lengths that COCO results consist of.

@@ -3,6 +3,8 @@
 //! Works on records alone, with their rounded numbers, so that an analysis of saved records gives the
 //! same events as the live run.
 
+mod reload;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -39,6 +41,8 @@ pub struct Analyzer {
     pub others: Vec<OtherModel>,
     /// Keypoints of the last detection of each track that has any.
     pub keypoints: HashMap<u64, Vec<KeypointRecord>>,
+    /// Track ids that were given before the settings were reloaded.
+    pub ids_before: u64,
 }
 
 /// Detections of a model that runs after the first one of its stream. They are filtered and tracked by
@@ -110,6 +114,7 @@ impl Analyzer {
         let is_clear = |d: &DetectionRecord| d.score >= self.threshold(d);
         (record.detections, record.faint) = all.into_iter().partition(is_clear);
         if let Some(mut tracker) = self.tracker.take() {
+            tracker.skip_ids(self.ids_before);
             let mut tracks = self.update_tracks(&mut tracker, None, record, size);
             let mut last = tracker.last_id();
             for i in 0..self.others.len() {
@@ -295,53 +300,16 @@ impl Analyzer {
                 changes.extend(monitor.observe(track.id, track.category_id, inside, record.pts_ms));
             }
             changes.extend(zone.monitor.update(record.pts_ms, |id| alive.contains(&id)));
-            let ZoneCounts {
-                now,
-                entered,
-                left,
-                peak,
-            } = zone.monitor.counts();
-            let counted = [
-                ("now", now),
-                ("entered", entered),
-                ("left", left),
-                ("peak", peak),
-            ];
-            for change in changes {
-                let (kind, phase, presence) = match change {
-                    ZoneEvent::Entered(presence) => ("zone", "new", presence),
-                    ZoneEvent::Stays(presence) => ("zone", "update", presence),
-                    ZoneEvent::Loiters(presence) => ("loiter", "new", presence),
-                    ZoneEvent::Left(presence) => ("zone", "end", presence),
-                };
-                let event = EventRecord {
-                    zone: Some(zone.name.clone()),
-                    track_id: Some(presence.track_id),
-                    label: Some(self.labels.name(presence.category_id).to_owned()),
-                    model: self.labels.model(presence.category_id).map(str::to_owned),
-                    duration_ms: Some(rounded(presence.duration_ms(), 1000.0)),
-                    counts: Some(counts_by_name(&counted)),
-                    ..EventRecord::of(record, kind, phase, &zone.name)
-                };
-                let ends_loitering = kind == "zone" && phase == "end" && presence.loiters;
-                if ends_loitering {
-                    record.events.push(EventRecord {
-                        kind: "loiter".to_owned(),
-                        ..event.clone()
-                    });
-                }
-                record.events.push(event);
-            }
+            let events = zone_events(&self.labels, zone, changes, record);
+            record.events.extend(events);
         }
     }
 
     fn count_lines(&mut self, record: &mut FrameRecord, tracks: &[TrackView], size: SizePx) {
         let alive: HashSet<u64> = tracks.iter().map(|track| track.id).collect();
         for line in &mut self.lines {
-            let (width, height) = (f64::from(size.width), f64::from(size.height));
             if line.counter.as_ref().is_none_or(|(of, _)| *of != size) {
-                let at = |[x, y]: [f64; 2]| [x * width, y * height];
-                line.counter = Some((size, LineCounter::new(at(line.from), at(line.to))));
+                line.counter = Some((size, line.new_counter(size)));
             }
             let Some((_, counter)) = &mut line.counter else {
                 continue;
@@ -383,6 +351,54 @@ impl Analyzer {
             counter.retain(|id| alive.contains(&id));
         }
     }
+}
+
+/// The events of changes of a zone's occupancy, at the frame of `record`.
+fn zone_events(
+    labels: &Labels,
+    zone: &MonitoredZone,
+    changes: Vec<ZoneEvent>,
+    record: &FrameRecord,
+) -> Vec<EventRecord> {
+    let ZoneCounts {
+        now,
+        entered,
+        left,
+        peak,
+    } = zone.monitor.counts();
+    let counted = [
+        ("now", now),
+        ("entered", entered),
+        ("left", left),
+        ("peak", peak),
+    ];
+    let mut events = Vec::new();
+    for change in changes {
+        let (kind, phase, presence) = match change {
+            ZoneEvent::Entered(presence) => ("zone", "new", presence),
+            ZoneEvent::Stays(presence) => ("zone", "update", presence),
+            ZoneEvent::Loiters(presence) => ("loiter", "new", presence),
+            ZoneEvent::Left(presence) => ("zone", "end", presence),
+        };
+        let event = EventRecord {
+            zone: Some(zone.name.clone()),
+            track_id: Some(presence.track_id),
+            label: Some(labels.name(presence.category_id).to_owned()),
+            model: labels.model(presence.category_id).map(str::to_owned),
+            duration_ms: Some(rounded(presence.duration_ms(), 1000.0)),
+            counts: Some(counts_by_name(&counted)),
+            ..EventRecord::of(record, kind, phase, &zone.name)
+        };
+        let ends_loitering = kind == "zone" && phase == "end" && presence.loiters;
+        if ends_loitering {
+            events.push(EventRecord {
+                kind: "loiter".to_owned(),
+                ..event.clone()
+            });
+        }
+        events.push(event);
+    }
+    events
 }
 
 impl MonitoredZone {

@@ -46,6 +46,14 @@ pub struct CaptureCounts {
     pub outages: AtomicU64,
 }
 
+/// What a reload changes.
+pub struct CaptureUpdate {
+    /// The generation of the messages from now on.
+    pub generation: u64,
+    /// What decides where the network runs, if that changes.
+    pub gating: Option<Gating>,
+}
+
 /// Reads a source into the pipeline.
 pub struct CaptureStage {
     /// Where frames come from.
@@ -64,6 +72,8 @@ pub struct CaptureStage {
     pub looping: bool,
     /// Captures at most so many frames.
     pub frame_limit: Option<u64>,
+    /// Gives what a reload changes, if there was one.
+    pub reload: Box<dyn FnMut() -> Option<CaptureUpdate> + Send>,
     /// Counts of frames and outages.
     pub counts: Arc<CaptureCounts>,
     /// Time to read and decode a frame.
@@ -82,12 +92,14 @@ impl CaptureStage {
         stop: &StopSignal,
     ) -> Result<(), CaptureError> {
         let mut events = Vec::new();
-        let result = self.read(out, clock, stop, &mut events);
+        let mut generation = 0;
+        let result = self.read(out, clock, stop, &mut events, &mut generation);
         if !events.is_empty() {
             // An edge without readers is no error here: the run is ending.
             let _ = out.send(StreamMessage {
                 frame: None,
                 events,
+                generation,
             });
         }
         result
@@ -100,6 +112,7 @@ impl CaptureStage {
         clock: &dyn Clock,
         stop: &StopSignal,
         events: &mut Vec<SourceEvent>,
+        generation: &mut u64,
     ) -> Result<(), CaptureError> {
         let mut timeline = Timeline::default();
         let mut next_frame = 0;
@@ -139,6 +152,10 @@ impl CaptureStage {
                         name,
                         telemetry,
                     };
+                    if let Some(update) = (self.reload)() {
+                        *generation = update.generation;
+                        self.change_gating(update.gating);
+                    }
                     let plan = self.gating.as_mut().map(|gating| {
                         let t_ms = meta.pts.as_ms();
                         gating.plan(meta.frame, t_ms, &image, &self.feedback, stop)
@@ -156,6 +173,7 @@ impl CaptureStage {
                     let message = StreamMessage {
                         frame: Some(packet),
                         events: std::mem::take(events),
+                        generation: *generation,
                     };
                     if out.send(message).is_err() {
                         break;
@@ -176,6 +194,7 @@ impl CaptureStage {
                     let message = StreamMessage {
                         frame: None,
                         events: std::mem::take(events),
+                        generation: *generation,
                     };
                     if out.send(message).is_err() {
                         break;
@@ -191,6 +210,17 @@ impl CaptureStage {
             }
         }
         Ok(())
+    }
+
+    /// Decides from now on as `gating` does.
+    fn change_gating(&mut self, gating: Option<Gating>) {
+        let Some(mut gating) = gating else {
+            return;
+        };
+        if let Some(before) = self.gating.take() {
+            gating.continue_from(before);
+        }
+        self.gating = Some(gating);
     }
 }
 
@@ -349,6 +379,7 @@ mod tests {
             pace,
             looping,
             frame_limit,
+            reload: Box::new(|| None),
             counts: Arc::default(),
             latency: Latency::new("decode"),
         }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::publish::RecordedFrame;
+use super::sink_edges::RecordedFrame;
 use crate::flow::{Latency, Received, Receiver};
-use crate::overlay::Overlay;
+use crate::overlay::CurrentOverlay;
 use crate::sink::{SinkError, VideoRecording};
 use mobilens_image::{PixelFormat, Planar};
 
@@ -15,8 +15,8 @@ const IDLE: Duration = Duration::from_secs(60);
 pub struct EncodeStage {
     /// Where the encoded pictures go.
     pub recording: VideoRecording,
-    /// How they are annotated; clean without.
-    pub overlay: Option<Overlay>,
+    /// Whether they are annotated.
+    pub is_annotated: bool,
 }
 
 impl EncodeStage {
@@ -30,6 +30,7 @@ impl EncodeStage {
         latency: &Latency,
     ) -> Result<(), SinkError> {
         let mut planar = Planar::default();
+        let mut overlay = self.is_annotated.then(CurrentOverlay::default);
         loop {
             let recorded = match frames.recv_timeout(IDLE) {
                 Received::Item(recorded) => recorded,
@@ -42,7 +43,7 @@ impl EncodeStage {
             let frame = recorded.frame;
             let began = Instant::now();
             let pictures = &frame.pictures;
-            match &mut self.overlay {
+            match &mut overlay {
                 Some(overlay) => planar.take_rgb(&frame.annotated(overlay)),
                 // These planes are what the encoder takes; other formats go through RGB.
                 None if pictures.image().format() == PixelFormat::I420 => {

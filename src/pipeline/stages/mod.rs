@@ -9,12 +9,16 @@ pub mod detect;
 pub mod models;
 
 pub mod segment;
+#[cfg(feature = "store")]
+pub mod store;
 
 pub mod classify;
 
 pub mod classify_tracks;
 
 pub mod publish;
+
+pub mod sink_edges;
 
 pub mod analyze;
 

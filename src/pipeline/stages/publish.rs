@@ -1,132 +1,91 @@
 //! Publishing: makes the record of each frame, back in order, and hands it to the sinks; frames that
 //! are drawn, shown or recorded go on with it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Instant;
+use std::sync::{Arc, mpsc};
 
 use super::analyze::Analyzer;
 use super::classify_tracks::TrackClassification;
 use super::render::AnalyzedFrame;
+use super::sink_edges::{RecordedFrame, SinkEdges, SinkKey, SinkMessage};
 use crate::analytics::AreaRules;
-use crate::flow::{Aged, Latency, OrderedReceiver, Sender};
-use crate::frame::{FrameMeta, InferencePlan, Packet, Region, SourceEvent, StreamMessage};
+use crate::flow::{Latency, OrderedReceiver, StopReason, StopSignal, Updates};
+use crate::frame::{InferencePlan, Packet, Region, SourceEvent, StreamMessage};
 use crate::gating::Feedback;
-use crate::overlay::{FramePictures, Trails};
+use crate::overlay::{Drawing, FramePictures, Trails};
 use crate::pipeline::progress::Progress;
-use crate::postprocess::{ClassMask, Prediction};
-use crate::records::{EventRecord, FrameRecord, RecordBuilder, TimingsRecord, rounded};
+use crate::postprocess::Prediction;
+use crate::records::{
+    EndRecord, EventRecord, FrameCounts, FrameRecord, RecordBuilder, TimingsRecord, rounded,
+};
 use crate::sink::SinkEvent;
 use mobilens_image::{RectPx, Similarity};
 
 /// Score from which a detection keeps its tiles from being left out.
 const FOUND_SCORE: f64 = 0.1;
 
-/// What record sinks are sent: a frame with its events, or events without a frame.
+/// What publishing works with; a reload brings another.
+pub struct PublishParams {
+    /// Makes the records.
+    pub builder: RecordBuilder,
+    /// Rules on segmented areas, which make events.
+    pub rules: AreaRules,
+    /// Adds tracks and their events.
+    pub analyzer: Analyzer,
+    /// How frames are drawn.
+    pub drawing: Arc<Drawing>,
+}
+
+/// What changes with the first message of a generation.
+pub struct PublishUpdate {
+    /// What it works with from now on; tracks, counts and rules go on from those before.
+    pub params: PublishParams,
+    /// Edges to the sinks that are added.
+    pub added: SinkEdges,
+    /// The sinks that are removed.
+    pub removed: BTreeSet<SinkKey>,
+    /// Tells their threads so.
+    pub removals: Vec<StopSignal>,
+    /// The event of the reload.
+    pub event: ReloadEvent,
+    /// Is told the number of the first frame.
+    pub applied: mpsc::Sender<u64>,
+}
+
+/// What the record of a reload says.
 #[derive(Clone, Debug, Default)]
-pub struct SinkMessage {
-    /// Events of messages that were dropped before it.
-    pub missed: MissedEvents,
-    /// Events without their frame's record.
-    pub events: Vec<EventRecord>,
-    /// A frame, with its events.
-    pub frame: Option<Arc<FrameRecord>>,
-}
-
-/// A frame to be recorded.
-#[derive(Clone, Debug)]
-pub struct RecordedFrame {
-    /// Events of frames that were dropped before it.
-    pub missed: MissedEvents,
-    /// The frame.
-    pub frame: Arc<AnalyzedFrame>,
-}
-
-/// The events of what one edge dropped: a slow sink misses frames, but no events. Beyond a thousand
-/// the oldest go.
-#[derive(Clone, Debug, Default)]
-pub struct MissedEvents(Arc<Mutex<VecDeque<EventRecord>>>);
-
-impl MissedEvents {
-    fn add<'a>(&self, events: impl IntoIterator<Item = &'a EventRecord>) {
-        const MOST: usize = 1000;
-        let mut missed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        missed.extend(events.into_iter().cloned());
-        let too_many = missed.len().saturating_sub(MOST);
-        missed.drain(..too_many);
-    }
-
-    /// Takes those up to frame `last`.
-    pub fn take(&self, last: u64) -> Vec<EventRecord> {
-        let mut missed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let end = missed.partition_point(|event| event.frame <= last);
-        missed.drain(..end).collect()
-    }
-}
-
-impl SinkMessage {
-    /// Its events without their frame's record, oldest first, with those that were missed before.
-    pub fn take_events(&mut self) -> Vec<EventRecord> {
-        let frame = self.frame.as_ref().map(|frame| frame.frame);
-        let last = frame.or(self.events.last().map(|event| event.frame));
-        let mut events = self.missed.take(last.unwrap_or(u64::MAX));
-        events.append(&mut self.events);
-        events
-    }
-}
-
-impl Aged for SinkMessage {
-    fn captured_at(&self) -> Option<Instant> {
-        None
-    }
-
-    fn supersede(&mut self, older: Self) -> bool {
-        let of_frame = older.frame.iter().flat_map(|frame| &frame.events);
-        self.missed.add(older.events.iter().chain(of_frame));
-        older.frame.is_some()
-    }
-}
-
-impl Aged for RecordedFrame {
-    fn captured_at(&self) -> Option<Instant> {
-        None
-    }
-
-    fn supersede(&mut self, older: Self) -> bool {
-        self.missed.add(&older.frame.record.events);
-        true
-    }
+pub struct ReloadEvent {
+    /// Fingerprint of the configuration from now on.
+    pub config_sha256: String,
+    /// That of the analysis, where objects are tracked.
+    pub analysis_sha256: Option<String>,
+    /// What changed.
+    pub changed: Vec<String>,
 }
 
 /// Makes records and hands them to the sinks.
 pub struct PublishStage {
     /// Name of the stream.
     pub stream: Arc<str>,
-    /// Makes the records.
-    pub builder: RecordBuilder,
-    /// Edges to the record sinks. One that closes has failed by itself and is passed over.
-    pub records: Vec<(Sender<SinkMessage>, MissedEvents)>,
-    /// Rules on segmented areas, which make events.
-    pub rules: AreaRules,
-    /// Edges to the mask sinks, which fail by themselves too.
-    pub masks: Vec<Sender<(FrameMeta, Arc<ClassMask>)>>,
-    /// Adds tracks and their events.
-    pub analyzer: Analyzer,
+    /// What it works with.
+    pub params: PublishParams,
+    /// Edges to the sinks.
+    pub sinks: SinkEdges,
+    /// What reloads change.
+    pub updates: Updates<PublishUpdate>,
     /// Adds what second networks say of the tracks.
     pub track_classification: Option<TrackClassification>,
     /// Gets the tracks and the age of each record.
     pub feedback: Arc<Feedback>,
     /// Where tracked objects were, to be drawn.
     pub trails: Arc<Trails>,
-    /// Edges to the stages that make pictures.
-    pub pictures: Vec<Sender<Arc<AnalyzedFrame>>>,
-    /// Edges to the stages that record.
-    pub recordings: Vec<(Sender<RecordedFrame>, MissedEvents)>,
     /// What happens to the sinks.
     pub sink_events: mpsc::Receiver<SinkEvent>,
     /// Frames that got a record.
     pub emitted: Arc<AtomicU64>,
+    /// Counts of the stream's frames at this moment.
+    pub frames: Box<dyn Fn() -> FrameCounts + Send>,
     /// From capture until the record was handed to the sinks.
     pub end_to_end: Latency,
     /// Counts the frames that are done.
@@ -143,6 +102,17 @@ struct History {
     every: Option<u32>,
     /// Stream, number and time of the last frame, for events without one.
     last: FrameRecord,
+    /// Events of reloads and of their ends, for the next record.
+    reloads: Vec<EventRecord>,
+}
+
+impl PublishParams {
+    /// Goes on from `before`: tracks keep their ids, zones, lines and rules their counts and states, where they
+    /// still make sense. Gives the events of what ends with it, after the frame of `last`.
+    fn continue_from(&mut self, before: Self, last: &FrameRecord) -> Vec<EventRecord> {
+        self.rules.continue_from(before.rules);
+        self.analyzer.continue_from(before.analyzer, last)
+    }
 }
 
 impl PublishStage {
@@ -161,18 +131,52 @@ impl PublishStage {
             },
             ..History::default()
         };
-        while let Some(StreamMessage { frame, events }) = messages.recv() {
+        while let Some(message) = messages.recv() {
+            let StreamMessage {
+                frame,
+                events,
+                generation,
+            } = message;
+            let number = frame.as_ref().map(|packet| packet.meta.frame);
+            while let Some(update) = self.updates.next_up_to(generation) {
+                self.reload(update, number, &mut history);
+            }
             match frame {
                 Some(packet) => self.publish_frame(packet, &events, &mut history)?,
                 None => {
                     let of_source = events.into_iter().map(|e| source_event(&history.last, e));
                     let mut events: Vec<_> = of_source.collect();
                     events.extend(self.sink_events(&history.last));
+                    events.append(&mut history.reloads);
                     self.send(&events, None);
+                    for (_, _, missed) in &self.sinks.stores {
+                        missed.add(&events);
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Changes over, between two messages. `frame` is the number of the next one, if it has one.
+    fn reload(&mut self, update: PublishUpdate, frame: Option<u64>, history: &mut History) {
+        let removed = Some(StopReason::Removed);
+        let end = EndRecord::new(&self.stream, removed, (self.frames)());
+        self.sinks.remove(&update.removed, &end);
+        for signal in update.removals {
+            signal.stop(StopReason::Removed);
+        }
+        self.sinks.append(update.added);
+        let before = std::mem::replace(&mut self.params, update.params);
+        let left = self.params.continue_from(before, &history.last);
+        history.reloads.extend(left);
+        let trail_ms = self.params.drawing.style.trail_ms;
+        if self.trails.length_ms() != trail_ms {
+            self.trails = Arc::new(Trails::new(trail_ms));
+        }
+        let event = reload_event(&history.last, update.event);
+        history.reloads.push(event);
+        let _ = update.applied.send(frame.unwrap_or(history.next_frame));
     }
 
     fn publish_frame(
@@ -182,7 +186,9 @@ impl PublishStage {
         history: &mut History,
     ) -> Result<(), String> {
         let mut record = self.frame_record(&packet, events, history);
-        self.analyzer.update(&mut record, packet.image.size());
+        self.params
+            .analyzer
+            .update(&mut record, packet.image.size());
         if let Some(classification) = &mut self.track_classification {
             classification.update(&mut record, &packet.image)?;
         }
@@ -192,7 +198,7 @@ impl PublishStage {
             end_to_end_ms: rounded(age_ms, 1000.0),
         });
         let is_inferred = packet.payload.plan.region != Region::None;
-        let first = self.builder.labels.models().next();
+        let first = self.params.builder.labels.models().next();
         let tracks = record.tracks.iter().flatten();
         let tracks = tracks.filter(|track| track.model.as_deref() == first);
         let tracks = tracks.map(|track| track.bbox.into()).collect();
@@ -207,13 +213,14 @@ impl PublishStage {
         let record = Arc::new(record);
         self.send(&[], Some(&record));
         if let Some(segmentation) = &packet.payload.segmentation {
-            for sink in &self.masks {
+            for (_, sink) in &self.sinks.masks {
                 let _ = sink.send((packet.meta.clone(), Arc::clone(&segmentation.mask)));
             }
         }
         self.end_to_end.record(packet.meta.captured_at.elapsed());
         self.emitted.fetch_add(1, Ordering::SeqCst);
-        if !self.pictures.is_empty() || !self.recordings.is_empty() {
+        let is_seen = !self.sinks.pictures.is_empty() || !self.sinks.recordings.is_empty();
+        if is_seen || !self.sinks.stores.is_empty() {
             Arc::make_mut(&mut self.trails).update(&record);
             // Pictures show what the record says.
             let mut prediction = packet.payload;
@@ -222,14 +229,15 @@ impl PublishStage {
                 meta: packet.meta,
                 prediction,
                 record,
-                counters: self.analyzer.counters(),
+                counters: self.params.analyzer.counters(),
                 trails: Arc::clone(&self.trails),
+                drawing: Arc::clone(&self.params.drawing),
                 pictures: FramePictures::new(packet.image),
             });
-            for pictures in &self.pictures {
+            for (_, pictures) in &self.sinks.pictures {
                 let _ = pictures.send(Arc::clone(&analyzed));
             }
-            for (recording, missed) in &self.recordings {
+            for (_, recording, missed) in self.sinks.recordings.iter().chain(&self.sinks.stores) {
                 let _ = recording.send(RecordedFrame {
                     missed: missed.clone(),
                     frame: Arc::clone(&analyzed),
@@ -252,6 +260,7 @@ impl PublishStage {
         history.next_frame = frame + 1;
         let (size, plan) = (packet.image.size(), &packet.payload.plan);
         let mut record = self
+            .params
             .builder
             .frame(&packet.meta, size, dropped, &packet.payload);
         record.cut = history
@@ -273,6 +282,12 @@ impl PublishStage {
             record.events.push(interval_event(&record, now));
         }
         record.events.extend(self.sink_events(&record));
+        let reloads = history.reloads.drain(..).map(|event| EventRecord {
+            frame,
+            pts_ms: record.pts_ms,
+            ..event
+        });
+        record.events.extend(reloads);
         record
     }
 
@@ -283,11 +298,12 @@ impl PublishStage {
     }
 
     fn send(&self, events: &[EventRecord], frame: Option<&Arc<FrameRecord>>) {
-        for (sink, missed) in &self.records {
+        for (_, sink, missed) in &self.sinks.records {
             let _ = sink.send(SinkMessage {
                 missed: missed.clone(),
                 events: events.to_vec(),
                 frame: frame.cloned(),
+                end: None,
             });
         }
     }
@@ -296,10 +312,13 @@ impl PublishStage {
         let Some(segmentation) = &packet.payload.segmentation else {
             return Vec::new();
         };
-        let events = self.rules.update(&segmentation.mask, packet.meta.pts);
+        let events = self
+            .params
+            .rules
+            .update(&segmentation.mask, packet.meta.pts);
         let records = events.iter().map(|event| {
-            let rule = &self.rules.rules()[event.rule];
-            self.builder.area_event(&packet.meta, event, rule)
+            let rule = &self.params.rules.rules()[event.rule];
+            self.params.builder.area_event(&packet.meta, event, rule)
         });
         records.collect()
     }
@@ -335,6 +354,16 @@ fn sink_event(record: &FrameRecord, event: SinkEvent) -> EventRecord {
             duration_ms: Some((after.as_secs_f64() * 1000.0).round()),
             ..EventRecord::of(record, "sink", "end", &sink)
         },
+    }
+}
+
+/// The settings were reloaded.
+fn reload_event(record: &FrameRecord, reload: ReloadEvent) -> EventRecord {
+    EventRecord {
+        config_sha256: Some(reload.config_sha256),
+        analysis_sha256: reload.analysis_sha256,
+        changed: reload.changed,
+        ..EventRecord::of(record, "reload", "update", "reload")
     }
 }
 

@@ -6,7 +6,7 @@ use image::RgbImage;
 
 use crate::flow::{Latency, Receiver, Sender};
 use crate::frame::FrameMeta;
-use crate::overlay::{Counters, FramePictures, Overlay, Trails};
+use crate::overlay::{Counters, CurrentOverlay, Drawing, FramePictures, Overlay, Trails};
 use crate::postprocess::Prediction;
 use crate::records::FrameRecord;
 
@@ -24,13 +24,20 @@ pub struct AnalyzedFrame {
     pub counters: Counters,
     /// Where the tracked objects were, up to this frame.
     pub trails: Arc<Trails>,
+    /// How it is drawn.
+    pub drawing: Arc<Drawing>,
     /// The image, and the pictures that are made from it.
     pub pictures: FramePictures,
 }
 
 impl AnalyzedFrame {
+    /// The picture as it is to be drawn.
+    pub fn annotated(&self, overlay: &mut CurrentOverlay) -> Arc<RgbImage> {
+        self.annotated_by(overlay.of(&self.drawing))
+    }
+
     /// The picture with the results drawn by `overlay`, or by an overlay of the same style before.
-    pub fn annotated(&self, overlay: &mut Overlay) -> Arc<RgbImage> {
+    pub fn annotated_by(&self, overlay: &mut Overlay) -> Arc<RgbImage> {
         let style = overlay.style().clone();
         self.pictures.annotated(&style, |picture| {
             overlay.draw_mut(picture, &self.prediction);
@@ -48,28 +55,24 @@ pub struct RenderedFrame {
     pub picture: Arc<RgbImage>,
 }
 
-/// Turns frames into annotated pictures.
+/// Turns frames into annotated pictures, for the window or a folder of pictures.
 pub struct Renderer {
-    /// How to draw.
-    pub overlay: Overlay,
-    /// Edges to the window and the image sinks. One that closes is passed over.
-    pub viewers: Vec<Sender<RenderedFrame>>,
+    /// Edge to the viewer.
+    pub viewer: Sender<RenderedFrame>,
     /// Time to convert and draw.
     pub latency: Latency,
 }
 
 impl Renderer {
-    /// Works until no more frames come, or all viewers are gone.
-    pub fn run(mut self, frames: &Receiver<Arc<AnalyzedFrame>>) {
+    /// Works until no more frames come, or the viewer is gone.
+    pub fn run(self, frames: &Receiver<Arc<AnalyzedFrame>>) {
+        let mut overlay = CurrentOverlay::default();
         while let Some(frame) = frames.recv() {
-            let overlay = &mut self.overlay;
             let rendered = RenderedFrame {
                 meta: frame.meta.clone(),
-                picture: self.latency.time(|| frame.annotated(overlay)),
+                picture: self.latency.time(|| frame.annotated(&mut overlay)),
             };
-            self.viewers
-                .retain(|viewer| viewer.send(rendered.clone()).is_ok());
-            if self.viewers.is_empty() {
+            if self.viewer.send(rendered).is_err() {
                 break;
             }
         }
@@ -125,6 +128,7 @@ mod tests {
             record: Arc::new(record),
             counters: Counters::default(),
             trails: Arc::new(trails),
+            drawing: Arc::default(),
             pictures: FramePictures::new(Arc::new(image.expect("planes"))),
         }
     }
@@ -139,32 +143,54 @@ mod tests {
             tracks: true,
             ..OverlayStyle::default()
         };
-        let (tx, frames) = edge("overlay", 1, Policy::Block);
-        let (viewers, pictures): (Vec<_>, Vec<_>) =
-            (0..2).map(|_| edge("viewer", 1, Policy::Block)).unzip();
-        let renderer = Renderer {
-            overlay: overlay(&style),
-            viewers,
-            latency: Latency::new("overlay"),
-        };
-        let frame = Arc::new(frame());
-        tx.send(Arc::clone(&frame)).expect("open");
-        drop(tx);
-        renderer.run(&frames);
+        let frame = Arc::new(AnalyzedFrame {
+            drawing: Arc::new(Drawing {
+                style: style.clone(),
+                ..Drawing::default()
+            }),
+            ..frame()
+        });
         // As the recording and the web page do, each with an overlay of its own.
-        let again = frame.annotated(&mut overlay(&style));
-        for pictures in pictures {
+        let first = frame.annotated(&mut CurrentOverlay::default());
+        for _ in 0..2 {
+            let (tx, frames) = edge("overlay", 1, Policy::Block);
+            let (viewer, pictures) = edge("viewer", 1, Policy::Block);
+            tx.send(Arc::clone(&frame)).expect("open");
+            drop(tx);
+            let latency = Latency::new("overlay");
+            Renderer { viewer, latency }.run(&frames);
             let rendered = pictures.recv().expect("a picture");
-            assert!(Arc::ptr_eq(&rendered.picture, &again));
+            assert!(Arc::ptr_eq(&rendered.picture, &first));
         }
         let clean = OverlayStyle {
             hide_boxes: true,
             hide_zones: true,
             ..style
         };
-        let clean = frame.annotated(&mut overlay(&clean));
+        let clean = frame.annotated_by(&mut overlay(&clean));
         assert_eq!(clean, frame.pictures.rgb());
-        assert_ne!(clean, again);
+        assert_ne!(clean, first);
+    }
+
+    #[test]
+    fn frames_are_drawn_as_each_says() {
+        let mut current = CurrentOverlay::default();
+        let drawn = |hide_boxes: bool| AnalyzedFrame {
+            drawing: Arc::new(Drawing {
+                style: OverlayStyle {
+                    tracks: true,
+                    hide_boxes,
+                    ..OverlayStyle::default()
+                },
+                ..Drawing::default()
+            }),
+            ..frame()
+        };
+        for hides in [true, false, true] {
+            let frame = drawn(hides);
+            let is_clean = frame.annotated(&mut current) == frame.pictures.rgb();
+            assert_eq!(is_clean, hides);
+        }
     }
 
     #[test]
@@ -176,9 +202,10 @@ mod tests {
         };
         let (once, often) = (frame(), frame());
         for line_px in 1..5 {
-            let _ = often.annotated(&mut overlay(&style(line_px)));
+            let _ = often.annotated_by(&mut overlay(&style(line_px)));
         }
         let mut overlay = overlay(&style(5));
-        assert_eq!(often.annotated(&mut overlay), once.annotated(&mut overlay));
+        let again = often.annotated_by(&mut overlay);
+        assert_eq!(again, once.annotated_by(&mut overlay));
     }
 }

@@ -7,18 +7,13 @@ use image::codecs::jpeg::JpegEncoder;
 
 use super::render::AnalyzedFrame;
 use crate::flow::Receiver;
-use crate::overlay::{Overlay, OverlayStyle};
-use crate::postprocess::Labels;
+use crate::overlay::{Drawing, Overlay, OverlayStyle};
 use crate::sink::{OverlayLayers, StreamViews};
 
 /// Makes the JPEGs of the web page: one for each combination of layers that is watched.
 pub struct WebRenderer {
     /// Which combinations of layers are watched, and where their pictures go.
     pub views: Arc<StreamViews>,
-    /// The style with all layers shown.
-    pub style: OverlayStyle,
-    /// Names of the categories.
-    pub labels: Arc<Labels>,
     /// Quality of the JPEGs.
     pub quality: u8,
 }
@@ -27,14 +22,19 @@ impl WebRenderer {
     /// Works until no more frames come.
     pub fn run(self, frames: &Receiver<Arc<AnalyzedFrame>>) {
         let mut overlays: HashMap<OverlayLayers, Overlay> = HashMap::new();
+        let mut drawing = Arc::<Drawing>::default();
         while let Some(frame) = frames.recv() {
             let wanted = self.views.wanted();
+            if !Arc::ptr_eq(&drawing, &frame.drawing) {
+                overlays.clear();
+                drawing = Arc::clone(&frame.drawing);
+            }
             overlays.retain(|layers, _| wanted.contains(layers));
             for layers in wanted {
                 let overlay = overlays
                     .entry(layers)
-                    .or_insert_with(|| self.overlay(layers));
-                let picture = frame.annotated(overlay);
+                    .or_insert_with(|| overlay(&drawing, layers));
+                let picture = frame.annotated_by(overlay);
                 let mut jpeg = Vec::new();
                 let encoder = JpegEncoder::new_with_quality(&mut jpeg, self.quality);
                 match picture.write_with_encoder(encoder) {
@@ -44,16 +44,18 @@ impl WebRenderer {
             }
         }
     }
+}
 
-    fn overlay(&self, layers: OverlayLayers) -> Overlay {
-        let style = OverlayStyle {
-            hide_boxes: !layers.boxes,
-            hide_labels: self.style.hide_labels || !layers.labels,
-            hide_scores: self.style.hide_scores || !layers.labels,
-            hide_zones: !layers.zones,
-            hide_masks: !layers.masks,
-            ..self.style.clone()
-        };
-        Overlay::new(style, Arc::clone(&self.labels))
-    }
+/// Draws these layers alone.
+fn overlay(drawing: &Drawing, layers: OverlayLayers) -> Overlay {
+    let style = &drawing.style;
+    let style = OverlayStyle {
+        hide_boxes: !layers.boxes,
+        hide_labels: style.hide_labels || !layers.labels,
+        hide_scores: style.hide_scores || !layers.labels,
+        hide_zones: !layers.zones,
+        hide_masks: !layers.masks,
+        ..style.clone()
+    };
+    Overlay::new(style, Arc::clone(&drawing.labels))
 }

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::publish::SinkMessage;
 use super::render::RenderedFrame;
+use super::sink_edges::SinkMessage;
 use crate::flow::{Received, Receiver, StopReason, StopSignal};
 use crate::frame::FrameMeta;
 use crate::postprocess::ClassMask;
@@ -46,7 +46,8 @@ impl GuardedSink {
 }
 
 /// Writes records until no more come. Gives the sink back, to be finished with the last record; `None`
-/// if it was disabled, or its reader went away, which asks `stop` for the end of the run.
+/// if it was disabled, if it was removed and has its last record, or if its reader went away, which asks `stop`
+/// for the end of the run. Once `removed` is stopped too, what fails is tried once more.
 ///
 /// # Errors
 /// When the sink fails.
@@ -54,6 +55,7 @@ pub fn write_records(
     mut to: GuardedSink,
     messages: &Receiver<SinkMessage>,
     stop: &StopSignal,
+    removed: &StopSignal,
 ) -> Result<Option<GuardedSink>, SinkError> {
     while let Some(mut message) = messages.recv() {
         let events = message.take_events();
@@ -61,7 +63,7 @@ pub fn write_records(
         let mut event = events.next();
         loop {
             // An event that is written is not written again when what follows it fails.
-            let written = write_guarded(&mut to.guard, stop, |is_again| {
+            let written = write_guarded(&mut to.guard, removed, |is_again| {
                 if is_again {
                     to.sink.reopen()?;
                 }
@@ -90,6 +92,10 @@ pub fn write_records(
                 break;
             }
             event = events.next();
+        }
+        if let Some(end) = message.end {
+            to.finish(&end)?;
+            return Ok(None);
         }
     }
     Ok(Some(to))
@@ -235,7 +241,7 @@ mod tests {
         // No pauses.
         let stop = StopSignal::new();
         stop.stop(StopReason::Interrupted);
-        let written = write_records(to, &rx, &stop);
+        let written = write_records(to, &rx, &stop, &stop.child());
         let has_failed = written.is_err();
         let finished = written.ok().flatten().map(|to| {
             let frames = crate::records::FrameCounts::default();

@@ -6,11 +6,11 @@ use crate::flow::Health;
 use crate::flow::Latency;
 use crate::flow::StopSignal;
 use crate::frame::{InferencePlan, MediaTime, Packet};
-use crate::overlay::{Overlay, OverlayStyle};
 use crate::pipeline::progress::Progress;
 use crate::pipeline::stages::capture::{OpenSource, Pace};
+use crate::pipeline::stages::publish::PublishParams;
 use crate::pipeline::stages::write::GuardedSink;
-use crate::pipeline::threads::{Pipeline, StreamSinks};
+use crate::pipeline::threads::{Pipeline, RunningStream, StreamSinks};
 use crate::pipeline::{Analyzer, InferenceWorker, RunReport};
 use crate::postprocess::Prediction;
 use crate::records::{EndRecord, EventRecord, FrameRecord, RecordBuilder};
@@ -152,6 +152,19 @@ pub(super) fn run_changed(
     sinks: Vec<Box<dyn RecordSink>>,
     change: impl FnOnce(&mut Pipeline),
 ) -> RunReport {
+    run_reached(frames, drops, before, workers, sinks, change, |_| {})
+}
+
+/// Like [`run_changed`]; `started` gets what reaches into the running stream.
+pub(super) fn run_reached(
+    frames: u64,
+    drops: bool,
+    before: impl FnMut(u64) -> Option<Captured> + Send + 'static,
+    workers: Vec<Box<dyn InferenceWorker>>,
+    sinks: Vec<Box<dyn RecordSink>>,
+    change: impl FnOnce(&mut Pipeline),
+    started: impl FnOnce(RunningStream),
+) -> RunReport {
     let info = SourceInfo {
         kind: "video",
         uri: "scripted".to_owned(),
@@ -182,26 +195,28 @@ pub(super) fn run_changed(
             .to_vec(),
         slot: None,
         max_age: Duration::from_secs(3600),
-        builder: RecordBuilder::default(),
-        rules: AreaRules::new(Vec::new()),
-        analyzer: Analyzer::default(),
+        publish: publish_params(),
         track_classifiers: Vec::new(),
         gating: None,
         feedback: Arc::default(),
         sinks: StreamSinks {
             records: sinks
                 .into_iter()
-                .map(|sink| ("4-sink".to_owned(), GuardedSink::new("4-sink", sink)))
+                .map(|sink| {
+                    let sink = GuardedSink::new("4-sink", sink);
+                    ("sink".into(), "4-sink".to_owned(), sink)
+                })
                 .collect(),
             ..StreamSinks::default()
         },
-        overlay: Overlay::new(OverlayStyle::default(), Arc::default()),
         progress: Progress::hidden(),
         sandbox: false,
         health: Health::default().add("test"),
     };
     change(&mut pipeline);
-    let report = pipeline.run(None, &StopSignal::new()).expect("threads");
+    let report = pipeline
+        .run(None, &StopSignal::new(), started)
+        .expect("threads");
     let frames = report.end.frames;
     assert_eq!(
         frames.captured,
@@ -209,6 +224,16 @@ pub(super) fn run_changed(
         "{frames:?}"
     );
     report
+}
+
+/// Publishing that neither tracks nor counts.
+pub(super) fn publish_params() -> PublishParams {
+    PublishParams {
+        builder: RecordBuilder::default(),
+        rules: AreaRules::new(Vec::new()),
+        analyzer: Analyzer::default(),
+        drawing: Arc::default(),
+    }
 }
 
 pub(super) fn worker(

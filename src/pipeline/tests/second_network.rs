@@ -48,7 +48,7 @@ impl<F: FnMut() -> Result<(), String> + Send> CropClassifier for Scripted<F> {
 
 /// Tracks from the first detection on, and classifies them in each frame.
 fn classify(pipeline: &mut Pipeline, network: impl FnMut() -> Result<(), String> + Send + 'static) {
-    pipeline.analyzer.tracker = Some(Tracker::new(TrackerParams {
+    pipeline.publish.analyzer.tracker = Some(Tracker::new(TrackerParams {
         score_low: 0.1,
         score_high: 0.5,
         start_score: 0.5,

@@ -7,7 +7,7 @@ use super::RetentionPolicy;
 use super::file::OpenFile;
 use super::folder::RecordingFolder;
 use crate::records::EventRecord;
-use crate::sink::{ErrorGuard, SinkError};
+use crate::sink::{ErrorGuard, FileReports, RecordedFile, SinkError};
 use mobilens_video::h264::{EncodedFrame, StreamParameters};
 
 /// Most clips that are begun late, after an error.
@@ -29,7 +29,7 @@ pub struct ClipRules {
 impl ClipRules {
     fn wants(&self, kind: &str) -> bool {
         if self.kinds.is_empty() {
-            !["source", "sink", "interval"].contains(&kind)
+            !["source", "sink", "interval", "reload"].contains(&kind)
         } else {
             self.kinds.iter().any(|wanted| wanted == kind)
         }
@@ -46,12 +46,14 @@ pub struct Clips {
     open: Vec<(Event, OpenFile)>,
     /// Events whose clips could not be begun yet.
     late: VecDeque<Event>,
+    reports: FileReports,
 }
 
 /// What a clip is of.
 #[derive(Clone)]
 struct Event {
     key: (String, String, Option<u64>),
+    frame: u64,
     /// What its file's name says after the time.
     name: String,
     began_us: i64,
@@ -79,12 +81,18 @@ impl Clips {
             past: VecDeque::new(),
             open: Vec::new(),
             late: VecDeque::new(),
+            reports: FileReports::default(),
         })
     }
 
     /// Handles errors.
     pub fn guard_mut(&mut self) -> &mut ErrorGuard {
         &mut self.guard
+    }
+
+    /// Who is told of the clips.
+    pub(super) fn report_files(&mut self, reports: FileReports) {
+        self.reports = reports;
     }
 
     /// Takes a picture and its events. After an error, the clips of what happens meanwhile begin late,
@@ -169,6 +177,7 @@ impl Clips {
         let track_id = event.track_id.map(|id| format!("-{id}"));
         self.late.push_back(Event {
             key,
+            frame: event.frame,
             name: what + &track_id.unwrap_or_default(),
             began_us: sample.at_us,
             ends_us,
@@ -185,13 +194,24 @@ impl Clips {
             self.folder.ensure_space(&paths(&self.open))?;
             let mut open = OpenFile::create(&self.folder, &event.name, track)?;
             let past = self.past.iter().filter(|(of, _)| of == track);
+            let mut begins_us = event.began_us;
             for (_, sample) in past {
+                begins_us = begins_us.min(sample.at_us);
                 if let Err(error) = open.push(sample) {
                     // It is written anew, later.
                     open.discard();
                     return Err(error);
                 }
             }
+            let (kind, name, track_id) = event.key.clone();
+            self.reports.send(&RecordedFile::Clip {
+                kind,
+                name,
+                track_id,
+                frame: event.frame,
+                file: open.path.clone(),
+                offset_us: event.began_us - begins_us,
+            });
             self.open
                 .extend(self.late.pop_front().map(|event| (event, open)));
             let paths = paths(&self.open);

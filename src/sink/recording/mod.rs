@@ -16,7 +16,7 @@ pub use clips::{ClipRules, Clips};
 pub use folder::RetentionPolicy;
 pub use segments::Segments;
 
-use super::{ErrorGuard, SinkError};
+use super::{ErrorGuard, FileReports, SinkError};
 use crate::records::EventRecord;
 use mobilens_image::Planar;
 use mobilens_video::h264::VideoEncoder;
@@ -88,6 +88,16 @@ impl VideoRecording {
     pub fn guards_mut(&mut self) -> impl Iterator<Item = &mut ErrorGuard> {
         let segments = self.segments.iter_mut().map(Segments::guard_mut);
         segments.chain(self.clips.iter_mut().map(Clips::guard_mut))
+    }
+
+    /// Who is told of the files.
+    pub fn report_files(&mut self, reports: &FileReports) {
+        for segments in &mut self.segments {
+            segments.report_files(reports.clone());
+        }
+        for clips in &mut self.clips {
+            clips.report_files(reports.clone());
+        }
     }
 
     /// Removes what is too old or too much, also while no pictures come.

@@ -3,7 +3,7 @@
 use super::RetentionPolicy;
 use super::file::OpenFile;
 use super::folder::RecordingFolder;
-use crate::sink::{ErrorGuard, SinkError};
+use crate::sink::{ErrorGuard, FileReports, RecordedFile, SinkError};
 use mobilens_video::h264::{EncodedFrame, StreamParameters};
 
 /// Writes all pictures into one file after another.
@@ -12,6 +12,9 @@ pub struct Segments {
     guard: ErrorGuard,
     split_us: i64,
     open: Option<(i64, OpenFile)>,
+    /// Time of the last picture.
+    last_us: i64,
+    reports: FileReports,
 }
 
 impl Segments {
@@ -33,12 +36,26 @@ impl Segments {
             guard,
             split_us,
             open: None,
+            last_us: 0,
+            reports: FileReports::default(),
         })
     }
 
     /// Handles errors.
     pub fn guard_mut(&mut self) -> &mut ErrorGuard {
         &mut self.guard
+    }
+
+    /// Who is told of the files.
+    pub(super) fn report_files(&mut self, reports: FileReports) {
+        self.reports = reports;
+    }
+
+    fn report_end(&self, open: &OpenFile) {
+        self.reports.send(&RecordedFile::Ended {
+            file: open.path.clone(),
+            at_us: self.last_us,
+        });
     }
 
     /// Takes a picture. After an error, recording goes on with a new file at a keyframe.
@@ -65,7 +82,11 @@ impl Segments {
                 Ok(())
             }
             Err(error) => {
-                let lost = self.open.take().map_or(1, |(_, open)| open.abandon());
+                let open = self.open.take();
+                if let Some((_, open)) = &open {
+                    self.report_end(open);
+                }
+                let lost = open.map_or(1, |(_, open)| open.abandon());
                 self.guard.lose(lost);
                 // Room for the next attempt, which tells whether there is any.
                 let _ = self.folder.ensure_space(&[]);
@@ -81,6 +102,7 @@ impl Segments {
         if self.open.as_ref().is_some_and(is_over)
             && let Some((_, open)) = self.open.take()
         {
+            self.report_end(&open);
             open.finish()?;
         }
         if let Some((_, open)) = &self.open {
@@ -93,9 +115,14 @@ impl Segments {
                 self.folder.ensure_space(&[])?;
                 let open = OpenFile::create(&self.folder, "", track)?;
                 self.folder.add(&open.path, &[&open.path]);
+                self.reports.send(&RecordedFile::Begun {
+                    file: open.path.clone(),
+                    at_us: sample.at_us,
+                });
                 &mut none.insert((sample.at_us, open)).1
             }
         };
+        self.last_us = sample.at_us;
         open.push(sample)
     }
 
@@ -107,6 +134,9 @@ impl Segments {
     }
 
     pub(super) fn finish(self) -> Result<(), SinkError> {
+        if let Some((_, open)) = &self.open {
+            self.report_end(open);
+        }
         let finished = self.open.map_or(Ok(()), |(_, open)| open.finish());
         finished.or_else(|error| self.guard.finish(error))
     }

@@ -22,7 +22,7 @@ const LOGIN: &str = include_str!("login.html");
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Scripts, styles and pictures come from this server alone; the page is in no frame.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    img-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; \
+    img-src 'self' blob:; media-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; \
     frame-ancestors 'none'";
 
 /// Sets security headers on every response.

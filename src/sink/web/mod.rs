@@ -6,11 +6,13 @@
 //! | `/live.mjpeg?stream=NAME&show=boxes,labels,zones,masks` | the picture, as fast as the watcher reads it |
 //! | `/snapshot.jpg?stream=NAME&show=...` | the next picture |
 //! | `/events` | all streams' records, as server-sent events |
+//! | `/api/v1/...` | events of the store, with pictures and clips; `/api/v1/openapi.json` describes it |
 //! | `/metrics` | counters and latency histograms, for Prometheus |
 //! | `/healthz` | 200 while all streams give frames or reconnect, else 503, as JSON |
 //!
 //! Each set of layers has one slot with the newest picture; slow clients miss pictures and block nobody.
-//! Pictures without clients are neither drawn nor encoded. The server has one thread.
+//! Pictures without clients are neither drawn nor encoded. The server has one thread, and up to four that ask the
+//! event store and read files (`4-web-query`).
 //!
 //! | file | contents |
 //! |---|---|
@@ -18,11 +20,17 @@
 //! | `guard` | what every request has to pass; login |
 //! | `access` | the token, with `hosts`, `sessions` and `failures` |
 //! | `routes` | what is served |
+//! | `api` | events of the store; `no_api.rs` stands in for it in a build without that |
 //! | `views` | pictures and records on their way from the pipeline |
 //! | `metrics`, `counters` | what is counted of the streams, and of the server itself |
 
 mod access;
 mod address;
+#[cfg(feature = "store")]
+mod api;
+#[cfg(not(feature = "store"))]
+#[path = "no_api.rs"]
+mod api;
 mod connections;
 mod counters;
 mod failures;
@@ -37,7 +45,7 @@ use access::Access;
 use connections::ConnectionLimits;
 pub use metrics::Metrics;
 use views::ServerState;
-pub use views::{OverlayLayers, StreamViews};
+pub use views::{EventFiles, OverlayLayers, StreamViews};
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,6 +57,9 @@ use tokio::sync::oneshot;
 use super::{RecordSink, SinkError};
 use crate::flow::Health;
 use crate::records::{EndRecord, EventRecord, FrameRecord, Record};
+
+/// Threads that ask the event store and read files; more requests wait.
+const BLOCKING_THREADS: usize = 4;
 
 /// How a server is reached, and by whom.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +108,8 @@ impl WebServer {
         let address = listener.local_addr().map_err(io)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .thread_name("4-web-query")
             .build()
             .map_err(io)?;
         let state = ServerState::new(access, params.health.clone(), params.max_watchers);
@@ -145,6 +158,21 @@ impl WebServer {
             views: Arc::clone(&views),
         };
         (views, Box::new(records))
+    }
+
+    /// Where the events and recordings of a stream are that was added.
+    pub fn add_event_files(&self, files: &EventFiles) {
+        self.state.add_event_files(files);
+    }
+
+    /// Where the events and recordings of all streams are from now on.
+    pub fn set_event_files(&self, of_streams: &[EventFiles]) {
+        self.state.set_event_files(of_streams);
+    }
+
+    /// Forgets all streams but these.
+    pub fn retain(&self, streams: &[&str]) {
+        self.state.retain(streams);
     }
 
     /// Starts to accept requests, once all streams are added.

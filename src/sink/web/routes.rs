@@ -1,4 +1,4 @@
-//! HTTP routes: the page, pictures, records, metrics, health.
+//! HTTP routes: the page, pictures, records, metrics, health; beside them the API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::address::PeerAddress;
+use super::api;
 use super::guard::{
     check_request, is_admitted, login, require_token, security_headers, submit_login,
 };
@@ -24,9 +25,18 @@ use super::views::{BOUNDARY, OverlayLayers, ServerState};
 use crate::flow::health::HealthStatus;
 
 const PAGE: &str = include_str!("page.html");
-const PAGE_STYLE: &str = include_str!("page.css");
-const PAGE_SCRIPT: &str = include_str!("page.js");
-const LOGIN_STYLE: &str = include_str!("login.css");
+const STYLES: [(&str, &str); 3] = [
+    ("/login.css", include_str!("login.css")),
+    ("/page.css", include_str!("page.css")),
+    ("/events.css", include_str!("events.css")),
+];
+const SCRIPTS: [(&str, &str); 5] = [
+    ("/page.js", include_str!("page.js")),
+    ("/live.js", include_str!("live.js")),
+    ("/events.js", include_str!("events.js")),
+    ("/event.js", include_str!("event.js")),
+    ("/text.js", include_str!("text.js")),
+];
 /// Largest body of a request: the login form has no long one.
 const MAX_FORM_BYTES: usize = 4096;
 /// How long a snapshot waits for a picture.
@@ -39,15 +49,19 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/snapshot.jpg", get(snapshot))
         .route("/events", get(events))
         .route("/metrics", get(counts))
+        .merge(api::router())
         .route_layer(from_fn_with_state(Arc::clone(&state), require_token));
     // Nothing of these tells what the cameras see.
-    let (css, js) = ("text/css; charset=utf-8", "text/javascript; charset=utf-8");
+    let styles = STYLES.map(|(path, text)| (path, "text/css; charset=utf-8", text));
+    let scripts = SCRIPTS.map(|(path, text)| (path, "text/javascript; charset=utf-8", text));
+    let files = styles.into_iter().chain(scripts);
     let open = Router::new()
         .route("/login", get(login).post(submit_login))
-        .route("/login.css", get(|| fixed(css, LOGIN_STYLE)))
-        .route("/page.css", get(|| fixed(css, PAGE_STYLE)))
-        .route("/page.js", get(|| fixed(js, PAGE_SCRIPT)))
-        .route("/healthz", get(healthz))
+        .route("/healthz", get(healthz));
+    let open = files
+        .fold(open, |router, (path, kind, text)| {
+            router.route(path, get(move || fixed(kind, text)))
+        })
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES));
     guarded
         .merge(open)
@@ -91,7 +105,9 @@ async fn page(State(state): State<Arc<ServerState>>) -> Html<String> {
     let streams = serde_json::Value::from(streams)
         .to_string()
         .replace('<', "\\u003c");
-    Html(PAGE.replace("\"{{streams}}\"", &streams))
+    let has_events = api::has_events(&state).to_string();
+    let page = PAGE.replace("{{events}}", &has_events);
+    Html(page.replace("\"{{streams}}\"", &streams))
 }
 
 #[derive(Deserialize)]
@@ -196,7 +212,8 @@ fn unknown() -> Response {
     (StatusCode::NOT_FOUND, "there is no such stream\n").into_response()
 }
 
-fn full() -> Response {
+/// Too many watch.
+pub(super) fn full() -> Response {
     (
         StatusCode::SERVICE_UNAVAILABLE,
         "too many are watching; try again later\n",

@@ -1,12 +1,14 @@
 //! State shared by the pipeline's threads and the web server.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
 use super::access::Access;
+use super::api::QuerySlots;
 use super::counters::Counters;
 use super::metrics::Metrics;
 use crate::flow::Health;
@@ -79,6 +81,30 @@ impl Picture {
     }
 }
 
+/// Where the events and recordings of streams are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventFiles {
+    /// The event store.
+    pub store: Option<PathBuf>,
+    /// The folders of recordings and clips: files elsewhere are not sent, whatever the store says.
+    pub media_dirs: BTreeSet<PathBuf>,
+}
+
+impl EventFiles {
+    /// Adds those of another stream. The first store is the one that is shown.
+    fn add(&mut self, files: &Self) {
+        self.media_dirs.extend(files.media_dirs.iter().cloned());
+        match (&self.store, &files.store) {
+            (Some(shown), Some(other)) if shown != other => tracing::warn!(
+                "the web page shows the events of {}, and not those of {}: give all streams one store",
+                shown.display(),
+                other.display()
+            ),
+            _ => self.store = self.store.take().or_else(|| files.store.clone()),
+        }
+    }
+}
+
 /// State of the web server.
 pub struct ServerState {
     pub(super) access: Access,
@@ -88,6 +114,9 @@ pub struct ServerState {
     lines: broadcast::Sender<Arc<str>>,
     events: Mutex<VecDeque<Arc<str>>>,
     client_slots: Arc<Semaphore>,
+    event_files: Mutex<EventFiles>,
+    #[cfg_attr(not(feature = "store"), allow(dead_code, reason = "no query runs"))]
+    pub(super) query_slots: QuerySlots,
 }
 
 /// The pictures and metrics of one stream.
@@ -107,6 +136,8 @@ impl ServerState {
             lines: broadcast::channel(BROADCAST_CAPACITY).0,
             events: Mutex::default(),
             client_slots: Arc::new(Semaphore::new(client_slots)),
+            event_files: Mutex::default(),
+            query_slots: QuerySlots::default(),
         }
     }
 
@@ -122,6 +153,29 @@ impl ServerState {
         });
         lock(&self.all_views).push(Arc::clone(&views));
         views
+    }
+
+    /// Adds where the events and recordings of a stream are.
+    pub(super) fn add_event_files(&self, files: &EventFiles) {
+        lock(&self.event_files).add(files);
+    }
+
+    /// Where the events and recordings of all streams are from now on.
+    pub(super) fn set_event_files(&self, of_streams: &[EventFiles]) {
+        let mut all = EventFiles::default();
+        of_streams.iter().for_each(|files| all.add(files));
+        *lock(&self.event_files) = all;
+    }
+
+    /// Where events and recordings are.
+    #[cfg_attr(not(feature = "store"), allow(dead_code, reason = "nobody asks"))]
+    pub(super) fn event_files(&self) -> EventFiles {
+        lock(&self.event_files).clone()
+    }
+
+    /// Forgets all streams but these: who watches another one sees its pictures end.
+    pub(super) fn retain(&self, streams: &[&str]) {
+        lock(&self.all_views).retain(|views| streams.contains(&&*views.stream));
     }
 
     /// All streams.
@@ -238,6 +292,21 @@ mod tests {
         };
         assert!(is(state.views(None), &gate) && is(state.views(Some("yard")), &yard));
         assert!(state.views(Some("attic")).is_none());
+    }
+
+    #[test]
+    fn the_first_store_is_shown_and_all_folders_are_known() {
+        let state = state(1);
+        let files = |store: Option<&str>, dir: &str| EventFiles {
+            store: store.map(PathBuf::from),
+            media_dirs: [dir.into()].into(),
+        };
+        for (store, dir) in [(None, "a"), (Some("one.db"), "b"), (Some("two.db"), "a")] {
+            state.add_event_files(&files(store, dir));
+        }
+        let known = state.event_files();
+        assert_eq!(known.store, Some("one.db".into()));
+        assert_eq!(known.media_dirs, ["a".into(), "b".into()].into());
     }
 
     #[test]

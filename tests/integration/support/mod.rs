@@ -1,6 +1,7 @@
 //! What the tests of the binary share.
 
 pub mod camera;
+pub mod onvif;
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::on_error::OnErrorConfig;
-use crate::config::schema::default_of::yes;
+use crate::config::schema::default_of::{count, yes};
 
 /// Records as JSON lines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -61,6 +61,36 @@ impl Default for RotateConfig {
             days: 30.0,
         }
     }
+}
+
+/// Events in a database, which `mobilens events` asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    /// SQLite file, relative to this YAML file; created if it does not exist.
+    #[schemars(length(min = 1), extend("x-expected" = "a path"))]
+    pub path: PathBuf,
+    /// Keep the best picture of each track, and one of each area event.
+    #[serde(default = "yes")]
+    pub thumbnails: bool,
+    /// Retention: age in days above which events of live sources are deleted.
+    #[serde(default = "store_days")]
+    #[schemars(range(min = 0.0001, max = 100_000.0))]
+    pub keep_days: f64,
+    /// Retention: megabytes of events and thumbnails above which the oldest are deleted.
+    #[serde(default = "count::<2000>")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub max_mb: u32,
+    /// Have the disk keep each second as soon as it is written, also through a power cut.
+    #[serde(default = "yes")]
+    pub sync: bool,
+    /// What to do when it cannot be written. Default: `retry` where frames of a live source are
+    /// dropped, else `end`.
+    pub on_error: Option<OnErrorConfig>,
+}
+
+fn store_days() -> f64 {
+    30.0
 }
 
 /// Results as one COCO results file.

@@ -8,7 +8,7 @@ mod sink;
 
 pub use files::{
     CocoConfig, ImageFormat, ImagesSinkConfig, JsonlConfig, MasksSinkConfig, MotConfig,
-    RotateConfig,
+    RotateConfig, StoreConfig,
 };
 pub use on_error::OnErrorConfig;
 pub use recording::{ClipsConfig, RecordedPicture, VideoSinkConfig};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ClipsConfig, CocoConfig, ImagesSinkConfig, JsonlConfig, MasksSinkConfig, MotConfig, MqttConfig,
-    VideoSinkConfig, WebConfig, WebhookConfig,
+    StoreConfig, VideoSinkConfig, WebConfig, WebhookConfig,
 };
 
 /// A sink.
@@ -28,6 +28,9 @@ pub struct SinkConfig {
     /// Records as JSON lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jsonl: Option<JsonlConfig>,
+    /// Events in a database, with thumbnails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreConfig>,
     /// Results as one COCO results file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coco: Option<CocoConfig>,

@@ -1,12 +1,17 @@
 //! Opens the sinks that a pipeline describes: those that streams share once, the others for each.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod keys;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 #[cfg(feature = "recording")]
 mod recording;
+#[cfg(feature = "store")]
+mod store;
 #[cfg(feature = "web")]
 mod web;
 #[cfg(feature = "webhook")]
@@ -17,9 +22,9 @@ use crate::config::{
 };
 use crate::flow::Health;
 use crate::overlay::Overlay;
+use crate::pipeline::stages::sink_edges::SinkKey;
 use crate::pipeline::stages::write::GuardedSink;
 use crate::pipeline::threads::StreamSinks;
-use crate::postprocess::Labels;
 use crate::records::RunRecord;
 #[cfg(feature = "mqtt")]
 use crate::sink::MqttClient;
@@ -32,11 +37,16 @@ use crate::sink::{
 #[cfg(feature = "webhook")]
 use crate::sink::{WebhookClient, WebhookSink};
 
+use keys::key;
+pub use keys::sink_keys;
+
 /// Sinks that several streams write to.
 pub struct SharedSinks {
     open: Vec<(SinkConfig, SharedSink)>,
     /// Whether one of the streams is live.
     any_live: bool,
+    /// Files that lines were written to: one that is opened again is continued.
+    written: BTreeSet<PathBuf>,
     #[cfg_attr(not(feature = "web"), allow(dead_code, reason = "no server tells it"))]
     health: Health,
 }
@@ -84,7 +94,31 @@ impl SharedSinks {
         Self {
             open: Vec::new(),
             any_live: streams.iter().any(|s| is_live(&s.config.source)),
+            written: BTreeSet::new(),
             health: health.clone(),
+        }
+    }
+
+    /// Forgets the sinks that none of `streams` has any more. Each ends when the last stream that writes to it
+    /// does.
+    pub fn retain(&mut self, streams: &[&LoadedPipeline]) {
+        self.any_live = streams.iter().any(|s| is_live(&s.config.source));
+        self.open.retain(|(known, _)| {
+            let mut configs = streams.iter().flat_map(|stream| &stream.config.sinks);
+            configs.any(|config| config == known)
+        });
+        #[cfg(feature = "web")]
+        for (known, shared) in &self.open {
+            if let SharedSink::Web(server) = shared {
+                let shown = streams.iter().filter(|s| s.config.sinks.contains(known));
+                let names: Vec<&str> = shown.map(|stream| stream.stream.as_str()).collect();
+                server.retain(&names);
+                let of_known = streams.iter().filter(|s| s.config.sinks.contains(known));
+                let files: Vec<_> = of_known
+                    .map(|s| web::event_files(&s.config.sinks))
+                    .collect();
+                server.set_event_files(&files);
+            }
         }
     }
 
@@ -106,6 +140,7 @@ impl SharedSinks {
             };
             if let SharedSink::Web(server) = self.get(sink_config, *is_shared, server)? {
                 server.add(&pipeline.stream);
+                server.add_event_files(&web::event_files(&pipeline.config.sinks));
             }
         }
         Ok(())
@@ -175,7 +210,7 @@ fn line_params(sink_config: &JsonlConfig, is_live: bool) -> LineParams {
     }
 }
 
-/// Opens what `pipeline` describes; its source is live or replayed.
+/// Opens the sinks of `pipeline` that are `wanted`; its source is live or replayed.
 ///
 /// # Errors
 /// When one cannot be opened.
@@ -183,32 +218,38 @@ fn line_params(sink_config: &JsonlConfig, is_live: bool) -> LineParams {
     not(any(feature = "mqtt", feature = "web", feature = "webhook")),
     allow(irrefutable_let_patterns, reason = "one kind of shared sink is left")
 )]
-#[cfg_attr(
-    not(any(feature = "recording", feature = "web")),
-    allow(unused_variables, reason = "nobody draws")
-)]
 pub fn open_sinks(
     pipeline: &LoadedPipeline,
     is_live: bool,
     run: &RunRecord,
-    labels: &Arc<Labels>,
     overlay: &Overlay,
+    wanted: &BTreeSet<SinkKey>,
     shared: &mut SharedSinks,
 ) -> Result<StreamSinks, SinkError> {
     let mut sinks = StreamSinks::default();
+    #[cfg(feature = "store")]
+    let mut reports = crate::sink::FileReports::default();
     for (sink_config, is_shared) in pipeline.config.sinks.iter().zip(&pipeline.shared) {
+        let key = key(pipeline, sink_config, *is_shared, overlay);
+        let Some(key) = key.filter(|key| wanted.contains(key)) else {
+            continue;
+        };
         let mut guarded = |sink: Box<dyn RecordSink>, guard: ErrorGuard| {
             let name = format!("4-{}", guard.sink());
-            sinks.records.push((name, GuardedSink { sink, guard }));
+            let sink = GuardedSink { sink, guard };
+            sinks.records.push((Arc::clone(&key), name, sink));
         };
         if let Some(jsonl) = &sink_config.jsonl {
             let mut guard = guard("jsonl", jsonl.on_error, is_live);
-            let params = line_params(jsonl, is_live || *is_shared && shared.any_live);
+            let is_continued =
+                shared.written.contains(&jsonl.path) || is_live || *is_shared && shared.any_live;
+            let params = line_params(jsonl, is_continued);
             let lines = || {
                 let lines = LineWriter::guarded(&jsonl.path, params, &mut guard)?;
                 Ok(SharedSink::Lines(lines))
             };
             if let SharedSink::Lines(lines) = shared.get(sink_config, *is_shared, lines)? {
+                shared.written.insert(jsonl.path.clone());
                 let sink = JsonlSink::guarded(lines, run, jsonl.timings, &mut guard)?;
                 guarded(Box::new(sink), guard);
             }
@@ -224,7 +265,9 @@ pub fn open_sinks(
         #[cfg(any(feature = "mqtt", feature = "web", feature = "webhook"))]
         let mut record = |name: &str, sink: Box<dyn RecordSink>| {
             let sink = GuardedSink::new(name, sink);
-            sinks.records.push((name.to_owned(), sink));
+            sinks
+                .records
+                .push((Arc::clone(&key), name.to_owned(), sink));
         };
         #[cfg(feature = "web")]
         if let Some(config) = &sink_config.web {
@@ -235,9 +278,9 @@ pub fn open_sinks(
                 )?)))
             };
             if let SharedSink::Web(server) = shared.get(sink_config, *is_shared, server)? {
-                let (renderer, records) = web::add_stream(&server, config, pipeline, labels);
+                let (renderer, records) = web::add_stream(&server, config, &pipeline.stream);
                 record("4-web-records", records);
-                sinks.web.push(renderer);
+                sinks.web.push((Arc::clone(&key), renderer));
             }
         }
         #[cfg(feature = "mqtt")]
@@ -255,6 +298,13 @@ pub fn open_sinks(
                 record("4-webhook", Box::new(sink));
             }
         }
+        #[cfg(feature = "store")]
+        if let Some(config) = &sink_config.store {
+            let guard = guard("store", config.on_error, is_live);
+            let (stage, files) = store::open(config, is_live, run, guard)?;
+            sinks.stores.push((Arc::clone(&key), stage));
+            reports.0.push(files);
+        }
         if let Some(images) = &sink_config.images {
             let encoding = match images.format {
                 ImageFormat::Png => PictureEncoding::Png,
@@ -263,21 +313,23 @@ pub fn open_sinks(
                 },
             };
             let guard = guard("images", images.on_error, is_live);
-            sinks
-                .images
-                .push((ImagesSink::open(&images.dir, encoding)?, guard));
+            let sink = ImagesSink::open(&images.dir, encoding)?;
+            sinks.images.push((Arc::clone(&key), (sink, guard)));
         }
         if let Some(masks) = &sink_config.masks {
             let colours = overlay.class_colours();
             let guard = guard("masks", masks.on_error, is_live);
-            sinks
-                .masks
-                .push((MasksSink::open(&masks.dir, colours)?, guard));
+            let sink = MasksSink::open(&masks.dir, colours)?;
+            sinks.masks.push((Arc::clone(&key), (sink, guard)));
         }
     }
     #[cfg(feature = "recording")]
     {
-        sinks.recordings = recording::open(pipeline, is_live, labels)?;
+        sinks.recordings = recording::open(pipeline, is_live, wanted)?;
+        #[cfg(feature = "store")]
+        for (_, encoder) in &mut sinks.recordings {
+            encoder.recording.report_files(&reports);
+        }
     }
     Ok(sinks)
 }

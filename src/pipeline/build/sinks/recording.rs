@@ -1,41 +1,60 @@
 //! Recordings and clips, from the configuration.
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::guard;
-use crate::config::{LoadedPipeline, RecordedPicture};
-use crate::overlay::Overlay;
-use crate::pipeline::build::overlay::overlay_style;
+use super::keys::recordings_key;
+use crate::config::{LoadedPipeline, RecordedPicture, SinkConfig};
 use crate::pipeline::stages::encode::EncodeStage;
-use crate::postprocess::Labels;
+use crate::pipeline::stages::sink_edges::SinkKey;
 use crate::sink::{ClipRules, Clips, RetentionPolicy, Segments, SinkError, VideoRecording};
 
-/// Opens the recordings and clips of a pipeline. Pictures that are encoded alike are encoded once.
+/// Recordings and clips whose pictures are encoded alike, and encoded once.
+struct Group<'a> {
+    kind: (RecordedPicture, u8),
+    sinks: Vec<&'a SinkConfig>,
+}
+
+fn groups(pipeline: &LoadedPipeline) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for sink in &pipeline.config.sinks {
+        let video = sink.video.as_ref().map(|video| (video.picture, video.qp));
+        let clips = sink.clips.as_ref().map(|clips| (clips.picture, clips.qp));
+        let Some(kind) = video.or(clips) else {
+            continue;
+        };
+        match groups.iter_mut().find(|group| group.kind == kind) {
+            Some(group) => group.sinks.push(sink),
+            None => groups.push(Group {
+                kind,
+                sinks: vec![sink],
+            }),
+        }
+    }
+    groups
+}
+
+/// What tells the recordings of a pipeline apart: those that are encoded together are one.
+pub fn keys(pipeline: &LoadedPipeline) -> Vec<(SinkKey, &SinkConfig)> {
+    let mut keys = Vec::new();
+    for group in groups(pipeline) {
+        let key = recordings_key(pipeline, &group.sinks);
+        keys.extend(group.sinks.first().map(|first| (key, *first)));
+    }
+    keys
+}
+
+/// Opens the recordings and clips of a pipeline that are `wanted`.
 ///
 /// # Errors
 /// When a folder cannot be opened.
 pub fn open(
     pipeline: &LoadedPipeline,
     is_live: bool,
-    labels: &Arc<Labels>,
-) -> Result<Vec<EncodeStage>, SinkError> {
-    let mut all: Vec<((RecordedPicture, u8), EncodeStage)> = Vec::new();
-    let mut with = |picture: RecordedPicture, qp: u8| {
-        let kind = (picture, qp);
-        let known = all.iter().position(|(known, _)| *known == kind);
-        known.unwrap_or_else(|| {
-            let is_annotated = picture == RecordedPicture::Annotated;
-            let overlay = || Overlay::new(overlay_style(pipeline, labels), Arc::clone(labels));
-            let encoder = EncodeStage {
-                recording: VideoRecording::new(kind.1),
-                overlay: is_annotated.then(overlay),
-            };
-            all.push((kind, encoder));
-            all.len() - 1
-        })
-    };
+    wanted: &BTreeSet<SinkKey>,
+) -> Result<Vec<(SinkKey, EncodeStage)>, SinkError> {
     let bytes = |mb: u32| u64::from(mb) * 1_000_000;
     let retention = |dir: &Path, max_mb: u32, max_days: f64, min_free_mb: u32| RetentionPolicy {
         dir: dir.to_owned(),
@@ -45,42 +64,42 @@ pub fn open(
         min_free_bytes: bytes(min_free_mb),
     };
     let us = |ms: u64| i64::try_from(ms * 1000).unwrap_or(i64::MAX);
-    let mut wanted = Vec::new();
-    for config in &pipeline.config.sinks {
-        if let Some(video) = &config.video {
-            let at = with(video.picture, video.qp);
-            wanted.push((at, Some(video), None));
+    let mut opened = Vec::new();
+    for Group { kind, sinks } in groups(pipeline) {
+        let key = recordings_key(pipeline, &sinks);
+        if !wanted.contains(&key) {
+            continue;
         }
-        if let Some(clips) = &config.clips {
-            let at = with(clips.picture, clips.qp);
-            wanted.push((at, None, Some(clips)));
+        let (picture, qp) = kind;
+        let mut recording = VideoRecording::new(qp);
+        for sink in sinks {
+            if let Some(video) = &sink.video {
+                let retention =
+                    retention(&video.dir, video.max_mb, video.max_days, video.min_free_mb);
+                let split_us = us(u64::from(video.split_s) * 1000);
+                let guard = guard("video", video.on_error, is_live);
+                let segments = Segments::open(retention, split_us, video.sync, guard)?;
+                recording.segments.push(segments);
+            }
+            if let Some(clips) = &sink.clips {
+                let retention =
+                    retention(&clips.dir, clips.max_mb, clips.max_days, clips.min_free_mb);
+                let rules = ClipRules {
+                    kinds: clips.events.clone(),
+                    before_us: us(clips.before_ms),
+                    after_us: us(clips.after_ms),
+                    longest_us: us(clips.longest_ms),
+                };
+                let guard = guard("clips", clips.on_error, is_live);
+                let clips = Clips::open(retention, rules, clips.sync, guard)?;
+                recording.clips.push(clips);
+            }
         }
+        let encoder = EncodeStage {
+            recording,
+            is_annotated: picture == RecordedPicture::Annotated,
+        };
+        opened.push((key, encoder));
     }
-    for (at, video, clips) in wanted {
-        let recording = &mut all[at].1.recording;
-        if let Some(video) = video {
-            let retention = retention(&video.dir, video.max_mb, video.max_days, video.min_free_mb);
-            let split_us = us(u64::from(video.split_s) * 1000);
-            let segments = Segments::open(
-                retention,
-                split_us,
-                video.sync,
-                guard("video", video.on_error, is_live),
-            )?;
-            recording.segments.push(segments);
-        }
-        if let Some(clips) = clips {
-            let retention = retention(&clips.dir, clips.max_mb, clips.max_days, clips.min_free_mb);
-            let rules = ClipRules {
-                kinds: clips.events.clone(),
-                before_us: us(clips.before_ms),
-                after_us: us(clips.after_ms),
-                longest_us: us(clips.longest_ms),
-            };
-            let guard = guard("clips", clips.on_error, is_live);
-            let clips = Clips::open(retention, rules, clips.sync, guard)?;
-            recording.clips.push(clips);
-        }
-    }
-    Ok(all.into_iter().map(|(_, encoder)| encoder).collect())
+    Ok(opened)
 }

@@ -1,14 +1,10 @@
 //! The web page, from the configuration.
 
-use std::sync::Arc;
-
 use super::secret;
-use crate::config::{LoadedPipeline, WebConfig};
+use crate::config::{SinkConfig, WebConfig};
 use crate::flow::Health;
-use crate::pipeline::build::overlay::overlay_style;
 use crate::pipeline::stages::web::WebRenderer;
-use crate::postprocess::Labels;
-use crate::sink::{RecordSink, SinkError, WebParams, WebServer};
+use crate::sink::{EventFiles, RecordSink, SinkError, WebParams, WebServer};
 
 /// Starts the server that all streams share; it tells of `health`.
 pub fn start_server(config: &WebConfig, health: Health) -> Result<WebServer, SinkError> {
@@ -24,18 +20,27 @@ pub fn start_server(config: &WebConfig, health: Health) -> Result<WebServer, Sin
     })
 }
 
+/// Where the events and recordings of a stream with these sinks are.
+pub fn event_files(sinks: &[SinkConfig]) -> EventFiles {
+    let mut stores = sinks.iter().filter_map(|sink| sink.store.as_ref());
+    let video = sinks.iter().filter_map(|sink| sink.video.as_ref());
+    let clips = sinks.iter().filter_map(|sink| sink.clips.as_ref());
+    let video = video.map(|video| video.dir.clone());
+    EventFiles {
+        store: stores.next().map(|store| store.path.clone()),
+        media_dirs: video.chain(clips.map(|clips| clips.dir.clone())).collect(),
+    }
+}
+
 /// Registers a stream; its renderer and the sink for its records.
 pub fn add_stream(
     server: &WebServer,
     config: &WebConfig,
-    pipeline: &LoadedPipeline,
-    labels: &Arc<Labels>,
+    stream: &str,
 ) -> (WebRenderer, Box<dyn RecordSink>) {
-    let (views, records) = server.add(&pipeline.stream);
+    let (views, records) = server.add(stream);
     let renderer = WebRenderer {
         views,
-        style: overlay_style(pipeline, labels),
-        labels: Arc::clone(labels),
         quality: config.quality,
     };
     (renderer, records)

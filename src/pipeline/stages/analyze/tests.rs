@@ -119,3 +119,98 @@ fn each_model_has_its_own_threshold_for_the_same_label() {
     let faint: Vec<_> = record.faint.iter().map(|d| d.category_id).collect();
     assert_eq!((clear, faint), (vec![2], vec![1]));
 }
+
+/// An analyzer with a zone and a line, in which a person has entered the zone, and crossed the line once.
+fn counting() -> Analyzer {
+    let square = |to: f32| Polygon::new(vec![[0.0, 0.0], [to, 0.0], [to, 1.0], [0.0, 1.0]]);
+    Analyzer {
+        zones: vec![MonitoredZone {
+            name: "all".to_owned(),
+            polygon: square(1.0).expect("a square"),
+            classes: Vec::new(),
+            anchor: AnchorPoint::Center,
+            monitor: ZoneMonitor::new(500.0, None, None),
+        }],
+        lines: vec![CountedLine {
+            name: "middle".to_owned(),
+            from: [0.5, 0.0],
+            to: [0.5, 1.0],
+            classes: Vec::new(),
+            anchor: AnchorPoint::Center,
+            hysteresis: 0.0,
+            counter: None,
+        }],
+        ..analyzer()
+    }
+}
+
+fn watch(analyzer: &mut Analyzer, frames: std::ops::Range<u64>) -> Vec<FrameRecord> {
+    let records = frames.map(|number| {
+        let mut record = frame(number, &[("street", 1, 0.9)], true);
+        analyzer.update(&mut record, SIZE);
+        record
+    });
+    records.collect()
+}
+
+fn ids(record: &FrameRecord) -> Vec<u64> {
+    let tracks = record.tracks.iter().flatten();
+    tracks.map(|track| track.track_id).collect()
+}
+
+#[test]
+fn tracks_and_counts_live_on_under_other_settings() {
+    let mut before = counting();
+    watch(&mut before, 0..4);
+    if let Some((_, counter)) = &mut before.lines[0].counter {
+        counter.set_counts(LineCounts {
+            inward: 3,
+            outward: 1,
+        });
+    }
+    let mut next = counting();
+    next.score_threshold = 0.5;
+    // It has moved: what it counted stays.
+    next.lines[0].from = [0.4, 0.0];
+    let left = next.continue_from(before, &FrameRecord::default());
+    assert!(left.is_empty());
+    let records = watch(&mut next, 4..6);
+    assert_eq!(ids(&records[0]), [1]);
+    assert!(records[0].events.is_empty(), "it is in the zone already");
+    assert_eq!(next.zones[0].monitor.counts().entered, 1);
+    let counter = next.lines[0].counter.as_ref().map(|(_, c)| c.counts());
+    assert_eq!(counter.map(|c| (c.inward, c.outward)), Some((3, 1)));
+}
+
+#[test]
+fn what_ends_with_the_settings_has_its_events_and_no_id_is_given_twice() {
+    let mut before = counting();
+    watch(&mut before, 0..4);
+    let last = frame(3, &[], true);
+    // The zone is gone.
+    let mut next = analyzer();
+    let left = next.continue_from(before, &last);
+    let left: Vec<_> = left
+        .iter()
+        .map(|e| (&*e.kind, &*e.phase, e.track_id, e.frame))
+        .collect();
+    assert_eq!(left, [("zone", "end", Some(1), 3)]);
+    assert_eq!(ids(&watch(&mut next, 4..5)[0]), [1]);
+    // No tracking, and then again, by another model.
+    let mut untracked = Analyzer {
+        tracker: None,
+        ..analyzer()
+    };
+    untracked.continue_from(next, &last);
+    watch(&mut untracked, 5..6);
+    let mut renamed = Analyzer {
+        labels: Arc::new(Labels::of_models(
+            vec![(1, "people".to_owned())],
+            vec![(0, "street".to_owned())],
+        )),
+        ..analyzer()
+    };
+    renamed.continue_from(untracked, &last);
+    let records = watch(&mut renamed, 6..10);
+    assert_eq!(records.last().map(ids), Some(vec![2]));
+}

@@ -1,5 +1,10 @@
 //! `mobilens analyze`: tracks and events from saved detections.
 
+pub mod arguments;
+mod outputs;
+#[cfg(feature = "store")]
+mod store;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -8,17 +13,18 @@ use std::sync::Arc;
 use mobilens::config::{self, LoadedPipeline, Override};
 use mobilens::pipeline::{Analyzer, analyzer};
 use mobilens::records::{EventRecord, FrameRecord, Record};
-use mobilens::sink::{JsonlSink, LineWriter, MotSink, RecordSink, SinkError};
+use mobilens::sink::SinkError;
 use mobilens_image::SizePx;
 
 use super::{DONE, FAILED, USAGE, data_dir, print_error};
-use crate::cli::arguments::{AnalyzeArgs, AnalyzeFormat};
+use arguments::AnalyzeArgs;
+use outputs::Outputs;
 
 /// Events that derive from pixels, not from detections; they are copied unchanged.
 const OF_PIXELS: [&str; 4] = ["area_above", "area_below", "interval", "source"];
 
 /// What an analysis does not use of a pipeline.
-const UNUSED: [&str; 11] = [
+const UNUSED: [&str; 12] = [
     "stream",
     "source",
     "fallback",
@@ -29,6 +35,7 @@ const UNUSED: [&str; 11] = [
     "inference",
     "overlay",
     "sandbox",
+    "watch",
     "sinks",
 ];
 
@@ -41,12 +48,22 @@ enum Failure {
         line: usize,
         why: String,
     },
+    #[cfg(feature = "store")]
+    #[error("--began {text}: {error}")]
+    Began {
+        text: String,
+        error: mobilens::store::InstantError,
+    },
     #[error(transparent)]
     Sink(#[from] SinkError),
 }
 
 /// Runs the analysis; exit code 2 for errors of the command line or of a file.
 pub fn analyze(arguments: &AnalyzeArgs) -> u8 {
+    #[cfg(not(feature = "store"))]
+    if arguments.store.is_some() {
+        return super::no_event_store();
+    }
     let overrides = arguments.overrides.iter().map(|o| Override::parse(o));
     let overrides: Result<Vec<_>, _> = overrides.collect();
     let config = match overrides.and_then(|o| {
@@ -66,6 +83,8 @@ pub fn analyze(arguments: &AnalyzeArgs) -> u8 {
     print_error(&failure.to_string());
     match failure {
         Failure::Records { .. } => USAGE,
+        #[cfg(feature = "store")]
+        Failure::Began { .. } | Failure::Sink(SinkError::Store(_)) => USAGE,
         Failure::Sink(_) => FAILED,
     }
 }
@@ -83,10 +102,9 @@ fn run(arguments: &AnalyzeArgs, config: &LoadedPipeline) -> Result<(), Failure> 
         let opened = File::open(&arguments.records).map_err(|e| fault(0, e.to_string()))?;
         Box::new(BufReader::new(opened))
     };
-    let output = arguments.output.as_deref().unwrap_or("-".as_ref());
     let mut run = Analysis {
         analyzer: analyzer(config, &Arc::new(config.labels())),
-        sink: None,
+        outputs: None,
         size: None,
         held: None,
     };
@@ -100,7 +118,7 @@ fn run(arguments: &AnalyzeArgs, config: &LoadedPipeline) -> Result<(), Failure> 
             fault(at, why.to_owned())
         };
         match record {
-            Record::Run(_) if run.sink.is_some() => {
+            Record::Run(_) if run.outputs.is_some() => {
                 return Err(fault(
                     i + 1,
                     "a second run begins; analyze one at a time".to_owned(),
@@ -111,14 +129,9 @@ fn run(arguments: &AnalyzeArgs, config: &LoadedPipeline) -> Result<(), Failure> 
                 let size = source.width.zip(source.height);
                 run.size = size.map(|(width, height)| SizePx { width, height });
                 of_run.analysis_sha256 = config.analysis_sha256();
-                run.sink = Some(match arguments.format {
-                    AnalyzeFormat::Jsonl => {
-                        Box::new(JsonlSink::new(LineWriter::open(output)?, &of_run, true)?)
-                    }
-                    AnalyzeFormat::Mot => Box::new(MotSink::open(output)?),
-                });
+                run.outputs = Some(Outputs::open(arguments, &of_run)?);
             }
-            Record::Frame(_) if run.sink.is_none() => {
+            Record::Frame(_) if run.outputs.is_none() => {
                 return Err(fault(i + 1, "there is no run record before it".to_owned()));
             }
             Record::Frame(frame) => {
@@ -133,20 +146,25 @@ fn run(arguments: &AnalyzeArgs, config: &LoadedPipeline) -> Result<(), Failure> 
             }
             Record::End(end) => {
                 run.flush(|| unknown_size(line_of_frame))?;
-                if let Some(mut sink) = run.sink.take() {
-                    sink.finish(&end)?;
+                if let Some(outputs) = run.outputs.take() {
+                    outputs.finish(Some(&end))?;
                 }
             }
         }
     }
     // Records without an end were cut off; what is there is analyzed.
-    run.flush(|| fault(line_of_frame, "the frame's size is not known".to_owned()))
+    run.flush(|| fault(line_of_frame, "the frame's size is not known".to_owned()))?;
+    if let Some(outputs) = run.outputs {
+        outputs.finish(None)?;
+    }
+    Ok(())
 }
 
 /// An analysis under way.
 struct Analysis {
     analyzer: Analyzer,
-    sink: Option<Box<dyn RecordSink>>,
+    /// None before the run record.
+    outputs: Option<Outputs>,
     /// Of all frames, if they have the same.
     size: Option<SizePx>,
     /// The last frame, whose events may follow.
@@ -156,13 +174,13 @@ struct Analysis {
 impl Analysis {
     /// Analyzes and writes the last frame.
     fn flush(&mut self, unknown_size: impl FnOnce() -> Failure) -> Result<(), Failure> {
-        let (Some(mut frame), Some(sink)) = (self.held.take(), &mut self.sink) else {
+        let (Some(mut frame), Some(outputs)) = (self.held.take(), &mut self.outputs) else {
             return Ok(());
         };
         let own = frame.size.map(|[width, height]| SizePx { width, height });
         let size = own.or(self.size).ok_or_else(unknown_size)?;
         self.analyzer.update(&mut frame, size);
-        sink.frame(&frame)?;
+        outputs.frame(&frame)?;
         Ok(())
     }
 }
