@@ -25,6 +25,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -230,14 +231,24 @@ class Soak:
             "sinks": [
                 {"web": {"bind": f"127.0.0.1:{self.web_port}", "token": TOKEN}},
                 {"jsonl": {"path": self.path("records.jsonl")}},
+                {"store": {"path": self.path("events.db"), "max_mb": 20}},
                 {"mqtt": {"url": f"mqtt://127.0.0.1:{self.mqtt_port}", "topic": "soak", "frames": "all"}},
                 {"webhook": {"url": f"http://127.0.0.1:{self.receiver.port}/", "headers": {"Authorization": SECRET}}},
             ],
         }
 
+    def write_pipeline(self, **changes):
+        """Puts the file in its place whole, as an editor does."""
+        with open(self.path("soak.part"), "w") as file:
+            json.dump(self.pipeline() | changes, file, indent=1)
+        os.replace(self.path("soak.part"), self.path("soak.yaml"))
+
+    def reload(self, **changes):
+        self.write_pipeline(**changes)
+        self.run.send_signal(signal.SIGHUP)
+
     def start(self):
-        with open(self.path("soak.yaml"), "w") as file:
-            json.dump(self.pipeline(), file, indent=1)
+        self.write_pipeline()
         command = [self.binary, self.path("soak.yaml"), "--headless"]
         if os.geteuid() == 0:
             # Root may write where nobody may; this program must not, or no permission could be lost.
@@ -362,8 +373,17 @@ class Soak:
                         stranger.settimeout(1)
                         self.strangers_admitted += stranger.recv(64).startswith(b"HTTP/1.1 200")
 
+        def refuse():
+            self.reload(detect={"score_threshold": 7})
+
+        def change():
+            self.reload(detect={"score_threshold": 0.45})
+            reloaded = wait_until(lambda: self.reloads() > 0, RECOVERY_S, "the changed file is in force")
+            self.must(reloaded is not None, "a changed file is in force, one with an error changed nothing")
+
         viewer = self.viewers[0]
         faults = [
+            ("the file gets an error, and is mended", refuse, change),
             ("the camera is switched off", self.camera.kill, self.camera.start),
             ("the broker is stopped", self.broker.kill, self.broker.start),
             ("the webhook's receiver hangs", lambda: set_receiver("hangs"), lambda: set_receiver("answers")),
@@ -441,6 +461,7 @@ class Soak:
         self.must(status == 0, f"the end after SIGINT: exit status {status}, {time.monotonic() - began:.1f} s")
         self.check_records()
         self.check_recordings()
+        self.check_store()
         self.must(self.receiver.accepted > 0, f"the webhook's receiver accepted {self.receiver.accepted} events")
         self.must(self.receiver.trapped == 0, f"another server got {self.receiver.trapped} of its requests")
         self.must(self.strangers_admitted == 0, f"{self.strangers_admitted} strangers were admitted")
@@ -508,6 +529,19 @@ class Soak:
             command = ["ffmpeg", "-v", "error", "-nostdin", "-i", recording, "-f", "null", "-"]
             played = subprocess.run(command, capture_output=True, text=True)
             self.must(played.returncode == 0 and not played.stderr, f"{os.path.basename(recording)} plays {played.stderr[:200]}")
+
+    def reloads(self):
+        """Events of reloads in the records until now."""
+        with open(self.path("records.jsonl")) as lines:
+            return sum('"kind":"reload"' in line for line in lines)
+
+    def check_store(self):
+        store = sqlite3.connect(f"file:{self.path('events.db')}?mode=ro", uri=True)
+        with contextlib.closing(store):
+            said = store.execute("PRAGMA integrity_check").fetchone()[0]
+            self.must(said == "ok", f"the event store's integrity: {said}")
+            streams = {stream for stream, in store.execute("SELECT DISTINCT stream FROM events")}
+            self.must(streams == set(STREAMS), f"it has events of {', '.join(sorted(streams))}")
 
     def soak(self):
         with self.stack:
