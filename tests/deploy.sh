@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 grep -q '^ExecStart=/usr/bin/mobilens /etc/mobilens/pipeline.yaml$' packaging/mobilens.service
 if command -v systemd-analyze >/dev/null; then
     # The program and its manual page are not installed here; all else must be in order.
-    sed "s#ExecStart=/usr/bin/mobilens#ExecStart=$binary#" packaging/mobilens.service >"$work/mobilens.service"
+    sed "s#=/usr/bin/mobilens#=$binary#" packaging/mobilens.service >"$work/mobilens.service"
     systemd-analyze verify --man=no "$work/mobilens.service"
     echo "systemd takes the unit"
     # Exposure times ten: at most 3.0 of 10.
